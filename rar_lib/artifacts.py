@@ -1,0 +1,298 @@
+"""Model weights by hash: fetched once, verified, converted once, shared by everything.
+
+A model *is* its SHA-256; where the bytes come from does not matter
+(`rar_lib.sources`). `fetch` gives the verified GGUF file, `model_dir` the
+safetensors folder made from it, which vLLM, Unsloth and transformers all load::
+
+    home()/blobs/<sha256>          the verified file, and <sha256>.json: when it was verified
+    home()/parts/<sha256>/         an unfinished download, continued by the next call
+    home()/models/<name>-<sha12>/  the converted folder, complete once it holds rar-model.json
+    home()/locks/                  one process at a time for each model
+
+Set ``RAR_HOME`` to keep all of this elsewhere, and ``RAR_MODELS_DIR`` to a
+folder that already holds the GGUF files to need no network at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from rar_lib import convert
+from rar_lib.atomic import atomic_write
+from rar_lib.errors import ArtifactError
+from rar_lib.models import MODELS, Model
+from rar_lib.sources import BLOCK, Folder, Job, Source, bytes_under, write_stream
+
+__all__ = ["MODELS", "Model", "available", "disk_needed", "fetch", "home", "model_dir"]
+MB = 1_000_000
+
+
+def home() -> Path:
+    """The folder of all cached weights: ``RAR_HOME``, else ``rar`` in the user's cache folder."""
+    if chosen := os.environ.get("RAR_HOME"):
+        return Path(chosen).expanduser().absolute()
+    caches = os.environ.get("XDG_CACHE_HOME")
+    return (Path(caches) if caches else Path.home() / ".cache") / "rar"
+
+
+def available(names: Iterable[str]) -> dict[str, bool]:
+    """Whether each model can be used without a download. Sizes are checked, hashes are not."""
+    models = [_known(name) for name in names]
+    return {m.name: convert.ready(_folder(m), m.sha256) or _has_size(m) for m in models}
+
+
+def disk_needed(names: Iterable[str]) -> int:
+    """Bytes that downloading and converting will take, the temporary parts included."""
+    kept = parts = 0
+    for model in map(_known, names):
+        if not convert.ready(_folder(model), model.sha256):
+            kept += model.converted
+            if not _has_size(model):
+                kept += model.size
+                present = bytes_under(_parts(model))
+                parts = max(parts, model.size - present)  # removed before the next model starts
+    return kept + parts
+
+
+def fetch(name: str, *, progress: bool = True) -> Path:
+    """The verified GGUF file of a model, downloaded on the first call.
+
+    Raises:
+        ArtifactError: unknown model, no space, no source reached, or a wrong hash everywhere.
+    """
+    model = _known(name)
+    blob = _blob(model)
+    if _verified_before(model):
+        return blob
+    with _faults(model), _locked(f"{model.sha256}.lock", model, progress):
+        note = _check_blob(model)
+        if note is None:
+            return blob
+        if note:
+            _say(progress, note)
+        _need(model, 2 * model.size - bytes_under(_parts(model)))  # the parts, then joined
+        _say(progress, f"Fetching {name}: {model.size / MB:,.0f} MB into {home()}")
+        _fetch(model, note, progress)
+        _say(progress, f"Fetched {name}: SHA-256 verified")
+    return blob
+
+
+def model_dir(name: str, *, progress: bool = True) -> Path:
+    """The bf16 safetensors folder of a model with its tokenizer, made on the first call.
+
+    Raises:
+        ArtifactError: as `fetch`, or the conversion failed.
+    """
+    model = _known(name)
+    folder = _folder(model)
+    if convert.ready(folder, model.sha256):
+        return folder
+    with _faults(model), _locked(f"{folder.name}.lock", model, progress):
+        if convert.ready(folder, model.sha256):
+            return folder
+        _need(model, disk_needed([name]))
+        blob = fetch(name, progress=progress)
+        _say(
+            progress,
+            f"Converting {name}: about {model.converted / MB:,.0f} MB of safetensors",
+        )
+        convert.run(blob, folder, model.sha256)
+        _say(progress, f"Converted {name}: {folder}")
+    return folder
+
+
+def _fetch(model: Model, note: str, progress: bool) -> None:
+    _parts(model).mkdir(parents=True, exist_ok=True)
+    reasons = [note] if note else []
+    chosen = os.environ.get("RAR_MODELS_DIR")
+    own: tuple[Source, ...] = (Folder(Path(chosen).expanduser()),) if chosen else ()
+    for source in own + model.sources:
+        with tqdm(
+            total=model.size,
+            desc=model.name,
+            unit="B",
+            unit_scale=True,
+            disable=None if progress else True,
+            leave=False,
+        ) as bar:
+
+            def tick(present: int, bar: tqdm = bar) -> None:
+                bar.update(present - bar.n)
+
+            try:
+                job = Job(model.file, model.size, model.sha256, _parts(model), tick)
+                _join(source.parts(job), model)
+            except ArtifactError as error:
+                reasons.append(f"{source}: {error}")
+                continue
+        shutil.rmtree(_parts(model))
+        return
+    raise ArtifactError(
+        f"{model.name}: {model.file} could not be had.\n  - "
+        + "\n  - ".join(reasons)
+        + f"\nConnect to a network and run again (finished parts are kept), or put {model.file}"
+        + f" (SHA-256 {model.sha256}) into a folder and set RAR_MODELS_DIR to it."
+    )
+
+
+def _join(parts: list[Path], model: Model) -> None:
+    """Concatenate the parts into the blob; it gets its name only if size and hash are right."""
+    found = sum(part.stat().st_size for part in parts)
+    reader = _Concatenated(parts)
+    temporary = _blob(model).with_suffix(".new")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    if found == model.size:
+        write_stream(reader, temporary)
+        found_hash = reader.digest.hexdigest()
+        if found_hash == model.sha256:
+            os.replace(temporary, _blob(model))
+            _remember(model)
+            return
+        temporary.unlink()
+        wrong = f"SHA-256 {found_hash}, expected {model.sha256}"
+    else:
+        wrong = f"{found} bytes, expected {model.size}"
+    for part in parts:  # a file of the user's own folder stays: it is not ours to remove
+        if part.parent == _parts(model):
+            part.unlink()
+    raise ArtifactError(f"{model.file} from it has {wrong}; it was not used")
+
+
+class _Concatenated(io.RawIOBase):
+    """Several files read as one, hashed on the way."""
+
+    def __init__(self, parts: list[Path]) -> None:
+        self.digest = hashlib.sha256()
+        self._blocks = (block for part in parts for block in _blocks(part))
+
+    def read(self, size: int = -1) -> bytes:
+        block = next(self._blocks, b"")
+        self.digest.update(block)
+        return block
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            yield block
+
+
+def _known(name: str) -> Model:
+    if name not in MODELS:
+        raise ArtifactError(f"unknown model {name!r}; choose one of: {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def _blob(model: Model) -> Path:
+    return home() / "blobs" / model.sha256
+
+
+def _parts(model: Model) -> Path:
+    return home() / "parts" / model.sha256
+
+
+def _folder(model: Model) -> Path:
+    return home() / "models" / f"{model.name}-{model.sha256[:12]}"
+
+
+def _has_size(model: Model) -> bool:
+    blob = _blob(model)
+    return blob.is_file() and blob.stat().st_size == model.size
+
+
+def _identity(model: Model) -> dict[str, int | str]:
+    stat = _blob(model).stat()
+    return {"sha256": model.sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def _verified_before(model: Model) -> bool:
+    """Whether the blob is the very file whose hash was checked: same size, same time of change."""
+    try:
+        record = json.loads(_blob(model).with_suffix(".json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return _has_size(model) and bool(record == _identity(model))
+
+
+def _remember(model: Model) -> None:
+    atomic_write(_blob(model).with_suffix(".json"), json.dumps(_identity(model)))
+
+
+def _check_blob(model: Model) -> str | None:
+    """``None`` if the cached blob is good, else why there is none ("" if there never was one)."""
+    blob = _blob(model)
+    if not blob.exists() or _verified_before(model):
+        return None if blob.exists() else ""
+    size = blob.stat().st_size
+    wrong = f"{size} bytes, expected {model.size}"
+    if size == model.size:
+        with blob.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found == model.sha256:
+            _remember(model)
+            return None
+        wrong = f"SHA-256 {found}, expected {model.sha256}"
+    blob.unlink()
+    return f"cache: {blob} had {wrong}; it was removed"
+
+
+def _need(model: Model, needed: int) -> None:
+    home().mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(home()).free
+    if free < needed:
+        raise ArtifactError(
+            f"{model.name} needs {needed / MB:,.0f} MB in {home()} and {free / MB:,.0f} MB are "
+            "free: free some space, or set RAR_HOME to a folder on a larger disk"
+        )
+
+
+@contextmanager
+def _locked(name: str, model: Model, progress: bool) -> Iterator[None]:
+    path = home() / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)  # the system releases it when its process dies
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _say(progress, f"Waiting for another process that is preparing {model.name} ({path})")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _faults(model: Model) -> Iterator[None]:
+    """Turn what the file system refuses into one error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or home()
+        advice = f"{error.strerror} at {where}; set RAR_HOME to a folder that can be written"
+        if error.errno == errno.ENOSPC:
+            advice = (
+                f"the disk of {home()} is full; {model.name} needs {model.size / MB:,.0f} MB as a "
+                f"file and {model.converted / MB:,.0f} MB converted: free some space, or set "
+                "RAR_HOME to a folder on a larger disk (finished parts are kept)"
+            )
+        raise ArtifactError(
+            f"{model.name}: {model.file} could not be read or stored: {advice}"
+        ) from error
+
+
+def _say(progress: bool, text: str) -> None:
+    if progress:
+        print(text, file=sys.stderr, flush=True)

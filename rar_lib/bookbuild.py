@@ -1,0 +1,172 @@
+"""The book: prose pages and executed notebooks in, a folder of static HTML out.
+
+papermill has executed the notebooks; nothing is executed here. The steps are: stage
+(sources and checked notebooks side by side), render (jupyter-book, warnings are errors),
+harden (a Content-Security-Policy in every page), swap (the old book stays readable until
+the new one is complete). A key over all inputs makes an unchanged book free.
+
+Model text can reach a page only through notebook outputs, so these are held to an
+allow-list; see :mod:`rar_lib.bookcheck`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rar_lib.bookcheck import check_page, clean_notebook, load_notebook
+from rar_lib.bookstatus import read_manifest, run_line, status_page
+from rar_lib.errors import ReproduceError
+
+KEY_FILE = ".book-key"
+RENDERERS = ("jupyter-book", "Sphinx", "myst-nb", "sphinx-book-theme", "latex2mathml")
+STATUS = "status"
+TIMEOUT_S = 600
+
+# Chromium counts file:// pages as an origin of their own, so 'self' alone would block the
+# book's own scripts when it is opened from disk; file: is meaningless over http.
+CSP = (
+    "default-src 'none'; script-src 'self' file: {hashes}; style-src 'self' file: 'unsafe-inline'; "
+    "img-src 'self' file: data:; font-src 'self' file:; connect-src 'self'; "
+    "form-action 'self' file:; base-uri 'none'; object-src 'none'"
+)
+INLINE_SCRIPT = re.compile(r"<script(?P<attrs>[^>]*)>(?P<body>.*?)</script>", re.S | re.I)
+ONCLICK_PRINT = 'onclick="window.print()"'
+
+
+def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
+    """Build the book and return its ``html`` folder.
+
+    Args:
+        executed: folder of executed notebooks ``<stem>.ipynb`` with ``<stem>.json`` manifests.
+        book: the book's sources (``_config.yml``, ``_toc.yml``, prose pages).
+        out: where ``src`` (staging) and ``html`` (the result) go.
+        repo: repository root; its absolute path is cut out of every output.
+
+    Raises:
+        ReproduceError: a notebook is missing, unfinished or carries active content, or
+            jupyter-book reported a warning. The previous ``html`` is left as it was.
+    """
+    stems = chapters(book)
+    notebooks = {s: executed / f"{s}.ipynb" for s in stems if not (book / f"{s}.md").exists()}
+    notebooks.pop(STATUS, None)
+    missing = [s for s, path in notebooks.items() if not path.is_file()]
+    if missing:
+        raise ReproduceError(
+            f"{len(missing)} executed notebook(s) missing in {_shown(executed, repo)}: "
+            f"{', '.join(missing)}. Run: make reproduce"
+        )
+    html, old = out / "html", out / ".html.old"
+    if old.exists() and not html.exists():  # killed between the two renames of _swap
+        old.rename(html)
+    key = input_key(book, executed, list(notebooks))
+    if (html / KEY_FILE).is_file() and (html / KEY_FILE).read_text() == key:
+        print(f"book: unchanged, nothing to build ({_shown(html / 'index.html', repo)})")
+        return html
+    src = _stage(book, notebooks, out / "src", repo)
+    rendered = _render(src, out / ".work")
+    _harden(rendered)
+    (rendered / KEY_FILE).write_text(key)
+    _swap(rendered, html, old)
+    shutil.rmtree(out / ".work", ignore_errors=True)
+    print(f"book: built {len(stems) + 1} pages ({_shown(html / 'index.html', repo)})")
+    return html
+
+
+def chapters(book: Path) -> list[str]:
+    """Return the pages named in ``_toc.yml``, in order, without the root."""
+    import yaml
+
+    toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
+    return [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+
+
+def input_key(book: Path, executed: Path, stems: list[str]) -> str:
+    """Return a SHA-256 over everything that decides what the book looks like."""
+    digest = hashlib.sha256()
+    for name in RENDERERS:
+        digest.update(f"{name}=={version(name)}\n".encode())
+    files = [p for p in sorted(book.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
+    files += sorted(Path(__file__).parent.glob("book*.py"))
+    for stem in sorted(stems):
+        files += [p for p in (executed / f"{stem}.ipynb", executed / f"{stem}.json") if p.exists()]
+    for path in files:
+        data = path.read_bytes()
+        digest.update(f"{path.name} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
+
+
+def _stage(book: Path, notebooks: dict[str, Path], src: Path, repo: Path) -> Path:
+    """Fill ``src`` with the sources and the checked notebooks."""
+    shutil.rmtree(src, ignore_errors=True)
+    shutil.copytree(book, src, ignore=shutil.ignore_patterns("__pycache__"))
+    manifests: dict[str, dict[str, Any] | None] = {}
+    titles: dict[str, str] = {}
+    for stem, path in notebooks.items():
+        manifests[stem] = read_manifest(path.with_suffix(".json"))
+        notebook = clean_notebook(load_notebook(path), path.name, repo, run_line(manifests[stem]))
+        titles[stem] = notebook["metadata"]["title"]
+        (src / path.name).write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+    page = status_page(manifests, titles)
+    (src / f"{STATUS}.md").write_text(page, encoding="utf-8")
+    return src
+
+
+def _render(src: Path, work: Path) -> Path:
+    """Run jupyter-book on ``src``; return its HTML folder."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
+    command += [str(src), "--path-output", str(work), "-W", "-n", "--keep-going", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    html = work / "_build" / "html"
+    if done.returncode != 0 or not (html / "index.html").is_file():
+        said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr).replace(f"{src}/", "")
+        lines = [line for line in said.splitlines() if re.search("WARNING|ERROR", line)]
+        detail = "\n".join(lines or said.splitlines()[-15:])
+        raise ReproduceError(f"jupyter-book reported problems; correct these:\n{detail}")
+    return html
+
+
+def _harden(html: Path) -> None:
+    """Check every page and give it a policy that allows its own scripts only.
+
+    The inline scripts that get a hash are the theme's: :func:`check_page` has refused any
+    page with a script inside the article, where notebook and prose content goes.
+    """
+    for page in sorted(html.rglob("*.html")):
+        text = page.read_text(encoding="utf-8").replace(ONCLICK_PRINT, "data-rar-print")
+        check_page(text, str(page.relative_to(html)))
+        hashes = []
+        for script in INLINE_SCRIPT.finditer(text):
+            if "src=" not in script["attrs"]:
+                digest = hashlib.sha256(script["body"].encode("utf-8")).digest()
+                hashes.append(f"'sha256-{base64.b64encode(digest).decode()}'")
+        policy = CSP.format(hashes=" ".join(sorted(set(hashes))))
+        tag = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        page.write_text(re.sub(r"<head>", f"<head>\n    {tag}", text, count=1), encoding="utf-8")
+    for leftover in (".buildinfo", "objects.inv"):  # only other Sphinx builds read them
+        (html / leftover).unlink(missing_ok=True)
+
+
+def _swap(new: Path, html: Path, old: Path) -> None:
+    """Put ``new`` in place of ``html``: two renames, and a kill between them is healed above."""
+    shutil.rmtree(old, ignore_errors=True)
+    if html.exists():
+        html.rename(old)
+    new.rename(html)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _shown(path: Path, repo: Path) -> str:
+    resolved = path.resolve()
+    root = repo.resolve()
+    return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else path.name

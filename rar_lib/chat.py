@@ -1,0 +1,223 @@
+"""One chat client for every OpenAI-compatible endpoint: local vLLM, OpenAI, anything else.
+
+chat = Chat("http://127.0.0.1:8000/v1", "qwen-1.5b")
+reply = await chat.complete([{"role": "user", "content": "Hello"}], max_tokens=8)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from rar_lib.errors import ChatError, JudgeFault
+from rar_lib.types import Usage
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+T = TypeVar("T")
+_Clients = WeakKeyDictionary[asyncio.AbstractEventLoop, "tuple[AsyncOpenAI, asyncio.Semaphore]"]
+Message = dict[str, str]
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: text, why it stopped, and the probabilities of the first token."""
+
+    text: str
+    finish_reason: str
+    first_token: Mapping[str, float]
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A model behind an OpenAI-compatible URL.
+
+    Attributes:
+        base_url: ends in ``/v1``.
+        model: name by which the server knows the model.
+        weights: SHA-256 of the weights where known; part of the judge's identity.
+        concurrency: most requests in flight at once.
+        timeout_s: seconds for one request, counted from when it is sent.
+        key_env: environment variable with the API key; loopback servers need none.
+    """
+
+    base_url: str
+    model: str
+    weights: str = ""
+    concurrency: int = 32
+    timeout_s: float = 180.0
+    key_env: str = "OPENAI_API_KEY"
+    _clients: _Clients = field(default_factory=WeakKeyDictionary, repr=False, compare=False)
+
+    @property
+    def local(self) -> bool:
+        """Whether the endpoint is this machine (vLLM's extra parameters are allowed there)."""
+        return urlsplit(self.base_url).hostname in _LOOPBACK
+
+    def _client(self) -> tuple[AsyncOpenAI, asyncio.Semaphore]:
+        """One client per event loop: TRL runs rewards on a loop of its own."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            from openai import AsyncOpenAI
+
+            key = os.environ.get(self.key_env, "")
+            if not key and not self.local:
+                raise ChatError(
+                    f"no API key for {self.base_url}: set the environment variable {self.key_env}"
+                )
+            # The client retries connection errors, 408, 409, 429 and 5xx with jitter and
+            # honours Retry-After; everything else is final.
+            client = AsyncOpenAI(
+                base_url=self.base_url,
+                api_key=key or "not-needed",
+                max_retries=4,
+                timeout=self.timeout_s,
+            )
+            self._clients[loop] = (client, asyncio.Semaphore(self.concurrency))
+        return self._clients[loop]
+
+    async def complete(
+        self,
+        messages: list[Message],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        schema: Mapping[str, Any] | None = None,
+        top_logprobs: int = 0,
+        prefill: str = "",
+    ) -> Reply:
+        """One reply.
+
+        Args:
+            schema: JSON schema that the reply must follow (structured output).
+            top_logprobs: how many alternatives of the first token to return, at most 20.
+            prefill: start of the assistant's own turn, to be continued (local servers only).
+
+        Raises:
+            JudgeFault: this request failed after retries, or was refused for its content.
+            ChatError: the endpoint is wrong (key, model, address): every request would fail.
+        """
+        import openai
+
+        client, gate = self._client()
+        options: dict[str, Any] = {}
+        if schema is not None:
+            options["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "reply", "schema": dict(schema), "strict": True},
+            }
+        if top_logprobs:
+            options |= {"logprobs": True, "top_logprobs": top_logprobs}
+        if prefill:
+            messages = [*messages, {"role": "assistant", "content": prefill}]
+            options["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
+        try:
+            async with gate:
+                start = time.perf_counter()
+                answer = await client.chat.completions.create(
+                    model=self.model,
+                    messages=messages,  # type: ignore[arg-type]
+                    max_completion_tokens=max_tokens,
+                    temperature=temperature,
+                    seed=seed,
+                    **options,
+                )
+                seconds = time.perf_counter() - start
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise ChatError(
+                f"{self.base_url} refused the key in {self.key_env} ({error.status_code}): "
+                "check that it is set and may use this model"
+            ) from error
+        except openai.NotFoundError as error:
+            raise ChatError(
+                f"{self.base_url} has no model {self.model!r} (404): "
+                "ask it for /v1/models, or correct the address"
+            ) from error
+        except openai.OpenAIError as error:
+            raise JudgeFault(f"{type(error).__name__}: {str(error)[:200]}") from error
+        if not answer.choices:
+            raise JudgeFault("the reply holds no choice")
+        choice = answer.choices[0]
+        return Reply(
+            text=choice.message.content or "",
+            finish_reason=choice.finish_reason or "",
+            first_token=_first_token(choice.logprobs),
+            usage=_usage(answer.usage, seconds),
+        )
+
+
+def _first_token(logprobs: Any) -> dict[str, float]:
+    """Token -> probability for the first generated position; equal spellings are added up."""
+    if logprobs is None or not logprobs.content:
+        return {}
+    mass: dict[str, float] = {}
+    for item in logprobs.content[0].top_logprobs:
+        mass[item.token] = mass.get(item.token, 0.0) + math.exp(item.logprob)
+    return mass
+
+
+def _usage(usage: Any, seconds: float) -> Usage:
+    if usage is None:
+        return Usage(calls=1, seconds=seconds)
+    details = usage.prompt_tokens_details
+    return Usage(
+        calls=1,
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=(details.cached_tokens or 0) if details else 0,
+        completion_tokens=usage.completion_tokens,
+        seconds=seconds,
+    )
+
+
+async def sample(
+    chat: Chat,
+    messages: list[Message],
+    *,
+    n: int,
+    max_tokens: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> list[str]:
+    """``n`` independent samples of a reply: one GRPO group."""
+    replies = await asyncio.gather(
+        *(
+            chat.complete(messages, max_tokens=max_tokens, temperature=temperature, seed=seed + i)
+            for i in range(n)
+        )
+    )
+    return [reply.text.strip() for reply in replies]
+
+
+def run_sync(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end from a script and from a notebook, where a loop runs already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            outcome.append(asyncio.run(work))
+        except BaseException as error:  # handed to the caller below
+            failure.append(error)
+
+    thread = threading.Thread(target=target, name="rar-run-sync")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]

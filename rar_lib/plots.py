@@ -1,0 +1,175 @@
+"""The book's figures: numbers in, a matplotlib figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rar_lib.stats import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Okabe-Ito: distinguishable with any colour vision.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+
+
+def canvas(width: float = 7.0, height: float = 3.4) -> tuple[Figure, Axes]:
+    """An empty figure in the book's style."""
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+
+    style: dict[Any, Any] = {
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "font.size": 10,
+        "figure.dpi": 110,
+        "figure.constrained_layout.use": True,
+        "axes.prop_cycle": cycler(color=COLOURS),
+    }
+    with plt.rc_context(style):
+        return plt.subplots(figsize=(width, height))
+
+
+def grouped_bars(
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[Interval | float | None]],
+    *,
+    ylabel: str,
+    line: float | None = None,
+    ylim: tuple[float, float] | None = None,
+) -> Figure:
+    """One cluster of bars per group, one colour per series, whiskers where there is an interval."""
+    fig, ax = canvas(max(6.4, 0.9 * len(groups) + 3))
+    width = 0.8 / len(series)
+    for number, (name, values) in enumerate(series.items()):
+        x = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
+        heights, errors = _heights(values)
+        ax.bar(x, heights, width * 0.92, label=name, color=COLOURS[number % len(COLOURS)])
+        ax.errorbar(x, heights, yerr=errors, fmt="none", ecolor="#333333", capsize=3, lw=1)
+    if line is not None:
+        ax.axhline(line, color="#666666", lw=1, ls="--")
+    ax.set_xticks(range(len(groups)), groups)
+    ax.set_ylabel(ylabel)
+    if ylim is not None:
+        ax.set_ylim(*ylim)
+    ax.grid(axis="x", visible=False)
+    if len(series) > 1:
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return fig
+
+
+def _heights(values: Sequence[Interval | float | None]) -> tuple[Any, Any]:
+    heights, low, high = [], [], []
+    for v in values:
+        value = v.value if isinstance(v, Interval) else (np.nan if v is None else v)
+        heights.append(value)
+        low.append(value - v.low if isinstance(v, Interval) else np.nan)
+        high.append(v.high - value if isinstance(v, Interval) else np.nan)
+    return np.array(heights), np.array([low, high])
+
+
+def credit_bars(rows: Mapping[str, Sequence[tuple[str, float, float]]]) -> Figure:
+    """What each criterion pays, one bar a response.
+
+    Args:
+        rows: response name -> (criterion title, credit earned, credit possible), all as
+            shares of the whole reward.
+    """
+    fig, ax = canvas(7.4, 0.9 + 0.8 * len(rows))
+    for y, parts in enumerate(rows.values()):
+        left = 0.0
+        for number, (title, earned, possible) in enumerate(parts):
+            colour = COLOURS[number % len(COLOURS)]
+            ax.barh(y, possible, left=left, color=colour, alpha=0.15, edgecolor="white")
+            ax.barh(y, earned, left=left, color=colour, edgecolor="white")
+            text = title if y == 0 else ""
+            ax.text(left + 0.004, y - 0.46, text, fontsize=7, va="bottom", rotation=12)
+            left += possible
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_xlim(0, 1)
+    ax.set_ylim(len(rows) - 0.5, -1.0)
+    ax.set_xlabel("share of the reward (solid: earned)")
+    ax.grid(visible=False)
+    return fig
+
+
+def strips(values: Mapping[str, Sequence[float]], *, xlabel: str) -> Figure:
+    """Every value as a dot, one row a name, the mean as a bar."""
+    fig, ax = canvas(7.0, 0.9 + 0.45 * len(values))
+    rng = np.random.default_rng(0)
+    for y, (name, points) in enumerate(values.items()):
+        jitter = y + rng.uniform(-0.16, 0.16, len(points))
+        ax.plot(points, jitter, "o", ms=4, alpha=0.55, color=COLOURS[y % len(COLOURS)], label=name)
+        if points:
+            ax.plot([np.mean(points)] * 2, [y - 0.3, y + 0.3], color="#333333", lw=2)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.invert_yaxis()
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_xlabel(xlabel)
+    return fig
+
+
+def reward_curve(steps: Sequence[Sequence[float | None]], held_out: Mapping[int, float]) -> Figure:
+    """Mean reward of each training step with the spread of its rollouts, and held-out points.
+
+    Args:
+        steps: rewards of the rollouts of each step; ``None`` is unscored and left out.
+        held_out: step -> mean reward of greedy answers to held-out tasks.
+    """
+    fig, ax = canvas()
+    x = np.arange(1, len(steps) + 1)
+    scored = [[r for r in step if r is not None] for step in steps]
+    mean = np.array([np.mean(s) if s else np.nan for s in scored])
+    spread = np.array([np.std(s) if s else np.nan for s in scored])
+    ax.fill_between(x, mean - spread, mean + spread, alpha=0.2, color=COLOURS[0], lw=0)
+    ax.plot(x, mean, "-o", ms=4, color=COLOURS[0], label="rollouts (band: one standard deviation)")
+    if held_out:
+        ax.plot(
+            list(held_out), list(held_out.values()), "s--", color=COLOURS[3], label="held-out tasks"
+        )
+    ax.set_xlabel("GRPO step")
+    ax.set_ylabel("reward by the training judge")
+    ax.set_ylim(0, 1)
+    ax.legend(frameon=False, loc="best")
+    return fig
+
+
+def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]]) -> Figure:
+    """Each task's score before and after, one panel's worth of lines per grader."""
+    fig, ax = canvas(6.4)
+    for number, name in enumerate(before):
+        x = np.array([0, 1]) + number * 1.6
+        pairs = list(zip(before[name], after[name], strict=True))
+        for a, b in pairs:
+            ax.plot(x, [a, b], "-o", ms=3, alpha=0.4, color=COLOURS[number % len(COLOURS)])
+        if pairs:
+            means = np.mean(np.array(pairs), axis=0)
+            ax.plot(x, means, "-o", lw=3, color=COLOURS[number % len(COLOURS)], label=name)
+    ticks = [t + number * 1.6 for number in range(len(before)) for t in (0, 1)]
+    ax.set_xticks(ticks, ["before", "after"] * len(before))
+    ax.set_ylabel("HealthBench score of a response")
+    ax.legend(frameon=False, title="grader", loc="upper left", bbox_to_anchor=(1, 1))
+    ax.grid(axis="x", visible=False)
+    return fig
+
+
+def forest(rows: Mapping[str, Interval | None], *, xlabel: str) -> Figure:
+    """Differences with their intervals against zero; a row without data says so."""
+    fig, ax = canvas(7.2, 0.9 + 0.42 * len(rows))
+    for y, (_, interval) in enumerate(rows.items()):
+        if interval is None:
+            ax.text(0, y, " not testable here", va="center", fontsize=8, color="#666666")
+            continue
+        ax.plot([interval.low, interval.high], [y, y], color=COLOURS[0], lw=2)
+        ax.plot(interval.value, y, "o", color=COLOURS[0])
+    ax.axvline(0, color="#666666", lw=1, ls="--")
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.invert_yaxis()
+    ax.set_xlabel(xlabel)
+    return fig

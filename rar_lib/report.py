@@ -1,0 +1,100 @@
+"""Numbers to tables and sentences; model text to harmless text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
+
+from rar_lib.machine import hardware
+from rar_lib.prompts import visible
+from rar_lib.stats import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Finding = Literal["supported", "not supported", "inconclusive", "not testable here"]
+
+
+def published(name: str) -> pd.DataFrame:
+    """A table of published numbers; its source is in ``.attrs["source"]``.
+
+    Raises:
+        KeyError: no such table.
+    """
+    import pandas as pd
+
+    text = files("rar_lib").joinpath("datasets/published.json").read_text(encoding="utf-8")
+    table = json.loads(text)[name]
+    frame = pd.DataFrame(table["rows"], columns=table["columns"])
+    frame.attrs["source"] = table["source"]
+    return frame
+
+
+def table(rows: Sequence[dict[str, Any]], index: str | None = None) -> pd.DataFrame:
+    """Rows as a data frame for reading: intervals as text, missing numbers as a dash.
+
+    pandas escapes what it prints as HTML, so cells may hold model text.
+    """
+    import pandas as pd
+
+    pd.options.display.max_colwidth = 500  # sentences are meant to be read to their end
+    frame = pd.DataFrame([{k: cell(v) for k, v in row.items()} for row in rows])
+    return frame.set_index(index) if index else frame
+
+
+def cell(value: Any) -> Any:
+    """One table cell as text."""
+    if value is None:
+        return "–"
+    if isinstance(value, Interval):
+        return str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return visible(value) if isinstance(value, str) else value
+
+
+#: With fewer resampled units a percentile interval is far too narrow to decide anything.
+MIN_UNITS = 8
+
+
+def finding(difference: Interval | None) -> Finding:
+    """What an interval says of the claim that a difference is above zero.
+
+    No interval, or one over fewer than ``MIN_UNITS`` units, decides nothing.
+    """
+    if difference is None or difference.n < MIN_UNITS:
+        return "not testable here"
+    if difference.low > 0:
+        return "supported"
+    if difference.high < 0:
+        return "not supported"
+    return "inconclusive"
+
+
+def as_json(interval: Interval | None) -> dict[str, Any] | None:
+    """An interval as a JSON value, for a later chapter."""
+    return None if interval is None else asdict(interval)
+
+
+def from_json(value: dict[str, Any] | None) -> Interval | None:
+    """The reverse of :func:`as_json`."""
+    return None if value is None else Interval(**value)
+
+
+def show(text: str, *, width: int = 96) -> None:
+    """Print model text as plain text: wrapped, without control characters, never as HTML."""
+    import textwrap
+
+    for line in visible(text).splitlines() or [""]:
+        print(textwrap.fill(line, width, initial_indent="  ", subsequent_indent="  "))
+
+
+def made_by(profile: str) -> str:
+    """The line at the head of every chapter: profile, hardware and date."""
+    return f"profile {profile}; {hardware()}; {date.today().isoformat()}"

@@ -1,0 +1,243 @@
+"""Run what is missing or changed of the notebooks: `rar reproduce`.
+
+A notebook is up to date when its manifest holds the key it would get now, and the
+executed copy is the one the manifest describes. The key covers all that can change
+the outcome: cells, library sources, the profile's values, the lock, recorded inputs,
+and the runs of the earlier notebooks it builds on. The manifest is written last, so
+whatever was killed is simply run again.
+
+A notebook's metadata may hold, under ``rar``::
+
+    "after":   ["02_rubrics"]            earlier notebooks whose files it reads
+    "inputs":  ["results/study.json"]    recorded files it reads, from the checkout's root
+    "minutes": {"laptop": 4}             expected time, until a run has measured it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rar_lib import machine, notebook
+from rar_lib.atomic import atomic_write
+from rar_lib.errors import ReproduceError
+from rar_lib.freshness import SCHEMA, Step, digest, file_hash, load, parts_of, reason
+from rar_lib.profiles import Profile
+
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one notebook: ``reason`` says why it ran, or ``up to date``."""
+
+    stem: str
+    ran: bool
+    reason: str
+    seconds: float
+    path: Path
+
+
+def reproduce(
+    profile: Profile,
+    *,
+    notebooks: Path,
+    out: Path,
+    only: Sequence[str] | None = None,
+    force: bool = False,
+    servers: Callable[[str], contextlib.AbstractContextManager[Any]] | None = None,
+    weights: Callable[[str], Any] | None = None,
+    library: Path = PACKAGE,
+    say: Callable[[str], None] = print,
+) -> list[Result]:
+    """Execute the notebooks ``NN_*.ipynb`` of a folder, in order, as far as needed.
+
+    Args:
+        profile: Injected by name as the parameter ``profile``; its values are in the key.
+        notebooks: Folder of the sources; its parent is the checkout, where cells run.
+        out: Folder of executed copies and manifests.
+        only: Stems, or their numbers such as ``"03"``; default all.
+        force: Run even what is up to date.
+        servers: Serves a model for as long as its context lives; default
+            `rar_lib.server.serve`. Started once, and only if a notebook must run.
+        weights: Makes a model's weights ready; default `rar_lib.artifacts.model_dir`.
+        library: Folder whose files are part of the key.
+        say: Takes one line of progress.
+
+    Returns:
+        One result for each chosen notebook.
+
+    Raises:
+        ReproduceError: a notebook failed (its last good copy stays), another run is
+            working in ``out``, or a notebook's metadata is wrong.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; nothing half-done stays.
+    """
+    notebooks, out = notebooks.resolve(), out.resolve()  # papermill changes the folder
+    root = notebooks.parent
+    steps = _steps(notebooks, out, only)
+    with _alone(out), _sigterm_as_interrupt():
+        for leftover in out.glob(".*.running.ipynb"):  # of a run that was killed
+            leftover.unlink()
+        plan = _plan(steps, profile, root, library, force)
+        todo = [step for step, why in plan if why]
+        results: list[Result] = []
+        with contextlib.ExitStack() as stack:
+            if todo:
+                say(f"{len(todo)} of {len(plan)} notebooks to run: {_estimate(todo, profile)}")
+                _make_ready(profile, stack, servers, weights, say)
+            for n, (step, why) in enumerate(plan, 1):
+                if why is None:
+                    say(f"[{n}/{len(plan)}] {step.stem}: up to date")
+                    results.append(Result(step.stem, False, "up to date", 0.0, step.executed))
+                    continue
+                say(f"[{n}/{len(plan)}] {step.stem}: {why}")
+                seconds = _run(step, profile, root, library)
+                say(f"[{n}/{len(plan)}] {step.stem}: done in {seconds:.0f} s")
+                results.append(Result(step.stem, True, why, seconds, step.executed))
+        return results
+
+
+def _steps(notebooks: Path, out: Path, only: Sequence[str] | None) -> list[Step]:
+    steps: list[Step] = []
+    for source in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
+        rar = dict(notebook.read(source).metadata.get("rar", {}))
+        step = Step(source, out, rar)
+        earlier = {s.stem for s in steps}
+        if wrong := sorted(set(rar.get("after", [])) - earlier):
+            raise ReproduceError(
+                f"{source.name}: metadata rar.after names {', '.join(wrong)}, which is not an "
+                f"earlier notebook; choose from: {', '.join(sorted(earlier)) or 'none'}"
+            )
+        steps.append(step)
+    if not steps:
+        raise ReproduceError(f"{notebooks} holds no notebook named like 01_name.ipynb")
+    for name in only or ():
+        if not any(name in (s.stem, s.stem[:2]) for s in steps):
+            known = ", ".join(s.stem for s in steps)
+            raise ReproduceError(f"there is no notebook {name!r}; choose from: {known}")
+    if not only:
+        return steps
+    return [s for s in steps if s.stem in only or s.stem[:2] in only]
+
+
+def _plan(
+    steps: list[Step], profile: Profile, root: Path, library: Path, force: bool
+) -> list[tuple[Step, str | None]]:
+    """Each step with the reason to run it, or None."""
+    plan: list[tuple[Step, str | None]] = []
+    for step in steps:
+        again = [s.stem for s, why in plan if why and s.stem in step.rar.get("after", [])]
+        why = reason(step, parts_of(step, profile, root, library, pending=again))
+        plan.append((step, why or ("forced" if force else None)))
+    return plan
+
+
+def _run(step: Step, profile: Profile, root: Path, library: Path) -> float:
+    """Execute one notebook and record it; returns seconds."""
+    # Taken before the run: a library edited meanwhile makes the next run repeat this one.
+    parts = parts_of(step, profile, root, library)
+    start, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    sizes = notebook.execute(
+        step.source,
+        step.executed,
+        {"profile": profile.name},
+        cwd=root,
+        cell_timeout_s=profile.cell_timeout_s,
+    )
+    seconds = time.monotonic() - clock
+    key, content = digest(parts), file_hash(step.executed)
+    manifest = {
+        "schema": SCHEMA,
+        "key": key,
+        "run": digest([key, content]),
+        "sha256": content,
+        "profile": profile.name,
+        "start": start.isoformat(timespec="seconds"),
+        "end": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        **sizes,
+        "hardware": machine.hardware(),
+        "versions": machine.versions(),
+        "parts": parts,
+    }
+    atomic_write(step.manifest, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    return seconds
+
+
+def _make_ready(
+    profile: Profile,
+    stack: contextlib.ExitStack,
+    servers: Callable[[str], contextlib.AbstractContextManager[Any]] | None,
+    weights: Callable[[str], Any] | None,
+    say: Callable[[str], None],
+) -> None:
+    """Weights on disk and judge servers up; they stay until the stack closes."""
+    from rar_lib.artifacts import model_dir
+    from rar_lib.server import serve
+
+    for name in profile.models:
+        if "/" not in name:  # a hub id is fetched by the engine that loads it
+            (weights or model_dir)(name)
+    for name in profile.servers:
+        say(f"starting the server of {name}")
+        stack.enter_context(servers(name) if servers else serve(name, device=profile.device))
+
+
+def _estimate(todo: list[Step], profile: Profile) -> str:
+    """Minutes for each step: as last measured, else as its metadata says."""
+    known, words = 0.0, []
+    for step in todo:
+        last = load(step.manifest)
+        minutes = last["seconds"] / 60 if last else step.rar.get("minutes", {}).get(profile.name)
+        known += minutes or 0.0
+        words.append(f"{step.stem} {'?' if minutes is None else f'{minutes:.1f}'}")
+    return f"about {known:.0f} min ({', '.join(words)})"
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One run at a time in ``out``; the lock goes with the process, however it ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    owner, lock = out / ".run.pid", FileLock(out / ".run.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        pid = owner.read_text().strip() if owner.exists() else "unknown"
+        raise ReproduceError(
+            f"another run (pid {pid}) is working in {out}; wait for it, or choose another folder"
+        ) from None
+    try:
+        atomic_write(owner, f"{os.getpid()}\n")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that servers and kernels are stopped; twice kills."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,129 @@
+"""Executed notebooks for the book tests: two rich ones, the others minimal."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from rar_lib.bookbuild import chapters
+
+HOSTILE = "\n".join(
+    [
+        "<script>window.pwned = 1</script>",
+        '<img src=x onerror="window.pwned = 1">',
+        "[click](javascript:window.pwned=1)",
+        "<javascript:window.pwned=1>",
+        '<a href="javascript:window.pwned=1">a</a>',
+        "<svg onload=window.pwned=1></svg>",
+        "</pre></div><iframe src=javascript:window.pwned=1></iframe>",
+        "{eval-rst}`x` and {raw}`y` and $\\text{<img src=x onerror=alert(1)>}$",
+    ]
+)
+# What an author might paste into a Markdown cell: everything above but what must fail the build.
+HOSTILE_MARKDOWN = "\n\n".join(HOSTILE.splitlines()[:-1])
+WIDE_TABLE = "<table border='1' class='dataframe'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def png(width: int = 640, height: int = 360) -> str:
+    """A base64 PNG: a white field with a dark diagonal."""
+    rows = b""
+    for y in range(height):
+        x = y * width // height
+        rows += b"\x00" + bytes(60 if abs(i - x) < 4 else 255 for i in range(width))
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + data).decode()
+
+
+def code(source: str, *outputs: Any, tags: tuple[str, ...] = ()) -> Any:
+    """An executed code cell."""
+    cell = new_code_cell(source, outputs=list(outputs), execution_count=1)
+    cell.metadata["tags"] = list(tags)
+    return cell
+
+
+def shown(data: dict[str, str]) -> Any:
+    """An output of one or more types."""
+    return new_output("display_data", data={"text/plain": "plain", **data})
+
+
+def rich_notebook(title: str) -> Any:
+    """Objectives, math, a wide table, a figure, a hidden set-up cell, a note."""
+    names = ["task", "arm", "judge", "reward", "unscored", "verdicts", "rating", "tokens", "note"]
+    head = "<th></th>" + "".join(f"<th>{n}</th>" for n in names)
+    row = "<td>ice-floats</td><td>explicit</td><td>qwen-1.5b</td><td>0.76</td><td>0</td><td>4</td>"
+    row += "<td>7</td><td>412</td><td>Says that ice is less dense than liquid water &lt;b&gt;</td>"
+    rows = "".join(f"<tr><th>{i}</th>{row}</tr>" for i in range(6))
+    return new_notebook(
+        cells=[
+            new_markdown_cell(
+                f"# {title}\n\n**You will learn** how a rubric becomes a number; see the"
+                " [conventions](../book/conventions.md#polarity) and the"
+                " {term}`advantage <Advantage>` {cite:p}`rar`."
+            ),
+            code("import rar_lib  # set-up", tags=("hide-input",)),
+            new_markdown_cell(
+                "## The reward\n\nInline $w_j \\ge 0$ and displayed:\n\n$$\nr = \\frac{\\sum_j w_j"
+                "\\, c_j}{\\sum_j w_j}, \\quad \\hat A_i = \\frac{r_i - \\bar r}{\\sigma(r)}\n$$\n\n"
+                "$$\n\\begin{aligned} a &= b + c \\\\ &= \\mathbb{E}_{y\\sim\\pi_\\theta}[r]\n"
+                "\\end{aligned}\n$$"
+            ),
+            code("table", shown({"text/html": WIDE_TABLE.format(head=head, rows=rows)})),
+            new_markdown_cell("### Reward by arm"),
+            code(
+                "plot(rewards, title='A rather long line of code that has to scroll inside of its own box on a telephone')",
+                shown({"image/png": png()}),
+            ),
+            new_markdown_cell(":::{note}\nA wordgolem note.\n:::\n\n- one\n- two\n\n```python\nx = 1\n```"),
+        ]
+    )
+
+
+def hostile_notebook(title: str) -> Any:
+    """The same text as a plain output, as stream, and in Markdown."""
+    return new_notebook(
+        cells=[
+            new_markdown_cell(f"# {title}"),
+            new_markdown_cell(HOSTILE_MARKDOWN),
+            code("print(text)", new_output("stream", name="stdout", text=HOSTILE + "\n")),
+            code("text", new_output("execute_result", data={"text/plain": HOSTILE}, execution_count=1)),
+        ]
+    )
+
+
+def write_run(folder: Path, book: Path) -> Path:
+    """Write an executed notebook and a manifest for every chapter of ``book`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem in chapters(book):
+        if (book / f"{stem}.md").exists():
+            continue
+        title = stem[3:].replace("_", " ").capitalize()
+        if stem.startswith("01"):
+            notebook = rich_notebook(title)
+        elif stem.startswith("02"):
+            notebook = hostile_notebook(title)
+        else:
+            notebook = new_notebook(cells=[new_markdown_cell(f"# {title}\n\nText.")])
+        nbformat.write(notebook, folder / f"{stem}.ipynb")
+        manifest = {
+            "profile": "smoke",
+            "seconds": 12.3,
+            "started": "2026-11-22T00:00:00+00:00",
+            "ended": "2026-11-22T00:00:12+00:00",
+            "hardware": "2 CPU cores, 24 GB",
+            "versions": {"python": "3.11.7", "torch": "2.13.0+cpu"},
+        }
+        (folder / f"{stem}.json").write_text(json.dumps(manifest))
+    return folder

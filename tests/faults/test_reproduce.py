@@ -1,0 +1,365 @@
+"""The runner against real kernels: what it repeats, what it refuses, what survives."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from rar_lib import notebook, reproduce
+from rar_lib.errors import ReproduceError
+from rar_lib.profiles import Profile, load
+
+PARAMETERS = 'profile = "smoke"'
+PROFILE = load("smoke")
+LIBRARY = {"judge.py": "x = 1\n", "prompts/judge.txt": "Grade.\n"}
+
+
+def write_notebook(path: Path, *cells: str, **rar: Any) -> None:
+    """A notebook whose first cell is tagged `parameters`."""
+    nb = nbformat.v4.new_notebook(metadata={"rar": rar})
+    nb.cells = [nbformat.v4.new_code_cell(c, id=f"c{n}") for n, c in enumerate(cells)]
+    nb.cells[0].metadata["tags"] = ["parameters"]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(nbformat.writes(nb))
+
+
+class Checkout:
+    """A small project: notebooks, a lock, a library, and a count of what was started."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.out = root, root / "_build"
+        self.notebooks, self.library = root / "notebooks", root / "lib"
+        self.started: list[str] = []
+        self.lines: list[str] = []
+        for name, text in {**LIBRARY, "../env/laptop.txt": "torch==2.13.0+cpu\n"}.items():
+            path = self.library / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.resolve().write_text(text)
+
+    @contextlib.contextmanager
+    def server(self, name: str) -> Iterator[None]:
+        self.started.append(f"up {name}")
+        try:
+            yield
+        finally:
+            self.started.append(f"down {name}")
+
+    def run(self, profile: Profile = PROFILE, **changes: Any) -> list[reproduce.Result]:
+        return reproduce.reproduce(
+            profile,
+            notebooks=self.notebooks,
+            out=self.out,
+            library=self.library,
+            servers=self.server,
+            weights=lambda name: self.started.append(f"weights {name}"),
+            say=self.lines.append,
+            **changes,
+        )
+
+    def reasons(self, profile: Profile = PROFILE) -> dict[str, str | None]:
+        """Why each notebook would be run now, without running any."""
+        steps = reproduce._steps(self.notebooks, self.out, None)
+        plan = reproduce._plan(steps, profile, self.root, self.library, False)
+        return {step.stem: why for step, why in plan}
+
+    def text(self, stem: str) -> str:
+        """All that the cells of an executed copy printed or showed."""
+        return json.dumps(
+            [c.get("outputs") for c in notebook.read(self.out / f"{stem}.ipynb").cells]
+        )
+
+    def files(self) -> set[str]:
+        return {p.name for p in self.out.iterdir() if p.name != ".run.lock"}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+def two_notebooks(checkout: Checkout) -> None:
+    (checkout.root / "results").mkdir()
+    (checkout.root / "results/study.json").write_text("{}")
+    write_notebook(
+        checkout.notebooks / "01_first.ipynb",
+        PARAMETERS,
+        "import os, sys, pathlib\n"
+        "print(profile, sys.executable == os.environ['RUNNER'])\n"
+        "print(os.getcwd() + '/data/x.json', pathlib.Path.home() / 'file', '/rooted/x')\n"
+        "print(os.environ['RAR_HOME'] + '/blobs')",
+        minutes={"smoke": 0.5},
+    )
+    write_notebook(
+        checkout.notebooks / "02_second.ipynb",
+        PARAMETERS,
+        "1 + 1",
+        after=["01_first"],
+        inputs=["results/study.json"],
+    )
+
+
+def test_only_what_is_missing_or_changed_is_run(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNNER", sys.executable)
+    monkeypatch.setenv("RAR_HOME", str(tmp_path / "cache"))
+    two_notebooks(checkout)
+
+    # The first run: everything, with one server for both notebooks.
+    results = checkout.run()
+    assert [(r.stem, r.ran, r.reason) for r in results] == [
+        ("01_first", True, "never run"),
+        ("02_second", True, "never run"),
+    ]
+    assert checkout.started == ["weights smollm2-135m", "up smollm2-135m", "down smollm2-135m"]
+    assert checkout.lines[0] == "2 of 2 notebooks to run: about 0 min (01_first 0.5, 02_second ?)"
+    assert checkout.files() == {
+        "01_first.ipynb", "01_first.json", "02_second.ipynb", "02_second.json"
+    }  # fmt: skip
+    shown = checkout.text("01_first")
+    assert "smoke True" in shown  # the profile was injected, the kernel is this Python
+    assert "./data/x.json ~/file /rooted/x" in shown
+    assert "$RAR_HOME/blobs" in shown
+    for path in checkout.out.iterdir():
+        assert str(tmp_path) not in path.read_text(), path.name
+    manifest = json.loads((checkout.out / "01_first.json").read_text())
+    assert manifest["profile"] == "smoke"
+    assert manifest["cells"] == 3
+    assert manifest["seconds"] > 0
+    assert manifest["start"] <= manifest["end"]
+    assert "cores" in manifest["hardware"]
+    assert manifest["versions"]["papermill"] == "2.7.0"
+
+    # The second run: nothing, quickly, without a server.
+    checkout.started.clear()
+    clock = time.monotonic()
+    assert [r.reason for r in checkout.run()] == ["up to date", "up to date"]
+    assert time.monotonic() - clock < 2
+    assert checkout.started == []
+
+    # Every part of the key, one at a time, with its name.
+    both = "01_first", "02_second"
+
+    def changed(file: Path, text: str | None) -> tuple[str | None, ...]:
+        before = file.read_text()
+        file.unlink() if text is None else file.write_text(text)
+        try:
+            return tuple(checkout.reasons()[stem] for stem in both)
+        finally:
+            file.write_text(before)
+
+    judge, prompt = "library changed (judge.py)", "library changed (prompts/judge.txt)"
+    lock = "environment lock changed"
+    again = "earlier notebook was run again (01_first)"
+    for file, text, first, second in [
+        ("lib/judge.py", "x = 2", judge, f"{judge}; {again}"),
+        ("lib/prompts/judge.txt", "?", prompt, f"{prompt}; {again}"),
+        ("env/laptop.txt", "torch==9\n", lock, f"{lock}; {again}"),
+        ("results/study.json", "[]", None, "inputs changed (results/study.json)"),
+        ("_build/01_first.ipynb", None, "the executed copy is missing", again),
+        ("_build/01_first.ipynb", "{}", "the executed copy was changed", again),
+        ("_build/02_second.json", "{torn", None, "never run"),
+    ]:
+        found = changed(tmp_path / file, text)
+        assert found == (first, second), file
+    longer = PROFILE.model_copy(update={"grpo_steps": 9})
+    assert checkout.reasons(longer)["02_second"] == f"parameters changed (grpo_steps); {again}"
+    assert set(checkout.reasons().values()) == {None}
+
+    # A changed notebook, for real: it and what builds on it, no more.
+    source = checkout.notebooks / "02_second.ipynb"
+    write_notebook(source, PARAMETERS, "2 + 2", after=["01_first"], inputs=["results/study.json"])
+    results = checkout.run()
+    assert [(r.ran, r.reason) for r in results] == [
+        (False, "up to date"),
+        (True, "notebook changed"),
+    ]
+    assert '"4"' in checkout.text("02_second")
+    [only] = checkout.run(only=["01"], force=True)
+    assert (only.stem, only.reason) == ("01_first", "forced")
+    assert checkout.reasons() == {"01_first": None, "02_second": again}
+
+
+SECRET = "sk-live-0123456789"
+FAULTS = {
+    "exception": (
+        "import os\nraise ValueError('bad key ' + os.environ['JUDGE_API_KEY'])",
+        r"cell 2 \(`import os`\): ValueError: bad key \*\*\*",
+    ),
+    "killed": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", r"cell 2 .*DeadKernel"),
+    "quit": ("import os; os._exit(0)", r"cell 2 \(`import os; os._exit\(0\)`\): DeadKernel"),
+    "too slow": ("import time; time.sleep(60)", r"cell 2 .*CellTimeoutError"),
+    "secret": (
+        "import os, time\nk = os.environ['JUDGE_API_KEY']\nprint(k[:9], end='', flush=True)\n"
+        "time.sleep(0.5)\nprint(k[9:])",
+        "shows the value of JUDGE_API_KEY",
+    ),
+    "huge": ("print('x' * 6_000_000)", r"has 6\.0 MB, the limit is 5 MB"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_notebook_that_fails_leaves_the_good_copy_and_a_readable_one(
+    name: str, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", SECRET)
+    cell, message = FAULTS[name]
+    write_notebook(checkout.notebooks / "01_first.ipynb", PARAMETERS, cell, "print('end')")
+    checkout.out.mkdir()
+    (checkout.out / "01_first.ipynb").write_text("the last good copy")
+
+    with pytest.raises(ReproduceError, match=message) as caught:
+        checkout.run(PROFILE.model_copy(update={"cell_timeout_s": 2}))
+
+    assert "01_first.ipynb" in str(caught.value)
+    assert "01_first.failed.ipynb" in str(caught.value)
+    assert (checkout.out / "01_first.ipynb").read_text() == "the last good copy"
+    assert checkout.files() == {"01_first.ipynb", "01_first.failed.ipynb"}
+    failed = (checkout.out / "01_first.failed.ipynb").read_text()
+    assert SECRET not in failed
+    assert SECRET[9:] not in failed
+    assert str(checkout.root) not in failed
+    assert checkout.started[-1] == "down smollm2-135m"
+    assert checkout.reasons() == {"01_first": "the last run failed"}
+
+
+def test_a_cell_without_an_execution_count_is_a_fault() -> None:
+    """papermill marks cells behind a dead kernel as completed."""
+    nb = nbformat.v4.new_notebook()
+    nb.cells = [nbformat.v4.new_code_cell("x = 1", execution_count=1)]
+    assert notebook._fault(nb, None) is None
+    nb.cells += [nbformat.v4.new_code_cell("  "), nbformat.v4.new_code_cell("y = 2\nz = 3")]
+    nb.cells[-1].metadata["papermill"] = {"status": "completed", "start_time": "now"}
+    assert notebook._fault(nb, None) == "cell 3 (`y = 2`): it was never run"
+
+
+def test_wrong_metadata_and_names_are_refused_before_any_kernel(checkout: Checkout) -> None:
+    first = checkout.notebooks / "01_first.ipynb"
+    with pytest.raises(ReproduceError, match="holds no notebook named like 01_name"):
+        checkout.run()
+    write_notebook(first, "model = 'x'")
+    with pytest.raises(ReproduceError, match=r"parameter profile is not set .* \(it sets: model\)"):
+        checkout.run()
+    write_notebook(first, PARAMETERS, after=["02_second"])
+    with pytest.raises(ReproduceError, match="names 02_second, which is not an earlier notebook"):
+        checkout.run()
+    write_notebook(first, PARAMETERS, inputs=["results/none.json"])
+    with pytest.raises(ReproduceError, match=r"needs results/none\.json, which does not exist"):
+        checkout.run()
+    write_notebook(first, PARAMETERS)
+    with pytest.raises(ReproduceError, match="no notebook '07'; choose from: 01_first"):
+        checkout.run(only=["07"])
+    write_notebook(checkout.notebooks / "02_second.ipynb", PARAMETERS, after=["01_first"])
+    with pytest.raises(ReproduceError, match="builds on 01_first, which has no finished run"):
+        checkout.run(only=["02"])
+    first.write_text("{")
+    with pytest.raises(ReproduceError, match="not a readable notebook"):
+        checkout.run()
+
+
+RUNNER = """
+import contextlib, sys
+from pathlib import Path
+from rar_lib.profiles import load
+from rar_lib.reproduce import reproduce
+root = Path(sys.argv[1])
+profile = load("smoke")
+reproduce(profile, notebooks=root / "notebooks", out=root / "_build", library=root / "lib",
+          servers=contextlib.nullcontext, weights=str)
+"""
+
+
+def wait_for(what: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_run_is_continued_by_the_next(checkout: Checkout, number: signal.Signals) -> None:
+    write_notebook(checkout.notebooks / "01_first.ipynb", PARAMETERS, "1")
+    write_notebook(
+        checkout.notebooks / "02_second.ipynb",
+        PARAMETERS,
+        "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))",
+        "while pathlib.Path('block').exists(): time.sleep(0.05)",
+    )
+    if number != signal.SIGKILL:  # one kernel less
+        (checkout.notebooks / "01_first.ipynb").unlink()
+    (checkout.root / "block").touch()
+    runner = subprocess.Popen([sys.executable, "-c", RUNNER, str(checkout.root)])
+    pid = checkout.root / "pid"
+    try:
+        wait_for(lambda: pid.exists() and pid.read_text())
+        with pytest.raises(ReproduceError, match=rf"another run \(pid {runner.pid}\) is working"):
+            checkout.run()
+        runner.send_signal(number)
+        assert runner.wait(20) != 0
+    finally:
+        runner.kill()
+    wait_for(lambda: not alive(int(pid.read_text())))
+    if number != signal.SIGKILL:
+        assert checkout.files() == set()
+        return
+    # SIGKILL leaves its temporary copy; the next run clears it and does only the rest.
+    (checkout.root / "block").unlink()
+    results = checkout.run()
+    assert [(r.stem, r.reason) for r in results] == [
+        ("01_first", "up to date"),
+        ("02_second", "never run"),
+    ]
+    assert checkout.files() == {
+        "01_first.ipynb", "01_first.json", "02_second.ipynb", "02_second.json"
+    }  # fmt: skip
+
+
+def test_paths_are_replaced_by_whole_components(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("RAR_HOME", "/data/rar")
+    scrub = notebook.scrubber(Path("/home/ada/work"))
+    for text, clean in [
+        ("/home/ada/work/rar_lib/judge.py:3", "./rar_lib/judge.py:3"),
+        ("open('/home/ada/work')", "open('.')"),
+        ("/home/ada/.cache/x", "~/.cache/x"),
+        ("/home/adam/x", "/home/adam/x"),
+        ("/mnt/home/ada/x", "/mnt/home/ada/x"),
+        ("file:///home/ada/x", "file://~/x"),
+        ("/data/rar/blobs", "$RAR_HOME/blobs"),
+        ("/tmp/ipykernel_12/34.py:1: Warning", "<cell>:1: Warning"),
+    ]:
+        assert scrub(text) == clean
+    monkeypatch.setenv("HOME", "/")
+    assert notebook.scrubber(tmp_path)("/usr/lib") == "/usr/lib"
+
+
+def test_only_long_values_with_telling_names_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        monkeypatch.delenv(name)
+    for name in ("OPENAI_API_KEY", "HF_TOKEN", "MY_SECRET", "DB_PASSWORD"):
+        monkeypatch.setenv(name, "12345678")
+    monkeypatch.setenv("SHORT_KEY", "1234567")
+    monkeypatch.setenv("EDITOR", "12345678")
+    names = [name for name, _ in notebook.secret_values()]
+    assert names == ["DB_PASSWORD", "HF_TOKEN", "MY_SECRET", "OPENAI_API_KEY"]

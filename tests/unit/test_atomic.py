@@ -1,0 +1,59 @@
+"""A write is whole or it did not happen."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from rar_lib.atomic import atomic_write
+
+
+def test_creates_folders_replaces_and_keeps_the_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.json"
+    atomic_write(path, "é")
+    assert path.read_bytes() == "é".encode()
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    path.chmod(0o600)
+    atomic_write(path, b"\x00")
+    assert path.read_bytes() == b"\x00"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(path.parent) == ["b.json"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_content_and_no_temporary_file(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "b.json"
+    path.write_text("old")
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match=r"No space left on device.*b\.json") as caught:
+        atomic_write(path, "new")
+    assert caught.value.errno == errno.ENOSPC
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["b.json"]
+
+
+def test_an_interrupt_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        atomic_write(tmp_path / "b.json", "new")
+    assert os.listdir(tmp_path) == []
+
+
+def _umask() -> int:
+    now = os.umask(0)
+    os.umask(now)
+    return now

@@ -1,0 +1,178 @@
+"""What is started, and when a running server may be used again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rar_lib import launch, server
+from rar_lib.errors import ServerError
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"0" * 1000)
+    return folder
+
+
+def test_cpu_command_line(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 1})
+    todo = launch.plan(str(weights), max_model_len=1024, kv_cache_gb=1.5)
+    assert " ".join(todo.args) == (
+        f"{sys.executable} -P -m vllm.entrypoints.openai.api_server"
+        f" --model {weights} --served-model-name tiny --host 127.0.0.1 --dtype bfloat16"
+        " --max-model-len 1024 --max-num-seqs 32 --kv-cache-memory-bytes 1500000000"
+        " --enable-prefix-caching --generation-config vllm --max-logprobs 20"
+        " --enable-prompt-tokens-details --disable-uvicorn-access-log"
+        ' --structured-outputs-config {"backend": "guidance", "disable_any_whitespace": true}'
+        " --enforce-eager --block-size 32"
+    )
+    assert todo.env == {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "OMP_NUM_THREADS": "2",
+        "OMP_PROC_BIND": "true",
+        "OMP_PLACES": "{1,3}",
+        "GOMP_SPINCOUNT": "30000",
+    }
+    assert todo.needed_gb == pytest.approx(1e-6 + 1.5 + launch.OVERHEAD_GB)
+
+
+def test_cuda_takes_a_hub_id_and_keeps_the_graphs() -> None:
+    todo = launch.plan("Qwen/Qwen2.5-7B-Instruct", device="cuda", kv_cache_gb=8)
+    assert todo.args[todo.args.index("--model") + 1] == "Qwen/Qwen2.5-7B-Instruct"
+    assert "--enforce-eager" not in todo.args
+    assert "HF_HUB_OFFLINE" not in todo.env
+    assert todo.needed_gb == 0
+    assert todo.slug == "Qwen-Qwen2.5-7B-Instruct"
+
+
+def test_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"holds no \*\.safetensors weights"):
+        launch.plan(str(tmp_path))
+
+
+def test_key_changes_with_everything_that_changes_an_answer(weights: Path) -> None:
+    base = launch.plan(str(weights))
+    assert base.key == launch.plan(str(weights)).key
+    others = [
+        launch.plan(str(weights), max_model_len=4096),
+        launch.plan(str(weights), kv_cache_gb=2),
+        launch.plan(str(weights), device="cuda"),
+        launch.plan(str(weights), program=("other",)),
+        dataclasses.replace(base, weights="ab"),
+        dataclasses.replace(base, env=base.env | {"X": "1"}),
+    ]
+    os.utime(weights / "model.safetensors", ns=(1, 1))  # made again
+    others.append(launch.plan(str(weights)))
+    assert len({base.key, *(o.key for o in others)}) == 1 + len(others)
+
+
+def test_too_little_memory_names_both_numbers(weights: Path, tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    1000000 kB\n")
+    todo = dataclasses.replace(launch.plan(str(weights)), needed_gb=1.1)
+    with pytest.raises(ServerError, match=r"about 1\.1 GB of free memory, 1\.0 GB are free"):
+        launch.check_memory(todo, meminfo)
+    launch.check_memory(dataclasses.replace(todo, needed_gb=1.0), meminfo)
+
+
+def test_port_in_use_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerError, match=f"port {port} .*in use.*name another one"):
+            launch.free_port(port)
+    assert launch.free_port(0) > 0
+
+
+@pytest.mark.parametrize(
+    ("what", "log", "fix"),
+    [
+        (
+            "ended with code 1",
+            "/usr/bin/python: No module named vllm",
+            "install the server",
+        ),
+        ("ended with code 1", "[Errno 98] error: address already in use", "run again"),
+        (
+            "ended with code 1",
+            "ValueError: Available memory on node 0 (1/8)",
+            "lower kv_cache_gb",
+        ),
+        ("ended with code 137", "loading weights", "killed for memory"),
+        ("ended with code 132", "loading weights", "this CPU cannot run"),
+        ("ended with code 1", "something new", "see the log"),
+    ],
+)
+def test_post_mortem_names_the_probable_fix(tmp_path: Path, what: str, log: str, fix: str) -> None:
+    path = tmp_path / "x.log"
+    path.write_text("early line\n" + "filler\n" * 25 + f"\x1b[31m{log}\n")
+    text = launch.post_mortem("tiny", what, path)
+    assert fix in text.splitlines()[0]
+    assert str(path) in text
+    assert log in text
+    assert "early line" not in text
+    assert "\x1b" not in text
+
+
+def entry_for(tmp_path: Path, **changes: object) -> Path:
+    path = tmp_path / "tiny-0.json"
+    entry = {
+        "pid": os.getpid(),
+        "started": server.process_start(os.getpid()),
+        "base_url": "http://127.0.0.1:1/v1",  # nothing listens on port 1
+        "model": "tiny",
+        "weights": "",
+        "log": "x.log",
+    }
+    path.write_text(json.dumps(entry | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"started": 1}, {"pid": 2**22 + 1}, {"pid": "x"}, {}],
+    ids=["pid re-used", "process gone", "not a pid", "nobody answers"],
+)
+def test_stale_entries_are_removed(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = entry_for(tmp_path, **changes)
+    assert server.registered(path, "tiny") is None
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
+def test_torn_entries_are_removed(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tiny-0.json"
+    path.write_text(text)
+    assert server.registered(path, "tiny") is None
+    assert not path.exists()
+
+
+def test_a_zombie_is_not_a_running_server() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    assert child.stdin is None
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, not collected
+    assert server.process_start(child.pid) is None
+    child.wait()
+
+
+def test_importing_the_server_module_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, rar_lib.server;"
+        "print([m for m in ('torch', 'vllm', 'openai', 'transformers') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
