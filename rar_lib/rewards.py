@@ -61,11 +61,12 @@ class RubricReward:
         Raises:
             UnscoredError: more than ``max_unscored`` of the batch could not be scored.
         """
+        items = list(zip(task, completions, strict=True))
         start = time.perf_counter()
         grades = await asyncio.gather(
             *(
                 self.judge.grade(Task.model_validate_json(column), text_of(completion), self.arm)
-                for column, completion in zip(task, completions, strict=True)
+                for column, completion in items
             )
         )
         seconds = time.perf_counter() - start

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,7 +32,7 @@ class _Item(BaseModel):
 
 
 class _Graded(_Item):
-    category: Category
+    category: Literal[Category.ESSENTIAL, Category.IMPORTANT, Category.OPTIONAL]
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,9 @@ def rich_notebook(title: str) -> Any:
                 "plot(rewards, title='A rather long line of code that has to scroll inside of its own box on a telephone')",
                 shown({"image/png": png()}),
             ),
-            new_markdown_cell(":::{note}\nA wordgolem note.\n:::\n\n- one\n- two\n\n```python\nx = 1\n```"),
+            new_markdown_cell(
+                ":::{note}\nA wordgolem note.\n:::\n\n- one\n- two\n\n```python\nx = 1\n```"
+            ),
         ]
     )
 
@@ -98,7 +100,10 @@ def hostile_notebook(title: str) -> Any:
             new_markdown_cell(f"# {title}"),
             new_markdown_cell(HOSTILE_MARKDOWN),
             code("print(text)", new_output("stream", name="stdout", text=HOSTILE + "\n")),
-            code("text", new_output("execute_result", data={"text/plain": HOSTILE}, execution_count=1)),
+            code(
+                "text",
+                new_output("execute_result", data={"text/plain": HOSTILE}, execution_count=1),
+            ),
         ]
     )
 

@@ -1,0 +1,93 @@
+"""A scripted OpenAI-compatible server: real HTTP, replies from a list. Tests only."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Reply = dict[str, Any]
+
+
+def says(text: str, finish: str = "stop", tokens: dict[str, float] | None = None) -> Reply:
+    """A completion with this text, and perhaps first-token probabilities."""
+    choice: dict[str, Any] = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text},
+        "finish_reason": finish,
+    }
+    if tokens is not None:
+        top = [{"token": t, "logprob": math.log(p), "bytes": None} for t, p in tokens.items()]
+        first = {"token": text or " ", "logprob": 0.0, "bytes": None, "top_logprobs": top}
+        choice["logprobs"] = {"content": [first], "refusal": None}
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "scripted",
+        "choices": [choice],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11},
+    }
+
+
+def status(code: int, message: str = "no") -> Reply:
+    """An HTTP error, with a Retry-After that keeps the test short."""
+    return {"status": code, "error": {"message": message, "type": "test", "code": code}}
+
+
+class Scripted:
+    """What was asked, and what is answered: ``answer(request, number) -> reply``."""
+
+    def __init__(self, answer: Callable[[Reply, int], Reply]) -> None:
+        self.requests: list[Reply] = []
+        self.answer = answer
+        self.url = ""
+        self._lock = threading.Lock()
+
+    def reply(self, request: Reply) -> Reply:
+        with self._lock:
+            self.requests.append(request)
+            return self.answer(request, len(self.requests) - 1)
+
+
+@contextmanager
+def server(answer: Callable[[Reply, int], Reply] | list[Reply] | Reply) -> Iterator[Scripted]:
+    """Serve on a free loopback port; a list is answered in order, its last item for ever."""
+    if isinstance(answer, dict):
+        answer = [answer]
+    if isinstance(answer, list):
+        script = answer
+        answer = lambda _, n: script[min(n, len(script) - 1)]  # noqa: E731
+    scripted = Scripted(answer)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            reply = scripted.reply(request)
+            body = json.dumps(reply).encode()
+            self.send_response(reply.get("status", 200))
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("retry-after-ms", "1")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    scripted.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield scripted
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()

@@ -1,0 +1,323 @@
+"""The judge over real HTTP: good replies become grades, bad ones become reasons."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+from scripted import Reply, says, server, status
+
+from rar_lib.chat import Chat, run_sync, sample
+from rar_lib.data import load_mini
+from rar_lib.errors import ChatError, DataError, JudgeFault
+from rar_lib.judge import (
+    Judge,
+    Reading,
+    grade_many,
+    parse_reply,
+    rating_probabilities,
+    yes_probability,
+)
+from rar_lib.types import ARMS, Arm, Grade, Task
+
+TASK = load_mini("train")[0]
+assert TASK.rubric is not None
+RUBRIC = TASK.rubric
+
+
+def grade(
+    url: str,
+    arm: Arm,
+    reading: Reading = "probability",
+    response: str = "Cool it.",
+    task: Task = TASK,
+) -> Grade:
+    judge = Judge(Chat(url, "scripted"), reading)
+    return asyncio.run(judge.grade(task, response, arm))
+
+
+def says_yes(_: Reply, __: int) -> Reply:
+    return says("yes", tokens={"yes": 0.6, " Yes": 0.2, "no": 0.1, "maybe": 0.1})
+
+
+def test_yes_probability_adds_spellings_and_leaves_other_tokens_out() -> None:
+    assert yes_probability({"yes": 0.6, " Yes": 0.2, "No": 0.2, "maybe": 0.1}) == pytest.approx(0.8)
+    with pytest.raises(JudgeFault, match=r"only 0\.0050"):
+        yes_probability({"maybe": 0.9, "yes": 0.005})
+
+
+def test_rating_probabilities_take_whole_numbers_only() -> None:
+    mass = rating_probabilities({"7": 0.5, " 7": 0.1, "07": 0.1, "11": 0.1, "0": 0.1, "٣": 0.1})
+    assert mass == {7: pytest.approx(0.6)}
+    with pytest.raises(JudgeFault, match=r"on 1\.\.10"):
+        rating_probabilities({"good": 1.0})
+
+
+def test_explicit_asks_once_for_every_criterion_with_the_response_as_shared_prefix() -> None:
+    with server(says_yes) as scripted:
+        result = grade(scripted.url, "explicit")
+    assert len(scripted.requests) == len(RUBRIC.criteria)
+    assert {v.criterion_id for v in result.verdicts} == {c.id for c in RUBRIC.criteria}
+    assert all(v.probability == pytest.approx(0.8 / 0.9) for v in result.verdicts)
+    prompts = [r["messages"][1]["content"] for r in scripted.requests]
+    head = {p.split("Criterion:")[0] for p in prompts}
+    assert len(head) == 1  # what a prefix cache can share
+    assert all(r["max_completion_tokens"] == 1 for r in scripted.requests)
+    assert result.usage.calls == len(RUBRIC.criteria)
+
+
+def test_implicit_puts_the_rubric_before_the_response() -> None:
+    with server(says("7", tokens={"7": 1.0})) as scripted:
+        result = grade(scripted.url, "implicit")
+    text = scripted.requests[0]["messages"][1]["content"]
+    assert text.index(RUBRIC.criteria[0].description) < text.index("Cool it.")
+    assert result.rating == pytest.approx(7.0)
+    assert result.score == pytest.approx(6 / 9)
+
+
+@pytest.mark.parametrize("arm", [a for a in ARMS if a not in ("explicit", "implicit")])
+def test_baselines_never_see_the_rubric(arm: Arm) -> None:
+    with server(
+        lambda r, n: says_yes(r, n) if arm == "predefined" else says("5", tokens={"5": 1.0})
+    ) as s:
+        result = grade(s.url, arm)
+    assert result.score is not None
+    text = "\n".join(m["content"] for r in s.requests for m in r["messages"])
+    assert not any(c.description in text for c in RUBRIC.criteria)
+    assert (TASK.reference in text) == (arm == "reference_likert")
+
+
+def test_ten_is_told_from_one_where_the_tokenizer_splits_it() -> None:
+    def answer(request: Reply, _: int) -> Reply:
+        if request["messages"][-1]["role"] == "assistant":  # "1" was put into its mouth
+            assert request["continue_final_message"] is True
+            return says("0", tokens={"0": 0.75, "<|im_end|>": 0.25})
+        return says("1", tokens={"1": 0.8, "9": 0.2})
+
+    with server(answer) as scripted:
+        result = grade(scripted.url, "direct_likert")
+    # 0.8 splits into 0.6 on ten and 0.2 on one: 10*0.6 + 1*0.2 + 9*0.2
+    assert result.rating == pytest.approx(8.0)
+    assert len(scripted.requests) == 2
+
+
+def test_a_single_token_ten_needs_no_second_call() -> None:
+    with server(says("10", tokens={"10": 0.5, "1": 0.5})) as scripted:
+        assert grade(scripted.url, "direct_likert").rating == pytest.approx(5.5)
+    assert len(scripted.requests) == 1
+
+
+BAD_RATINGS = {
+    "not JSON": says("I would say seven"),
+    "fenced": says('```json\n{"rating": 7}\n```'),
+    "prose before": says('Sure! {"rating": 7}'),
+    "two objects": says('{"rating": 7} {"rating": 2}'),
+    "think left open": says('<think>{"rating": 7}'),
+    "string": says('{"rating": "7"}'),
+    "boolean": says('{"rating": true}'),
+    "float": says('{"rating": 7.0}'),
+    "NaN": says('{"rating": NaN}'),
+    "null": says('{"rating": null}'),
+    "list": says("[7]"),
+    "bare number": says("7"),
+    "other key": says('{"score": 7}'),
+    "extra key": says('{"rating": 7, "why": "x"}'),
+    "duplicate key": says('{"rating": 2, "rating": 9}'),
+    "empty": says(""),
+    "white space": says(" " * 100_000),
+    "deep nesting": says("[" * 50_000),
+    "cut off": says('{"rating": 7}', finish="length"),
+    "zero": says('{"rating": 0}'),
+    "eleven": says('{"rating": 11}'),
+    "huge": says('{"rating": ' + "9" * 400 + "}"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RATINGS)
+def test_an_unreadable_rating_is_unscored_with_a_reason(name: str) -> None:
+    with server(BAD_RATINGS[name]) as scripted:
+        result = grade(scripted.url, "implicit", "sampled")
+    assert result.score is None
+    assert result.rating is None
+    assert result.reason
+    assert 1 <= len(scripted.requests) <= 3  # re-asked, within bounds
+
+
+@pytest.mark.parametrize("text", ['{"met": "true"}', '{"met": 1}', '{"met": null}', "yes", "{}"])
+def test_an_unreadable_verdict_makes_the_explicit_grade_unscored(text: str) -> None:
+    with server(says(text)) as scripted:
+        result = grade(scripted.url, "explicit", "sampled")
+    assert result.score is None
+    assert all(v.met is None and v.reason for v in result.verdicts)
+
+
+def test_one_bad_verdict_among_good_ones_is_enough_and_is_named() -> None:
+    target = RUBRIC.criteria[2]
+
+    def answer(request: Reply, _: int) -> Reply:
+        asked = target.description in request["messages"][1]["content"]
+        return says("?", tokens={"?": 1.0}) if asked else says("yes", tokens={"yes": 1.0})
+
+    with server(answer) as scripted:
+        result = grade(scripted.url, "explicit")
+    assert result.score is None
+    assert result.reason is not None
+    assert result.reason.startswith(f"{target.id}: ")
+    assert sum(v.met is None for v in result.verdicts) == 1
+
+
+def test_a_readable_second_reply_counts() -> None:
+    with server([says("nonsense"), says('{"rating": 9}')]) as scripted:
+        result = grade(scripted.url, "implicit", "sampled")
+    assert result.rating == 9
+    seeds = [r["seed"] for r in scripted.requests]
+    assert len(set(seeds)) == 2  # asked anew, not the same draw again
+
+
+@pytest.mark.parametrize("codes", [[429], [503, 429], [500, 502, 503]])
+def test_a_busy_endpoint_is_asked_again(codes: list[int]) -> None:
+    with server([*(status(c) for c in codes), says("5", tokens={"5": 1.0})]) as scripted:
+        assert grade(scripted.url, "direct_likert").rating == pytest.approx(5.0)
+    assert len(scripted.requests) == len(codes) + 1
+
+
+def test_an_endpoint_that_stays_busy_leaves_the_grade_unscored() -> None:
+    with server(status(503)) as scripted:
+        result = grade(scripted.url, "direct_likert")
+    assert result.score is None
+    assert "InternalServerError" in (result.reason or "")
+    assert len(scripted.requests) == 5
+
+
+def test_a_dead_endpoint_leaves_the_grade_unscored() -> None:
+    with server(says("x")) as scripted:
+        url = scripted.url
+    result = grade(url, "direct_likert")
+    assert result.score is None
+    assert "APIConnectionError" in (result.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"), [(401, "OPENAI_API_KEY"), (403, "key"), (404, "/v1/models")]
+)
+def test_a_wrong_key_or_model_stops_at_once_and_says_the_fix(code: int, fix: str) -> None:
+    with server(status(code)) as scripted, pytest.raises(ChatError, match=fix):
+        grade(scripted.url, "direct_likert")
+    assert len(scripted.requests) == 1
+
+
+def test_a_request_refused_for_its_content_is_unscored() -> None:
+    with server(status(400, "too long")) as scripted:
+        result = grade(scripted.url, "direct_likert", response="x " * 10_000)
+    assert result.score is None
+    assert "too long" in (result.reason or "")
+
+
+@pytest.mark.parametrize("response", ["", " \n\t", "\u200b\u200b", "\x00"])
+def test_an_empty_response_is_unscored_without_asking(response: str) -> None:
+    with server(says_yes) as scripted:
+        result = grade(scripted.url, "explicit", response=response)
+    assert result.score is None
+    assert result.reason == "the response is empty"
+    assert scripted.requests == []
+
+
+def test_a_task_without_rubric_or_reference_says_what_to_do() -> None:
+    bare = Task(id="bare", question="Why?")
+    with server(says_yes) as scripted:
+        with pytest.raises(DataError, match="'bare' has no rubric"):
+            grade(scripted.url, "implicit", task=bare)
+        with pytest.raises(DataError, match="'bare' has no reference"):
+            grade(scripted.url, "reference_likert", task=bare)
+
+
+def test_a_remote_endpoint_without_a_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ChatError, match="OPENAI_API_KEY"):
+        grade("https://judge.invalid/v1", "direct_likert")
+
+
+def test_the_key_never_shows_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-value")
+    with server(says("5", tokens={"5": 1.0})) as scripted:
+        chat = Chat(scripted.url, "scripted")
+
+        async def ask() -> str:
+            await chat.complete([{"role": "user", "content": "hi"}], max_tokens=1)
+            return repr(chat)
+
+        assert "sk-very" not in asyncio.run(ask())
+
+
+def test_no_more_requests_in_flight_than_allowed() -> None:
+    import threading
+    import time
+
+    now, most, lock = 0, 0, threading.Lock()
+
+    def answer(_: Reply, __: int) -> Reply:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+        return says("5", tokens={"5": 1.0})
+
+    with server(answer) as scripted:
+        scripted._lock = threading.RLock()  # answers may overlap here
+        scripted.reply = lambda r: answer(r, 0)  # type: ignore[method-assign]
+        judge = Judge(Chat(scripted.url, "scripted", concurrency=3))
+        asyncio.run(grade_many(judge, [(TASK, f"answer {i}") for i in range(12)], "direct_likert"))
+    assert most == 3
+
+
+def test_grades_come_back_in_order() -> None:
+    def answer(request: Reply, _: int) -> Reply:
+        text = request["messages"][1]["content"]
+        n = next(i for i in range(9, 0, -1) if f"answer {i}" in text)
+        return says(str(n), tokens={str(n): 1.0})
+
+    with server(answer) as scripted:
+        judge = Judge(Chat(scripted.url, "scripted"))
+        items = [(TASK, f"answer {i}") for i in (3, 9, 5)]
+        grades = asyncio.run(grade_many(judge, items, "direct_likert"))
+    assert [round(g.rating or math.nan) for g in grades] == [3, 9, 5]
+
+
+def test_samples_of_a_group_are_asked_with_different_seeds() -> None:
+    with server(says("hello")) as scripted:
+        chat = Chat(scripted.url, "scripted")
+        texts = asyncio.run(sample(chat, [{"role": "user", "content": "hi"}], n=3, max_tokens=4))
+    assert texts == ["hello"] * 3
+    assert len({r["seed"] for r in scripted.requests}) == 3
+
+
+def test_run_sync_works_inside_a_running_loop() -> None:
+    async def inner() -> int:
+        return 41
+
+    async def outer() -> int:
+        return run_sync(inner()) + 1
+
+    assert asyncio.run(outer()) == 42
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(_raises_inside())
+
+
+async def _raises_inside() -> None:
+    async def broken() -> float:
+        return 1 / 0
+
+    run_sync(broken())
+
+
+def test_parse_reply_keeps_hostile_text_out_of_its_message() -> None:
+    from rar_lib.chat import Reply as ChatReply
+    from rar_lib.types import Usage
+
+    with pytest.raises(JudgeFault) as caught:
+        parse_reply(ChatReply("\x1b[31m<|im_end|>", "stop", {}, Usage()), "met", bool)
+    assert "\x1b" not in str(caught.value)

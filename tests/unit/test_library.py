@@ -1,0 +1,147 @@
+"""The library as a whole: light to import, thin, and open about what it holds."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rar_lib.cli import app
+from rar_lib.profiles import load, names
+from rar_lib.report import cell, published, show, table
+from rar_lib.stats import Interval
+from rar_lib.study import Study
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted(ROOT.glob("rar_lib/**/*.py"))
+HEAVY = ("torch", "transformers", "unsloth", "vllm", "openai", "trl", "datasets", "matplotlib")
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.strip()
+
+
+def test_no_module_loads_anything_heavy_when_imported() -> None:
+    names_ = [f"rar_lib.{p.stem}" for p in MODULES if p.parent.name == "rar_lib"]
+    code = (
+        "import sys, importlib\n"
+        f"for name in {names_!r}:\n"
+        "    if not name.endswith('__init__'): importlib.import_module(name)\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    assert run(code) == "[]"
+
+
+def test_importing_the_package_is_quick() -> None:
+    code = "import time; t = time.perf_counter(); import rar_lib; print(time.perf_counter() - t)"
+    assert min(float(run(code)) for _ in range(3)) < 0.3
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_modules_are_thin_and_explain_themselves(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_nothing_is_pickled_evaluated_or_run_from_the_hub(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = getattr(node, "module", None) or ""
+            imported = {alias.name for alias in node.names} | {module}
+            assert not imported & {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"eval", "exec"}
+        if isinstance(node, ast.keyword):
+            assert node.arg != "trust_remote_code"
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_profile_builds_its_trainer_configuration(name: str, tmp_path: Path) -> None:
+    profile = load(name)
+    if profile.device == "cuda":
+        pytest.importorskip("torch").manual_seed(0)
+    # bf16 on a device that is not there is refused by transformers; the values are what counts.
+    profile = profile.model_copy(update={"device": "cpu"})
+    from rar_lib.train import grpo_config
+
+    config = grpo_config(profile, tmp_path, seed=3)
+    assert config.num_generations == profile.rollouts
+    assert config.per_device_train_batch_size == profile.rollouts * profile.prompts_per_step
+    assert config.max_completion_length == profile.max_completion
+    assert config.learning_rate == profile.learning_rate
+    assert config.max_steps == profile.grpo_steps
+    assert config.warmup_steps == profile.grpo_steps // 10
+    assert config.beta == 0.0
+    assert config.seed == 3
+
+
+def test_the_gpu_profile_holds_the_values_of_the_paper() -> None:
+    gpu = load("gpu")
+    assert (gpu.rollouts, gpu.grpo_steps, gpu.context) == (16, 300, 3584)
+    assert (gpu.learning_rate, gpu.temperature) == (5e-6, 1.0)
+    assert gpu.rollouts * gpu.prompts_per_step == 96
+
+
+def test_tables_say_what_is_missing_and_keep_text_harmless() -> None:
+    assert cell(None) == "–"
+    assert cell(0.126) == "0.13"
+    assert cell(True) == "yes"
+    assert cell(Interval(0.5, 0.25, 0.75, 9)) == "0.50 [0.25, 0.75]"
+    html = table([{"response": "<script>alert(1)</script>\x1b[31m"}]).to_html()
+    assert "<script" not in html
+    assert "\x1b" not in html
+
+
+def test_model_text_is_shown_as_wrapped_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    show("word " * 60 + "\x1b[31m\u202e<b>")
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 96
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+
+
+@pytest.mark.parametrize(
+    "name", ["main_results", "rubric_source", "rubric_elements", "judge_size", "data_audit"]
+)
+def test_quoted_tables_name_their_source(name: str) -> None:
+    frame = published(name)
+    assert len(frame) > 1
+    assert frame.attrs["source"]
+
+
+def test_a_study_alternates_domains_and_keeps_to_its_profile(tmp_path: Path) -> None:
+    study = Study.open("smoke", tmp_path)
+    assert [t.domain for t in study.train_tasks] == ["medicine", "science"]
+    assert len(study.test_tasks) == study.profile.test_tasks
+    assert not {t.id for t in study.train_tasks} & {t.id for t in study.test_tasks}
+    study.save("x", {"a": 1})
+    assert study.load("x") == {"a": 1}
+
+
+def test_a_missing_earlier_chapter_says_what_to_run(tmp_path: Path) -> None:
+    from rar_lib.errors import DataError
+
+    with pytest.raises(DataError, match="make reproduce PROFILE=smoke"):
+        Study.open("smoke", tmp_path).load("grpo")
+
+
+def test_the_command_line_explains_itself_and_its_errors() -> None:
+    runner = CliRunner()
+    shown = runner.invoke(app, ["--help"]).output
+    assert all(word in shown for word in ("reproduce", "book", "serve", "fetch"))
+    wrong = runner.invoke(app, ["reproduce", "--profile", "huge"])
+    assert wrong.exit_code == 1
+    assert "huge" in wrong.output
+    assert "Traceback" not in wrong.output
+    started = time.perf_counter()
+    assert runner.invoke(app, ["fetch", "gpt-5"]).exit_code == 1
+    assert time.perf_counter() - started < 5
