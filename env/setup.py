@@ -121,7 +121,19 @@ def make(python: str, lock: Path) -> None:
             run([*command, "-r", str(ROOT / "env" / "torch-cpu.txt")], torch)
     print(f"setup: 3/3 the other packages of env/{lock.name}", flush=True)
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(VENV / "bin" / "python")]
-    run([*uv, "--no-deps", "--only-binary", ":all:", "--compile-bytecode", "--quiet", "-r", str(lock)], lock.name)
+    run(
+        [
+            *uv,
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--compile-bytecode",
+            "--quiet",
+            "-r",
+            str(lock),
+        ],
+        lock.name,
+    )
 
 
 def run(command: list[str], what: str) -> None:

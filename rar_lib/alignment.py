@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rar_lib.judge import Judge, grade_many
-from rar_lib.stats import Interval, auc, bootstrap, pairwise_accuracy
+from rar_lib.stats import Interval, auc, bootstrap, pairwise_accuracy, proportion
 from rar_lib.types import Arm, Grade, Pair, Task, Usage
 
 
@@ -48,11 +48,11 @@ class PairGrades:
     def accuracy(self, *, ties: float = 0.0) -> Interval | None:
         """Pairwise preference accuracy; the paper's tie rule is ``ties=0`` (strictly higher).
 
-        Each pair belongs to a task of its own here, so resampling pairs resamples tasks.
-        ``None`` if nothing was scored.
+        Wilson's interval; each pair belongs to a task of its own here. ``None`` if nothing was
+        scored.
         """
-        wins = list(self.wins(ties=ties).values())
-        return bootstrap(wins) if wins else None
+        wins = self.wins(ties=ties).values()
+        return proportion(sum(wins), len(wins)) if wins else None
 
 
 async def grade_pairs(

@@ -31,8 +31,8 @@ RENDERERS = ("jupyter-book", "Sphinx", "myst-nb", "sphinx-book-theme", "latex2ma
 STATUS = "status"
 TIMEOUT_S = 600
 
-# Chromium counts file:// pages as an origin of their own, so 'self' alone would block the
-# book's own scripts when it is opened from disk; file: is meaningless over http.
+# file: beside 'self', because what 'self' means for a page opened from disk is left to the
+# browser (Chromium takes it as file:, others need not). Over http it matches nothing.
 CSP = (
     "default-src 'none'; script-src 'self' file: {hashes}; style-src 'self' file: 'unsafe-inline'; "
     "img-src 'self' file: data:; font-src 'self' file:; connect-src 'self'; "

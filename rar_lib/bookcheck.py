@@ -17,16 +17,17 @@ from rar_lib.errors import ReproduceError
 
 TAGS = frozenset(
     "a b blockquote br caption code col colgroup dd details div dl dt em figcaption figure h1 h2"
-    " h3 h4 h5 h6 hr i img li mark ol p pre small span strong style sub summary sup table tbody td"
-    " tfoot th thead tr ul".split()
+    " h3 h4 h5 h6 hr i img li mark ol p pre progress small span strong style sub summary sup table"
+    " tbody td tfoot th thead tr ul".split()
 )
 ATTRIBUTES = frozenset(
-    "align alt border class colspan dir halign height href id lang open role rowspan scope src"
-    " start style title type valign width".split()
+    "align alt border class colspan dir halign height href id lang max open role rowspan scope"
+    " scoped src start style title type valign value width".split()
 )
 REFUSED_TYPES = ("application/javascript", "image/svg+xml", "text/javascript")
 SAFE_HREF = re.compile(r"(https?://|#|[\w./-]+(?:#|$))", re.A)
 SAFE_SRC = re.compile(r"data:image/(png|jpeg|gif|webp);base64,")
+NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e-?\d+)?( ?%)?( \[[^\]]*\])?|[–-]|nan|NaN|None|")
 ACTIVE_CSS = re.compile(r"@import|url\s*\(|expression\s*\(|\\", re.I)
 ACTIVE_TAGS = frozenset("script iframe object embed applet base meta link frame form".split())
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -137,6 +138,9 @@ def clean_notebook(
             "source": f":::{{div}} rar-run\n{run_line}\n:::",
         }
         _insert_under_title(notebook["cells"], titled_at, note)
+    if any("injected-parameters" in _tags(cell) for cell in notebook["cells"]):
+        # The values that ran are shown once: papermill's cell, without the defaults above it.
+        notebook["cells"] = [c for c in notebook["cells"] if "parameters" not in _tags(c)]
     kernel = notebook["metadata"].get("kernelspec", {"name": "python3", "display_name": "Python"})
     notebook["metadata"] = {
         "kernelspec": {**kernel, "language": "python"},
@@ -144,6 +148,11 @@ def clean_notebook(
         "title": title,
     }
     return notebook
+
+
+def _tags(cell: dict[str, Any]) -> list[str]:
+    tags: list[str] = cell["metadata"].get("tags", [])
+    return tags
 
 
 def _insert_under_title(cells: list[dict[str, Any]], at: int, note: dict[str, Any]) -> None:
@@ -183,7 +192,26 @@ def _clean_output(output: dict[str, Any], where: str, repo: Path) -> dict[str, A
                     f"{where} has a {kind} output with {problem}; show text through the "
                     "escaping helper and tables through DataFrame.to_html(escape=True)"
                 )
+        if kind == "text/html" and "dataframe" in data[kind]:
+            data[kind] = align_numbers(data[kind])
     return output
+
+
+def align_numbers(html: str) -> str:
+    """Give the class ``num`` to the columns of pandas tables that hold numbers only."""
+    from bs4 import BeautifulSoup
+
+    page = BeautifulSoup(html, "html.parser")
+    for table in page.select("table.dataframe"):
+        body = [row.find_all("td", recursive=False) for row in table.select("tbody > tr")]
+        head = table.select_one("thead > tr")
+        for column, cells in enumerate(zip(*body, strict=False)):
+            if not all(NUMBER.fullmatch(cell.get_text().strip()) for cell in cells):
+                continue
+            titles = head.find_all("th", recursive=False)[-len(body[0]) :] if head else []
+            for cell in [*cells, *titles[column : column + 1]]:
+                cell["class"] = "num"
+    return str(page)
 
 
 def _local(text: str, repo: Path) -> str:

@@ -84,7 +84,7 @@ def _seconds(manifest: dict[str, Any]) -> str:
 
 def _date(manifest: dict[str, Any]) -> str:
     try:
-        return datetime.fromisoformat(str(manifest.get("ended"))).strftime("%Y-%m-%d %H:%M")
+        return datetime.fromisoformat(str(manifest.get("end"))).strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return UNKNOWN
 

@@ -183,6 +183,10 @@ def _this_python() -> type:
             # Sockets in the file system: nobody else on the machine can connect.
             super().__init__(**{**settings, "kernel_spec_manager": specs, "transport": "ipc"})
 
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            # Shutting down interrupts an idle kernel, which would log that as an error.
+            return super().format_kernel_cmd([*(extra_arguments or []), "--log-level=CRITICAL"])
+
     return ThisPython
 
 

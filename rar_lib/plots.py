@@ -10,15 +10,14 @@ import numpy as np
 from rar_lib.stats import Interval
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Okabe-Ito: distinguishable with any colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 
 
-def canvas(width: float = 7.0, height: float = 3.4) -> tuple[Figure, Axes]:
-    """An empty figure in the book's style."""
+def canvas(width: float = 7.0, height: float = 3.4, columns: int = 1) -> tuple[Figure, Any]:
+    """An empty figure in the book's style; several panels share their vertical axis."""
     import matplotlib.pyplot as plt
     from cycler import cycler
 
@@ -33,7 +32,7 @@ def canvas(width: float = 7.0, height: float = 3.4) -> tuple[Figure, Axes]:
         "axes.prop_cycle": cycler(color=COLOURS),
     }
     with plt.rc_context(style):
-        return plt.subplots(figsize=(width, height))
+        return plt.subplots(ncols=columns, figsize=(width, height), sharey=columns > 1)
 
 
 def grouped_bars(
@@ -75,27 +74,23 @@ def _heights(values: Sequence[Interval | float | None]) -> tuple[Any, Any]:
 
 
 def credit_bars(rows: Mapping[str, Sequence[tuple[str, float, float]]]) -> Figure:
-    """What each criterion pays, one bar a response.
+    """What each criterion pays, one panel a response.
 
     Args:
         rows: response name -> (criterion title, credit earned, credit possible), all as
-            shares of the whole reward.
+            shares of the whole reward, the same criteria in every row.
     """
-    fig, ax = canvas(7.4, 0.9 + 0.8 * len(rows))
-    for y, parts in enumerate(rows.values()):
-        left = 0.0
-        for number, (title, earned, possible) in enumerate(parts):
-            colour = COLOURS[number % len(COLOURS)]
-            ax.barh(y, possible, left=left, color=colour, alpha=0.15, edgecolor="white")
-            ax.barh(y, earned, left=left, color=colour, edgecolor="white")
-            text = title if y == 0 else ""
-            ax.text(left + 0.004, y - 0.46, text, fontsize=7, va="bottom", rotation=12)
-            left += possible
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.set_xlim(0, 1)
-    ax.set_ylim(len(rows) - 0.5, -1.0)
-    ax.set_xlabel("share of the reward (solid: earned)")
-    ax.grid(visible=False)
+    titles = [title for title, _, _ in next(iter(rows.values()))]
+    fig, axes = canvas(7.4, 0.9 + 0.3 * len(titles), columns=len(rows))
+    for ax, (name, parts) in zip(axes, rows.items(), strict=True):
+        y = np.arange(len(parts))
+        ax.barh(y, [possible for _, _, possible in parts], color=COLOURS[0], alpha=0.18)
+        ax.barh(y, [earned for _, earned, _ in parts], color=COLOURS[0])
+        ax.set_title(f"{name}: reward {sum(earned for _, earned, _ in parts):.2f}", fontsize=10)
+        ax.set_yticks(y, titles)
+        ax.set_xlabel("share of the reward (solid: earned)")
+        ax.grid(axis="y", visible=False)
+    axes[0].invert_yaxis()  # the panels share it
     return fig
 
 
@@ -135,7 +130,8 @@ def reward_curve(steps: Sequence[Sequence[float | None]], held_out: Mapping[int,
         )
     ax.set_xlabel("GRPO step")
     ax.set_ylabel("reward by the training judge")
-    ax.set_ylim(0, 1)
+    shown = [*(mean - spread), *(mean + spread), *held_out.values()]
+    ax.set_ylim(max(0.0, np.nanmin(shown) - 0.05), min(1.0, np.nanmax(shown) + 0.05))
     ax.legend(frameon=False, loc="best")
     return fig
 
@@ -170,6 +166,6 @@ def forest(rows: Mapping[str, Interval | None], *, xlabel: str) -> Figure:
         ax.plot(interval.value, y, "o", color=COLOURS[0])
     ax.axvline(0, color="#666666", lw=1, ls="--")
     ax.set_yticks(range(len(rows)), list(rows))
-    ax.invert_yaxis()
+    ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(xlabel)
     return fig

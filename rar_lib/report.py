@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,21 +35,48 @@ def published(name: str) -> pd.DataFrame:
     return frame
 
 
-def table(rows: Sequence[dict[str, Any]], index: str | None = None) -> pd.DataFrame:
-    """Rows as a data frame for reading: intervals as text, missing numbers as a dash.
+def quoted(name: str) -> Table:
+    """A table of published numbers for reading, under the line that names its source."""
+    frame = published(name)
+    print("quoted from:", frame.attrs["source"])
+    rows = frame.to_dict("records")
+    return table(
+        [
+            {k: f"{v:.5g}" if isinstance(v, float) and v == v else v for k, v in row.items()}
+            for row in rows
+        ]
+    )
 
-    pandas escapes what it prints as HTML, so cells may hold model text.
+
+@dataclass(frozen=True)
+class Table:
+    """Rows for reading, as plain text and as HTML with every cell escaped."""
+
+    frame: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return str(self.frame.to_string(index=False))
+
+    def _repr_html_(self) -> str:
+        html = str(self.frame.to_html(index=False, escape=True, border=0, justify="left"))
+        # Numbers and intervals line up on the right; everything else reads from the left.
+        return re.sub(r"<td>([-+–]?\d[^<>]{0,30}|–)</td>", r'<td class="num">\1</td>', html)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Rows as a table for reading: intervals as text, missing numbers as a dash.
+
+    Cells may hold model text: it is cleaned here and escaped when shown.
     """
     import pandas as pd
 
     pd.options.display.max_colwidth = 500  # sentences are meant to be read to their end
-    frame = pd.DataFrame([{k: cell(v) for k, v in row.items()} for row in rows])
-    return frame.set_index(index) if index else frame
+    return Table(pd.DataFrame([{k: cell(v) for k, v in row.items()} for row in rows]))
 
 
 def cell(value: Any) -> Any:
     """One table cell as text."""
-    if value is None:
+    if value is None or value != value:  # NaN is how pandas says None
         return "–"
     if isinstance(value, Interval):
         return str(value)
@@ -87,7 +115,7 @@ def from_json(value: dict[str, Any] | None) -> Interval | None:
     return None if value is None else Interval(**value)
 
 
-def show(text: str, *, width: int = 96) -> None:
+def show(text: str, *, width: int = 74) -> None:
     """Print model text as plain text: wrapped, without control characters, never as HTML."""
     import textwrap
 

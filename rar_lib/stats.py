@@ -52,6 +52,24 @@ def bootstrap(
     return Interval(float(statistic(data)), float(low), float(high), len(data))
 
 
+def proportion(successes: float, n: int) -> Interval:
+    """A share with its Wilson 95 % interval; a tie may count as half a success.
+
+    Unlike the bootstrap it has a width when every item succeeds, which says no more than that
+    the share is probably high.
+
+    Raises:
+        ValueError: ``n`` is not positive or ``successes`` lies outside 0..n.
+    """
+    if n <= 0 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n} is no proportion")
+    z = 1.959964
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(p, max(0.0, float(centre - half)), min(1.0, float(centre + half)), n)
+
+
 def pairwise_accuracy(preferred: ArrayLike, rejected: ArrayLike, *, ties: float) -> float:
     """Share of pairs in which the preferred response scores higher; a tie counts ``ties``.
 

@@ -36,13 +36,18 @@ class Study:
     _chats: dict[str, Chat] = field(default_factory=dict, repr=False)
 
     @staticmethod
-    def open(profile: str, build: Path = Path("_build")) -> Study:
+    def open(profile: str, build: Path | None = None) -> Study:
         """The study of a profile; servers that it starts stop with the process.
+
+        Args:
+            build: folder of results, ``_build`` of the checkout by default, so that a notebook
+                finds it from whatever folder it was opened in.
 
         Raises:
             DataError: there is no such profile.
         """
-        study = Study(load(profile), build / profile / "data")
+        root = build or _checkout() / "_build"
+        study = Study(load(profile), root / profile / "data")
         if study.profile.device == "cpu":
             # The models are files on this machine; nothing should ask the hub.
             os.environ["HF_HUB_OFFLINE"] = "1"
@@ -108,6 +113,12 @@ class Study:
         """Stop the servers that this study started."""
         self._servers.close()
         self._chats.clear()
+
+
+def _checkout() -> Path:
+    """The folder that holds this library, if it is a checkout; else the working folder."""
+    here = Path(__file__).resolve().parents[1]
+    return here if (here / "notebooks").is_dir() else Path.cwd()
 
 
 T = TypeVar("T", bound=Task | Pair)

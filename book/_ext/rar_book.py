@@ -34,6 +34,7 @@ ATTRIBUTES = frozenset(
     " movablelimits notation rowlines rowspacing rspace scriptlevel separator stretchy voffset"
     " width".split()
 )
+TIGHT = 'stretchy="false" lspace="0" rspace="0"'
 UNKNOWN = re.compile(r"<m[a-z]+[^>]*>\\([A-Za-z]+)</m[a-z]+>|<mi>(&)</mi>")
 
 
@@ -56,6 +57,10 @@ def to_mathml(latex: str, *, block: bool) -> str:
         name = "\\" + unknown[1] if unknown[1] else "&"
         raise ValueError(f"{name} is not known to latex2mathml here")
     _refuse_markup(mathml)
+    # Browsers set a slash and a bar as relations, with space around them.
+    for tight in ("&#x0002F;", "&#x0007C;"):
+        plain = rf'<mo(?: stretchy="false")?>{tight}</mo>'
+        mathml = re.sub(plain, f"<mo {TIGHT}>{tight}</mo>", mathml)
     # Browsers draw the tilde too high for a relation and know no double-struck variant.
     return mathml.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>").replace(
         '<mn mathvariant="double-struck">1</mn>', "<mn>&#x1D7D9;</mn>"

@@ -28,7 +28,10 @@ HOSTILE = "\n".join(
 )
 # What an author might paste into a Markdown cell: everything above but what must fail the build.
 HOSTILE_MARKDOWN = "\n\n".join(HOSTILE.splitlines()[:-1])
-WIDE_TABLE = "<table border='1' class='dataframe'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+WIDE_TABLE = (
+    "<style scoped>.dataframe tbody tr th { vertical-align: top; }</style>"
+    "<table border='1' class='dataframe'><thead><tr>@HEAD</tr></thead><tbody>@ROWS</tbody></table>"
+)
 
 
 def png(width: int = 640, height: int = 360) -> str:
@@ -75,15 +78,20 @@ def rich_notebook(title: str) -> Any:
             ),
             code("import rar_lib  # set-up", tags=("hide-input",)),
             new_markdown_cell(
-                "## The reward\n\nInline $w_j \\ge 0$ and displayed:\n\n$$\nr = \\frac{\\sum_j w_j"
-                "\\, c_j}{\\sum_j w_j}, \\quad \\hat A_i = \\frac{r_i - \\bar r}{\\sigma(r)}\n$$\n\n"
+                "## The reward\n\nInline $w_j \\ge 0$ and displayed:\n\n"
+                "$$\nr = \\frac{\\sum_j w_j\\, c_j}{\\sum_j w_j}, \\quad "
+                "\\hat A_i = \\frac{r_i - \\bar r}{\\sigma(r)}\n$$\n\n"
                 "$$\n\\begin{aligned} a &= b + c \\\\ &= \\mathbb{E}_{y\\sim\\pi_\\theta}[r]\n"
                 "\\end{aligned}\n$$"
             ),
-            code("table", shown({"text/html": WIDE_TABLE.format(head=head, rows=rows)})),
+            code(
+                "table",
+                shown({"text/html": WIDE_TABLE.replace("@HEAD", head).replace("@ROWS", rows)}),
+            ),
             new_markdown_cell("### Reward by arm"),
             code(
-                "plot(rewards, title='A rather long line of code that has to scroll inside of its own box on a telephone')",
+                "plot(rewards, title='A rather long line of code that has to scroll inside of its "
+                "own box on a telephone and on a desk')",
                 shown({"image/png": png()}),
             ),
             new_markdown_cell(
@@ -125,8 +133,8 @@ def write_run(folder: Path, book: Path) -> Path:
         manifest = {
             "profile": "smoke",
             "seconds": 12.3,
-            "started": "2026-11-22T00:00:00+00:00",
-            "ended": "2026-11-22T00:00:12+00:00",
+            "start": "2026-11-22T00:00:00+00:00",
+            "end": "2026-11-22T00:00:12+00:00",
             "hardware": "2 CPU cores, 24 GB",
             "versions": {"python": "3.11.7", "torch": "2.13.0+cpu"},
         }

@@ -96,15 +96,16 @@ def test_tables_say_what_is_missing_and_keep_text_harmless() -> None:
     assert cell(0.126) == "0.13"
     assert cell(True) == "yes"
     assert cell(Interval(0.5, 0.25, 0.75, 9)) == "0.50 [0.25, 0.75]"
-    html = table([{"response": "<script>alert(1)</script>\x1b[31m"}]).to_html()
+    html = table([{"response": "<script>alert(1)</script>\x1b[31m", "n": 0.5}])._repr_html_()
     assert "<script" not in html
     assert "\x1b" not in html
+    assert '<td class="num">0.50</td>' in html
 
 
 def test_model_text_is_shown_as_wrapped_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
     show("word " * 60 + "\x1b[31m\u202e<b>")
     out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 96
+    assert max(map(len, out.splitlines())) <= 74
     assert "\x1b" not in out
     assert "\u202e" not in out
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from rar_lib.report import finding
-from rar_lib.stats import Interval, auc, bootstrap, pairwise_accuracy, zero_variance_share
+from rar_lib.stats import (
+    Interval,
+    auc,
+    bootstrap,
+    pairwise_accuracy,
+    proportion,
+    zero_variance_share,
+)
 
 
 def test_bootstrap_is_reproducible_and_holds_its_estimate() -> None:
@@ -36,6 +43,23 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
 def test_bootstrap_refuses_what_it_cannot_resample(bad: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bootstrap(bad)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    # From the closed form, worked with z = 1.96: all of 12, none of 12, half of 10.
+    [(12, 12, 0.757, 1.0), (0, 12, 0.0, 0.243), (5, 10, 0.237, 0.763)],
+)
+def test_wilson_interval(successes: float, n: int, low: float, high: float) -> None:
+    interval = proportion(successes, n)
+    assert interval.value == successes / n
+    assert interval.low == pytest.approx(low, abs=1e-3)
+    assert interval.high == pytest.approx(high, abs=1e-3)
+
+
+def test_no_proportion_of_nothing() -> None:
+    with pytest.raises(ValueError, match="no proportion"):
+        proportion(0, 0)
 
 
 def test_pairwise_accuracy_under_both_tie_rules() -> None:

@@ -1,0 +1,340 @@
+"""The book: built from executed notebooks, safe, self-contained, readable in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+from rar_lib.bookbuild import build, chapters
+from rar_lib.bookcheck import active_content, align_numbers, check_page, clean_notebook
+from rar_lib.bookstatus import run_line, status_page
+from rar_lib.errors import ReproduceError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from browser import browser, chromium, served
+from sample import code, new_markdown_cell, new_notebook, new_output, png, shown, write_run
+
+REPO = Path(__file__).resolve().parents[2]
+BOOK = REPO / "book"
+FIRST = "01_rewards_from_rubrics"
+HOSTILE_PAGE = "02_writing_rubrics"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("run") / "smoke", BOOK)
+
+
+@pytest.fixture(scope="module")
+def html(run: Path) -> Path:
+    return build(run, BOOK, run.parent / "out", repo=REPO)
+
+
+def pages(html: Path) -> list[Path]:
+    return sorted(html.glob("*.html"))
+
+
+def soup(path: Path) -> Any:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+# --- building
+
+
+def test_every_page_of_the_contents_is_built(html: Path) -> None:
+    assert {"index", "search", *chapters(BOOK)} == {p.stem for p in pages(html)}
+
+
+def test_an_unchanged_book_is_not_built_again(
+    run: Path, html: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stamp = (html / "index.html").stat().st_mtime_ns
+    started = time.perf_counter()
+    assert build(run, BOOK, run.parent / "out", repo=REPO) == html
+    assert time.perf_counter() - started < 1.0
+    assert (html / "index.html").stat().st_mtime_ns == stamp
+    assert "unchanged" in capsys.readouterr().out
+
+
+def test_missing_notebooks_are_named_with_the_command(tmp_path: Path, run: Path) -> None:
+    partial = tmp_path / "laptop"
+    shutil.copytree(run, partial)
+    (partial / "07_evaluation.ipynb").unlink()
+    with pytest.raises(ReproduceError, match=r"07_evaluation\. Run: make reproduce"):
+        build(partial, BOOK, tmp_path / "out", repo=REPO)
+
+
+def test_a_broken_reference_fails_the_build_and_leaves_the_old_book(
+    tmp_path: Path, run: Path
+) -> None:
+    book, out = tmp_path / "book", tmp_path / "out"
+    shutil.copytree(BOOK, book)
+    (out / "html").mkdir(parents=True)
+    (out / "html" / "index.html").write_text("the old book")
+    glossary = book / "glossary.md"
+    glossary.write_text(glossary.read_text() + "\n{ref}`no-such-place` and $\\nosuchcommand{x}$\n")
+    with pytest.raises(ReproduceError) as caught:
+        build(run, book, out, repo=REPO)
+    assert "no-such-place" in str(caught.value)
+    assert "nosuchcommand" in str(caught.value)
+    assert "glossary.md" in str(caught.value)
+    assert (out / "html" / "index.html").read_text() == "the old book"
+
+
+def test_a_kill_between_the_two_renames_is_healed(tmp_path: Path, run: Path, html: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(html, out / ".html.old")
+    build(run, BOOK, out, repo=REPO)
+    assert (out / "html" / "index.html").is_file()
+    assert not (out / ".html.old").exists()
+
+
+# --- what is on a page
+
+
+def test_nothing_is_loaded_from_elsewhere(html: Path) -> None:
+    for page in pages(html):
+        for element in soup(page).find_all(["script", "link", "img", "iframe", "source"]):
+            address = element.get("src") or element.get("href") or ""
+            assert not address.startswith(("http:", "https:", "//")), (page.name, str(element))
+
+
+def test_every_page_has_a_policy_without_inline_script(html: Path) -> None:
+    for page in pages(html):
+        policy = soup(page).find("meta", attrs={"http-equiv": "Content-Security-Policy"})
+        script = next(p for p in policy["content"].split("; ") if p.startswith("script-src"))
+        assert "unsafe" not in script
+        assert "default-src 'none'" in policy["content"]
+        assert "onclick" not in page.read_text(encoding="utf-8")
+
+
+def test_hostile_text_is_shown_and_not_run(html: Path) -> None:
+    article = soup(html / f"{HOSTILE_PAGE}.html").select_one("article")
+    assert not article.find_all(["script", "img", "iframe", "svg", "object"])
+    for element in article.find_all(True):
+        assert not [a for a in element.attrs if a.startswith("on")]
+        assert "javascript:" not in element.get("href", "")
+    assert article.get_text().count("<script>window.pwned = 1</script>") == 3
+
+
+def test_formulas_are_static_mathml(html: Path) -> None:
+    article = soup(html / f"{FIRST}.html").select_one("article")
+    assert len(article.find_all("math")) == 3
+    assert "\\frac" not in article.get_text()
+
+
+def test_figures_have_an_alternative_text(html: Path) -> None:
+    image = soup(html / f"{FIRST}.html").select_one("article img")
+    assert image["alt"] == "Figure: Reward by arm"
+
+
+def test_setup_cells_can_be_hidden_and_links_lead_to_pages(html: Path) -> None:
+    article = soup(html / f"{FIRST}.html").select_one("article")
+    assert article.select_one(".tag_hide-input details")
+    assert article.select_one('a[href="conventions.html#polarity"]')
+
+
+def test_what_ran_is_printed_under_the_title_and_on_one_page(html: Path) -> None:
+    line = soup(html / f"{FIRST}.html").select_one("article .rar-run").get_text()
+    assert "profile smoke · 2 CPU cores, 24 GB · 2026-11-22 00:00 · 12 s" in line
+    status = soup(html / "status.html").select_one("article").get_text()
+    assert "2.13.0+cpu" in status
+
+
+def test_a_run_without_a_record_says_so() -> None:
+    assert "not recorded" in run_line(None)
+    assert "not recorded" in status_page({"01_x": None}, {"01_x": "X"})
+
+
+def test_no_absolute_path_reaches_a_page(tmp_path: Path) -> None:
+    cell = code("p", new_output("stream", name="stdout", text=f"{REPO}/results/x.json\n"))
+    cell.metadata["papermill"] = {"note": str(REPO)}
+    notebook = new_notebook(cells=[cell], metadata={"papermill": {"input_path": str(REPO)}})
+    cleaned = clean_notebook(json.loads(nbformat.writes(notebook)), "01_x.ipynb", REPO, "")
+    assert str(REPO) not in json.dumps(cleaned)
+    assert "results/x.json" in json.dumps(cleaned)
+
+
+def test_number_columns_are_aligned_with_their_titles() -> None:
+    html_text = (
+        "<table class='dataframe'><thead><tr><th></th><th>arm</th><th>reward</th></tr></thead>"
+        "<tbody><tr><th>0</th><td>implicit</td><td>0.76 [0.50, 0.90]</td></tr>"
+        "<tr><th>1</th><td>7</td><td>−1.5</td></tr></tbody></table>"
+    )
+    marked = BeautifulSoup(align_numbers(html_text), "html.parser").select(".num")
+    assert [cell.get_text() for cell in marked] == ["reward", "0.76 [0.50, 0.90]", "−1.5"]
+
+
+def test_parameters_that_ran_are_shown_once() -> None:
+    cells = [
+        code("profile = 'laptop'", tags=("parameters",)),
+        code("profile = 'smoke'", tags=("injected-parameters",)),
+    ]
+    notebook = json.loads(nbformat.writes(new_notebook(cells=cells)))
+    cleaned = clean_notebook(notebook, "01_x.ipynb", REPO, "")
+    assert ["".join(c["source"]) for c in cleaned["cells"]] == ["profile = 'smoke'"]
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ({"text/html": "<script>1</script>"}, "element <script>"),
+        ({"text/html": "<b onclick='x()'>x</b>"}, "attribute onclick on <b>"),
+        ({"text/html": "<B OnMouseOver=x()>x</B>"}, "attribute onmouseover on <b>"),
+        ({"text/html": "<a href='java&#115;cript:x()'>x</a>"}, "link to 'javascript:x()'"),
+        ({"text/html": "<a href='\tjavascript:x()'>x</a>"}, "link to"),
+        ({"text/html": "<a href='java\nscript:x()'>x</a>"}, "link to"),
+        ({"text/html": "<a href='data:text/html,x'>x</a>"}, "link to"),
+        ({"text/html": "<img src='http://elsewhere/x.png'>"}, "image from"),
+        ({"text/html": "<img src='data:image/svg+xml;base64,AA=='>"}, "image from"),
+        ({"text/html": "<svg></svg>"}, "element <svg>"),
+        ({"text/html": "<style>@import 'x';</style>"}, "a style that loads something"),
+        ({"text/html": "<p style='background:url(x)'>x</p>"}, "a style that loads something"),
+        ({"text/html": "<p srcdoc='x'>x</p>"}, "attribute srcdoc"),
+        ({"text/html": "<!--><script>1</script>-->"}, "a comment"),
+        ({"text/html": "<math><mi xlink:href='x'>x</mi></math>"}, "element <math>"),
+        ({"text/markdown": "<script>1</script>"}, "element <script>"),
+        ({"image/svg+xml": "<svg/>"}, "image/svg"),
+        ({"application/javascript": "1"}, "application/javascript"),
+    ],
+)
+def test_active_outputs_are_refused(data: dict[str, str], why: str) -> None:
+    notebook = json.loads(nbformat.writes(new_notebook(cells=[code("x", shown(data))])))
+    with pytest.raises(ReproduceError) as caught:
+        clean_notebook(notebook, "03_x.ipynb", REPO, "")
+    assert why in str(caught.value)
+    assert "03_x.ipynb, cell 0" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "html_text",
+    [
+        "<table class='dataframe'><tr><td>&lt;script&gt;</td></tr></table>",
+        "<style scoped>.dataframe tbody tr th { vertical-align: top; }</style><div></div>",
+        "<a href='conventions.html#ties'>x</a><a href='https://arxiv.org/abs/2507.17746'>y</a>",
+        f"<img alt='x' src='data:image/png;base64,{png(2, 2)}'>",
+    ],
+)
+def test_static_outputs_pass(html_text: str) -> None:
+    assert active_content(html_text) is None
+
+
+def test_failed_and_unexecuted_notebooks_are_refused() -> None:
+    failed = code("1/0", new_output("error", ename="ZeroDivisionError", evalue="by zero"))
+    skipped = code("x = 1")
+    skipped.execution_count = None
+    for cell, why in ((failed, "ended with ZeroDivisionError"), (skipped, "was not executed")):
+        notebook = json.loads(nbformat.writes(new_notebook(cells=[cell])))
+        with pytest.raises(ReproduceError, match=why):
+            clean_notebook(notebook, "03_x.ipynb", REPO, "")
+
+
+def test_a_page_with_active_content_in_its_article_is_refused() -> None:
+    check_page("<script>theme()</script><article><p>fine</p></article>", "x.html")
+    for bad in ("<script>1</script>", "<svg onload=x()></svg>", "<a href='java\tscript:x()'>x</a>"):
+        with pytest.raises(ReproduceError, match=r"x\.html: .* not allowed"):
+            check_page(f"<article>{bad}</article>", "x.html")
+
+
+def test_a_raw_directive_in_a_notebook_does_not_get_through(tmp_path: Path, run: Path) -> None:
+    hostile = tmp_path / "smoke"
+    shutil.copytree(run, hostile)
+    text = "# T\n\n```{raw} html\n<img src=x onerror=alert(1)>\n```"
+    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), hostile / f"{FIRST}.ipynb")
+    with pytest.raises(ReproduceError, match="onerror"):
+        build(hostile, BOOK, tmp_path / "out", repo=REPO)
+
+
+# --- in a real browser
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Any]:
+    if chromium() is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(params=["file", "http"])
+def root(request: pytest.FixtureRequest, html: Path) -> Iterator[str]:
+    if request.param == "file":
+        yield html.resolve().as_uri() + "/"
+    else:
+        with served(html) as address:
+            yield address
+
+
+def test_pages_work_in_a_browser(chrome: Any, html: Path, root: str) -> None:
+    page = chrome.new_page()
+    problems: list[str] = []
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: problems.append(str(e)))
+    page.on("requestfailed", lambda r: problems.append(f"failed: {r.url}"))
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith((root, "data:")) else problems.append(f"out: {r.url}"),
+    )
+    for path in pages(html):
+        page.goto(root + path.name)
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            if wide > width:
+                problems.append(f"{path.name} is {wide} px wide in a window of {width} px")
+        if page.evaluate("typeof window.pwned") != "undefined":
+            problems.append(f"{path.name} ran hostile text")
+    page.close()
+    assert problems == []
+
+
+def test_formulas_are_drawn(chrome: Any, root: str) -> None:
+    page = chrome.new_page()
+    page.goto(f"{root}{FIRST}.html")
+    page.evaluate("document.fonts.ready.then(() => 0)")
+    box = "(e => [e.width, e.height])(document.querySelector('%s').getBoundingClientRect())"
+    width, height = page.evaluate(box % ".rar-equation mfrac")
+    assert width > 20
+    assert height > 25  # a fraction is taller than a line of text is high
+    assert page.evaluate(
+        "[...document.fonts].some(f => /RaR Math/.test(f.family) && f.status == 'loaded')"
+    )
+    page.close()
+
+
+def test_search_finds_a_word(chrome: Any, root: str) -> None:
+    page = chrome.new_page()
+    page.goto(f"{root}search.html?q=wordgolem")
+    page.wait_for_selector("#search-results li", timeout=10_000)
+    assert "Rewards from rubrics" in page.inner_text("#search-results")
+    page.close()
+
+
+def test_an_injected_inline_script_is_stopped_by_the_policy(
+    chrome: Any, html: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "html"
+    shutil.copytree(html, copy)
+    target = copy / "index.html"
+    text = target.read_text(encoding="utf-8")
+    bad = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'></article>"
+    target.write_text(text.replace("</article>", bad, 1), encoding="utf-8")
+    page = chrome.new_page()
+    with served(copy) as address:
+        for where in (target.resolve().as_uri(), address + "index.html"):
+            page.goto(where)
+            page.wait_for_load_state("networkidle")
+            assert page.evaluate("typeof window.pwned") == "undefined"
+    page.close()

@@ -1,0 +1,98 @@
+"""Every notebook, executed by papermill in the smoke profile with a real 135M model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from rar_lib.profiles import load
+from rar_lib.reproduce import Result, reproduce
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "_build" / "smoke"
+SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    return reproduce(load("smoke"), notebooks=ROOT / "notebooks", out=OUT)
+
+
+def outputs(stem: str) -> list[Any]:
+    notebook = nbformat.read(OUT / f"{stem}.ipynb", as_version=4)
+    return [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+
+
+def data(name: str) -> Any:
+    return json.loads((OUT / "data" / f"{name}.json").read_text())
+
+
+@pytest.mark.timeout(2400)
+def test_all_chapters_run_to_their_end(results: list[Result]) -> None:
+    assert [r.stem for r in results] == [p.stem for p in SOURCES]
+    assert len(results) == 10
+    for result in results:
+        notebook = nbformat.read(result.path, as_version=4)
+        code = [c for c in notebook.cells if c.cell_type == "code"]
+        assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
+
+
+def test_a_second_run_finds_everything_up_to_date(results: list[Result]) -> None:
+    again = reproduce(load("smoke"), notebooks=ROOT / "notebooks", out=OUT)
+    assert [r.reason for r in again] == ["up to date"] * len(results)
+
+
+@pytest.mark.parametrize("stem", [p.stem for p in SOURCES])
+def test_a_chapter_has_a_figure_a_table_and_no_noise(results: list[Result], stem: str) -> None:
+    found = outputs(stem)
+    kinds = [set(o.get("data", {})) for o in found]
+    assert any("image/png" in k for k in kinds), "no figure"
+    assert any("<table" in "".join(o.get("data", {}).get("text/html", "")) for o in found), (
+        "no table"
+    )
+    noise = [o.text[:200] for o in found if o.output_type == "stream" and o.name == "stderr"]
+    assert noise == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_a_source_says_what_a_reader_needs_first_and_last(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    text = [c.source for c in notebook.cells if c.cell_type == "markdown"]
+    assert all(
+        word in text[0] for word in ("**Objectives.**", "**Prerequisites.**", "**Expected time.**")
+    )
+    assert "## What we learnt" in text[-1]
+    assert sum("parameters" in c.metadata.get("tags", []) for c in notebook.cells) == 1
+    code = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
+    assert "class " not in code  # notebooks import, they do not define
+
+
+def test_the_judge_was_real(results: list[Result]) -> None:
+    """Grades of a real model differ between responses; a stand-in's would not look like this."""
+    arms = data("five_arms")["grades"]
+    assert len(arms) == 5
+    for grades in arms.values():
+        scores = [g["score"] for g in grades if g["score"] is not None]
+        assert len(set(scores)) > 1
+        assert all(0 <= s <= 1 for s in scores)
+        assert sum(g["usage"]["prompt_tokens"] for g in grades) > 100 * len(grades)
+    probabilities = {v["probability"] for g in arms["explicit"] for v in g["verdicts"]}
+    assert len(probabilities) > 5
+
+
+def test_training_really_changed_the_policy(results: list[Result]) -> None:
+    run = data("grpo")
+    profile = load("smoke")
+    assert run["backend"] == "unsloth (cpu)"
+    assert len(run["steps"]) == profile.grpo_steps
+    rollouts = profile.rollouts * profile.prompts_per_step
+    assert all(len(step["scores"]) == rollouts for step in run["steps"])
+    assert all(entry["grad_norm"] > 0 for entry in run["log"])
+    assert set(run["before"]) == set(run["after"])
+    assert run["before"] != run["after"]
+    assert (OUT / "data" / "grpo" / "adapter" / "adapter_model.safetensors").stat().st_size > 1e6
