@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -58,9 +57,7 @@ class Table:
         return str(self.frame.to_string(index=False))
 
     def _repr_html_(self) -> str:
-        html = str(self.frame.to_html(index=False, escape=True, border=0, justify="left"))
-        # Numbers and intervals line up on the right; everything else reads from the left.
-        return re.sub(r"<td>([-+–]?\d[^<>]{0,30}|–)</td>", r'<td class="num">\1</td>', html)
+        return str(self.frame.to_html(index=False, escape=True, border=0, justify="left"))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:

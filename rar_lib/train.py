@@ -135,6 +135,7 @@ def load_policy(profile: Profile, policy: Path | str, *, seed: int) -> tuple[Any
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(_cache("unsloth")))
     from unsloth import FastLanguageModel  # before trl and transformers
 
+    _no_bars()
     model, tokenizer = FastLanguageModel.from_pretrained(
         model_name=str(policy),
         max_seq_length=profile.context,
@@ -161,6 +162,7 @@ def _plain_policy(profile: Profile, policy: Path | str) -> tuple[Any, Any]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    _no_bars()
     model = AutoModelForCausalLM.from_pretrained(str(policy), dtype=torch.bfloat16)
     lora = LoraConfig(
         r=profile.lora_rank, lora_alpha=2 * profile.lora_rank, target_modules=list(_PROJECTIONS)
@@ -250,6 +252,13 @@ def _quiet() -> None:
     for name in ("torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def _no_bars() -> None:
+    """Loading takes a second here; its bar would stay on the page for good."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
 
 
 def _cache(name: str) -> Path:
