@@ -258,7 +258,7 @@ def _no_bars() -> None:
     """Loading takes a second here; its bar would stay on the page for good."""
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _cache(name: str) -> Path:
