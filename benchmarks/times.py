@@ -5,7 +5,7 @@
 
 *cold*: a fresh clone and empty caches (packages, weights, compiled code). *warm*: a fresh clone,
 caches filled by the cold run. *unchanged*: the same command again in the same clone. Everything
-lives in a temporary folder that is removed. Results go to results/times.json, with machine and
+lives in a temporary folder that is removed, unless --keep names one. Results go to results/times.json, with machine and
 date, and into the README's table. Standard library only.
 """
 
@@ -34,8 +34,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=["reproduce", "test"])
     parser.add_argument("--skip-warm", action="store_true", help="leave out the warm run")
+    parser.add_argument("--keep", type=Path, help="a new folder for it all, which stays")
     options = parser.parse_args()
-    base = Path(tempfile.mkdtemp(prefix="rar-times-"))
+    if options.keep:
+        options.keep.mkdir(parents=True)
+    base = options.keep or Path(tempfile.mkdtemp(prefix="rar-times-"))
     seconds: dict[str, float] = {}
     try:
         seconds["cold"] = run(options.target, clone(base / "a"), base)
@@ -45,7 +48,8 @@ def main() -> None:
             seconds["warm"] = run(options.target, clone(base / "a"), base)
     finally:
         record(options.target, seconds)
-        shutil.rmtree(base)
+        if not options.keep:
+            shutil.rmtree(base)
 
 
 def clone(folder: Path) -> Path:
