@@ -5,8 +5,8 @@
 
 *cold*: a fresh clone and empty caches (packages, weights, compiled code). *warm*: a fresh clone,
 caches filled by the cold run. *unchanged*: the same command again in the same clone. Everything
-lives in a temporary folder that is removed, unless --keep names one. Results go to results/times.json, with machine and
-date, and into the README's table. Standard library only.
+lives in a temporary folder that is removed, unless --keep names one. Results go to
+results/times.json, with machine and date, and into the README's table. Standard library only.
 """
 
 from __future__ import annotations
