@@ -69,7 +69,7 @@ class Chat:
         """One client per event loop: TRL runs rewards on a loop of its own."""
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
             key = os.environ.get(self.key_env, "")
             if not key and not self.local:
@@ -83,6 +83,8 @@ class Chat:
                 api_key=key or "not-needed",
                 max_retries=4,
                 timeout=self.timeout_s,
+                # A proxy in the environment is for the outside, never for this machine.
+                http_client=DefaultAsyncHttpxClient(trust_env=not self.local),
             )
             self._clients[loop] = (client, asyncio.Semaphore(self.concurrency))
         return self._clients[loop]

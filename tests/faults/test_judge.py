@@ -238,6 +238,18 @@ def test_a_remote_endpoint_without_a_key_is_named(monkeypatch: pytest.MonkeyPatc
         grade("https://judge.invalid/v1", "direct_likert")
 
 
+def test_a_proxy_in_the_environment_is_not_used_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with server(says("5", tokens={"5": 1.0})) as scripted:
+        assert grade(scripted.url, "direct_likert").rating == pytest.approx(5.0)
+
+
 def test_the_key_never_shows_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-value")
     with server(says("5", tokens={"5": 1.0})) as scripted:
