@@ -24,7 +24,8 @@ ARGS = [
 
 def chromium() -> str | None:
     """Path of the system's Chromium, or ``None``."""
-    return shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 @contextmanager
