@@ -9,7 +9,8 @@ from __future__ import annotations
 import atexit
 import json
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,11 +58,19 @@ class Study:
     def chat(self, model: str) -> Chat:
         """A client for a model, whose local server is started unless it runs already."""
         if model not in self._chats:
-            from rar_lib.server import serve
-
-            endpoint = self._servers.enter_context(serve(model, device=self.profile.device))
-            self._chats[model] = Chat(endpoint.base_url, endpoint.model, weights=endpoint.weights)
+            self._chats[model] = self._servers.enter_context(self.serving(model))
         return self._chats[model]
+
+    @contextmanager
+    def serving(self, model: str) -> Iterator[Chat]:
+        """A client for as long as the block lasts: a server started for it stops at its end.
+
+        For models that are needed once, so that few lie in memory at the same time.
+        """
+        from rar_lib.server import serve
+
+        with serve(model, device=self.profile.device) as endpoint:
+            yield Chat(endpoint.base_url, endpoint.model, weights=endpoint.weights)
 
     def policy(self) -> Path | str:
         """Weights of the policy: a local folder, or a hub id on the gpu profile."""
