@@ -186,7 +186,10 @@ def grpo_config(profile: Profile, out: Path, *, seed: int) -> Any:
         bf16=True,
         dataloader_pin_memory=not on_cpu,
         gradient_checkpointing=False,
-        per_device_train_batch_size=profile.rollouts * profile.prompts_per_step,
+        # One group at a time through the model, because the logits of a whole step take
+        # gigabytes. There is one generation, one reward call and one update a step all the same.
+        per_device_train_batch_size=profile.rollouts,
+        gradient_accumulation_steps=profile.prompts_per_step,
         num_generations=profile.rollouts,
         max_completion_length=profile.max_completion,
         temperature=profile.temperature,

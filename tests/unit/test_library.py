@@ -75,7 +75,9 @@ def test_every_profile_builds_its_trainer_configuration(name: str, tmp_path: Pat
 
     config = grpo_config(profile, tmp_path, seed=3)
     assert config.num_generations == profile.rollouts
-    assert config.per_device_train_batch_size == profile.rollouts * profile.prompts_per_step
+    assert config.generation_batch_size == profile.rollouts * profile.prompts_per_step
+    assert config.per_device_train_batch_size == profile.rollouts
+    assert config.gradient_accumulation_steps == profile.prompts_per_step
     assert config.max_completion_length == profile.max_completion
     assert config.learning_rate == profile.learning_rate
     assert config.max_steps == profile.grpo_steps
