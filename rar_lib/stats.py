@@ -19,7 +19,9 @@ class Interval:
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        # Adding 0.0 turns a rounded -0.0 into 0.0.
+        value, low, high = (round(x, 2) + 0.0 for x in (self.value, self.low, self.high))
+        return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def bootstrap(

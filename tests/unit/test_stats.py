@@ -57,6 +57,10 @@ def test_wilson_interval(successes: float, n: int, low: float, high: float) -> N
     assert interval.high == pytest.approx(high, abs=1e-3)
 
 
+def test_an_interval_reads_without_a_negative_zero() -> None:
+    assert str(Interval(0.04, -0.001, 0.081, 4)) == "0.04 [0.00, 0.08]"
+
+
 def test_no_proportion_of_nothing() -> None:
     with pytest.raises(ValueError, match="no proportion"):
         proportion(0, 0)
