@@ -20,13 +20,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "times.json"
 README = ROOT / "README.md"
-LABELS = {"cold": "cold", "warm": "warm", "unchanged": "unchanged"}
+LABELS = ("cold", "warm", "unchanged")
 
 
 def main() -> None:
@@ -69,10 +70,36 @@ def run(target: str, folder: Path, base: Path) -> float:
     }
     print(f"make {target} in {folder}", flush=True)
     start = time.monotonic()
-    done = subprocess.run(["make", target], cwd=folder, env={**os.environ, **caches}, check=False)
+    over = threading.Event()
+    watch = threading.Thread(target=watch_memory, args=(over, peaks.setdefault(target, [])))
+    watch.start()
+    try:
+        done = subprocess.run(
+            ["make", target], cwd=folder, env={**os.environ, **caches}, check=False
+        )
+    finally:
+        over.set()
+        watch.join()
     if done.returncode:
         sys.exit(f"make {target} failed with {done.returncode}; nothing was recorded for this run")
     return round(time.monotonic() - start, 1)
+
+
+#: Target -> GB in use on the whole machine, every two seconds.
+peaks: dict[str, list[float]] = {}
+
+
+def watch_memory(over: threading.Event, seen: list[float]) -> None:
+    """Note the memory in use (total less available) until told that it is over."""
+    while not over.wait(2):
+        info = Path("/proc/meminfo").read_text()
+        total, free = (
+            int(line.split()[1]) * 1024 / 1e9
+            for key in ("MemTotal:", "MemAvailable:")
+            for line in info.splitlines()
+            if line.startswith(key)
+        )
+        seen.append(total - free)
 
 
 def record(target: str, seconds: dict[str, float]) -> None:
@@ -87,16 +114,21 @@ def record(target: str, seconds: dict[str, float]) -> None:
     ).stdout.strip()
     known[target] = known.get(target, {}) | {
         **{f"{k}_s": v for k, v in seconds.items()},
+        "memory_gb": round(max(peaks.get(target, [0.0])), 1),
         "machine": machine(),
         "date": datetime.date.today().isoformat(),
         "commit": commit,
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    rows = ["| command | cold | warm | unchanged |", "|---|---:|---:|---:|"]
+    rows = [
+        "| command | cold | warm | unchanged | memory in use, at most |",
+        "|---|---:|---:|---:|---:|",
+    ]
     for name in ("reproduce", "test"):
         times = known.get(name, {})
         cells = [shown(times.get(f"{label}_s")) for label in LABELS]
+        cells.append(f"{times['memory_gb']} GB" if "memory_gb" in times else "not measured")
         rows.append(f"| `make {name}` | {' | '.join(cells)} |")
     text = re.sub(
         r"(<!-- times -->\n).*?(<!-- /times -->)",
