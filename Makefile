@@ -11,22 +11,22 @@ help:  ## this list (at once)
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "PROFILE=smoke|laptop|study|gpu, now $(PROFILE); PYTHON=/path/to/python3.11 to choose one"
 
-setup:  ## .venv from the lock of PROFILE (3 min cold, 1 s when up to date)
+setup:  ## .venv from the lock of PROFILE (1 min cold, at once when up to date)
 	@python3 env/setup.py --profile $(PROFILE)
 
-reproduce: setup  ## run what is missing or changed of the notebooks, then build the book (25 min cold, 20 s unchanged)
+reproduce: setup  ## run what is missing or changed of the notebooks, then build the book (20 min cold, 2 s unchanged)
 	$(BIN)/rar reproduce --profile $(PROFILE)
 
-book: setup  ## build the book from the notebooks of PROFILE already run (30 s)
+book: setup  ## build the book from the notebooks of PROFILE already run (10 s)
 	$(BIN)/rar book --profile $(PROFILE)
 
 test: PROFILE := smoke
-test: setup lint  ## set-up, lint, the smoke model and all tests (20 min cold, 10 min warm)
+test: setup lint  ## set-up, lint, the smoke model and all tests (8 min cold, 7 min warm)
 	@bash env/browser.sh
 	$(BIN)/rar fetch smollm2-135m
 	$(BIN)/python -m pytest
 
-lint: setup  ## ruff, mypy, import layers, notebooks without outputs (15 s)
+lint: setup  ## ruff, mypy, import layers, notebooks without outputs (5 s, the first time 40 s)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy rar_lib
 	$(BIN)/lint-imports
