@@ -8,8 +8,6 @@ not fit stops the load with the file, the line, the field and what is allowed th
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
@@ -18,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from rar_lib.atomic import atomic_write
 from rar_lib.errors import DataError
 from rar_lib.types import Category, Criterion, Frozen, Pair, Rubric, Task
 
@@ -97,16 +96,8 @@ def save_tasks(path: str | Path, tasks: Iterable[Task]) -> None:
     if twice:
         raise DataError(f"{path}: repeated task ids {', '.join(twice)}; ids must be unique")
     text = "".join(t.model_dump_json() + "\n" for t in rows)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        try:
-            with open(temporary, "xb") as out:
-                out.write(text.encode("utf-8"))
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        atomic_write(target, text)
     except OSError as error:
         raise DataError(
             f"{path}: could not be written ({error.strerror or error}); an older file there "

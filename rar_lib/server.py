@@ -27,6 +27,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from rar_lib.atomic import atomic_write
 from rar_lib.errors import ServerError
 from rar_lib.launch import (
     DROPPED_ENV,
@@ -219,9 +220,7 @@ def _started(todo: Plan, entry: Path, port: int, timeout_s: float) -> Iterator[E
         endpoint = Endpoint(base_url, todo.name, todo.weights, pid, log, owned=True)
         found = {"pid": pid, "started": process_start(pid), "base_url": base_url}
         found |= {"model": todo.name, "weights": todo.weights, "log": str(log)}
-        temporary = entry.with_suffix(".tmp")
-        temporary.write_text(json.dumps(found))
-        os.replace(temporary, entry)
+        atomic_write(entry, json.dumps(found))
         yield endpoint
     finally:
         with contextlib.suppress(FileNotFoundError, ValueError):
