@@ -41,6 +41,13 @@ def main() -> None:
         options.keep.mkdir(parents=True)
     base = options.keep or Path(tempfile.mkdtemp(prefix="rar-times-"))
     seconds: dict[str, float] = {}
+    commit = subprocess.run(  # now, because work may go on while this measures
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     try:
         seconds["cold"] = run(options.target, clone(base / "a"), base)
         seconds["unchanged"] = run(options.target, base / "a", base)
@@ -48,7 +55,7 @@ def main() -> None:
             shutil.rmtree(base / "a")
             seconds["warm"] = run(options.target, clone(base / "a"), base)
     finally:
-        record(options.target, seconds)
+        record(options.target, seconds, commit)
         if not options.keep:
             shutil.rmtree(base)
 
@@ -102,16 +109,9 @@ def watch_memory(over: threading.Event, seen: list[float]) -> None:
         seen.append(total - free)
 
 
-def record(target: str, seconds: dict[str, float]) -> None:
+def record(target: str, seconds: dict[str, float], commit: str) -> None:
     """Merge into results/times.json and rewrite the README's table from it."""
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
     known[target] = known.get(target, {}) | {
         **{f"{k}_s": v for k, v in seconds.items()},
         "memory_gb": round(max(peaks.get(target, [0.0])), 1),
