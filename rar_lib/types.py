@@ -94,7 +94,7 @@ class Verdict(Frozen):
 
 
 class Usage(Frozen):
-    """What a grade cost: calls, tokens, and seconds of judge time."""
+    """What a grade cost: calls, tokens, and seconds of all requests added up (they overlap)."""
 
     calls: int = 0
     prompt_tokens: int = 0

@@ -7,7 +7,6 @@ placeholder, a fence or a chat-template token stays data.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from functools import cache
@@ -21,15 +20,6 @@ _KEPT_CONTROLS = {"\n", "\t"}
 def template(name: str) -> str:
     """The text of ``prompts/NAME.txt``."""
     return files(__name__).joinpath(f"{name}.txt").read_text(encoding="utf-8").strip()
-
-
-def template_hash() -> str:
-    """SHA-256 over all prompt files: two runs with equal hashes asked the same questions."""
-    digest = hashlib.sha256()
-    for path in sorted(files(__name__).iterdir(), key=lambda p: p.name):
-        if path.name.endswith(".txt"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def fill(name: str, **values: str) -> str:

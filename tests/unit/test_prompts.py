@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rar_lib.data import load_mini
-from rar_lib.prompts import fence, fill, template_hash, visible
+from rar_lib.prompts import fence, fill, visible
 from rar_lib.rubric import PREDEFINED, render
 
 
@@ -82,8 +82,3 @@ def test_the_generic_rubric_has_the_four_criteria_of_the_paper() -> None:
         "Concise wording",
         "Practically helpful",
     ]
-
-
-def test_the_template_hash_is_stable_within_a_run() -> None:
-    assert template_hash() == template_hash()
-    assert re.fullmatch("[0-9a-f]{64}", template_hash())
