@@ -20,6 +20,7 @@ from rar_lib.types import Pair, Rubric, Task
 
 Tasks = Mapping[str, tuple[Task, Pair]]
 Done = Sequence[tuple[Any, str, Sequence[dict[str, Any]], dict[str, Any]]]
+#: Both systems on the same server with the same weights.
 RATIO = ("rar_probability", "autorubric")
 TOKENS = ("prompt_tokens", "cached_tokens", "written_tokens")
 
@@ -37,13 +38,19 @@ def summarise(done: Done, tasks: Tasks, server: Mapping[str, Any]) -> dict[str, 
             row |= share_of_limit(
                 system.model, items, pieces, {k: t for k, (t, _) in tasks.items()}
             )
+            val = next((d[3] for d in done if d[0] == system and d[1] == "val"), None)
+            if val:
+                row["calibrated"] = calibrated(system.model, pieces, val, tasks)
         systems[system.name] = {"label": system.label, "model": system.model} | row
     ours, theirs = (systems.get(name, {}).get("verdicts_per_s") for name in RATIO)
+    int8 = systems.get("rar_int8", {}).get("verdicts_per_s")
     shares = {n: s["share_of_limit"] for n, s in systems.items() if "share_of_limit" in s}
     best = max(shares, key=lambda n: shares[n], default=None)
     packages = package_versions()
     return {
         "ratio_verdicts_per_s": ours / theirs if ours and theirs else None,
+        # This judge on int8 weights, autorubric still on bf16: not the same server.
+        "ratio_verdicts_per_s_int8": int8 / theirs if int8 and theirs else None,
         "share_of_limit": shares.get(best) if best else None,
         "share_of_limit_system": best,
         "machine": hardware(),
@@ -71,6 +78,7 @@ def one_system(pieces: Sequence[dict[str, Any]], tasks: Tasks) -> dict[str, Any]
         "n": n,
         "seconds": seconds,
         **{name: sum(p[name] for p in pieces) for name in (*TOKENS, "requests", "preemptions")},
+        "other_load": max(p["other_load"] for p in pieces),
         "dates": sorted({p["date"] for p in pieces}),
         "package": next((p["versions"] for p in pieces if p["versions"]), ""),
         "unreadable_share": sum(o["value"] is None and not o["abstained"] for o in outcomes) / n,

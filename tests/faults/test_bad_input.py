@@ -66,7 +66,7 @@ def answers(request: Reply, _: int) -> Reply:
     text = request["messages"][1]["content"]
     if "response_format" not in request:
         return says("7", tokens={"7": 0.5, "yes": 0.5})
-    return says('{"met": true}' if "Is this criterion true" in text else '{"rating": 7}')
+    return says('{"met": true}' if "Is the following criterion true" in text else '{"rating": 7}')
 
 
 HOSTILE = {

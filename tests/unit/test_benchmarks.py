@@ -32,6 +32,7 @@ def load(path: str) -> ModuleType:
 
 items = load("judges_items.py")
 limit = load("judges_limit.py")
+load_ = load("judges_load.py")
 table = load("judges_table.py")
 judges = load("judges.py")
 harness = load("peers/harness.py")
@@ -73,7 +74,11 @@ def entry(side: str, *values: bool | float | None, abstained: bool = False) -> d
 
 def piece(*items: dict[str, Any], **counts: float) -> dict[str, Any]:
     zero = dict.fromkeys([*table.TOKENS, "requests", "preemptions"], 0.0)
-    return zero | {"items": items, "date": "2026-01-01", "versions": "", "seconds": 2.0} | counts
+    return (
+        zero
+        | {"items": items, "date": "2026-01-01", "versions": "", "seconds": 2.0, "other_load": 0.0}
+        | counts
+    )
 
 
 def test_a_token_is_counted_once_however_many_prompts_begin_with_it() -> None:
@@ -180,7 +185,7 @@ def test_every_system_gets_the_same_items_in_the_same_pieces() -> None:
     pieces = judges.all_pieces()
     seen: dict[str, list[str]] = {}
     for p in pieces:
-        if p.part.startswith("tasks-"):
+        if p.part.startswith("tasks-") and p.system.name not in judges.SHORT:
             seen.setdefault(p.system.name, []).append(json.dumps([*p.items, p.warm]))
     assert len({tuple(v) for v in seen.values()}) == 1
     first = pieces[0].system
@@ -202,6 +207,19 @@ def test_a_piece_is_done_again_when_its_items_change(
     assert one.result() == {"key": one.key, "seconds": 1.0}
     other = judges.Piece(judges.SYSTEMS[0], "tasks-1", [item | {"response": "No."}], item)
     assert other.result() is None
+
+
+def test_cpu_seconds_are_those_that_were_not_idle_and_those_of_a_group() -> None:
+    ticks = load_.TICKS
+    stat = f"cpu  {ticks} {ticks} {ticks} 900 900 {ticks} {ticks} {ticks} 0 0\ncpu0 1 1 1 1\n"
+    assert load_.busy(stat) == 6.0  # waiting for a disk is idle, too
+
+    def process(pid: int, group: int, user: int, system: int) -> str:
+        name = "VLLM::Engine (core) 1"
+        return f"{pid} ({name}) S 1 {group} 1 0 -1 0 0 0 0 0 {user} {system} 7 7 20 0 9 0"
+
+    stats = [process(5, 5, 2 * ticks, ticks), process(6, 5, ticks, 0), process(7, 7, ticks, 0)]
+    assert load_.group_seconds(stats, 5) == 4.0
 
 
 METRICS = """\
