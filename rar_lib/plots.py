@@ -121,29 +121,33 @@ def strips(
     return fig
 
 
-def reward_curve(steps: Sequence[Sequence[float | None]], held_out: Mapping[int, float]) -> Figure:
-    """Mean reward of each training step with the spread of its rollouts, and held-out points.
+def reward_curve(
+    steps: Sequence[Sequence[float | None]], looks: Mapping[str, Mapping[int, Interval]]
+) -> Figure:
+    """Mean reward of each training step with the spread of its rollouts, and looks beside it.
 
     Args:
         steps: rewards of the rollouts of each step; ``None`` is unscored and left out.
-        held_out: step -> mean reward of greedy answers to held-out tasks.
+        looks: grader -> step -> mean reward of held-out answers with its interval.
     """
-    fig, ax = canvas()
+    fig, ax = canvas(7.4, 3.8)
     x = np.arange(1, len(steps) + 1)
     scored = [[r for r in step if r is not None] for step in steps]
     mean = np.array([np.mean(s) if s else np.nan for s in scored])
     spread = np.array([np.std(s) if s else np.nan for s in scored])
     ax.fill_between(x, mean - spread, mean + spread, alpha=0.2, color=COLOURS[0], lw=0)
     ax.plot(x, mean, "-o", ms=4, color=COLOURS[0], label="rollouts (band: one standard deviation)")
-    if held_out:
-        ax.plot(
-            list(held_out), list(held_out.values()), "s--", color=COLOURS[3], label="held-out tasks"
-        )
+    shown = [*(mean - spread), *(mean + spread)]
+    for number, (name, course) in enumerate(looks.items(), 1):
+        values, error = _heights(list(course.values()))
+        at = np.array(list(course)) + 0.08 * (number - (len(looks) + 1) / 2)
+        colour = COLOURS[-number - 3]
+        ax.errorbar(at, values, yerr=error, fmt="s--", ms=5, capsize=3, color=colour, label=name)
+        shown += [edge for i in course.values() for edge in (i.low, i.high)]
     ax.set_xlabel("GRPO step")
-    ax.set_ylabel("reward by the training judge")
-    shown = [*(mean - spread), *(mean + spread), *held_out.values()]
+    ax.set_ylabel("reward")
     ax.set_ylim(max(0.0, np.nanmin(shown) - 0.05), min(1.0, np.nanmax(shown) + 0.05))
-    ax.legend(frameon=False, loc="best")
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
     return fig
 
 
