@@ -1,0 +1,165 @@
+"""Every arm trained at the size of chapter 6 and graded by two judges: ``results/arms.json``.
+
+    python benchmarks/arms.py --list            # the runs, and which are done
+    python benchmarks/arms.py                   # what is missing: 2 to 6 minutes a run
+    python benchmarks/arms.py --minutes 10      # start no run later; call it again to go on
+
+Each run lies in ``_build/arms`` and continues where it was stopped. All have the same policy,
+steps, rollouts and held-out tasks. Greedy answers before and after training get, in
+the same way whatever was trained,
+
+- ``reward``: the implicit reward of the training judge,
+- the HealthBench score by the training judge, and by one that never gives a reward.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rar_lib import report
+from rar_lib.atomic import atomic_write
+from rar_lib.chat import run_sync
+from rar_lib.evaluate import evaluate, paired_difference
+from rar_lib.judge import Judge, grade_many
+from rar_lib.machine import hardware, versions
+from rar_lib.rewards import RubricReward
+from rar_lib.study import Study
+from rar_lib.train import TRAINED, Run, train, training_tasks
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results" / "arms.json"
+Scores = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run; ``keep`` below 1 is rubric dropout."""
+
+    arm: str
+    seed: int = 0
+    keep: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}-{self.seed}" + (f"-keep{self.keep:g}" if self.keep < 1 else "")
+
+
+CELLS = [
+    *(Cell(arm) for arm in TRAINED if arm != "base"),
+    Cell("implicit", keep=0.5),
+    *(Cell(arm, seed) for seed in (1, 2) for arm in ("implicit", "direct_likert", "explicit")),
+]
+
+
+def main() -> None:
+    """Train and grade what is missing, then write the record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run later")
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    study = Study.open(options.profile, ROOT / "_build" / "arms")
+    stop = time.monotonic() + 60 * options.minutes
+    done: list[dict[str, Any]] = []
+    for cell in CELLS:
+        path = study.folder / cell.name / "graded.json"
+        if options.list:
+            print(f"{cell.name:28}{'done' if path.exists() else 'to do'}")
+            continue
+        if not path.exists():
+            if time.monotonic() > stop:
+                continue
+            print(cell.name, flush=True)
+            atomic_write(path, json.dumps(one(study, cell, path.parent), indent=1))
+        done.append(json.loads(path.read_text()))
+    if not options.list:
+        save(study, done)
+        print(f"{len(done)} of {len(CELLS)} runs are recorded in {RESULTS.relative_to(ROOT)}")
+    study.close()
+
+
+def one(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
+    """Train one run and grade its answers."""
+    judge = Judge(study.chat(study.profile.judge))
+    live = replace(judge, chat=replace(judge.chat, cassette=None))
+    reward = RubricReward(live, "implicit", keep=cell.keep, seed=cell.seed)
+    run = train(
+        study.profile,
+        cell.arm,
+        cell.seed,
+        policy=study.policy(),
+        tasks=training_tasks(study, cell.arm),
+        held_out=study.test_tasks,
+        out=out,
+        judge=live,
+        reward=reward if cell.keep < 1 else None,
+    )
+    return {
+        "arm": cell.arm,
+        "seed": cell.seed,
+        "keep": cell.keep,
+        "seconds": round(run.seconds, 1),
+        "steps": [row["mean"] for row in run.curve()] if run.steps else [],
+        "length": [row["length"] for row in run.curve()] if run.steps else [],
+        "kl_to_base": [row["kl_to_base"] for row in run.curve()] if run.steps else [],
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **graded(study, judge, run),
+    }
+
+
+def graded(study: Study, judge: Judge, run: Run) -> dict[str, Any]:
+    """The answers before and after, by every grader, and the paired changes."""
+    other = next(m for m in reversed(study.profile.judges) if m != study.profile.judge)
+    tasks = study.test_tasks
+
+    async def grade() -> dict[str, dict[str, Scores]]:
+        found: dict[str, dict[str, Scores]] = {"reward": {}}
+        for when, answers in (("before", run.before), ("after", run.after)):
+            rated = await grade_many(judge, [(t, answers[t.id]) for t in tasks], "implicit")
+            scores = [g.score for g in rated]
+            found["reward"][when] = dict(zip((t.id for t in tasks), scores, strict=True))
+            for grader in (judge, Judge(study.chat(other))):
+                seen = await evaluate(grader, tasks, answers)
+                found.setdefault(grader.chat.model, {})[when] = seen.scores
+        return found
+
+    held_out = run_sync(grade())
+    return {
+        "held_out": held_out,
+        "change": {
+            name: report.as_json(paired_difference(found["after"], found["before"]))
+            for name, found in held_out.items()
+        },
+    }
+
+
+def save(study: Study, runs: list[dict[str, Any]]) -> None:
+    """``results/arms.json``: the runs, and what they have in common."""
+    commit = ["git", "rev-parse", "--short", "HEAD"]
+    found = {
+        "profile": study.profile.name,
+        "policy": study.profile.policy,
+        "judge": study.profile.judge,
+        "steps": study.profile.grpo_steps,
+        "held_out_tasks": len(study.test_tasks),
+        "machine": hardware(),
+        "versions": versions(),
+        "date": max(run["date"] for run in runs) if runs else None,
+        "commit": subprocess.run(
+            commit, cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip(),
+        "runs": runs,
+    }
+    atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
