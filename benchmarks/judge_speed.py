@@ -5,7 +5,7 @@
     python benchmarks/judge_speed.py --only int8     # one cell, even if it is done
 
 A cell starts with an empty cache on a server that has its settings and asks for explicit
-verdicts over pairs of RaR-Mini: nothing is taken from recorded calls. Each cell is written to
+verdicts over val pairs of RaR-Mini: nothing is taken from recorded calls. Each cell is written to
 results/judge_speed.json when it is done, so a stopped run continues. Settings are compared with
 a cell of the same pairs that differs in that setting alone.
 
@@ -53,7 +53,7 @@ from rar_lib.types import Arm, Criterion, Grade, Pair, Rubric, Task
 
 RESULTS = Path(__file__).with_name("results") / "judge_speed.json"
 MALLOC = {k: v for k, v in cpu_environment([0]).items() if k.startswith("MALLOC")}
-FEW, MANY = 8, 40  # pairs: for ratios, for accuracy
+FEW, MANY = 8, 28  # pairs: for ratios, for accuracy
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,8 @@ CELLS = {
     "bf16-0.5b": Cell("qwen-0.5b", pairs=MANY, repeats=1, accuracy=True),
     "int8-0.5b": Cell("qwen-0.5b-int8", "bf16-0.5b", pairs=MANY, repeats=1, accuracy=True),
     "int8": INT8,
-    "instruction-first": replace(INT8, against="int8", prompt="instruction first"),
+    "question-last": replace(INT8, against="int8", prompt="question last"),
     "short-question-last": replace(INT8, against="int8", prompt="short question last"),
-    "instruction-first-few": replace(FEW_CELL, against="few", prompt="instruction first"),
     "few": FEW_CELL,
     "concurrency-64": replace(FEW_CELL, against="few", concurrency=64),
     "first-criterion-first": replace(FEW_CELL, against="few", order="first criterion first"),
@@ -113,11 +112,11 @@ CELLS = {
 }
 
 
-#: Ends of the prompt after the response, with less behind the shared prefix.
+#: Other ends of the prompt after the response, with more behind the prefix that is shared.
 PROMPTS = {
-    "instruction first": (
-        "Is the following criterion true of the response? Judge only what the response says. "
-        "Answer with one word, yes or no.\n\nCriterion: {{criterion}}"
+    "question last": (
+        "Criterion: {{criterion}}\n\nIs this criterion true of the response? Judge only what the "
+        "response says. Answer with one word, yes or no."
     ),
     "short question last": (
         "Judge only what the response says. Answer with one word, yes or no.\n\n"
@@ -127,7 +126,7 @@ PROMPTS = {
 
 
 def reworded(prompt: str) -> Callable[..., list[Message]]:
-    """`criterion_messages` with another end: what is the same for all criteria comes earlier."""
+    """`criterion_messages` with another end of the prompt."""
 
     def messages(task: Task, response: str, criterion: Criterion, *_: str) -> list[Message]:
         end = PROMPTS[prompt].replace("{{criterion}}", visible(criterion.description))
@@ -151,8 +150,8 @@ class FirstCriterionFirst(Judge):
 
 
 def sample(n: int) -> tuple[list[Task], list[Pair]]:
-    """Pairs spread evenly over the data, so that every domain is in."""
-    pairs = load_mini_pairs()
+    """Pairs of the val split, spread evenly: settings and wordings are not chosen on test."""
+    pairs = load_mini_pairs("val")
     return load_mini(), [pairs[i * len(pairs) // n] for i in range(n)]
 
 
