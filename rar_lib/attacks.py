@@ -51,16 +51,6 @@ class Attack(Frozen):
     language: str
     written: Literal["before", "after"]
 
-    @property
-    def name(self) -> str:
-        """The id, for tables."""
-        return self.id
-
-    @property
-    def kind(self) -> str:
-        """The family, for tables."""
-        return self.family
-
     def rewrite(self, task: Task, response: str) -> str:
         """The attacked response; one pass, so that a response with placeholders stays data."""
         values = {"response": response, "question": task.question, **_of_rubric(task)}

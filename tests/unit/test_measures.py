@@ -1,13 +1,12 @@
-"""From grades to agreement, evaluation and attack gains, on grades worked out by hand."""
+"""From grades to agreement and evaluation, on grades worked out by hand."""
 
 from __future__ import annotations
 
 import pytest
 
 from rar_lib.alignment import PairGrades, criterion_agreement, difference
-from rar_lib.data import load_mini, load_mini_pairs
+from rar_lib.data import load_mini_pairs
 from rar_lib.evaluate import mean, paired_difference
-from rar_lib.probes import ATTACKS
 from rar_lib.types import Grade, Pair, Usage, Verdict
 
 #: One pair of each of four tasks: what happens with two of one task is in test_alignment.py.
@@ -96,13 +95,3 @@ def test_paired_differences_and_means_ignore_what_one_side_could_not_score() -> 
     average = mean(before)
     assert average is not None
     assert average.value == pytest.approx(0.3)
-
-
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
-def test_every_attack_changes_the_response_and_says_nothing_new_about_the_task(attack) -> None:  # type: ignore[no-untyped-def]
-    task = load_mini()[0]
-    rewritten = attack.rewrite(task, "Drink water.")
-    assert rewritten != "Drink water."
-    assert task.reference not in rewritten
-    assert task.rubric is not None
-    assert not any(c.description in rewritten for c in task.rubric.criteria)
