@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from rar_lib.errors import RarError
+from rar_lib.errors import DataError, RarError
+from rar_lib.models import MODELS
 
 app = typer.Typer(
     help="Rubrics as Rewards, executable. Start with `rar reproduce`.",
@@ -25,6 +26,7 @@ JsonLines = Annotated[Path, typer.Argument(help="JSON lines, one object a line."
 TaskFile = Annotated[Path | None, typer.Option(help="The tasks, if FILE holds pairs.")]
 Recorded = Annotated[Path, typer.Argument(help="For example _build/laptop/calls.sqlite.")]
 ProfileName = Annotated[str, typer.Option(help="smoke, laptop, study or gpu.")]
+NAMES = f"{', '.join(list(MODELS)[:-1])} or {list(MODELS)[-1]}"
 
 
 @contextmanager
@@ -82,7 +84,7 @@ def book(profile: ProfileName = "laptop") -> None:
 
 @app.command()
 def serve(
-    model: Annotated[str, typer.Argument(help="smollm2-135m, qwen-0.5b or qwen-1.5b.")],
+    model: Annotated[str, typer.Argument(help=f"{NAMES}, or a folder; on cuda also a hub id.")],
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -95,13 +97,26 @@ def serve(
 
 @app.command()
 def fetch(
-    models: Annotated[list[str] | None, typer.Argument(help="Default: all, int8 too.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"{NAMES}. Default: those of the laptop profile."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every model of that list.")] = False,
 ) -> None:
-    """Fetch, verify and convert model weights."""
-    from rar_lib.artifacts import MODELS, model_dir
+    """Fetch, verify and convert model weights; names and sizes first."""
+    from rar_lib.artifacts import disk_needed, home, model_dir
+    from rar_lib.profiles import load
 
     with _plain_errors():
-        for name in models or list(MODELS):
+        if models and every:
+            raise DataError(f"--all and {', '.join(models)}: give names, or --all, not both")
+        names = models or (list(MODELS) if every else list(load("laptop").models))
+        needed = disk_needed(names)  # refuses an unknown name before anything is fetched
+        for name in names:
+            state = "" if disk_needed([name]) else ", all of it here"
+            typer.echo(f"{name}: {MODELS[name].sizes}{state}")
+        typer.echo(f"still needed: {needed / 1e9:.1f} GB in {home()}")
+        for name in names:
             typer.echo(f"{name}: {model_dir(name)}")
 
 

@@ -32,6 +32,12 @@ class Model:
         """What the weights are: int8 judges otherwise than bf16 of the same file."""
         return f"{self.sha256}+w8a8" if self.base else self.sha256
 
+    @property
+    def sizes(self) -> str:
+        """What is downloaded and what is made of it, for a person."""
+        made = f"{self.size / 1e9:.1f} GB to download, {self.converted / 1e9:.1f} GB converted"
+        return f"{made} from {self.base}" if self.base else made
+
 
 _ALL = (
     Model(

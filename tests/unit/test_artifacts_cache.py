@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from rar_lib import artifacts, convert
 from rar_lib.artifacts import MODELS, available, disk_needed, fetch, home, model_dir
+from rar_lib.cli import app
 from rar_lib.errors import ArtifactError
+from rar_lib.profiles import load
 from rar_lib.sources import Folder, Job, Wheels
 
 
@@ -201,3 +204,48 @@ def test_the_public_names_are_the_documented_ones() -> None:
     assert set(artifacts.__all__) == {
         "MODELS", "Model", "available", "disk_needed", "fetch", "home", "model_dir",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fetched"),
+    [
+        ([], load("laptop").models),
+        (["--all"], tuple(MODELS)),
+        (["qwen-0.5b-int8"], ("qwen-0.5b-int8",)),
+    ],
+)
+def test_the_command_says_names_and_sizes_and_then_fetches_them(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], fetched: tuple[str, ...]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(artifacts, "model_dir", asked.append)
+    done = CliRunner().invoke(app, ["fetch", *arguments])
+    assert done.exit_code == 0
+    assert tuple(asked) == fetched
+    lines = done.output.splitlines()
+    assert [line.split(":")[0] for line in lines[: len(fetched)]] == list(fetched)
+    assert all(MODELS[name].sizes in done.output for name in fetched)
+    total = f"still needed: {disk_needed(fetched) / 1e9:.1f} GB"
+    assert lines[len(fetched)].startswith(total)
+
+
+def test_sizes_in_words() -> None:
+    int8 = MODELS["qwen-1.5b-int8"]
+    assert int8.sizes == "1.1 GB to download, 2.3 GB converted from qwen-1.5b"
+    assert MODELS["smollm2-135m"].sizes == "0.1 GB to download, 0.3 GB converted"
+
+
+@pytest.mark.parametrize("arguments", [["qwen-7b"], ["--all", "qwen-0.5b"]])
+def test_a_command_that_makes_no_sense_fetches_nothing(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setattr(artifacts, "model_dir", lambda name: pytest.fail(f"fetched {name}"))
+    done = CliRunner().invoke(app, ["fetch", *arguments])
+    assert done.exit_code == 1
+    assert "error: " in done.output
+
+
+@pytest.mark.parametrize("command", ["fetch", "serve"])
+def test_the_help_lists_every_model(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    assert all(name in shown for name in MODELS)
