@@ -15,6 +15,7 @@ from rar_lib.chat import Chat, run_sync
 from rar_lib.data import load_tasks, save_tasks
 from rar_lib.errors import DataError
 from rar_lib.plan import Estimate, Price, estimate, measure_rate, synthesis_work
+from rar_lib.server import OnDemand
 from rar_lib.synthesis import Size, Synthesis, synthesize_many
 from rar_lib.types import Task, Usage
 
@@ -51,13 +52,16 @@ def connect(
             "or name an endpoint with --base-url"
         )
 
-    def start() -> str:
-        from rar_lib.server import serve
-
-        return stack.enter_context(serve(model, device=device)).base_url  # type: ignore[arg-type]
-
     weights = MODELS[model].identity if model in MODELS else ""
-    return Chat("http://127.0.0.1/v1", model, weights=weights, cassette=cassette, start=start)
+    server = OnDemand(stack, model, {"device": device})
+    return Chat(
+        "http://127.0.0.1/v1",
+        model,
+        weights=weights,
+        cassette=cassette,
+        start=server.start,
+        check=server.check,
+    )
 
 
 def write_rubrics(

@@ -55,6 +55,8 @@ class Chat:
         cassette: where replies are recorded and looked up; ``None`` asks every time.
         start: starts the server and returns its address, on the first request that the
             cassette can't answer; ``base_url`` then only says what kind of address it is.
+        check: raises if that server has ended; asked when a request has failed, because then
+            every other would fail too.
     """
 
     base_url: str
@@ -65,6 +67,7 @@ class Chat:
     key_env: str = "OPENAI_API_KEY"
     cassette: Cassette | None = field(default=None, compare=False)
     start: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+    check: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     _clients: _Clients = field(default_factory=WeakKeyDictionary, repr=False, compare=False)
     _pending: dict[tuple[int, str], asyncio.Future[Reply]] = field(
         default_factory=dict, repr=False, compare=False
@@ -122,6 +125,7 @@ class Chat:
         Raises:
             JudgeFault: this request failed after retries, or was refused for its content.
             ChatError: the endpoint is wrong (key, model, address): every request would fail.
+            ServerError: the local server did not start, or has ended since.
         """
         if prefill:
             messages = [*messages, {"role": "assistant", "content": prefill}]
@@ -190,6 +194,8 @@ class Chat:
                 "ask it for /v1/models, or correct the address"
             ) from error
         except openai.OpenAIError as error:
+            if self.check:
+                self.check()  # gone, or only busy?
             raise JudgeFault(f"{type(error).__name__}: {str(error)[:200]}") from error
         try:
             if not answer.choices:

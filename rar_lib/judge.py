@@ -82,6 +82,7 @@ class Judge:
         Raises:
             DataError: the arm needs a rubric or a reference that the task does not have.
             ChatError: the endpoint itself is wrong, so no response could ever be graded.
+            ServerError: the local server did not start, or has ended since.
         """
         if not visible(response).strip():
             return Grade(arm=arm, score=None, reason="the response is empty")

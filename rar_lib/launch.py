@@ -206,13 +206,14 @@ def free_port(port: int) -> int:
         return int(sock.getsockname()[1])
 
 
-def post_mortem(name: str, what: str, log: Path) -> str:
+def post_mortem(name: str, what: str, log: Path, advice: str = "see the log") -> str:
     """Error text for a failed server: what happened, the probable fix, the end of its log."""
-    text = log.read_text(errors="replace")
+    try:
+        text = log.read_text(errors="replace")
+    except OSError as error:  # cleared away meanwhile
+        text = f"({error.strerror})"
     text = re.sub(r"[^\n\t\x20-\x7e\xa0-\uffff]", "", text)  # no escape sequences on a terminal
-    fix = next(
-        (fix for sign, fix in FIXES if re.search(sign, f"{what}\n{text}")),
-        "see the log",
-    )
+    signs = (fix for sign, fix in FIXES if re.search(sign, f"{what}\n{text}"))
+    fix = next(signs, advice)
     tail = "\n".join(text.splitlines()[-20:])
     return f"the server for {name} {what}; {fix}.\nLog {log}, its end:\n{tail}"

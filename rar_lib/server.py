@@ -19,15 +19,15 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from rar_lib.atomic import atomic_write
+from rar_lib.endpoint import Endpoint, probe, process_start
 from rar_lib.errors import ServerError
 from rar_lib.launch import (
     DROPPED_ENV,
@@ -40,68 +40,10 @@ from rar_lib.launch import (
     post_mortem,
 )
 
+__all__ = ["Endpoint", "OnDemand", "probe", "process_start", "serve", "serve_forever", "serve_plan"]
+
 GRACE_S = 10.0  # from SIGTERM to SIGKILL
 PROBE_S = 30.0
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a model answers.
-
-    Attributes:
-        base_url: ``http://127.0.0.1:PORT/v1``.
-        model: The name to send in requests.
-        weights: SHA-256 identity of the weights, ``""`` if unknown.
-        pid: The server process, which is also its process group; ``None`` if not local.
-        log: The server's log file.
-        owned: Whether leaving ``serve`` stops the server.
-    """
-
-    base_url: str
-    model: str
-    weights: str = ""
-    pid: int | None = None
-    log: Path | None = None
-    owned: bool = False
-
-
-def probe(base_url: str, model: str, timeout_s: float = 30.0) -> str | None:
-    """Ask a server for one token.
-
-    ``/health`` and ``/v1/models`` go on answering when the engine behind them
-    is stuck, so only a completion counts.
-
-    Returns:
-        ``None`` if the right model answered, else what is wrong, in one line.
-    """
-    try:
-        served = [entry["id"] for entry in _http(f"{base_url}/models", None, timeout_s)["data"]]
-        if model not in served:
-            return f"{base_url} serves {', '.join(map(str, served))}, not {model}"
-        body = {"model": model, "prompt": "1", "max_tokens": 1, "temperature": 0}
-        _http(f"{base_url}/completions", body, timeout_s)["choices"][0]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        return f"{base_url} does not answer ({error})"
-    return None
-
-
-def _http(url: str, body: dict[str, Any] | None, timeout_s: float) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    # No proxy: the server is on the loopback interface whatever http_proxy says.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=timeout_s) as reply:
-        return json.load(reply)
-
-
-def process_start(pid: int) -> int | None:
-    """Start time of a live process in clock ticks since boot; guards against re-used pids."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text[text.rindex(")") + 2 :].split()  # the command name may hold spaces
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def registered(entry: Path, model: str) -> Endpoint | None:
@@ -197,6 +139,42 @@ def serve_plan(todo: Plan, *, timeout_s: float = 600.0, port: int = 0) -> Iterat
                 f"wait for it or end it (lock file {entry}.lock)"
             ) from error
         yield endpoint
+
+
+@dataclass
+class OnDemand:
+    """A server that the first request starts: ``Chat(..., start=x.start, check=x.check)``.
+
+    Attributes:
+        until: its end stops the server, if it was started here.
+        settings: of `serve`.
+    """
+
+    until: contextlib.ExitStack
+    model: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    _found: list[Endpoint] = field(default_factory=list, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def start(self) -> str:
+        """The address; the first of many concurrent calls starts the server for all.
+
+        Raises:
+            ServerError: as `serve`.
+        """
+        with self._lock:
+            if not self._found:
+                self._found.append(self.until.enter_context(serve(self.model, **self.settings)))
+            return self._found[0].base_url
+
+    def check(self) -> None:
+        """See `Endpoint.check`.
+
+        Raises:
+            ServerError: the server has ended since it was started or found.
+        """
+        for endpoint in self._found:
+            endpoint.check()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from rar_lib.chat import Chat
 from rar_lib.data import load_mini, load_mini_pairs
 from rar_lib.errors import CassetteError, DataError
 from rar_lib.profiles import Profile, load
+from rar_lib.server import OnDemand
 from rar_lib.types import Pair, Task
 
 #: The kind of address; the port is known once the server runs.
@@ -75,19 +75,15 @@ class Study:
         """
         name, weights = _identity(model, self.profile.device)
         with ExitStack() as servers:
-            starting = threading.Lock()
-            address: list[str] = []
-
-            def start() -> str:
-                from rar_lib.server import serve
-
-                with starting:  # the first of many concurrent calls starts it for all
-                    if not address:
-                        endpoint = servers.enter_context(serve(model, device=self.profile.device))
-                        address.append(endpoint.base_url)
-                return address[0]
-
-            yield Chat(LOOPBACK, name, weights=weights, cassette=self.cassette, start=start)
+            server = OnDemand(servers, model, {"device": self.profile.device})
+            yield Chat(
+                LOOPBACK,
+                name,
+                weights=weights,
+                cassette=self.cassette,
+                start=server.start,
+                check=server.check,
+            )
 
     @property
     def cassette(self) -> Cassette:
