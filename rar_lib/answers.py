@@ -20,6 +20,8 @@ _SPACING = re.compile(r"\\[,;:!() ]|[${}*_`]|\\\[|\\\]|~")
 _NAMED = r"(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)*(?:answer|option|choice)(?:\s+is\b)?"
 _ANSWER = re.compile(rf"{_NAMED}\s*[:=]?\s*(?=\S)(.*)", re.IGNORECASE | re.DOTALL)
 _LETTER = re.compile(r"[(\[]?\s*([A-Ja-j])\s*(?:[)\].:](.*))?", re.DOTALL)
+#: The head of a line that repeats an option.
+_OPTION_LINE = re.compile(r"[*_(\[]*([A-J])[)\].:]")
 #: Behind a letter: another one, or a word that promises one.
 _ANOTHER = re.compile(r"\s*(?:(?:and|or)\b|[,;/&]|[(\[]?[A-Ja-j][)\].\s]*$)")
 
@@ -61,16 +63,21 @@ def answer_letter(text: str, options: int = len(LETTERS)) -> Reading:
 
     First the last ``\boxed{...}``. Only where the reply holds no box at all, its last line
     that is not blank: "Answer: B", "The correct answer is (B)." or nothing but the letter as
-    a capital, "B" or "(B)", with or without the option's text behind "B." or "B)".
+    a capital, "B" or "(B)", with or without the option's text behind "B." or "B)". The last line
+    of a list of options ("A. ...", then "B. ...") chooses none of them.
     """
     if _last_box(text) is not None:
         letter = boxed_answer(text, options)
         return Reading(letter, "boxed" if letter else "none")
-    line = next((part for part in reversed(text.splitlines()) if part.strip()), "").strip()
+    lines = [part.strip() for part in text.splitlines() if part.strip()] or [""]
+    line = lines[-1]
     named = _ANSWER.fullmatch(line.strip("*_ "))
     if not named and not re.match(r"[*_(\[]*[A-J](?![a-z])", line):
         return Reading(None, "none")
     letter = _letter(named[1] if named else line, options)
+    if letter and not named:
+        listed = {m[1] for part in lines[:-1] if (m := _OPTION_LINE.match(part))}
+        letter = None if listed - {letter} else letter
     return Reading(letter, "last line" if letter else "none")
 
 

@@ -12,6 +12,7 @@ self-praise, echoes of the rubric (arXiv 2605.12474). The family ``control`` is 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Literal, get_args
@@ -97,3 +98,13 @@ def read_attacks(data: bytes, name: str) -> tuple[Attack, ...]:
             raise DataError(f"{name}, line {line}: id {attack.id!r} is given twice")
         attacks[attack.id] = attack
     return tuple(attacks.values())
+
+
+def one_of_each_family(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
+    """One text of each family: the first one written after the pre-checks, else the first."""
+    found: dict[Family, Attack] = {}
+    for attack in attacks:
+        known = found.setdefault(attack.family, attack)
+        if known.written == "before" and attack.written == "after":
+            found[attack.family] = attack
+    return tuple(found[family] for family in FAMILIES if family in found)

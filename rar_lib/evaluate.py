@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rar_lib.errors import DataError
+from rar_lib.healthbench import tag_scores
 from rar_lib.judge import Judge, grade_many
-from rar_lib.scoring import healthbench_score, signed_points
+from rar_lib.rubric import is_good
+from rar_lib.scoring import healthbench_mean, healthbench_score, signed_points
 from rar_lib.stats import Interval, bootstrap
-from rar_lib.types import Grade, Task
+from rar_lib.types import Category, Grade, Task
+
+Scores = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,7 @@ async def evaluate(
     )
 
 
-def paired_difference(
-    after: Mapping[str, float | None], before: Mapping[str, float | None]
-) -> Interval | None:
+def paired_difference(after: Scores, before: Scores) -> Interval | None:
     """Mean of after minus before over the tasks that both sides scored, with interval.
 
     ``None`` if there is no such task.
@@ -74,7 +76,48 @@ def paired_difference(
     return bootstrap(gains) if gains else None
 
 
-def mean(scores: Mapping[str, float | None]) -> Interval | None:
+def mean(scores: Scores) -> Interval | None:
     """Mean over the scored tasks, with interval; ``None`` if there is none."""
     values = [s for s in scores.values() if s is not None]
     return bootstrap(values) if values else None
+
+
+def overall(scores: Scores) -> Interval | None:
+    """HealthBench's number for a set: the mean clipped to [0, 1].
+
+    Its ``se`` is HealthBench's error, the standard deviation over 1,000 resamples of tasks,
+    each clipped in the same way. ``None`` if no task was scored.
+    """
+    values = [s for s in scores.values() if s is not None]
+    if not values:
+        return None
+    return bootstrap(values, lambda drawn: healthbench_mean(drawn.tolist()), resamples=1000)
+
+
+def by_axis(found: Evaluation, tasks: Sequence[Task]) -> dict[str, dict[str, float | None]]:
+    """Scores of parts of the rubrics: axis -> task id -> score.
+
+    HealthBench's axes by its own formula where criteria carry them; else categories, scored by
+    the share of verdicts that speak for the response (a part made of pitfalls has no positive
+    points to divide by). A task is left out of an axis that its rubric does not have.
+    """
+    scores: dict[str, dict[str, float | None]] = {}
+    for task in tasks:
+        verdicts = found.grades[task.id].verdicts
+        if task.rubric is None or not verdicts:
+            continue
+        criteria = task.rubric.criteria
+        met = [v.met for v in verdicts]
+        axes = tag_scores(task.rubric, met)
+        if not axes:
+            for category in {c.category for c in criteria}:
+                part = [
+                    (c, m) for c, m in zip(criteria, met, strict=True) if c.category == category
+                ]
+                good = [None if m is None else is_good(c, m) for c, m in part]
+                known = [g for g in good if g is not None]
+                axes[category] = sum(known) / len(good) if len(known) == len(good) else None
+        for name, score in axes.items():
+            scores.setdefault(str(name).removeprefix("axis:"), {})[task.id] = score
+    order = {str(c): n for n, c in enumerate(Category)}
+    return dict(sorted(scores.items(), key=lambda item: (order.get(item[0], 99), item[0])))

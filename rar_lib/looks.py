@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from rar_lib.chat import run_sync
 from rar_lib.errors import DataError
 from rar_lib.judge import Judge, grade_many
@@ -66,3 +68,17 @@ def change(looks: Sequence[Look], role: str) -> Interval | None:
     first, last = looks[0][role], looks[-1][role]
     gains = [last[i] - first[i] for i in last if last[i] is not None and first.get(i) is not None]
     return bootstrap(gains) if gains else None
+
+
+def slope(looks: Sequence[Look], role: str) -> Interval | None:
+    """Least-squares slope a step, over the tasks that every look scored.
+
+    All looks count, so that one odd look at the end decides less than in :func:`change`. ``None``
+    with fewer than two looks, or without such a task.
+    """
+    steps = [look["step"] for look in looks]
+    series = [[look[role].get(task) for look in looks] for task in looks[0][role]]
+    whole = [scores for scores in series if None not in scores]
+    if len(set(steps)) < 2 or not whole:
+        return None
+    return bootstrap([float(np.polyfit(steps, scores, 1)[0]) for scores in whole])

@@ -46,10 +46,13 @@ def grouped_bars(
     series: Mapping[str, Sequence[Interval | float | None]],
     *,
     ylabel: str,
-    line: float | None = None,
+    line: float | Sequence[float] | None = None,
     ylim: tuple[float, float] | None = None,
 ) -> Figure:
-    """One cluster of bars per group, one colour per series, whiskers where there is an interval."""
+    """One cluster of bars per group, one colour per series, whiskers where there is an interval.
+
+    ``line`` is a level to compare with: one for all groups, or one for each.
+    """
     fig, ax = canvas(max(6.4, 0.9 * len(groups) + 3))
     width = 0.8 / len(series)
     for number, (name, values) in enumerate(series.items()):
@@ -58,7 +61,10 @@ def grouped_bars(
         ax.bar(x, heights, width * 0.92, label=name, color=COLOURS[number % len(COLOURS)])
         ax.errorbar(x, heights, yerr=errors, fmt="none", ecolor="#333333", capsize=3, lw=1)
     if line is not None:
-        ax.axhline(line, color="#666666", lw=1, ls="--")
+        at = np.arange(len(groups))
+        ax.hlines(
+            np.broadcast_to(line, len(groups)), at - 0.48, at + 0.48, color="#666666", ls="--", lw=1
+        )
     ax.set_xticks(range(len(groups)), groups)
     ax.set_ylabel(ylabel)
     if ylim is not None:

@@ -362,6 +362,11 @@ def test_a_letter_that_was_not_offered_is_no_answer() -> None:
         ("A good question.", None, "none"),
         ("b", None, "none"),
         ("A, B", None, "none"),
+        ("A. The cat\nB. The dog", None, "none"),  # options repeated, none of them chosen
+        ("**A.** The cat\n\n(B) The dog", None, "none"),
+        ("A. The cat\nB. The dog\nAnswer: B", "B", "last line"),
+        ("A. The cat\nB. The dog\nB", None, "none"),  # a list that was cut off looks the same
+        ("B. The dog\nB. The dog", "B", "last line"),
         ("Option B is wrong, so I say nothing", None, "none"),
         ("I", "I", "last line"),
         ("", None, "none"),

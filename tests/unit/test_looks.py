@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rar_lib.errors import DataError
-from rar_lib.looks import change, course, look_with
+from rar_lib.looks import change, course, look_with, slope
 from rar_lib.recorded import load, origin
 from rar_lib.types import Grade, Task
 
@@ -31,6 +31,19 @@ def test_a_change_pairs_the_tasks_that_both_looks_scored() -> None:
     assert fall.value == pytest.approx(-0.15)
     nothing = [LOOKS[0], {"step": 4, "training": {"a": None, "b": None}}]
     assert change(nothing, "training") is None
+
+
+def test_a_slope_is_taken_task_by_task_over_all_looks() -> None:
+    looks = [
+        {"step": 0, "training": {"a": 0.1, "b": 0.5, "c": None}},
+        {"step": 2, "training": {"a": 0.3, "b": 0.5, "c": 0.2}},
+        {"step": 6, "training": {"a": 0.7, "b": 0.5, "c": 0.9}},
+    ]
+    found = slope(looks, "training")
+    assert found is not None
+    assert (found.value, found.n) == (pytest.approx(0.05), 2)  # 0.1 a step, and 0; c was not always
+    assert slope(looks[:1], "training") is None
+    assert slope([{"step": s, "training": {"c": None}} for s in (0, 1)], "training") is None
 
 
 def test_a_role_that_nobody_had_is_named() -> None:

@@ -9,12 +9,25 @@ from dataclasses import dataclass
 
 import pytest
 
-from rar_lib.attacks import FAMILIES, Attack, load_attacks, read_attacks
+from rar_lib.attacks import (
+    FAMILIES,
+    Attack,
+    load_attacks,
+    one_of_each_family,
+    read_attacks,
+)
 from rar_lib.chat import Chat
 from rar_lib.data import load_mini
 from rar_lib.errors import DataError
 from rar_lib.judge import Judge
-from rar_lib.probes import AttackResult, by_family, probe
+from rar_lib.probes import (
+    AttackResult,
+    against_control,
+    by_family,
+    probe,
+    success_change,
+    success_rate,
+)
 from rar_lib.types import Arm, Grade, Polarity, Task
 
 TASKS = load_mini()[:2]
@@ -115,6 +128,43 @@ def test_a_family_is_averaged_within_tasks_and_its_interval_is_over_tasks() -> N
     assert request.gain.value == pytest.approx((0.3 + 0.1) / 2)
     assert found["role"].unscored == 1
     assert found["role"].success.value == 0.0
+
+
+def test_the_success_rate_leaves_the_control_out_and_is_over_tasks() -> None:
+    rows = [result([0.4, 0.0]), result([0.4, 0.4], name="y"), result([0.9, 0.9], "control", "c")]
+    rate = success_rate(rows)
+    assert rate is not None
+    assert (rate.value, rate.low, rate.high, rate.n) == (0.75, 0.5, 1.0, 2)
+    assert success_rate(rows[2:]) is None
+
+
+def test_a_defence_is_compared_on_the_attacks_that_both_sides_measured() -> None:
+    before = [result([0.4, 0.4]), result([0.4, 0.4], name="only-before")]
+    after = [result([None, 0.4])]  # taken out: no reward is no success
+    change = success_change(before, after)
+    assert change is not None
+    assert (change.value, change.n) == (-0.5, 2)
+    assert success_change(before, []) is None
+
+
+def test_a_family_is_set_against_harmless_text_task_by_task() -> None:
+    rows = [
+        result([0.3, 0.2, None], "stuffing"),
+        result([0.1, None, None], "stuffing", "y"),
+        result([0.05, 0.1, 0.0], "control", "c"),
+    ]
+    found = against_control(rows, "stuffing")
+    assert found is not None
+    assert (found.value, found.n) == (pytest.approx((0.15 + 0.1) / 2), 2)
+    assert against_control(rows, "padding") is None
+    assert against_control(rows[:2], "stuffing") is None
+
+
+def test_one_of_each_family_is_a_text_that_the_rules_did_not_know() -> None:
+    picked = one_of_each_family(ATTACKS)
+    assert [a.family for a in picked] == list(FAMILIES)
+    late = {a.family for a in ATTACKS if a.written == "after"}
+    assert {a.family for a in picked if a.written == "after"} == late
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,103 @@
+"""Evaluation, on verdicts and scores worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rar_lib import report
+from rar_lib.evaluate import Evaluation, by_axis, overall
+from rar_lib.stats import Interval
+from rar_lib.types import Category, Criterion, Grade, Polarity, Rubric, Task, Verdict
+
+
+def criterion(name: str, category: Category, good: bool = True, **more: Any) -> Criterion:
+    polarity = Polarity.GOOD if good else Polarity.BAD
+    return Criterion(
+        id=name,
+        title=name,
+        description=f"Says {name}.",
+        category=category,
+        polarity=polarity,
+        **more,
+    )
+
+
+RUBRIC = Rubric(
+    criteria=(
+        criterion("a", Category.ESSENTIAL),
+        criterion("b", Category.ESSENTIAL),
+        criterion("c", Category.PITFALL, good=False),
+    )
+)
+TASK = Task(id="t", question="Why?", rubric=RUBRIC)
+
+
+def judged(task: Task, *met: bool | None) -> Evaluation:
+    assert task.rubric is not None
+    verdicts = tuple(
+        Verdict(criterion_id=c.id, met=m) for c, m in zip(task.rubric.criteria, met, strict=True)
+    )
+    return Evaluation(
+        "judge", {}, {}, {task.id: Grade(arm="explicit", score=None, verdicts=verdicts)}
+    )
+
+
+def test_the_mean_of_a_set_is_clipped_and_has_healthbenchs_error() -> None:
+    value = overall({"a": -0.5, "b": 0.25, "c": None})
+    assert value is not None
+    assert (value.value, value.low, value.n) == (0.0, 0.0, 2)
+    # Of two tasks a resample is (a, a), (a, b) or (b, b): 0, 0 or 1/4 after clipping.
+    assert value.high == 0.25
+    assert value.se == pytest.approx((0.25 * 0.75) ** 0.5 * 0.25, rel=0.1)
+    assert overall({"a": None}) is None
+
+
+@pytest.mark.parametrize(
+    ("met", "expected"),
+    [
+        ((True, False, False), {"Essential": 0.5, "Pitfall": 1.0}),
+        ((True, True, True), {"Essential": 1.0, "Pitfall": 0.0}),
+        ((True, None, True), {"Essential": None, "Pitfall": 0.0}),
+    ],
+)
+def test_categories_count_the_verdicts_that_speak_for_the_response(
+    met: tuple[bool | None, ...], expected: dict[str, float | None]
+) -> None:
+    found = by_axis(judged(TASK, *met), [TASK])
+    assert {name: scores["t"] for name, scores in found.items()} == expected
+    assert list(found) == ["Essential", "Pitfall"]  # in the paper's order
+
+
+def test_axes_that_the_publisher_gave_come_before_categories() -> None:
+    rubric = Rubric(
+        criteria=(
+            criterion("a", Category.ESSENTIAL, points=8, tags=("axis:accuracy",)),
+            criterion("b", Category.PITFALL, False, points=-4, tags=("axis:accuracy",)),
+        )
+    )
+    task = TASK.model_copy(update={"rubric": rubric})
+    assert by_axis(judged(task, True, True), [task]) == {"accuracy": {"t": 0.5}}
+
+
+UP, FLAT, DOWN = (Interval(v, v - 0.1, v + 0.1, 12) for v in (0.2, 0.0, -0.2))
+FEW = Interval(0.2, 0.1, 0.3, 2)
+
+
+@pytest.mark.parametrize(
+    ("training", "hold_out", "words"),
+    [
+        (UP, DOWN, "gamed"),
+        (UP, FLAT, "cannot confirm"),
+        (UP, UP, "no sign of gaming"),
+        (FLAT, DOWN, "did not rise"),
+        (DOWN, UP, "did not rise"),
+        (UP, None, "not testable here"),
+        (FEW, DOWN, "not testable here"),
+    ],
+)
+def test_the_verdict_on_gaming_follows_from_both_intervals(
+    training: Interval | None, hold_out: Interval | None, words: str
+) -> None:
+    assert words in report.gamed(training, hold_out)

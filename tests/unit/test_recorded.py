@@ -1,0 +1,70 @@
+"""Recorded studies: absent, read, averaged over seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rar_lib import recorded
+from rar_lib.attacks import load_attacks
+from rar_lib.probes import success_rate
+
+
+def run(arm: str, seed: int, after: dict[str, float | None], **more: Any) -> dict[str, Any]:
+    before = {"t1": 0.2, "t2": 0.4}
+    graded = {"judge": {"before": before, "after": after}}
+    return {"arm": arm, "seed": seed, "keep": 1.0, "held_out": graded} | more
+
+
+RUNS = [
+    run("implicit", 0, {"t1": 0.4, "t2": 0.5}, choice={"medqa": {"q": [1, None]}}),
+    run("implicit", 1, {"t1": 0.6, "t2": None}, choice={"medqa": {"q": [0, 1]}}),
+    run("implicit", 0, {"t1": 0.3, "t2": 0.3}, keep=0.5),
+    {"arm": "base", "seed": 0, "choice": {"medqa": {"q": [0, 0]}}},
+]
+
+
+def checkout(folder: Path, name: str, value: Any) -> Path:
+    (folder / "results").mkdir()
+    (folder / "results" / f"{name}.json").write_text(json.dumps(value))
+    return folder
+
+
+def test_what_is_not_recorded_is_none_and_not_an_error(tmp_path: Path) -> None:
+    assert recorded.arms(tmp_path) is None
+    assert recorded.attacks(tmp_path) is None
+
+
+def test_a_study_is_its_runs(tmp_path: Path) -> None:
+    assert recorded.arms(checkout(tmp_path, "arms", {"runs": RUNS})) == RUNS
+
+
+def test_seeds_are_averaged_task_by_task_and_an_unscored_one_stays_unscored() -> None:
+    scores = recorded.held_out(RUNS)["judge"]
+    assert list(scores) == ["base", "implicit", "implicit, keep 0.5"]
+    assert scores["base"] == {"t1": pytest.approx(0.2), "t2": pytest.approx(0.4)}
+    assert scores["implicit"] == {"t1": pytest.approx(0.5), "t2": None}
+    assert scores["implicit, keep 0.5"] == {"t1": 0.3, "t2": 0.3}
+
+
+def test_outcomes_of_all_seeds_stand_side_by_side() -> None:
+    assert recorded.choices(RUNS) == {
+        "medqa": {"implicit": {"q": [1, None, 0, 1]}, "base": {"q": [0, 0]}}
+    }
+
+
+def test_recorded_attacks_are_results_again(tmp_path: Path) -> None:
+    real = next(a for a in load_attacks() if a.family == "verdict")
+    rejected = {"attacks": {real.id: [0.2, 0.0, None], "gone-since": [1.0, 1.0, 1.0]}}
+    judges = {"qwen/implicit/strip": {"rejected": rejected}}
+    found = recorded.attacks(checkout(tmp_path, "attacks", {"judges": judges}))
+    assert found is not None
+    (result,) = found["qwen", "implicit", "strip"]
+    assert result.attack == real
+    assert result.gains == (0.2, 0.0, None)
+    rate = success_rate([result])
+    assert rate is not None
+    assert rate.value == pytest.approx(1 / 3)
