@@ -2,8 +2,8 @@
 
     found = recorded.load("judges")     # benchmarks/results/judges.json
 
-Chapters show them beside what their own cells measure, never in its place. Of ``results/arms.json``,
-all arms and seeds, the seeds of one arm are averaged task by task, so that intervals are over tasks.
+Chapters show them beside what their own cells measure, never in its place. The seeds of one arm in
+``results/arms.json`` are averaged task by task, so that intervals are over tasks.
 """
 
 from __future__ import annotations
