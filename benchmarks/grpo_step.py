@@ -131,6 +131,7 @@ def ours(judge: str) -> None:
 def stock(judge: str, piece: int) -> None:
     """One measured step of TRL as it comes, after one to warm up; no unsloth in the process."""
     import torch
+    import trl.trainer.utils as trl_utils
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -139,6 +140,10 @@ def stock(judge: str, piece: int) -> None:
     from rar_lib.artifacts import model_dir
     from rar_lib.policy import policy_messages
 
+    # TRL 1.15 computes log-probabilities with a Triton kernel alone: without a GPU its first
+    # update fails ("0 active drivers", or "'NoneType' object has no attribute 'apply'" where
+    # triton is not installed). This is what its earlier releases did, in plain torch.
+    trl_utils._ChunkedLogProbFunction = PlainLogProb
     profile = settings()
     done = stored()["ours"]
     by_id = {t.id: t for t in tasks_of(profile)}
@@ -213,6 +218,22 @@ def stock(judge: str, piece: int) -> None:
     steps = stored().get("stock", {}).get("steps", [])
     kept = [s for s in steps if s["tasks"] != step["tasks"]] if same_judge("stock", judge) else []
     keep("stock", judge, [*kept, step], {"backend": "transformers+peft"})
+
+
+class PlainLogProb:
+    """Log-probability and entropy of tokens from the whole logits, in the kernel's place."""
+
+    @staticmethod
+    def apply(
+        hidden: Any, weight: Any, bias: Any, labels: Any, temperature: float, *_: Any
+    ) -> tuple[Any, ...]:
+        import torch
+
+        logits = torch.nn.functional.linear(hidden, weight, bias).float() / temperature
+        total = logits.logsumexp(-1)
+        with torch.no_grad():
+            entropy = total - (logits.softmax(-1) * logits).sum(-1)
+        return logits.gather(-1, labels[:, None])[:, 0] - total, entropy, None, None, None
 
 
 async def grade_json(chat: Chat, task: Task, response: str) -> float | None:

@@ -174,6 +174,24 @@ def synthesize(
 
 
 @app.command()
+def train(
+    profile: ProfileName = "laptop",
+    arm: Annotated[str, typer.Option(help="A method; a wrong name lists them all.")] = "implicit",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Default: _build/PROFILE/train/ARM-SEED.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, unsloth or transformers.")] = "auto",
+    keep: Annotated[float, typer.Option(help="Rubric dropout: share of criteria a step.")] = 1.0,
+) -> None:
+    """Train one arm with the profile's judge; stopped runs go on where they were."""
+    with _plain_errors():
+        from rar_lib.trainrun import train_arm
+
+        train_arm(profile, arm, seed, out=out, backend=backend, keep=keep, say=typer.echo)
+
+
+@app.command()
 def plan(
     profile: ProfileName = "laptop",
     measure: Annotated[bool, typer.Option(help="Time each local model first: seconds.")] = False,

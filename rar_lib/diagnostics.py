@@ -72,20 +72,31 @@ def flat_mass(
     return statistics.fmean(shares) if shares else None
 
 
-def credit_by_category(
-    grades: Sequence[Grade], of: Sequence[range], rubrics: Sequence[Rubric]
-) -> dict[str, float]:
-    """Share of verdicts that speak for the response, for each category of criteria."""
-    found: dict[str, list[bool]] = {}
-    for group, rubric in zip(of, rubrics, strict=True):
+def credit(
+    grades: Sequence[Grade], of: Sequence[range], rubrics: Sequence[Rubric], ids: Sequence[str]
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Share of verdicts that speak for the response, in [0, 1], and of which criteria.
+
+    Args:
+        rubrics: one for each group.
+        ids: of the groups' tasks.
+
+    Returns:
+        The share by category, and by task and criterion; what nobody judged is left out.
+    """
+    by_category: dict[str, list[bool]] = {}
+    by_criterion: dict[str, dict[str, list[bool]]] = {}
+    for group, rubric, task_id in zip(of, rubrics, ids, strict=True):
         criteria = {c.id: c for c in rubric.criteria}
         for i in group:
             for verdict in grades[i].verdicts:
                 if verdict.met is not None:
                     criterion = criteria[verdict.criterion_id]
                     good = is_good(criterion, verdict.met)
-                    found.setdefault(str(criterion.category), []).append(good)
-    return {name: statistics.fmean(values) for name, values in sorted(found.items())}
+                    by_category.setdefault(str(criterion.category), []).append(good)
+                    of_task = by_criterion.setdefault(task_id, {})
+                    of_task.setdefault(criterion.id, []).append(good)
+    return _means(by_category), {task: _means(found) for task, found in by_criterion.items()}
 
 
 def step_record(
@@ -119,10 +130,10 @@ def joined(
     """One row a step: the reward's record and TRL's log side by side.
 
     ``resumed`` is true for the first step after a restart. ``judge_share`` is the judge's part
-    of the step's seconds.
+    of the step's seconds. Supervised fine-tuning has no record of rewards, only the log.
     """
     rows = []
-    for record, entry in zip(steps, log, strict=True):
+    for record, entry in zip(steps or [{}] * len(log), log, strict=True):
         row = dict(record)
         row |= {"step": int(entry["step"]), "resumed": int(entry["step"]) - 1 in resumed_at}
         for name in ("entropy", "kl_to_base", "loss", "grad_norm", "learning_rate", "step_time"):
@@ -130,9 +141,14 @@ def joined(
         row["clipped"] = entry.get("completions/clipped_ratio")
         row |= {k: v for k, v in entry.items() if k.startswith("seconds/")}
         seconds = entry.get("step_time")
-        row["judge_share"] = record["judge_seconds"] / seconds if seconds else None
+        judged = record.get("judge_seconds")
+        row["judge_share"] = judged / seconds if seconds and judged is not None else None
         rows.append(row)
     return rows
+
+
+def _means(found: Mapping[str, Sequence[bool]]) -> dict[str, float]:
+    return {name: statistics.fmean(values) for name, values in sorted(found.items())}
 
 
 def _values(grade: Grade) -> dict[str, float]:

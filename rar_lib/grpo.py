@@ -25,7 +25,7 @@ class Watch:
     """A look at the held-out tasks every so many steps, with a judge that gives no reward.
 
     Attributes:
-        every: steps between two looks; the last step is always looked at.
+        every: steps between two looks; before the first step and after the last one is a look, too.
         measure: step and greedy answers by task id -> what to remember, as JSON.
     """
 
@@ -52,6 +52,7 @@ def grpo_config(profile: Profile, out: Path, *, seed: int, checkpoint_every: int
         max_completion_length=profile.max_completion,
         temperature=profile.temperature,
         beta=0.0,
+        shuffle_dataset=False,  # the data set is the schedule already
         use_vllm=profile.device != "cpu",
     )
 
@@ -117,19 +118,6 @@ def instrumented(base: type, reward: Any) -> Any:
     """
 
     class Instrumented(base):  # type: ignore[misc]
-        def _get_per_token_logps_and_entropies(
-            self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int,
-            *args: Any, **kwargs: Any,
-        ) -> Any:  # fmt: skip
-            if input_ids.device.type != "cpu":
-                given = (model, input_ids, attention_mask, logits_to_keep)
-                return super()._get_per_token_logps_and_entropies(*given, *args, **kwargs)
-            # TRL 1.15 computes this with a Triton kernel, which needs a GPU.
-            with self.accelerator.autocast():
-                return *token_logps(
-                    model, input_ids, attention_mask, logits_to_keep, self.temperature
-                ), None
-
         def _generate(self, *args: Any, **kwargs: Any) -> Any:
             begin = time.perf_counter()
             made = super()._generate(*args, **kwargs)

@@ -1,13 +1,15 @@
 """Log-probabilities of sampled tokens on a CPU, without the logits of a batch in memory.
 
-TRL 1.15 computes them with a Triton kernel, which needs a GPU. A plain product of all hidden
-states with the output matrix works, but its logits take gigabytes and most of an update's
-time. Here a few rows at a time go forward, and again backward, where their gradient is known
-in closed form: ``d logp / d logits = onehot - softmax``.
+TRL 1.15 computes them with a Triton kernel, which needs a GPU; :func:`install` puts this in
+its place. A plain product of all hidden states with the output matrix works too, but its
+logits take gigabytes and most of an update's time. Here a few rows at a time go forward, and
+again backward, where their gradient is known in closed form:
+``d logp / d logits = onehot - softmax``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -36,9 +38,50 @@ def token_logps(
     kept = mask[:, -last:].bool()
     chosen = hidden[:, -last - 1 : -1][kept]
     head = base.get_output_embeddings().weight.detach()
-    logps, entropy = _head().apply(chosen.to(head.dtype), head, ids[:, -last:][kept], temperature)
+    labels = ids[:, -last:][kept]
+    logps, entropy, _ = _head().apply(chosen.to(head.dtype), head, labels, temperature)
     empty = logps.new_zeros(kept.shape)
     return empty.masked_scatter(kept, logps), empty.masked_scatter(kept, entropy)
+
+
+def install() -> None:
+    """Have TRL compute log-probabilities this way where there is no GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        import trl.trainer.utils as trl_utils
+
+        trl_utils._ChunkedLogProbFunction = Kernel
+
+
+class Kernel:
+    """TRL's kernel, as far as Llama-shaped policies with an adapter need it."""
+
+    @staticmethod
+    def apply(
+        hidden: Any,
+        weight: Any,
+        bias: Any,
+        labels: Any,
+        temperature: float,
+        chunk_size: int,
+        softcap: float | None = None,
+        logit_scale: float = 1.0,
+        outputs: Sequence[str] = (),
+    ) -> tuple[Any, ...]:
+        """Log-probability, entropy, two values that are not needed here, and whether it is top.
+
+        Raises:
+            NotImplementedError: the output layer is trained, has a bias or caps its logits.
+        """
+        if weight.requires_grad or bias is not None or softcap is not None:
+            raise NotImplementedError(
+                "on a CPU the output layer must be frozen, without bias and logit cap; "
+                "train an adapter on the other projections, or use a GPU"
+            )
+        scaled = temperature / logit_scale
+        logps, entropy, top = _head().apply(hidden.to(weight.dtype), weight, labels, scaled)
+        return logps, entropy, None, None, top
 
 
 @cache
@@ -51,22 +94,23 @@ def _head() -> Any:
         @staticmethod
         def forward(
             ctx: Any, hidden: Any, weight: Any, labels: Any, temperature: float
-        ) -> tuple[Any, Any]:
-            total, chosen, entropy = (torch.empty(len(hidden)) for _ in range(3))
+        ) -> tuple[Any, Any, Any]:
+            total, chosen, entropy, top = (torch.empty(len(hidden)) for _ in range(4))
             for start in range(0, len(hidden), _ROWS):
                 at = slice(start, start + _ROWS)
                 logits = F.linear(hidden[at], weight).float().div_(temperature)
                 total[at] = logits.logsumexp(-1)
                 chosen[at] = logits.gather(-1, labels[at, None])[:, 0] - total[at]
+                top[at] = (logits.argmax(-1) == labels[at]).float()
                 share = (logits - total[at, None]).exp_()
                 entropy[at] = total[at] - torch.linalg.vecdot(share, logits)
             ctx.save_for_backward(hidden, weight, labels, total)
             ctx.temperature = temperature
-            ctx.mark_non_differentiable(entropy)
-            return chosen, entropy
+            ctx.mark_non_differentiable(entropy, top)
+            return chosen, entropy, top
 
         @staticmethod
-        def backward(ctx: Any, gradient: Any, _: Any) -> tuple[Any, None, None, None]:
+        def backward(ctx: Any, gradient: Any, *_: Any) -> tuple[Any, None, None, None]:
             hidden, weight, labels, total = ctx.saved_tensors
             found = torch.empty_like(hidden)
             for start in range(0, len(hidden), _ROWS):

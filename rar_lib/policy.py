@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rar_lib.answers import shuffled
 from rar_lib.errors import DataError
@@ -48,12 +49,39 @@ def dataset_of(tasks: Sequence[Task]) -> Dataset:
     )
 
 
+def schedule(tasks: Sequence[Task], steps: int, prompts: int, seed: int) -> list[Task]:
+    """The tasks of all steps one after another: whole rounds, each in an order of its own.
+
+    The trainer reads this list from its beginning to its end. Left to its own shuffling, TRL
+    would give a run that is continued in a later round the first round's order again. Tasks
+    that do not fill a last step of a round wait for the next round.
+
+    Args:
+        prompts: different tasks in one step.
+
+    Raises:
+        DataError: there are fewer tasks than one step needs.
+    """
+    if len(tasks) < prompts:
+        raise DataError(
+            f"{len(tasks)} tasks do not fill a step of {prompts} prompts: give more tasks, or "
+            "lower prompts_per_step of the profile"
+        )
+    rng = random.Random(seed)
+    found: list[Task] = []
+    while len(found) < steps * prompts:
+        found += rng.sample(list(tasks), len(tasks) // prompts * prompts)
+    return found[: steps * prompts]
+
+
 def resolve(backend: Backend) -> Literal["unsloth", "transformers"]:
     """The backend that will be used: ``auto`` is Unsloth where it is installed.
 
     Raises:
-        DataError: Unsloth was asked for and is not installed.
+        DataError: no such backend, or Unsloth was asked for and is not installed.
     """
+    if backend not in get_args(Backend):
+        raise DataError(f"no backend {backend!r}; choose one of: {', '.join(get_args(Backend))}")
     installed = find_spec("unsloth") is not None
     if backend == "unsloth" and not installed:
         raise DataError(

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from rar_lib.answers import answer_letter, shuffled
-from rar_lib.diagnostics import credit_by_category, flat_mass, groups, step_record
+from rar_lib.diagnostics import credit, flat_mass, groups, step_record
+from rar_lib.dropout import drop_from_task
 from rar_lib.errors import DataError, UnscoredError
 from rar_lib.judge import Judge
 from rar_lib.rubric import PREDEFINED, UNIFORM_WEIGHTS
@@ -43,6 +44,25 @@ class Reward(Protocol):
         ...
 
 
+#: Arms whose judge reads the rubric of the task.
+_BY_RUBRIC = ("explicit", "implicit")
+
+
+def check_keep(keep: float, arm: str) -> None:
+    """Refuse rubric dropout where it would do nothing.
+
+    Raises:
+        DataError: ``keep`` is not in (0, 1], or below 1 for an arm that reads no rubric.
+    """
+    if not 0.0 < keep <= 1.0:
+        raise DataError(f"keep is {keep}: it is the share of criteria to use and must be in (0, 1]")
+    if keep < 1.0 and arm not in _BY_RUBRIC:
+        raise DataError(
+            f"keep is {keep}, but arm {arm!r} is not graded step by step by the task's rubric: "
+            f"rubric dropout is for {' and '.join(_BY_RUBRIC)}; leave keep out"
+        )
+
+
 @dataclass
 class RubricReward:
     """Async reward callable: completions in, floats in [0, 1] or ``None`` out.
@@ -55,15 +75,26 @@ class RubricReward:
         arm: how.
         max_unscored: share of a batch above which training stops instead of going on with
             a reward that mostly is not there.
+        keep: share of a rubric's criteria that a step is graded by, in (0, 1]; below 1 is
+            rubric dropout (see :mod:`rar_lib.dropout`), for the arms that read the rubric.
+        seed: decides, with the trainer's step, which criteria those are.
         steps: one record per call: scores, spread, flat groups, length and its correlation
             with the reward, unscored share, seconds of judging, and for the arms with
-            criteria ``flat_mass`` and ``credit`` by category.
+            criteria ``flat_mass``, ``credit`` by category and ``criteria`` by task and id.
+
+    Raises:
+        DataError: ``keep`` is no share, or the arm shows the judge no rubric of the task.
     """
 
     judge: Judge
     arm: Arm
     max_unscored: float = 0.25
+    keep: float = 1.0
+    seed: int = 0
     steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_keep(self.keep, self.arm)
 
     @property
     def __name__(self) -> str:
@@ -71,11 +102,17 @@ class RubricReward:
         return f"reward_{self.arm}"
 
     def identity(self) -> dict[str, Any]:
-        """Arm, model, weights and settings of the judge."""
+        """Arm, rubric dropout, model, weights and settings of the judge."""
         settings = {f.name: getattr(self.judge, f.name) for f in fields(self.judge)}
         chat = settings.pop("chat")
-        text = {name: str(value) for name, value in settings.items()}
-        return {"arm": self.arm, "judge": chat.model, "weights": chat.weights, "settings": text}
+        return {
+            "arm": self.arm,
+            "judge": chat.model,
+            "weights": chat.weights,
+            "settings": {name: str(value) for name, value in settings.items()},
+            "keep": self.keep,
+            "seed": self.seed if self.keep < 1.0 else None,
+        }
 
     async def __call__(
         self,
@@ -84,15 +121,17 @@ class RubricReward:
         task: Sequence[str],
         completion_ids: Sequence[Sequence[int]] | None = None,
         log_metric: LogMetric | None = None,
+        trainer_state: Any = None,
         **_: Any,
     ) -> list[float | None]:
         """Rewards in the order of ``completions``.
 
         Raises:
             UnscoredError: more than ``max_unscored`` of the batch could not be scored.
+            DataError: rubric dropout, and the trainer does not say which step this is.
         """
         items = [
-            (task_from(column), text_of(completion))
+            (self._shown(task_from(column), trainer_state), text_of(completion))
             for column, completion in zip(task, completions, strict=True)
         ]
         start = time.perf_counter()
@@ -121,10 +160,28 @@ class RubricReward:
             (tasks[group[0]].rubric if own else None) or PREDEFINED for group in of
         ]
         weights = self.judge.weights if own else UNIFORM_WEIGHTS
+        ids = [tasks[group[0]].id for group in of]
+        by_category, by_criterion = credit(grades, of, rubrics, ids)
         return {
             "flat_mass": flat_mass(grades, of, rubrics, weights),
-            "credit": credit_by_category(grades, of, rubrics),
+            "credit": by_category,
+            "criteria": by_criterion,
         }
+
+    def _shown(self, task: Task, trainer_state: Any) -> Task:
+        """The task with the part of its rubric that is due in this step.
+
+        The trainer's count of finished steps comes back with a checkpoint, so the same step
+        is graded by the same part after a restart.
+        """
+        if self.keep == 1.0:
+            return task
+        if trainer_state is None:
+            raise DataError(
+                f"keep is {self.keep} and there is no trainer_state: rubric dropout needs the "
+                "trainer's step; pass it, or use keep=1.0 to grade by the whole rubric"
+            )
+        return drop_from_task(task, self.keep, seed=self.seed, step=trainer_state.global_step)
 
 
 def exact_match(task: Task, text: str) -> bool:
@@ -225,7 +282,7 @@ def _log(record: dict[str, Any], log_metric: LogMetric | None) -> None:
     """The scalars of a record for the trainer's own log; what is undefined is left out."""
     if log_metric is None:
         return
-    names = ("judge_seconds", "unscored", "flat_groups", "flat_mass", "length_correlation")
+    names = "mean spread unscored flat_groups flat_mass length_correlation judge_seconds".split()
     scalars = {name: record.get(name) for name in names}
     scalars |= {f"credit/{k}": v for k, v in record.get("credit", {}).items()}
     for name, value in scalars.items():

@@ -53,6 +53,6 @@ class Run:
         atomic_write(path, json.dumps(asdict(self), indent=1))
 
     @staticmethod
-    def load(path: Path) -> Run:
+    def load(path: Path | str) -> Run:
         """Read a saved run."""
-        return Run(**json.loads(path.read_text(encoding="utf-8")))
+        return Run(**json.loads(Path(path).read_text(encoding="utf-8")))

@@ -129,24 +129,18 @@ def _best(task: Task, texts: Sequence[str], scores: Sequence[float | None]) -> S
 
 
 def imitation_set(tasks: Sequence[Task], responses: dict[str, str]) -> Dataset:
-    """Prompts with the response to imitate; tasks without one are left out.
-
-    Raises:
-        DataError: nothing is left.
-    """
+    """Prompts, each with the response to imitate."""
     from datasets import Dataset
 
-    rows = [
-        {
-            "prompt": policy_messages(task),
-            "completion": [{"role": "assistant", "content": responses[task.id]}],
-        }
-        for task in tasks
-        if responses.get(task.id)
-    ]
-    if not rows:
-        raise DataError("there is no response to imitate: every sample was empty or unscored")
-    return Dataset.from_list(rows)
+    return Dataset.from_list(
+        [
+            {
+                "prompt": policy_messages(task),
+                "completion": [{"role": "assistant", "content": responses[task.id]}],
+            }
+            for task in tasks
+        ]
+    )
 
 
 def sft_config(profile: Profile, out: Path, *, seed: int, checkpoint_every: int = 1) -> Any:
@@ -157,5 +151,6 @@ def sft_config(profile: Profile, out: Path, *, seed: int, checkpoint_every: int 
         **common_settings(profile, out, seed=seed, checkpoint_every=checkpoint_every),
         per_device_train_batch_size=profile.prompts_per_step,
         max_length=profile.context,
+        train_sampling_strategy="sequential",  # the data set is the schedule already
         completion_only_loss=True,
     )

@@ -5,8 +5,9 @@
                 tasks=study.train_tasks, held_out=study.test_tasks, out=folder)
 
 A checkpoint follows every step; the same call made again continues from the newest whole one
-(see :mod:`rar_lib.checkpoints`), and returns a finished run as it is. The random state
-continues too, but a rollout is not promised to be the same to the last bit.
+(see :mod:`rar_lib.checkpoints`), and returns a finished run as it is. Order of the tasks,
+optimiser, schedule, log and random state continue, but a rollout is not promised to be the
+same to the last bit.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from rar_lib.checkpoints import Journal, fingerprint, newest, sealing, sole_writer
+from rar_lib.choices import load_choices
 from rar_lib.errors import DataError
 from rar_lib.grpo import Watch, callbacks, grpo_config, instrumented, quick_rollouts
 from rar_lib.judge import Judge
+from rar_lib.logprobs import install
 from rar_lib.policy import (
     Backend,
     answer,
@@ -31,8 +34,9 @@ from rar_lib.policy import (
     load_policy,
     policy_messages,
     resolve,
+    schedule,
 )
-from rar_lib.rewards import Reward, RubricReward, VerifiableReward
+from rar_lib.rewards import Reward, RubricReward, VerifiableReward, check_keep
 from rar_lib.run import Run
 from rar_lib.sft import Selected, best_of, imitation_set, references, sft_config
 from rar_lib.types import ARMS, Arm, Task
@@ -41,17 +45,9 @@ if TYPE_CHECKING:
     from rar_lib.profiles import Profile
 
 __all__ = [
-    "TRAINED",
-    "Run",
-    "TrainedArm",
-    "Watch",
-    "answer",
-    "dataset_of",
-    "grpo_config",
-    "load_policy",
-    "policy_messages",
-    "train",
-]
+    "TRAINED", "Run", "TrainedArm", "Watch", "answer", "dataset_of", "grpo_config",
+    "load_policy", "policy_messages", "reward_for", "train", "training_tasks",
+]  # fmt: skip
 
 TrainedArm = Literal[Arm, "rlvr", "sft_reference", "sft_filtered", "base"]
 #: Every method: the reward arms, RLVR, the two without a reward in the loop, no training.
@@ -63,7 +59,9 @@ _SETTINGS = (
 ).split()
 #: Sources that decide what a step does: a run is not continued by other code.
 _HERE = Path(__file__).parent
-_SOURCES = "train grpo sft rollouts policy rewards diagnostics judge scoring rubric".split()
+_SOURCES = (
+    "train grpo sft rollouts logprobs policy rewards dropout diagnostics judge scoring rubric"
+).split()
 
 
 def train(
@@ -80,6 +78,7 @@ def train(
     backend: Backend = "auto",
     watch: Watch | None = None,
     checkpoint_every: int = 1,
+    starting: Callable[[int], None] | None = None,
 ) -> Run:
     """Train an adapter by one method and answer the held-out tasks before and after.
 
@@ -93,6 +92,8 @@ def train(
         reward: instead of the arm's own, for another threshold, rule or wrapper.
         watch: a look at the held-out tasks by schedule.
         checkpoint_every: steps between checkpoints; a kill loses at most so many.
+        starting: told how many steps are left, before anything loads; not called for a
+            finished run.
 
     Raises:
         UnscoredError: too many responses of a step could not be scored.
@@ -100,7 +101,7 @@ def train(
         DataError: unknown arm, or the arm needs a judge, a reference or an answer that is
             not there.
     """
-    reward = reward or _reward(arm, judge)
+    reward = reward or reward_for(arm, judge)
     identity = {
         "arm": arm,
         "seed": seed,
@@ -115,7 +116,7 @@ def train(
     }
     job = _Job(
         profile, arm, seed, policy, tasks, held_out, out, reward, backend, watch,
-        checkpoint_every, identity,
+        checkpoint_every, starting, identity,
     )  # fmt: skip
     with sole_writer(out):
         return _finished(out / "run.json", identity) or _run(job)
@@ -134,6 +135,7 @@ class _Job:
     backend: Backend
     watch: Watch | None
     checkpoint_every: int
+    starting: Callable[[int], None] | None
     identity: dict[str, Any]
 
     @property
@@ -149,6 +151,9 @@ def _run(job: _Job) -> Run:
     """Load, continue or begin, train, and leave the finished run in ``out``."""
     longest = job.profile.max_completion
     last = newest(job.folder, job.mark) if job.arm != "base" else None
+    if job.starting:
+        all_steps = job.profile.grpo_steps if job.arm != "base" else 0
+        job.starting(all_steps - (last.step if last else 0))
     model, tokenizer, backend = load_policy(
         job.profile, job.policy, seed=job.seed, backend=job.backend
     )
@@ -161,6 +166,8 @@ def _run(job: _Job) -> Run:
         print(f"continuing after step {last.step} of {job.profile.grpo_steps}", flush=True)
     else:
         journal.before = answer(model, tokenizer, job.held_out, longest)
+        if job.watch:
+            journal.watched = [{"step": 0, **job.watch.measure(0, journal.before)}]
     start = time.perf_counter() - journal.seconds
     selected: list[Selected] = []
     log: list[dict[str, Any]] = []
@@ -208,8 +215,13 @@ def _trainer(
     start: float,
 ) -> Any:
     """TRL's trainer for the arm, with sealed checkpoints."""
+    install()
     profile, common = job.profile, {"model": model, "processing_class": tokenizer}
     settings = {"seed": job.seed, "checkpoint_every": job.checkpoint_every}
+
+    def in_order(tasks: Sequence[Task]) -> list[Task]:
+        return schedule(tasks, profile.grpo_steps, profile.prompts_per_step, job.seed)
+
     if job.reward is None or selected:
         from trl import SFTTrainer
 
@@ -217,7 +229,7 @@ def _trainer(
         return sealing(SFTTrainer, job.mark, journal, start)(
             **common,
             args=sft_config(profile, job.folder, **settings),
-            train_dataset=imitation_set(job.tasks, given),
+            train_dataset=imitation_set(in_order([t for t in job.tasks if given[t.id]]), given),
         )
     from trl import GRPOTrainer
 
@@ -226,14 +238,44 @@ def _trainer(
         **common,
         reward_funcs=job.reward,
         args=grpo_config(profile, job.folder, **settings),
-        train_dataset=dataset_of(job.tasks),
+        train_dataset=dataset_of(in_order(job.tasks)),
         rollout_func=quick_rollouts(model, profile.max_completion, profile.temperature),
     )
 
 
-def _reward(arm: str, judge: Judge | None) -> Reward | None:
+class Source(Protocol):
+    """Where the tasks come from: a :class:`rar_lib.study.Study`."""
+
+    profile: Profile
+
+    @property
+    def train_tasks(self) -> list[Task]:
+        """Tasks with rubrics, as many as the profile says."""
+        ...
+
+
+def training_tasks(study: Source, arm: str) -> Sequence[Task]:
+    """Tasks of an arm: the profile's, or for ``rlvr`` as many multiple choice questions.
+
+    They are MedMCQA's, because MedQA and MMLU are what chapter 7 evaluates on.
+    """
+    if arm == "rlvr":
+        return load_choices("medmcqa", limit=study.profile.train_tasks)[0]
+    return study.train_tasks
+
+
+def reward_for(arm: str, judge: Judge | None, *, keep: float = 1.0, seed: int = 0) -> Reward | None:
+    """The reward of an arm; ``None`` for those that are trained without one.
+
+    Args:
+        keep, seed: rubric dropout, see :class:`rar_lib.rewards.RubricReward`.
+
+    Raises:
+        DataError: unknown arm, no judge for an arm that needs one, or no rubric to drop from.
+    """
     if arm not in TRAINED:
         raise DataError(f"no arm {arm!r}; choose one of: {', '.join(TRAINED)}")
+    check_keep(keep, arm)
     if arm == "rlvr":
         return VerifiableReward()
     if arm in ("base", "sft_reference"):
@@ -241,7 +283,7 @@ def _reward(arm: str, judge: Judge | None) -> Reward | None:
     if judge is None:
         raise DataError(f"arm {arm!r} needs a judge: pass judge=Judge(study.chat(...))")
     by: Arm = next((a for a in get_args(Arm) if a == arm), "implicit")  # sft_filtered: implicit
-    return RubricReward(judge, by)
+    return RubricReward(judge, by, keep=keep, seed=seed)
 
 
 def _finished(path: Path, identity: dict[str, Any]) -> Run | None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from scripted import Reply, says, server
+from scripted import Reply, Scripted, says, server
+from transformers import TrainerState
 
 from rar_lib.answers import shuffled
 from rar_lib.chat import Chat
@@ -23,7 +27,7 @@ from rar_lib.rewards import (
     text_of,
 )
 from rar_lib.train import dataset_of, policy_messages
-from rar_lib.types import MultipleChoice, Task
+from rar_lib.types import Arm, MultipleChoice, Task
 
 TASK = load_mini("train")[0]
 
@@ -33,15 +37,13 @@ def seven(_: Reply, __: int) -> Reply:
 
 
 def call(reward: Any, completions: list[Any], **extra: Any) -> list[float | None]:
-    columns = {"task": [TASK.model_dump_json()] * len(completions)}
+    columns = {"task": [TASK.model_dump_json()] * len(completions), "trainer_state": None}
     work = reward(
         prompts=[TASK.question] * len(completions),
         completions=completions,
         completion_ids=[[1]] * len(completions),
-        trainer_state=None,
         log_extra=lambda *_: None,
-        **columns,
-        **extra,
+        **columns | extra,
     )
     return asyncio.run(work) if inspect.isawaitable(work) else work
 
@@ -99,6 +101,47 @@ def test_the_installed_trl_takes_it_for_an_async_reward() -> None:
         prompts=[], completions=[], completion_ids=[], trainer_state=None,
         log_extra=None, log_metric=None, task=[],
     )  # fmt: skip
+
+
+def test_trls_own_code_calls_it_and_takes_what_it_returns() -> None:
+    """The installed trainer's reward call, on real data set rows; a failure is NaN to it."""
+    from trl import GRPOTrainer
+    from trl.trainer.utils import shutdown_event_loop_in_daemon, start_event_loop_in_daemon
+
+    def answer(request: Reply, _: int) -> Reply:
+        broken = "broken" in request["messages"][-1]["content"]
+        return says("?", tokens={"?": 1.0}) if broken else seven(request, 0)
+
+    thread, loop, ready = start_event_loop_in_daemon()
+    ready.wait(10)
+    metrics: dict[str, float] = {}
+    row = dataset_of([TASK])[0]
+    texts = ("good", "broken", "fine")
+    completions = [[{"role": "assistant", "content": text}] for text in texts]
+    try:
+        with server(answer) as scripted:
+            judge = Judge(Chat(scripted.url, "m"))
+            rule = VerifiableReward(pattern_match("good"), name="says good")
+            rewards = [RubricReward(judge, "implicit", max_unscored=0.5, keep=0.5), rule]
+            trainer = SimpleNamespace(
+                accelerator=SimpleNamespace(device="cpu", is_main_process=True),
+                args=SimpleNamespace(report_to=[]), environments=None, async_loop=loop,
+                reward_funcs=rewards, reward_processing_classes=[None, None],
+                reward_func_names=[r.__name__ for r in rewards],
+                state=TrainerState(global_step=3),
+                _log_completion_extra=None, _log_metric=metrics.__setitem__,
+            )  # fmt: skip
+            found = GRPOTrainer._calculate_rewards(
+                trainer, [row] * 3, [row["prompt"]] * 3, completions, [[1], [1, 2], [1]]
+            )
+    finally:
+        shutdown_event_loop_in_daemon(thread, loop)
+    wanted = [6 / 9, math.nan, 6 / 9]
+    assert found[:, 0].tolist() == pytest.approx(wanted, nan_ok=True)
+    assert found[:, 1].tolist() == [1.0, 0.0, 0.0]
+    assert rewards[0].steps[0]["length"] == pytest.approx(4 / 3)  # in the trainer's tokens
+    (part,) = set(shown(scripted))
+    assert part == parts_of("implicit", 3)[0]  # the step is the trainer's
 
 
 def test_a_task_survives_the_data_set_unchanged() -> None:
@@ -200,3 +243,75 @@ def test_every_step_records_groups_lengths_and_idle_criteria() -> None:
     assert step["length"] == 3.0
     assert set(step["credit"]) <= {"Essential", "Important", "Optional", "Pitfall"}
     assert metrics["credit/Essential"] == step["credit"]["Essential"]
+    assert set(step["criteria"]) == {TASK.id, other.id}
+    assert step["criteria"][TASK.id][told_apart.id] == 0.5
+    assert {metrics[name] for name in ("mean", "spread")} == {step["mean"], step["spread"]}
+
+
+def shown(scripted: Scripted) -> list[frozenset[str]]:
+    """The criteria in each question to the judge."""
+    assert TASK.rubric is not None
+    return [
+        frozenset(c.id for c in TASK.rubric.criteria if c.description in text)
+        for text in (r["messages"][-1]["content"] for r in scripted.requests)
+    ]
+
+
+def parts_of(arm: Arm, step: int, keep: float = 0.5, seed: int = 0) -> list[frozenset[str]]:
+    with server(lambda r, n: says("Yes", tokens={"Yes": 0.9, "7": 0.1})) as scripted:
+        judge = Judge(Chat(scripted.url, "m"))
+        reward = RubricReward(judge, arm, max_unscored=1.0, keep=keep, seed=seed)
+        call(reward, ["one", "two", "three"], trainer_state=TrainerState(global_step=step))
+    return shown(scripted)
+
+
+def test_dropout_grades_all_rollouts_of_a_group_by_the_part_of_the_step() -> None:
+    assert TASK.rubric is not None
+    half = int(len(TASK.rubric.criteria) / 2 + 0.5)
+    by_step = []
+    for step in range(6):
+        parts = parts_of("implicit", step)
+        assert len(parts) == 3
+        assert set(parts) == {parts[0]}  # alike for the group
+        assert len(parts[0]) == half
+        assert parts_of("implicit", step) == parts  # the same step after a restart
+        by_step.append(parts[0])
+    assert len(set(by_step)) > 1
+    assert [parts_of("implicit", n, seed=1)[0] for n in range(6)] != by_step
+    everything = frozenset(c.id for c in TASK.rubric.criteria)
+    assert set(parts_of("implicit", 0, keep=1.0)) == {everything}
+
+
+def test_dropout_asks_for_the_kept_criteria_alone_in_the_explicit_arm() -> None:
+    (expected,) = set(parts_of("implicit", 3))
+    asked = parts_of("explicit", 3)
+    assert sorted(asked, key=sorted) == sorted([frozenset({i}) for i in expected] * 3, key=sorted)
+
+
+def test_dropout_without_the_trainers_step_is_refused() -> None:
+    reward = RubricReward(Judge(Chat("http://127.0.0.1:1/v1", "m")), "implicit", keep=0.5)
+    with pytest.raises(DataError, match="needs the trainer's step"):
+        call(reward, ["a"])
+
+
+@pytest.mark.parametrize("keep", [0.0, -0.5, 1.01, float("nan")])
+def test_a_share_outside_of_0_to_1_is_refused(keep: float) -> None:
+    with pytest.raises(DataError, match=re.escape(f"keep is {keep}")):
+        RubricReward(Judge(Chat("http://127.0.0.1:1/v1", "m")), "implicit", keep=keep)
+
+
+@pytest.mark.parametrize("arm", ["predefined", "direct_likert", "reference_likert"])
+def test_dropout_is_refused_where_no_rubric_of_the_task_is_read(arm: Arm) -> None:
+    with pytest.raises(DataError, match=f"{arm!r} is not graded"):
+        RubricReward(Judge(Chat("http://127.0.0.1:1/v1", "m")), arm, keep=0.5)
+
+
+def test_dropout_is_part_of_the_identity_and_its_seed_only_with_it() -> None:
+    def identity(**change: Any) -> dict[str, Any]:
+        return RubricReward(
+            Judge(Chat("http://127.0.0.1:1/v1", "m")), "implicit", **change
+        ).identity()
+
+    assert identity() == identity(keep=1.0, seed=3)
+    assert identity() != identity(keep=0.5)
+    assert identity(keep=0.5) != identity(keep=0.5, seed=3)

@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,37 +24,29 @@ from rar_lib.data import load_mini
 from rar_lib.errors import DataError
 from rar_lib.rewards import RubricReward
 from rar_lib.run import Run
-from rar_lib.train import TRAINED, train
+from rar_lib.train import TRAINED, Watch, train
 from rar_lib.types import Task
 
+# Two rounds over the tasks, so that a run is continued in the second one.
 STEPS, PROMPTS, ROLLOUTS = 4, 2, 4
 PER_STEP = PROMPTS * ROLLOUTS
-TASKS = load_mini("train")[:8]
-#: Trains in a process of its own, so that it can be killed.
-CHILD = (
-    f"STEPS, PROMPTS, ROLLOUTS = {STEPS}, {PROMPTS}, {ROLLOUTS}"
-    + """
-import sys
-from pathlib import Path
-from rar_lib.artifacts import model_dir
-from rar_lib.chat import Chat
-from rar_lib.data import load_mini
-from rar_lib.judge import Judge
-from rar_lib.profiles import load
-from rar_lib.train import Watch, train
+TASKS = load_mini("train")[:4]
 
-url, out, arm = sys.argv[1:4]
-profile = load("smoke").model_copy(
-    update={"grpo_steps": STEPS, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS,
-            "max_completion": 8}
-)
-run = train(
-    profile, arm, 0, policy=model_dir(profile.policy), judge=Judge(Chat(url, "scripted")),
-    tasks=load_mini("train")[:8], held_out=load_mini("test")[:2], out=Path(out),
-    backend="transformers", watch=Watch(2, lambda step, answers: {"answers": len(answers)}),
-)
-"""
-)
+
+def trained(url: str, out: Path, arm: str = "implicit") -> Run:
+    """The run of every test here."""
+    from rar_lib.artifacts import model_dir
+    from rar_lib.chat import Chat
+    from rar_lib.judge import Judge
+    from rar_lib.profiles import load
+
+    change = {"grpo_steps": STEPS, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS}
+    profile = load("smoke").model_copy(update=change | {"max_completion": 8})
+    return train(
+        profile, arm, 0, policy=model_dir(profile.policy), judge=Judge(Chat(url, "scripted")),
+        tasks=TASKS, held_out=load_mini("test")[:2], out=out, backend="transformers",
+        watch=Watch(2, lambda step, answers: {"answers": len(answers)}),
+    )  # fmt: skip
 
 
 def opinion(request: Reply, _: int) -> Reply:
@@ -62,16 +56,37 @@ def opinion(request: Reply, _: int) -> Reply:
     return says(rating, tokens={rating: 1.0})
 
 
-def child(url: str, out: Path, arm: str = "implicit") -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD, url, str(out), arm]
-    env = os.environ | {"HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+def killed(out: Path, arm: str = "implicit", *, at_request: int = 10**9) -> Scripted:
+    """The run in a process of its own, killed at a question to the judge, or when all steps are
+    done and only the result has to be written."""
+    victim: list[subprocess.Popen[str]] = []
+
+    def killing(request: Reply, number: int) -> Reply:
+        if number == at_request:
+            victim[0].send_signal(signal.SIGKILL)
+        return opinion(request, number)
+
+    program = f"""
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_training import Run, trained
+Run.save = lambda *_: os.kill(os.getpid(), {int(signal.SIGKILL)})
+trained(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+"""
+    with server(killing) as scripted:
+        command = [sys.executable, "-c", program, scripted.url, str(out), arm]
+        pipe, env = subprocess.PIPE, os.environ | {"HF_HUB_OFFLINE": "1"}
+        victim.append(
+            subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env)
+        )
+        output, _ = victim[0].communicate(timeout=240)
+    assert victim[0].returncode == -signal.SIGKILL, output
+    return scripted
 
 
-def finished(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    return output
+def checkpoints(out: Path) -> list[str]:
+    return sorted(p.name for p in out.glob("checkpoints/*/checkpoint-*"))
 
 
 def tasks_asked(scripted: Scripted) -> list[str]:
@@ -92,13 +107,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[set[str]]
     """A run that nobody killed, and the tasks of each of its steps."""
     out = tmp_path_factory.mktemp("whole")
     with server(opinion) as scripted:
-        finished(child(scripted.url, out))
+        trained(scripted.url, out)
     return Run.load(out / "run.json"), by_step(tasks_asked(scripted))
 
 
 @pytest.mark.model
 def test_a_run_logs_every_step_with_its_diagnostics(whole: tuple[Run, list[set[str]]]) -> None:
-    run, _ = whole
+    run, order = whole
     rows = run.curve()
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert not any(row["resumed"] for row in rows)
@@ -114,33 +129,91 @@ def test_a_run_logs_every_step_with_its_diagnostics(whole: tuple[Run, list[set[s
         assert row["seconds/update"] > 0
     assert rows[0]["kl_to_base"] == pytest.approx(0.0, abs=1e-6)  # no update yet
     assert rows[-1]["kl_to_base"] > 0
-    assert [look["step"] for look in run.watched] == [2, 4]
+    assert [look["step"] for look in run.watched] == [0, 2, 4]
     assert set(run.before) == set(run.after) == {t.id for t in load_mini("test")[:2]}
     assert len(run.checkpoint_seconds) >= STEPS - 1
+    for first in (0, 2):  # each round has every task once
+        assert set.union(*order[first : first + 2]) == {t.id for t in TASKS}
+    assert order[:2] != order[2:]
 
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("arm", ["rlvr", "base"])
-def test_the_arms_without_a_rubric_in_the_loop(arm: str, tmp_path: Path) -> None:
+def test_kill_9_in_the_middle_of_a_step_loses_that_step_alone(
+    whole: tuple[Run, list[set[str]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, order = whole
+    killed(tmp_path, at_request=2 * PER_STEP + 3)  # inside step 3
+    assert checkpoints(tmp_path) == ["checkpoint-1", "checkpoint-2"]
     with server(opinion) as scripted:
-        finished(child(scripted.url, tmp_path, arm))
-    run = Run.load(tmp_path / "run.json")
+        again = trained(scripted.url, tmp_path)
+    assert "continuing after step 2 of 4" in capsys.readouterr().out
+    assert again == Run.load(tmp_path / "run.json")
+    assert again.resumed_at == [2]
+    assert [row["step"] for row in again.curve()] == [1, 2, 3, 4]
+    assert [row["resumed"] for row in again.curve()] == [False, False, True, False]
+    # The two steps after the restart are on the tasks that were due, and continue the schedule.
+    assert by_step(tasks_asked(scripted)) == order[2:]
+    assert [e["learning_rate"] for e in again.log] == [e["learning_rate"] for e in run.log]
+    assert again.before == run.before
+    assert [look["step"] for look in again.watched] == [0, 2, 4]
+    # What happened before the kill was the same run, reward for reward.
+    assert [s["scores"] for s in again.steps[:2]] == [s["scores"] for s in run.steps[:2]]
+    assert checkpoints(tmp_path) == []
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+def test_kill_9_after_the_last_step_and_a_broken_checkpoint(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert len(killed(whole).requests) == STEPS * PER_STEP
+    assert checkpoints(whole) == ["checkpoint-3", "checkpoint-4"]
+    shutil.copytree(whole, broken)
+    with server(opinion) as scripted:
+        run = trained(scripted.url, whole)
+        assert scripted.requests == []  # no step is left
+    assert run.resumed_at == [4]
+    assert [row["step"] for row in run.curve()] == [1, 2, 3, 4]
+
+    (optimizer,) = broken.glob("checkpoints/*/checkpoint-4/optimizer.pt")
+    optimizer.write_bytes(optimizer.read_bytes()[:1000])
+    with server(opinion) as scripted:
+        run = trained(scripted.url, broken)
+        assert len(scripted.requests) == PER_STEP  # step 4 again
+        assert run.resumed_at == [3]
+        assert trained(scripted.url, broken) == run  # as it is: nothing is trained or judged again
+        assert len(scripted.requests) == PER_STEP
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("arm", ["sft_reference", "rlvr", "base"])
+def test_the_arms_without_a_judge(arm: str, tmp_path: Path) -> None:
+    with server(opinion) as scripted:
+        run = trained(scripted.url, tmp_path, arm)
+    assert scripted.requests == []
     assert run.arm == arm
     assert set(run.before) == set(run.after)
-    assert len(run.log) == (0 if arm == "base" else STEPS)
+    assert len(run.curve()) == len(run.log) == (0 if arm == "base" else STEPS)
     assert (tmp_path / "adapter").exists() == (arm != "base")
     if arm == "base":
         assert run.before == run.after
-    if arm == "sft_reference":
-        assert run.log[-1]["loss"] < run.log[0]["loss"]
-    if arm == "sft_filtered":
-        assert [s["task_id"] for s in run.selected] == [t.id for t in TASKS]
-        for s in run.selected:
-            assert s["score"] == max(s["scores"])
-        assert len(scripted.requests) == len(TASKS) * ROLLOUTS
-    if arm in ("rlvr", "base", "sft_reference"):
-        assert scripted.requests == []
+    if arm == "sft_reference":  # the second round against the first: the same tasks
+        first, second = (sum(e["loss"] for e in run.log[n : n + 2]) for n in (0, 2))
+        assert second < first
+
+
+@pytest.mark.model
+def test_rejection_sampling_that_was_killed_keeps_what_was_judged(tmp_path: Path) -> None:
+    killed(tmp_path, "sft_filtered", at_request=PER_STEP + 1)  # in the second batch of prompts
+    with server(opinion) as scripted:
+        run = trained(scripted.url, tmp_path, "sft_filtered")
+    assert len(scripted.requests) == (len(TASKS) - PROMPTS) * ROLLOUTS
+    assert [s["task_id"] for s in run.selected] == [t.id for t in TASKS]
+    for s in run.selected:
+        assert s["response"]
+        assert len(s["scores"]) == ROLLOUTS
+        assert s["score"] == max(s["scores"])
+    assert len(run.log) == STEPS
 
 
 def refuses(match: str, arm: str, tmp_path: Path, tasks: list[Task] = TASKS) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from rar_lib.diagnostics import (
     correlation,
-    credit_by_category,
+    credit,
     flat_groups,
     flat_mass,
     groups,
@@ -85,8 +85,16 @@ def test_credit_counts_what_speaks_for_the_response() -> None:
         grade(0.9, fact=True, style=False, harm=False),
         grade(0.4, fact=False, style=False, harm=True),
     ]
-    credit = credit_by_category(rows, [range(2)], [RUBRIC])
-    assert credit == {"Essential": 0.5, "Optional": 0.0, "Pitfall": 0.5}
+    by_category, by_criterion = credit(rows, [range(2)], [RUBRIC], ["task"])
+    assert by_category == {"Essential": 0.5, "Optional": 0.0, "Pitfall": 0.5}
+    assert by_criterion == {"task": {"fact": 0.5, "harm": 0.5, "style": 0.0}}
+
+
+def test_criteria_of_two_tasks_are_kept_apart_and_their_categories_together() -> None:
+    rows = [grade(0.9, fact=True), grade(0.1, fact=False), grade(0.1, fact=False)]
+    by_category, by_criterion = credit(rows, [range(1), range(1, 3)], [RUBRIC] * 2, ["a", "b"])
+    assert by_category == {"Essential": pytest.approx(1 / 3)}
+    assert by_criterion == {"a": {"fact": 1.0}, "b": {"fact": 0.0}}
 
 
 def test_a_step_is_described_over_its_scored_responses() -> None:

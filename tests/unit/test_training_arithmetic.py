@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from rar_lib.logprobs import token_logps
+from rar_lib.data import load_mini
+from rar_lib.errors import DataError
+from rar_lib.logprobs import Kernel, install, token_logps
+from rar_lib.policy import schedule
 from rar_lib.rollouts import Decoder, supported
 
 
@@ -107,3 +110,53 @@ def test_other_architectures_are_left_to_the_general_way() -> None:
     model = tiny("llama", adapter=False)
     model.config.model_type = "gemma"
     assert not supported(model)
+
+
+def test_trl_takes_the_kernel_and_computes_the_same_with_it() -> None:
+    import torch
+    import trl.trainer.utils as trl_utils
+
+    install()
+    assert torch.cuda.is_available() or trl_utils._ChunkedLogProbFunction is Kernel
+    model = tiny("llama", adapter=False)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    ids = torch.randint(3, 97, (2, 9))
+    plain = model(input_ids=ids).logits[:, :-1].log_softmax(-1)
+    trl_utils.add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
+    labels = ids.masked_fill(torch.arange(9) < 5, -100)
+    out = model(input_ids=ids, labels=labels, fused_lm_head=True)
+    expected = plain.gather(-1, ids[:, 1:, None])[..., 0]
+    torch.testing.assert_close(out.log_probs[:, 4:], expected[:, 4:], rtol=1e-4, atol=1e-5)
+    assert not out.log_probs[:, :4].any()
+    top = (plain.argmax(-1) == ids[:, 1:]).float()
+    torch.testing.assert_close(out.is_top1[:, 4:], top[:, 4:])
+
+
+def test_a_trained_output_layer_is_refused_rather_than_left_without_gradient() -> None:
+    import torch
+
+    weight = torch.randn(7, 4, requires_grad=True)
+    with pytest.raises(NotImplementedError, match="must be frozen"):
+        Kernel.apply(torch.randn(2, 4), weight, None, torch.tensor([1, 2]), 1.0, 64)
+
+
+def test_the_schedule_gives_every_round_an_order_of_its_own() -> None:
+    tasks = load_mini("train")[:8]
+    order = [t.id for t in schedule(tasks, 10, 4, seed=0)]
+    rounds = [order[n : n + 8] for n in range(0, 40, 8)]
+    assert all(sorted(r) == sorted(t.id for t in tasks) for r in rounds)
+    assert len({tuple(r) for r in rounds}) == 5
+    assert [t.id for t in schedule(tasks, 10, 4, seed=0)] == order
+    assert [t.id for t in schedule(tasks, 10, 4, seed=1)] != order
+    assert [t.id for t in schedule(tasks, 3, 4, seed=0)] == order[:12]  # more steps go on alike
+
+
+def test_tasks_that_do_not_fill_a_step_wait_and_no_step_has_one_twice() -> None:
+    order = [t.id for t in schedule(load_mini("train")[:5], 50, 2, seed=0)]
+    assert len(order) == 100
+    assert all(len(set(order[n : n + 2])) == 2 for n in range(0, 100, 2))
+    assert all(len(set(order[n : n + 4])) == 4 for n in range(0, 100, 4))
+    assert len(set(order)) == 5
+    with pytest.raises(DataError, match="3 tasks do not fill a step of 4 prompts"):
+        schedule(load_mini("train")[:3], 1, 4, seed=0)
