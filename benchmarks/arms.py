@@ -9,7 +9,9 @@ steps, rollouts and held-out tasks. Greedy answers before and after training get
 the same way whatever was trained,
 
 - ``reward``: the implicit reward of the training judge,
-- the HealthBench score by the training judge, and by one that never gives a reward.
+- the HealthBench score by the training judge, and by one that never gives a reward,
+
+and every policy answers multiple choice questions by the protocol of chapter 7.
 """
 
 from __future__ import annotations
@@ -30,12 +32,15 @@ from rar_lib.chat import run_sync
 from rar_lib.evaluate import evaluate, paired_difference
 from rar_lib.judge import Judge, grade_many
 from rar_lib.machine import hardware, versions
+from rar_lib.multiple_choice import ask, outcomes, question_sets
 from rar_lib.rewards import RubricReward
 from rar_lib.study import Study
 from rar_lib.train import TRAINED, Run, train, training_tasks
+from rar_lib.trained import Writer, mark_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "arms.json"
+QUESTIONS, ORDERS, MAX_TOKENS = 24, 2, 96  # of each multiple choice set
 Scores = dict[str, float | None]
 
 
@@ -52,9 +57,12 @@ class Cell:
         return f"{self.arm}-{self.seed}" + (f"-keep{self.keep:g}" if self.keep < 1 else "")
 
 
+#: What most readers ask about comes first.
+FIRST = ("base", "implicit", "direct_likert", "explicit", "sft_reference")
 CELLS = [
-    *(Cell(arm) for arm in TRAINED if arm != "base"),
+    *(Cell(arm) for arm in FIRST),
     Cell("implicit", keep=0.5),
+    *(Cell(arm) for arm in TRAINED if arm not in FIRST),
     *(Cell(arm, seed) for seed in (1, 2) for arm in ("implicit", "direct_likert", "explicit")),
 ]
 
@@ -112,6 +120,19 @@ def one(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
         "kl_to_base": [row["kl_to_base"] for row in run.curve()] if run.steps else [],
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         **graded(study, judge, run),
+        "choice": choice(study, run, out),
+    }
+
+
+def choice(study: Study, run: Run, out: Path) -> dict[str, Any]:
+    """Set -> question -> right, wrong or unreadable in each order of its options."""
+    adapter = None if run.arm == "base" else out / "adapter"
+    write = Writer(
+        study.profile, study.policy, adapter=adapter, mark=mark_of(run), max_tokens=MAX_TOKENS
+    )
+    return {
+        name: outcomes(ask(write, questions, ORDERS, kept=out / f"{name}.json"))
+        for name, questions in question_sets("mini", QUESTIONS).items()
     }
 
 
