@@ -20,7 +20,6 @@ import argparse
 import datetime
 import json
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,9 +125,13 @@ def one(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
 
 def choice(study: Study, run: Run, out: Path) -> dict[str, Any]:
     """Set -> question -> right, wrong or unreadable in each order of its options."""
-    adapter = None if run.arm == "base" else out / "adapter"
+    trained = run.arm != "base"
     write = Writer(
-        study.profile, study.policy, adapter=adapter, mark=mark_of(run), max_tokens=MAX_TOKENS
+        study.profile,
+        study.policy,
+        adapter=out / "adapter" if trained else None,
+        run=mark_of(run) if trained else "",
+        max_tokens=MAX_TOKENS,
     )
     return {
         name: outcomes(ask(write, questions, ORDERS, kept=out / f"{name}.json"))
@@ -183,4 +186,4 @@ def save(study: Study, runs: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
