@@ -217,6 +217,7 @@ def by_size(
     ax.minorticks_off()
     if ylim is None:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
     else:
         ax.set_ylim(*ylim)
     ax.set_xlabel(xlabel)
