@@ -13,14 +13,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from rar_lib.cassette import Cassette
 from rar_lib.errors import ChatError, JudgeFault
-from rar_lib.types import Usage
+from rar_lib.types import Price, Usage
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -52,6 +52,7 @@ class Chat:
         concurrency: most requests in flight at once.
         timeout_s: seconds for one request, counted from when it is sent.
         key_env: environment variable with the API key; loopback servers need none.
+        price: puts money on the usage of every reply, on record or new.
         cassette: where replies are recorded and looked up; ``None`` asks every time.
         start: starts the server and returns its address, on the first request that the
             cassette can't answer; ``base_url`` then only says what kind of address it is.
@@ -65,6 +66,7 @@ class Chat:
     concurrency: int = 32
     timeout_s: float = 180.0
     key_env: str = "OPENAI_API_KEY"
+    price: Price | None = field(default=None, compare=False)
     cassette: Cassette | None = field(default=None, compare=False)
     start: Callable[[], str] | None = field(default=None, repr=False, compare=False)
     check: Callable[[], None] | None = field(default=None, repr=False, compare=False)
@@ -141,21 +143,29 @@ class Chat:
             "prefill": bool(prefill),
         }
         if self.cassette and (stored := self.cassette.look_up(request)):
-            return Reply(**stored | {"usage": Usage(**stored["usage"])})
+            return self._priced(Reply(**stored | {"usage": Usage(**stored["usage"])}))
         # An identical request in flight is waited for, not sent again.
         key = (id(asyncio.get_running_loop()), json.dumps(request, sort_keys=True))
         if key not in self._pending:
             self._pending[key] = asyncio.ensure_future(self._answer(request))
             self._pending[key].add_done_callback(lambda _: self._pending.pop(key, None))
         # Shielded: whoever gives up waiting does not take the answer from the others.
-        return await asyncio.shield(self._pending[key])
+        return self._priced(await asyncio.shield(self._pending[key]))
+
+    def _priced(self, reply: Reply) -> Reply:
+        if self.price is None or not reply.usage.prompt_tokens:
+            return reply
+        money = self.price.of(reply.usage)
+        return replace(reply, usage=reply.usage.model_copy(update={"money": money}))
 
     async def _answer(self, request: Mapping[str, Any]) -> Reply:
         """Ask, and keep the reply."""
         reply = await self._ask(request)
         # A refusal is the provider's mood, not the model's answer: asked again next time.
         if self.cassette and reply.finish_reason in ("stop", "length"):
-            self.cassette.record(request, asdict(reply) | {"usage": reply.usage.model_dump()})
+            # Without the price: what was read and written is what happened.
+            usage = reply.usage.model_dump(exclude={"money"})
+            self.cassette.record(request, asdict(reply) | {"usage": usage})
         return reply
 
     async def _ask(self, request: Mapping[str, Any]) -> Reply:

@@ -1,7 +1,8 @@
 """Grading: a task, a response and an arm become a grade.
 
-    judge = Judge(chat)
+    judge = Judge(Chat(url, "my-judge", price=Price(prompt=3.0, completion=15.0)))  # per 10^6
     grade = await judge.grade(task, "Ice floats because ...", "implicit")
+    grade.score, grade.usage.money         # money is None without a price, never 0
 
 One coroutine is the heart, everything else in the library is a loop around it. A judge
 fault (busy endpoint, unreadable reply) never raises and never becomes a number: the grade
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rar_lib.calibration import SUFFIX, Calibration, Identity, Wording, apply
-from rar_lib.chat import Chat, Message
+from rar_lib.chat import Chat, Message, Reply
 from rar_lib.errors import DataError, JudgeFault
 from rar_lib.prompts import conversation, fence, fill, visible
 from rar_lib.replies import parse_reply, rating_probabilities, yes_probability
@@ -114,61 +115,80 @@ class Judge:
         self, task: Task, response: str, criterion: Criterion
     ) -> tuple[Verdict, Usage]:
         ask = criterion_messages(task, response, criterion, self.reading, self.wording)
+        calls = _Calls(self.chat)
         try:
             if self.reading == "sampled":
-                value, usage = await self._ask_json(ask, "met", _VERDICT_SCHEMA, bool)
-                return Verdict(criterion_id=criterion.id, met=value), usage
-            reply = await self.chat.complete(ask, max_tokens=1, top_logprobs=20)
+                value = await self._ask_json(calls, ask, "met", _VERDICT_SCHEMA, bool)
+                return Verdict(criterion_id=criterion.id, met=value), calls.usage
+            reply = await calls.complete(ask, max_tokens=1, top_logprobs=20)
             p = yes_probability(reply.first_token)
             if self.calibration:
                 p = float(apply(self.calibration, p, self.identity))
-            return Verdict(criterion_id=criterion.id, met=p > 0.5, probability=p), reply.usage
+            return Verdict(criterion_id=criterion.id, met=p > 0.5, probability=p), calls.usage
         except JudgeFault as fault:
-            return Verdict(criterion_id=criterion.id, met=None, reason=str(fault)), Usage(calls=1)
+            return Verdict(criterion_id=criterion.id, met=None, reason=str(fault)), calls.usage
 
     async def _by_rating(self, task: Task, response: str, arm: Arm) -> Grade:
         """Eq. 2 and the Likert baselines: one rating of the whole response."""
         ask = rating_messages(task, response, arm, self.reading, self.wording)
+        calls = _Calls(self.chat)
         try:
             if self.reading == "sampled":
-                rating, usage = await self._ask_json(ask, "rating", _RATING_SCHEMA, int)
+                rating = await self._ask_json(calls, ask, "rating", _RATING_SCHEMA, int)
                 if not 1 <= rating <= 10:
                     raise JudgeFault(f"rating {rating} is outside 1..10")
             else:
-                rating, usage = await self._expected_rating(ask)
+                rating = await self._expected_rating(calls, ask)
         except JudgeFault as fault:
-            return Grade(arm=arm, score=None, reason=str(fault), usage=Usage(calls=1))
-        return Grade(arm=arm, score=normalise_rating(rating), rating=rating, usage=usage)
+            return Grade(arm=arm, score=None, reason=str(fault), usage=calls.usage)
+        return Grade(arm=arm, score=normalise_rating(rating), rating=rating, usage=calls.usage)
 
-    async def _expected_rating(self, ask: list[Message]) -> tuple[float, Usage]:
-        reply = await self.chat.complete(ask, max_tokens=1, top_logprobs=20)
+    async def _expected_rating(self, calls: _Calls, ask: list[Message]) -> float:
+        reply = await calls.complete(ask, max_tokens=1, top_logprobs=20)
         mass = rating_probabilities(reply.first_token)
         if 10 in mass or mass.get(1, 0.0) < _TEN_FOLLOWS or not self.chat.local:
-            return expected_rating(mass), reply.usage
+            return expected_rating(mass)
         # Digit tokenisers spell 10 as "1", "0": split the mass of "1" by what would follow.
-        after = await self.chat.complete(ask, max_tokens=1, top_logprobs=20, prefill="1")
+        after = await calls.complete(ask, max_tokens=1, top_logprobs=20, prefill="1")
         zero = sum(p for token, p in after.first_token.items() if token.strip() == "0")
         mass[10] = mass[1] * zero
         mass[1] -= mass[10]
-        return expected_rating(mass), reply.usage + after.usage
+        return expected_rating(mass)
 
     async def _ask_json(
-        self, ask: list[Message], key: str, schema: dict[str, Any], kind: type
-    ) -> tuple[Any, Usage]:
+        self, calls: _Calls, ask: list[Message], key: str, schema: dict[str, Any], kind: type
+    ) -> Any:
         """A schema-constrained reply, validated all the same, re-asked a few times."""
-        usage, fault = Usage(), ""
+        fault = ""
         for n in range(_RE_ASKS + 1):
             seed = _seed(ask, self.seed * (_RE_ASKS + 1) + n)
             warmth = max(self.temperature, 0.7) if n else self.temperature
-            reply = await self.chat.complete(
+            reply = await calls.complete(
                 ask, max_tokens=24, schema=schema, seed=seed, temperature=warmth
             )
-            usage += reply.usage
             try:
-                return parse_reply(reply, key, kind), usage
+                return parse_reply(reply, key, kind)
             except JudgeFault as error:
                 fault = str(error)
         raise JudgeFault(f"no readable reply in {_RE_ASKS + 1} tries: {fault}")
+
+
+@dataclass
+class _Calls:
+    """The calls of one verdict or rating: what came back unreadable was paid for, too."""
+
+    chat: Chat
+    usage: Usage = field(default_factory=Usage)
+
+    async def complete(self, ask: list[Message], **settings: Any) -> Reply:
+        try:
+            reply = await self.chat.complete(ask, **settings)
+        except JudgeFault:
+            # No reply, no tokens.
+            self.usage += Usage(calls=1, money=0.0 if self.chat.price else None)
+            raise
+        self.usage += reply.usage
+        return reply
 
 
 def _seed(ask: list[Message], number: int) -> int:

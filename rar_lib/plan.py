@@ -21,7 +21,7 @@ from rar_lib.chat import Chat, Reply
 from rar_lib.judge import prompts_of
 from rar_lib.profiles import Profile
 from rar_lib.synthesis import Size, synthesis_prompt
-from rar_lib.types import Arm, Pair, Task, Usage
+from rar_lib.types import Arm, Pair, Price, Task
 
 _CHARACTERS_A_TOKEN = 4.0
 #: Written tokens of one rubric item, title and JSON included (measured, Qwen2.5 1.5B).
@@ -63,19 +63,6 @@ class Rate:
     prompt_per_s: float
     completion_per_s: float
     measured: str
-
-
-@dataclass(frozen=True)
-class Price:
-    """Money per million tokens, in any currency."""
-
-    prompt: float
-    completion: float
-
-    def of(self, usage: Usage) -> float:
-        """What a grade, or a sum of them, cost; cached tokens at the full price."""
-        read, written = usage.prompt_tokens * self.prompt, usage.completion_tokens * self.completion
-        return (read + written) / 1e6
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The vocabulary: everything else in the library speaks these ten nouns.
+"""The vocabulary: everything else in the library speaks these nouns.
 
 A judgement has three outcomes, never two: met, not met, or unscored with a
 reason. An unscored value is ``None`` all the way to the trainer, never 0.
@@ -6,6 +6,7 @@ reason. An unscored value is ``None`` all the way to the trainer, never 0.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -132,16 +133,43 @@ class Verdict(Frozen):
 
 
 class Usage(Frozen):
-    """What a grade cost: calls, tokens, and seconds of all requests added up (they overlap)."""
+    """What a grade cost.
+
+    Attributes:
+        seconds: of all requests added up (they overlap).
+        money: at the price that the chat was given; ``None`` without a price, or where the
+            endpoint did not report its tokens: unknown is not free.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
+    money: float | None = None
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(**{k: getattr(self, k) + getattr(other, k) for k in Usage.model_fields})
+        """The sum; its money is known if that of every part with calls is."""
+        counts = {k: getattr(self, k) + getattr(other, k) for k in _COUNTS}
+        costs = [part.money for part in (self, other) if part.calls]
+        known = [cost for cost in costs if cost is not None]
+        return Usage(**counts, money=sum(known) if costs and len(known) == len(costs) else None)
+
+
+_COUNTS = tuple(name for name in Usage.model_fields if name != "money")
+
+
+@dataclass(frozen=True)
+class Price:
+    """Money per million tokens, in any currency."""
+
+    prompt: float
+    completion: float
+
+    def of(self, usage: Usage) -> float:
+        """What a grade, or a sum of them, cost; cached tokens at the full price."""
+        read, written = usage.prompt_tokens * self.prompt, usage.completion_tokens * self.completion
+        return (read + written) / 1e6
 
 
 class Grade(Frozen):
