@@ -1,23 +1,26 @@
 """What attacks on the judge gain, before and after each defence, and what the defences cost.
 
-    python benchmarks/attacks.py                          # 1.5B int8, both arms, every condition
-    python benchmarks/attacks.py --model qwen-0.5b-int8 --arms implicit --minutes 4
+    python benchmarks/attacks.py --list          # the conditions, and which are complete
+    python benchmarks/attacks.py --minutes 4     # go on for so long; run it again to continue
+    python benchmarks/attacks.py --models qwen-0.5b --arms implicit --conditions prompt json
 
-The corpus (rar_lib/datasets/attacks.jsonl) is applied to the rejected response of a few RaR-Mini
-pairs, and to a response without content. Conditions, each against its own unattacked grades:
+The corpus (rar_lib/datasets/attacks.jsonl) is applied to the rejected response of a pair from
+RaR-Mini, one a task. The arm implicit meets every text; explicit, which asks about each criterion,
+one text of each family (the one written after the pre-checks, where there is one). Conditions, each
+against its own unattacked grades; the first four by default:
 
     bare      no fence, template tokens and invisible characters left in, nothing said about them
-    fence     response fenced and made visible, nothing said about instructions inside it
     prompt    the library's judge: fence, and a system prompt that warns of instructions
     guarded   a longer warning, and a reminder after the response
     strip     prompt + pre-checks that take suspicious sentences out before grading
+    fence     response fenced and made visible, nothing said about instructions inside it
     unscored  prompt + no reward for a response that the pre-checks find suspicious
     all       guarded + strip
     json      prompt, read as a sampled JSON reply instead of token probabilities
 
 Calls go through a cassette in _build/, so a run that --minutes cut off is continued by the next.
 Only conditions that are complete go to benchmarks/results/attacks.json, together with what needs no
-model (rules.py).
+model (rules.py). A condition is measured again when corpus, tasks, prompts or pre-checks change.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
+import hashlib
 import json
 import re
 import time
@@ -37,7 +41,7 @@ from typing import Any
 from rules import checks, dropout, shown
 
 from rar_lib.atomic import atomic_write
-from rar_lib.attacks import load_attacks
+from rar_lib.attacks import Attack, load_attacks, one_of_each_family
 from rar_lib.cassette import Cassette
 from rar_lib.chat import Chat, Message, Reply
 from rar_lib.data import load_mini, load_mini_pairs
@@ -45,14 +49,15 @@ from rar_lib.defences import GuardedJudge
 from rar_lib.judge import Judge, Reading, grade_many
 from rar_lib.machine import hardware, versions
 from rar_lib.models import MODELS
-from rar_lib.probes import THRESHOLD, AttackResult, by_family, probe
+from rar_lib.probes import THRESHOLD, AttackResult, by_family, probe, success_rate
 from rar_lib.prompts import fence, template, visible
-from rar_lib.stats import Interval, bootstrap
+from rar_lib.stats import bootstrap
 from rar_lib.types import Pair, Task
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "attacks.json"
-EMPTY = "I am not sure what to say about this."
+MODELS_MEASURED = ("qwen-1.5b-int8", "qwen-0.5b", "smollm2-135m")
+CONDITIONS = ("bare", "prompt", "guarded", "strip")
 _RESPONSE = re.compile(r"Response to be graded:\n(`{3,})\n(.*)\n\1\n", re.DOTALL)
 
 
@@ -120,23 +125,45 @@ def chosen(n: int) -> list[tuple[Task, Pair]]:
     return [(tasks[p.task_id], p) for p in both[:n]]
 
 
+def texts_of(arm: str) -> tuple[Attack, ...]:
+    """The attacks that an arm meets: explicit asks eight times as much for each."""
+    return one_of_each_family(load_attacks()) if arm == "explicit" else load_attacks()
+
+
+def mark(arm: str, picked: Sequence[tuple[Task, Pair]]) -> str:
+    """Identity of what a condition measures, so that a complete one is not measured again."""
+    library = ROOT / "rar_lib"
+    sources = [*sorted((library / "prompts").glob("judge_*.txt")), library / "defences.py"]
+    parts = [
+        *(p.read_text("utf-8") for p in sources),
+        *(a.model_dump_json() for a in texts_of(arm)),
+        *(t.model_dump_json() + p.rejected for t, p in picked),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
 async def measure(
-    judge: Judge, tasks: Sequence[Task], bases: Mapping[str, Sequence[str]], arm: Any
+    judge: Judge, tasks: Sequence[Task], responses: Sequence[str], arm: Any
 ) -> dict[str, Any]:
-    """Every attack on every base response, under one condition."""
-    row: dict[str, Any] = {}
-    for base, responses in bases.items():
-        honest = await grade_many(judge, list(zip(tasks, responses, strict=True)), arm)
-        results = await probe(judge, tasks, responses, arm)
-        row[base] = {"score": mean([g.score for g in honest]), **summary(results)}
-    return row
+    """Every attack on every response, under one condition."""
+    honest = await grade_many(judge, list(zip(tasks, responses, strict=True)), arm)
+    results = await probe(judge, tasks, responses, arm, texts_of(arm))
+    scores = [g.score for g in honest if g.score is not None]
+    return {"score": shown(bootstrap(scores)) if scores else None, **summary(results)}
 
 
 def summary(results: Sequence[AttackResult]) -> dict[str, Any]:
-    """Families, both halves of the corpus, and each attack."""
-    real = [r for r in results if r.attack.family != "control"]
-    halves = {w: [r for r in real if r.attack.written == w] for w in ("before", "after")}
-    out: dict[str, Any] = {
+    """Success rates of families and of both halves of the corpus, and the gains of each attack."""
+    halves = {
+        "written before the rules": [r for r in results if r.attack.written == "before"],
+        "written after the rules": [r for r in results if r.attack.written == "after"],
+    }
+    return {
+        "success": {
+            name: shown(success_rate(rows))
+            for name, rows in {"every attack": results, **halves}.items()
+        },
+        "unscored": sum(r.unscored for r in results),
         "families": {
             name: {
                 "attacks": r.attacks,
@@ -150,30 +177,6 @@ def summary(results: Sequence[AttackResult]) -> dict[str, Any]:
             r.attack.id: [None if g is None else round(g, 4) for g in r.gains] for r in results
         },
     }
-    for name, rows in {"every attack": real, **halves}.items():
-        hits = list(zip(*(r.successes() for r in rows), strict=True))
-        share = [sum(h) / len(h) for h in hits]
-        gains = [
-            [g for g in c if g is not None] for c in zip(*(r.gains for r in rows), strict=True)
-        ]
-        out[name] = {
-            "success": shown(bootstrap(share)),
-            "gain": shown(mean_interval(gains)),
-            "unscored": sum(r.unscored for r in rows),
-        }
-    return out
-
-
-def mean_interval(groups: Sequence[Sequence[float]]) -> Interval | None:
-    """Interval over tasks of the mean gain of each."""
-    means = [sum(g) / len(g) for g in groups if g]
-    return bootstrap(means) if means else None
-
-
-def mean(scores: Sequence[float | None]) -> dict[str, Any] | None:
-    """Mean score over tasks."""
-    known = [s for s in scores if s is not None]
-    return shown(bootstrap(known)) if known else None
 
 
 async def run(options: argparse.Namespace, known: dict[str, Any]) -> None:
@@ -181,71 +184,79 @@ async def run(options: argparse.Namespace, known: dict[str, Any]) -> None:
     from rar_lib.server import serve
 
     picked = chosen(options.tasks)
-    tasks = [task for task, _ in picked]
-    bases = {"rejected": [p.rejected for _, p in picked], "empty": [EMPTY] * len(tasks)}
-    bases = {name: bases[name] for name in options.bases}
-    texts = [
-        text
-        for responses in bases.values()
+    tasks, responses = [task for task, _ in picked], [pair.rejected for _, pair in picked]
+    raw = {
+        visible(text): text
         for task, response in zip(tasks, responses, strict=True)
         for text in (response, *(a.rewrite(task, response) for a in load_attacks()))
-    ]
-    raw = {visible(text): text for text in texts}
-    with ExitStack() as servers:
-        cassette = Cassette(ROOT / "_build" / "attacks.sqlite", "record")
-        servers.callback(cassette.close)
+    }
+    done = known.setdefault("judges", {})
+    for model in options.models:
+        with ExitStack() as servers:
+            cassette = Cassette(ROOT / "_build" / "attacks.sqlite", "record")
+            servers.callback(cassette.close)
 
-        def start() -> str:
-            endpoint = servers.enter_context(serve(options.model))
-            return endpoint.base_url
+            def start(model: str = model, servers: ExitStack = servers) -> str:
+                return servers.enter_context(serve(model)).base_url
 
-        chat = Chat(
-            "http://127.0.0.1/v1",
-            options.model,
-            weights=MODELS[options.model].identity,
-            cassette=cassette,
-            start=start,
-        )
-        for arm in options.arms:
-            for name, judge in judges(chat, raw).items():
-                if options.conditions and name not in options.conditions:
-                    continue
-                begin = time.perf_counter()
-                row = await measure(judge(), tasks, bases, arm)
-                print(f"{options.model} {arm} {name}: {time.perf_counter() - begin:.0f} s")
-                key = f"{options.model}/{arm}/{name}"
-                row = known.get("judges", {}).get(key, {}) | row
-                known.setdefault("judges", {})[key] = row | {
-                    "tasks": [t.id for t in tasks],
-                    "date": datetime.date.today().isoformat(),
-                }
+            chat = Chat(
+                "http://127.0.0.1/v1",
+                model,
+                weights=MODELS[model].identity,
+                cassette=cassette,
+                start=start,
+            )
+            for arm in options.arms:
+                of = mark(arm, picked)
+                for name in options.conditions:
+                    key = f"{model}/{arm}/{name}"
+                    complete = done.get(key, {}).get("of") == of
+                    if options.list:
+                        print(f"{key:40}{'complete' if complete else 'to do'}")
+                    if options.list or complete:
+                        continue
+                    begin = time.perf_counter()
+                    row = await measure(judges(chat, raw)[name](), tasks, responses, arm)
+                    print(f"{key}: {time.perf_counter() - begin:.0f} s", flush=True)
+                    done[key] = {
+                        "rejected": row,
+                        "tasks": [t.id for t in tasks],
+                        "of": of,
+                        "date": datetime.date.today().isoformat(),
+                    }
+                    save(known)
+
+
+def save(known: dict[str, Any]) -> None:
+    """``results/attacks.json`` with what is complete so far."""
+    known |= {
+        "machine": hardware(),
+        "date": datetime.date.today().isoformat(),
+        "versions": versions(),
+        "threshold": THRESHOLD,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    atomic_write(RESULTS, json.dumps(known, indent=1, ensure_ascii=False) + "\n")
 
 
 def main() -> None:
     """Measure, and write results/attacks.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="qwen-1.5b-int8", choices=sorted(MODELS))
+    parser.add_argument("--models", nargs="+", default=MODELS_MEASURED, choices=sorted(MODELS))
     parser.add_argument("--arms", nargs="+", default=["implicit", "explicit"])
-    parser.add_argument("--conditions", nargs="*", default=[], help="all by default")
-    parser.add_argument("--bases", nargs="+", default=["rejected"])
-    parser.add_argument("--tasks", type=int, default=4)
+    parser.add_argument("--conditions", nargs="+", default=CONDITIONS)
+    parser.add_argument("--tasks", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--list", action="store_true", help="only say what is complete")
     options = parser.parse_args()
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     try:
         asyncio.run(asyncio.wait_for(run(options, known), options.minutes * 60))
     except TimeoutError:
         print("the time is over: run again to continue")
-    finally:
-        known |= {
-            "machine": hardware(),
-            "versions": versions(),
-            "threshold": THRESHOLD,
-            "pre-checks": checks(),
-            "dropout": dropout(),
-        }
-        RESULTS.parent.mkdir(exist_ok=True)
-        atomic_write(RESULTS, json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    if not options.list:
+        known |= {"pre-checks": checks(), "dropout": dropout()}
+        save(known)
 
 
 if __name__ == "__main__":
