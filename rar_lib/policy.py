@@ -215,10 +215,12 @@ def _quiet() -> None:
 
 
 def _no_bars() -> None:
-    """Loading takes a second here; its bar would stay on the page for good."""
+    """Loading and preparing takes a second here; its bars would stay on the page for good."""
+    from datasets import disable_progress_bars
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bars()
 
 
 def _cache(name: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from rar_lib.chat import Chat, run_sync
+from rar_lib.dropout import drop_from_task
 from rar_lib.errors import DataError
 from rar_lib.judge import Judge
 from rar_lib.plan import Work, estimate, grading_work, measure_rate
@@ -60,7 +61,8 @@ def train_arm(
         def starting(steps: int) -> None:
             _check_unused(folder)
             say(f"{arm}, seed {seed}: {steps} steps of {_step(settings)}, into {folder}")
-            work = judging_work(settings, arm, tasks, steps)
+            part = [drop_from_task(t, keep, seed=seed, step=0) for t in tasks]
+            work = judging_work(settings, arm, part, steps)
             if work.calls:
                 found = estimate(work, run_sync(measure_rate(live)))
                 say(f"judge {settings.judge}: {found}")

@@ -27,8 +27,8 @@ from rar_lib.run import Run
 from rar_lib.train import TRAINED, Watch, train
 from rar_lib.types import Task
 
-# Two rounds over the tasks, so that a run is continued in the second one.
-STEPS, PROMPTS, ROLLOUTS = 4, 2, 4
+# Two rounds over the tasks, so that a run is continued in the second one, whose order differs.
+STEPS, PROMPTS, ROLLOUTS, SEED = 4, 2, 4, 1
 PER_STEP = PROMPTS * ROLLOUTS
 TASKS = load_mini("train")[:4]
 
@@ -43,16 +43,19 @@ def trained(url: str, out: Path, arm: str = "implicit") -> Run:
     change = {"grpo_steps": STEPS, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS}
     profile = load("smoke").model_copy(update=change | {"max_completion": 8})
     return train(
-        profile, arm, 0, policy=model_dir(profile.policy), judge=Judge(Chat(url, "scripted")),
+        profile, arm, SEED, policy=model_dir(profile.policy), judge=Judge(Chat(url, "scripted")),
         tasks=TASKS, held_out=load_mini("test")[:2], out=out, backend="transformers",
         watch=Watch(2, lambda step, answers: {"answers": len(answers)}),
     )  # fmt: skip
 
 
 def opinion(request: Reply, _: int) -> Reply:
-    """A rating that depends on the text alone: the same response gets the same reward."""
+    """A rating that depends on the text alone: the same response gets the same reward.
+
+    From 2 on, since a judge that says 1 is asked again whether that is the beginning of 10.
+    """
     text = request["messages"][-1]["content"]
-    rating = str(1 + hashlib.sha256(text.encode()).digest()[0] % 9)
+    rating = str(2 + hashlib.sha256(text.encode()).digest()[0] % 8)
     return says(rating, tokens={rating: 1.0})
 
 
