@@ -207,12 +207,14 @@ class Chat:
             if self.check:
                 self.check()  # gone, or only busy?
             raise JudgeFault(f"{type(error).__name__}: {str(error)[:200]}") from error
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise JudgeFault(f"the reply is not JSON: {str(error)[:200]}") from error
         try:
             if not answer.choices:
                 raise JudgeFault("the reply holds no choice")
             choice = answer.choices[0]
             return Reply(
-                text=choice.message.content or "",
+                text=_storable(choice.message.content or ""),
                 finish_reason=choice.finish_reason or "",
                 first_token=_first_token(choice.logprobs),
                 usage=_usage(answer.usage, seconds),
@@ -230,8 +232,14 @@ def _first_token(logprobs: Any) -> dict[str, float]:
     for item in logprobs.content[0].top_logprobs:
         if not item.logprob < 0.01:  # not a number, too
             raise JudgeFault(f"the log-probability of {item.token!r} is {item.logprob}")
-        mass[item.token] = mass.get(item.token, 0.0) + math.exp(item.logprob)
+        token = _storable(item.token)
+        mass[token] = mass.get(token, 0.0) + math.exp(item.logprob)
     return mass
+
+
+def _storable(text: str) -> str:
+    """Text with question marks for halves of surrogate pairs, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _usage(usage: Any, seconds: float) -> Usage:

@@ -39,6 +39,11 @@ def status(code: int, message: str = "no") -> Reply:
     return {"status": code, "error": {"message": message, "type": "test", "code": code}}
 
 
+def raw(body: bytes, content_type: str = "application/json") -> Reply:
+    """Whatever bytes stand where a completion should."""
+    return {"raw": body, "content_type": content_type}
+
+
 class Scripted:
     """What was asked, and what is answered: ``answer(request, number) -> reply``."""
 
@@ -70,9 +75,9 @@ def server(answer: Callable[[Reply, int], Reply] | list[Reply] | Reply) -> Itera
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             reply = scripted.reply(request)
-            body = json.dumps(reply).encode()
+            body = reply["raw"] if "raw" in reply else json.dumps(reply).encode()
             self.send_response(reply.get("status", 200))
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", reply.get("content_type", "application/json"))
             self.send_header("Content-Length", str(len(body)))
             self.send_header("retry-after-ms", "1")
             self.end_headers()

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import Reply, Scripted, says, server
+from scripted import Reply, Scripted, raw, says, server
 
+from rar_lib.cassette import Cassette
 from rar_lib.chat import Chat
 from rar_lib.data import load_mini
 from rar_lib.judge import Judge, Reading
@@ -103,6 +106,19 @@ def test_a_long_response_reaches_the_judge_whole(ask: Ask) -> None:
     assert response in ask.prompt
 
 
+@pytest.mark.parametrize(
+    ("arm", "reading"), [*EVERY, ("predefined", "sampled"), ("direct_likert", "probability")]
+)
+@pytest.mark.parametrize("response", ["", " \n\t ", "\u200b\u2060", "\x00\x1b", "\ud83d"])
+def test_a_response_without_a_visible_letter_is_unscored_without_asking(
+    ask: Ask, response: str, arm: Arm, reading: Reading
+) -> None:
+    grade = ask(answers, arm, reading, response)
+    assert (grade.score, grade.rating, grade.verdicts) == (None, None, ())
+    assert grade.reason == "the response is empty"
+    assert ask.endpoint.requests == []
+
+
 def hostile_task(text: str) -> Task:
     criterion = Criterion(id="only", title=text, description=text, category=Category.ESSENTIAL)
     rubric = Rubric(criteria=(criterion,))
@@ -139,11 +155,6 @@ def unreadable() -> dict[str, Reply]:
         "no choice": says("") | {"choices": []},
         "choices null": says("") | {"choices": None},
         "no completion at all": {"error": "the proxy is down"},
-        "string for a boolean": message('{"met": "true"}'),
-        "string for a number": message('{"rating": "7"}'),
-        "duplicate keys": message('{"met": true, "met": false, "rating": 1, "rating": 9}'),
-        "below the range": message('{"rating": 0, "met": 0}'),
-        "above the range": message('{"rating": 11}'),
         "other words": message("Well, it depends."),
         "probability elsewhere": says("maybe", tokens={"maybe": 0.999, "perhaps": 0.001}),
         "ratings out of range": says("11", tokens={"11": 0.5, "0": 0.3, "-1": 0.2}),
@@ -160,6 +171,92 @@ def test_an_unreadable_reply_is_unscored_with_a_reason(
     assert grade.rating is None
     assert grade.reason
     assert all(v.met is None and v.probability is None and v.reason for v in grade.verdicts)
+
+
+#: JSON objects with one thing wrong; KEY is what was asked for, ``met`` or ``rating``.
+WRONG_JSON = {
+    "string": ('{"KEY": "true"}', '{"KEY": "7"}'),
+    "number for a boolean and the reverse": ('{"KEY": 1}', '{"KEY": true}'),
+    "zero": ('{"KEY": 0}', '{"KEY": 0}'),
+    "above the range": ('{"KEY": 2}', '{"KEY": 11}'),
+    "negative": ('{"KEY": -1}', '{"KEY": -7}'),
+    "fraction": ('{"KEY": 0.5}', '{"KEY": 7.5}'),
+    "exponent": ('{"KEY": 1e0}', '{"KEY": 7e0}'),
+    "not a number": ('{"KEY": NaN}', '{"KEY": NaN}'),
+    "infinite": ('{"KEY": 1e999}', '{"KEY": Infinity}'),
+    "null": ('{"KEY": null}', '{"KEY": null}'),
+    "list": ('{"KEY": [true]}', '{"KEY": [7]}'),
+    "object": ('{"KEY": {"KEY": true}}', '{"KEY": {"KEY": 7}}'),
+    "no key": ("{}", "{}"),
+    "key in capitals": ('{"MET": true}', '{"Rating": 7}'),
+    "one key too many": ('{"KEY": true, "sure": true}', '{"KEY": 7, "of": 10}'),
+    "the same key twice, alike": ('{"KEY": true, "KEY": true}', '{"KEY": 7, "KEY": 7}'),
+    "the same key twice, unlike": ('{"KEY": false, "KEY": true}', '{"KEY": 1, "KEY": 9}'),
+    "two objects": ('{"KEY": false} {"KEY": true}', '{"KEY": 1} {"KEY": 9}'),
+    "cut before the end": ('{"KEY": tr', '{"KEY": 1'),
+    "half a surrogate pair": ('{"KEY": "\ud83d"}', '{"KEY": "\ud83d"}'),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_JSON)
+def test_an_object_with_one_thing_wrong_is_unscored_with_a_reason(ask: Ask, name: str) -> None:
+    assert TASK.rubric is not None
+    arms: list[tuple[Arm, str, int]] = [
+        ("explicit", "met", 3 * len(TASK.rubric.criteria)), ("implicit", "rating", 3),
+    ]  # fmt: skip
+    for (arm, key, most), text in zip(arms, WRONG_JSON[name], strict=True):
+        grade = ask(says(text.replace("KEY", key)), arm, "sampled", "Cool it.")
+        assert (grade.score, grade.rating) == (None, None)
+        assert grade.reason
+        assert all(v.met is None and v.reason for v in grade.verdicts)
+        out_of_range = arm == "implicit" and name in ("zero", "above the range", "negative")
+        assert len(ask.endpoint.requests) == (1 if out_of_range else most)
+
+
+@pytest.mark.parametrize(
+    ("met", "rating"),
+    [('{"met": true}', '{"rating": 1'), ('{"met": tru', '{"rating": 10}')],
+)
+def test_a_whole_object_that_was_cut_is_not_trusted(ask: Ask, met: str, rating: str) -> None:
+    for arm, text in (("explicit", met), ("implicit", rating)):
+        grade = ask(says(text, finish="length"), arm, "sampled", "Cool it.")  # type: ignore[arg-type]
+        assert grade.score is None
+        assert "cut off" in (grade.reason or "")
+
+
+NOT_A_COMPLETION = {
+    "empty body": raw(b""),
+    "cut body": raw(b'{"choices": [{"mess'),
+    "not UTF-8": raw(b'{"choices": "\xff\xfe"}'),
+    "a hundred thousand brackets": raw(b"[" * 100_000),
+    "list": raw(b"[7]"),
+    "number": raw(b"7"),
+    "null": raw(b"null"),
+    "page of a proxy": raw(b"<html>7</html>", "text/html"),
+    "plain text": raw(b"7", "text/plain"),
+}
+
+
+@pytest.mark.parametrize(("arm", "reading"), EVERY)
+@pytest.mark.parametrize("name", NOT_A_COMPLETION)
+def test_a_body_that_is_no_completion_is_unscored_with_a_reason(
+    ask: Ask, name: str, arm: Arm, reading: Reading
+) -> None:
+    grade = ask(NOT_A_COMPLETION[name], arm, reading, "Cool it.")
+    assert grade.score is None
+    assert grade.reason
+
+
+def test_a_reply_that_is_no_valid_text_can_be_recorded(ask: Ask, tmp_path: Path) -> None:
+    half = "7\ud83d"
+    ask.endpoint.answer = lambda _, __: says(half, tokens={"7": 0.9, half: 0.1})
+    with closing(Cassette(tmp_path / "calls.sqlite")) as cassette:
+        judge = Judge(Chat(ask.endpoint.url, "scripted", cassette=cassette))
+        first = asyncio.run(judge.grade(TASK, "Cool it.", "implicit"))
+        again = asyncio.run(judge.grade(TASK, "Cool it.", "implicit"))
+    assert first.rating == pytest.approx(7.0)
+    assert again == first
+    assert cassette.hits == 1
 
 
 def logprob(value: float | None) -> Reply:
