@@ -111,7 +111,7 @@ def gamed(training: Interval | None, hold_out: Interval | None) -> str:
     """
     reward, quality = finding(training), finding(hold_out)
     if "not testable here" in (reward, quality):
-        return "not testable here: too few tasks, or too few looks"
+        return "not testable here: too few tasks or looks, or no second judge"
     if reward != "supported":
         return "the training reward did not rise beyond its interval: there is nothing to explain"
     if quality == "supported":

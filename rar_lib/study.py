@@ -58,6 +58,8 @@ class Study:
         if study.profile.device == "cpu":
             # The models are files on this machine; nothing should ask the hub.
             os.environ["HF_HUB_OFFLINE"] = "1"
+        # Bars over a few rows would stay on the page; read when datasets is first imported.
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         atexit.register(study.close)
         return study
 
