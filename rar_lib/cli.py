@@ -194,45 +194,34 @@ def train(
 @app.command()
 def plan(
     profile: ProfileName = "laptop",
+    judge: Annotated[str, typer.Option(help="Instead of the judge that rewards.")] = "",
+    memory: Annotated[
+        float, typer.Option(help="GB of the device; 0: 80, or this machine's.")
+    ] = 0.0,
+    backend: Annotated[str, typer.Option(help="unsloth or transformers, on a GPU.")] = "unsloth",
     measure: Annotated[bool, typer.Option(help="Time each local model first: seconds.")] = False,
+    rate: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Tokens a second of the judge: read, written."),
+    ] = None,
     price_in: Annotated[float, typer.Option(help="Price of 10^6 prompt tokens.")] = 0.0,
     price_out: Annotated[float, typer.Option(help="Price of 10^6 written tokens.")] = 0.0,
 ) -> None:
-    """Calls, tokens, time and cost of a profile's model calls, before anything starts."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from rar_lib.chat import run_sync
-    from rar_lib.plan import Price, duration, estimate, measure_rate, profile_work
-    from rar_lib.study import Study
+    """Memory, calls, tokens, time and cost of a profile, before anything starts."""
+    from rar_lib.forecast import forecast
+    from rar_lib.types import Price
 
     with _plain_errors():
-        study = Study.open(profile)
-        tasks = [*study.train_tasks, *study.embedded_test_tasks]
-        stages = profile_work(study.profile, tasks, study.pairs)
-        rates = {}
-        for model in study.profile.judges if measure else ():
-            with study.serving(model) as chat:
-                rates[model] = run_sync(measure_rate(chat))
-        price = Price(price_in, price_out) if price_in or price_out else None
-        table = Table(
-            "stage", "model", "calls", "tokens read", "computed", "written", "time", "cost"
+        forecast(
+            profile,
+            judge=judge,
+            memory_gb=memory,
+            backend=backend,
+            measure=measure,
+            rate=rate,
+            price=Price(price_in, price_out) if price_in or price_out else None,
+            say=typer.echo,
         )
-        for stage, models in stages.items():
-            for model, work in models.items():
-                found = estimate(work, rates.get(model), price)
-                numbers = (
-                    work.calls,
-                    work.prompt_tokens,
-                    work.fresh_tokens,
-                    work.completion_tokens,
-                )
-                time = "-" if found.seconds is None else duration(found.seconds)
-                cost = "-" if found.money is None else f"{found.money:.2f}"
-                table.add_row(stage, model, *(f"{n:,}" for n in numbers), time, cost)
-        Console().print(table)
-        if not measure:
-            typer.echo("no time: `rar plan --measure` times the local models first")
 
 
 @data_app.command("check")

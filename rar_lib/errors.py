@@ -33,6 +33,10 @@ class CheckpointError(RarError):
     """A training run can't be written, or another process is writing it."""
 
 
+class PlanError(RarError):
+    """What was asked for does not fit the device."""
+
+
 class UnscoredError(RarError):
     """Too many responses could not be scored to go on honestly."""
 

@@ -141,6 +141,10 @@ def plan(
         args += ["--no-enable-chunked-prefill"]
         env |= cpu_environment(sorted(os.sched_getaffinity(0)))
         needed_gb = weights_gb + kv_cache_gb + OVERHEAD_GB
+    else:
+        # The cache has its size above; what is left of this is the share that must be free at
+        # the start, 0.92 by default, which a second server beside the policy never finds.
+        args += ["--gpu-memory-utilization", "0.1"]
     return Plan(name, tuple(args), env, weights, json.dumps(stats), weights_gb, needed_gb)
 
 

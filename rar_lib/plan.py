@@ -27,7 +27,7 @@ _CHARACTERS_A_TOKEN = 4.0
 #: Written tokens of one rubric item, title and JSON included (measured, Qwen2.5 1.5B).
 _TOKENS_AN_ITEM = 32
 #: Tokens of a chat template around a prompt.
-_TEMPLATE = 20
+TEMPLATE = 20
 _MEASURED: tuple[Arm, ...] = ("explicit", "implicit", "direct_likert", "reference_likert")
 #: Stage -> model -> work.
 Stages = dict[str, dict[str, "Work"]]
@@ -110,7 +110,7 @@ def synthesis_work(tasks: Sequence[Task], *, with_reference: bool, size: Size) -
     for task in tasks:
         prompt = tokens(synthesis_prompt(task, with_reference=with_reference, size=size))
         items = sum(size) / 2 + 1.5  # criteria, and one or two pitfalls
-        total += Work(1, prompt + _TEMPLATE, prompt + _TEMPLATE, round(items * _TOKENS_AN_ITEM))
+        total += Work(1, prompt + TEMPLATE, prompt + TEMPLATE, round(items * _TOKENS_AN_ITEM))
     return total
 
 
@@ -127,7 +127,7 @@ def grading_work(items: Sequence[tuple[Task, str]], arm: Arm) -> Work:
     for task, response in items:
         seen = begun.setdefault(task.id, [])
         for prompt in prompts_of(task, response, arm):
-            count = tokens(prompt) + _TEMPLATE
+            count = tokens(prompt) + TEMPLATE
             fresh = count - max((_common(prompt, s) for s in seen), default=0) // 4
             total += Work(1, count, fresh, 1)
             seen.append(prompt)
@@ -191,7 +191,9 @@ def profile_work(profile: Profile, tasks: Sequence[Task], pairs: Sequence[Pair])
     rollout = "word " * (profile.max_completion * 4 // 5)
     trained = [t for t in tasks if t not in asked][: profile.prompts_per_step]
     step = grading_work(
-        [(t, rollout) for t in trained for _ in range(profile.rollouts)], "implicit"
+        # Each its own text: only what stands before the response is shared.
+        [(t, f"{n} {rollout}") for t in trained for n in range(profile.rollouts)],
+        "implicit",
     )
     training = Work(
         *(getattr(step, f) * profile.grpo_steps * len(profile.seeds) for f in Work.__annotations__)

@@ -92,6 +92,17 @@ class Profile(Frozen):
         named = (self.policy, *self.judges, self.judge, self.synthesizer, *self.servers)
         return tuple(dict.fromkeys(named))
 
+    @property
+    def server(self) -> dict[str, Any]:
+        """Settings of every judge server: see `rar_lib.server.serve`.
+
+        On a GPU a judge reads a question and a response that fill the policy's context, and
+        the rubric, a reference and its instructions besides.
+        """
+        if self.device == "cpu":
+            return {"device": "cpu", "max_model_len": 2048, "kv_cache_gb": 1.0}
+        return {"device": "cuda", "max_model_len": self.context + 1536, "kv_cache_gb": 4.0}
+
 
 def names(file: Path = FILE) -> tuple[str, ...]:
     """The names of all profiles, in the order of the file."""

@@ -237,7 +237,7 @@ def _make_ready(
             (weights or model_dir)(name)
     for name in profile.servers:
         say(f"starting the server of {name}")
-        stack.enter_context(servers(name) if servers else serve(name, device=profile.device))
+        stack.enter_context(servers(name) if servers else serve(name, **profile.server))
 
 
 def _estimate(todo: list[Step], profile: Profile) -> str:

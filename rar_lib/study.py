@@ -77,7 +77,7 @@ class Study:
         """
         name, weights = _identity(model, self.profile.device)
         with ExitStack() as servers:
-            server = OnDemand(servers, model, {"device": self.profile.device})
+            server = OnDemand(servers, model, self.profile.server)
             yield Chat(
                 LOOPBACK,
                 name,

@@ -56,6 +56,8 @@ def test_cuda_takes_a_hub_id_and_keeps_the_graphs() -> None:
     assert todo.args[todo.args.index("--model") + 1] == "Qwen/Qwen2.5-7B-Instruct"
     assert "--enforce-eager" not in todo.args
     assert "HF_HUB_OFFLINE" not in todo.env
+    # By default a server asks for most of the GPU to be free: a second one would never start.
+    assert float(todo.args[todo.args.index("--gpu-memory-utilization") + 1]) <= 0.1
     assert todo.needed_gb == 0
     assert todo.slug == "Qwen-Qwen2.5-7B-Instruct"
 

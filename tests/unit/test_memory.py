@@ -1,0 +1,258 @@
+"""What a profile needs of memory: exact where it can be counted, by hand where it can't."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from rar_lib.artifacts import MODELS, available, model_dir
+from rar_lib.cli import app
+from rar_lib.errors import DataError, PlanError
+from rar_lib.memory import Budget, Line, graders, memory
+from rar_lib.policy import _PROJECTIONS
+from rar_lib.profiles import Profile, load
+from rar_lib.shapes import SHAPES, Shape, shape
+
+GPU, LAPTOP = load("gpu"), load("laptop")
+B32 = "Qwen/Qwen2.5-32B-Instruct"
+#: Totals that the hub shows for these repositories (safetensors metadata).
+PUBLISHED = {
+    "Qwen/Qwen2.5-3B-Instruct": 3_085_938_688,
+    "Qwen/Qwen2.5-7B": 7_615_616_512,
+    "Qwen/Qwen2.5-14B-Instruct": 14_770_033_664,
+    "Qwen/Qwen2.5-32B-Instruct": 32_763_876_352,
+}
+
+
+def header(file: Path) -> dict[str, Any]:
+    """What a safetensors file says about its tensors; the weights are not read."""
+    with file.open("rb") as stream:
+        (size,) = struct.unpack("<Q", stream.read(8))
+        tensors: dict[str, Any] = json.loads(stream.read(size))
+    tensors.pop("__metadata__", None)
+    return tensors
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_those_that_the_hub_publishes(name: str) -> None:
+    assert shape(name).parameters == PUBLISHED[name]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_and_bytes_are_those_of_the_weight_file(name: str) -> None:
+    if not available([name])[name]:
+        pytest.skip(f"{name} has not been fetched")
+    tensors = header(model_dir(name, progress=False) / "model.safetensors")
+    stored = sum(t["data_offsets"][1] - t["data_offsets"][0] for t in tensors.values())
+    scales = sum(math.prod(t["shape"]) for k, t in tensors.items() if k.endswith("_scale"))
+    counted = sum(math.prod(t["shape"]) for t in tensors.values()) - scales
+    assert counted == shape(name).parameters
+    assert stored == (shape(name).int8_bytes() if MODELS[name].base else 2 * counted)
+
+
+@pytest.mark.parametrize(("name", "rank"), [("smollm2-135m", 16), ("Qwen/Qwen2.5-7B", 64)])
+def test_the_adapter_has_as_many_parameters_as_peft_gives_it(name: str, rank: int) -> None:
+    """On the meta device: every size is real and no number exists."""
+    torch = pytest.importorskip("torch")
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+
+    s = shape(name)
+    kind = Qwen2Config if s.qkv_bias else LlamaConfig
+    config = kind(
+        num_hidden_layers=s.layers,
+        hidden_size=s.hidden,
+        num_attention_heads=s.heads,
+        num_key_value_heads=s.kv_heads,
+        intermediate_size=s.intermediate,
+        vocab_size=s.vocabulary,
+        tie_word_embeddings=s.tied,
+    )
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert sum(p.numel() for p in model.parameters()) == s.parameters
+    lora = peft.LoraConfig(r=rank, target_modules=list(_PROJECTIONS), task_type="CAUSAL_LM")
+    adapted = peft.get_peft_model(model, lora, low_cpu_mem_usage=True)
+    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    assert trained == s.adapter(rank)
+
+
+def test_a_small_shape_by_hand() -> None:
+    tiny = Shape(2, 8, 2, 1, 4, 16, 100)
+    # q 64, k 32, v 32, o 64, gate, up and down 128 each
+    assert tiny.projected == 2 * (64 + 32 + 32 + 64 + 3 * 128)
+    biases, norms, embeddings = 2 * (8 + 4 + 4), 5 * 8, 2 * 100 * 8
+    assert tiny.parameters == tiny.projected + biases + norms + embeddings
+    assert tiny.token_bytes == 2 * 2 * 4 * 2  # keys and values, layers, width, bytes
+    # rank 3: q 16, k 12, v 12, o 16, gate, up and down 24 each
+    assert tiny.adapter(3) == 2 * 3 * (16 + 12 + 12 + 16 + 3 * 24)
+    assert tiny.int8_bytes() == (
+        tiny.projected
+        + 4 * 2 * (8 + 4 + 4 + 8 + 16 + 16 + 8)
+        + 2 * (biases + norms + embeddings)
+    )  # fmt: skip
+
+
+def lines(profile: Profile, **settings: Any) -> dict[str, Line]:
+    return {x.what: x for x in memory(profile, room=80e9, **settings).lines}
+
+
+def test_the_gpu_profile_by_hand() -> None:
+    found = lines(GPU)
+    assert found["judge Qwen/Qwen2.5-14B-Instruct"].size == 2 * 14_770_033_664
+    adapter = found["adapter of rank 64, gradient, AdamW"]
+    # 28 layers x rank 64 x (q, k, v, o and three of the MLP: inputs + outputs)
+    n = 28 * 64 * (7168 + 4096 + 4096 + 7168 + 3 * 22528)
+    assert adapter.size == 16 * n
+    assert adapter.formula.startswith(f"{n:,} x 16 bytes")
+    cache = found["keys and values of rollouts"]
+    assert cache.size == 16 * 3584 * (2 * 28 * 512 * 2)
+    assert cache.formula == "16 rollouts x 3,584 tokens x 57,344 bytes"
+
+
+def test_the_gpu_profile_fits_80_gb_and_every_line_and_assumption_is_shown() -> None:
+    budget = memory(GPU, room=80e9)
+    budget.check()
+    text = str(budget)
+    assert "of 80.00 GB: fits" in text
+    for line in budget.lines:
+        assert f"{line.size / 1e9:.2f} GB  {line.what}: {line.formula}" in text
+        assert line.assumed in text
+    assert f"{sum(x.size for x in budget.lines) / 1e9:.2f} GB  in all" in text
+
+
+def test_the_hold_out_judge_is_up_while_a_policy_trains() -> None:
+    assert graders(GPU) == (GPU.judge, GPU.judges[-2])
+    assert graders(LAPTOP) == ("qwen-1.5b-int8", "qwen-0.5b")
+    assert graders(load("smoke")) == ("smollm2-135m",)
+
+
+def test_an_int8_judge_counts_its_own_bytes() -> None:
+    assert lines(LAPTOP)["judge qwen-1.5b-int8"].size == 2_246_560_768
+
+
+def test_without_unsloth_a_gpu_holds_two_copies_and_every_activation() -> None:
+    quick, plain = lines(GPU), lines(GPU, backend="transformers")
+    assert plain["policy Qwen/Qwen2.5-7B, bf16, and vLLM's own copy"].size == 4 * 7_615_616_512
+    assert plain["activations"].size > 100 * quick["activations"].size
+    with pytest.raises(PlanError, match=r"the largest part is activations.*--backend unsloth"):
+        memory(GPU, room=80e9, backend="transformers").check()
+
+
+def test_shorter_rollouts_take_less() -> None:
+    short, long = lines(LAPTOP, longest=128), lines(LAPTOP)
+    for name in ("activations", "keys and values of rollouts"):
+        assert short[name].size * 8 == pytest.approx(long[name].size)
+    assert lines(LAPTOP, longest=10**6) == long  # cut at the context
+
+
+@pytest.mark.parametrize(
+    ("changes", "room", "advice"),
+    [
+        ({"judges": (*GPU.judges, B32)}, 80e9, f"judges without the hold-out judge {B32}"),
+        ({"judge": B32, "judges": (B32,), "servers": (B32,)}, 80e9, "14B-Instruct as the only"),
+        ({}, 24e9, "judges behind an API"),
+        ({}, 1e9, "a device of 74.26 GB"),
+    ],
+)
+def test_what_cannot_fit_is_refused_with_a_change_that_helps(
+    changes: dict[str, Any], room: float, advice: str
+) -> None:
+    budget = memory(GPU.model_copy(update=changes), room=room)
+    assert not budget.fits
+    with pytest.raises(PlanError) as caught:
+        budget.check()
+    text = str(caught.value)
+    assert advice in text
+    assert f"{(budget.total - room) / 1e9:.2f} GB more than the {room / 1e9:.2f} GB" in text
+
+
+def test_advice_is_only_given_where_it_would_be_enough() -> None:
+    for room in (1e9, 10e9, 24e9, 40e9, 70e9):
+        said = memory(GPU, room=room).advice
+        alone = next((a.split()[0] for a in said if a.endswith("as the only judge")), None)
+        if alone:
+            changes = {"judge": alone, "judges": (alone,), "servers": (alone,)}
+            assert memory(GPU.model_copy(update=changes), room=room).fits
+        assert said[-1].startswith("a device of")
+
+
+def test_exactly_full_still_fits() -> None:
+    parts = (Line("a", "1", 6e9), Line("b", "2", 4e9))
+    Budget("p", parts, 10e9).check()
+    with pytest.raises(PlanError, match=r"10\.00 GB of memory, 1\.00 GB more than the 9\.00 GB"):
+        Budget("p", parts, 9e9).check()
+
+
+def test_an_unknown_shape_says_where_to_add_it() -> None:
+    with pytest.raises(DataError, match=r"'my/model' is not known: add .* rar_lib/shapes.py"):
+        memory(GPU.model_copy(update={"policy": "my/model"}), room=80e9)
+    assert all(name in SHAPES for p in ("gpu", "laptop") for name in _bases(load(p)))
+
+
+def _bases(profile: Profile) -> list[str]:
+    return [MODELS[m].base or m if m in MODELS else m for m in profile.models]
+
+
+def test_a_judge_on_a_gpu_can_read_whatever_a_policy_writes() -> None:
+    server = GPU.server
+    rubric = 32 * (GPU.rubric_size[1] + 2)
+    assert server["max_model_len"] >= GPU.context + rubric
+    for name in GPU.judges:  # and at least one such request lies in its cache
+        assert server["kv_cache_gb"] * 1e9 >= server["max_model_len"] * shape(name).token_bytes
+
+
+def rar(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["plan", *arguments])
+
+
+def test_the_command_shows_everything_and_invents_no_time_and_no_cost() -> None:
+    done = rar("--profile", "gpu")
+    assert done.exit_code == 0
+    for words in (
+        "keys and values of rollouts", "of 80.00 GB: fits", "assumed, not measured:",
+        "28,800 calls", "Time: unknown", "Cost: unknown", "RaR-Mini",
+    ):  # fmt: skip
+        assert words in done.output
+    assert "at the given price" not in done.output
+
+
+def test_the_command_takes_a_rate_and_a_price() -> None:
+    done = rar("--profile", "gpu", "--rate", "1000", "100", "--price-in", "1")
+    rewards = next(x for x in done.output.splitlines() if "rewards (chapter 6)" in x)
+    assert " h; about " in rewards
+    assert "at the given price" in rewards
+    assert "unknown" not in done.output
+
+
+def test_the_command_refuses_a_judge_that_cannot_fit_after_showing_why() -> None:
+    done = rar("--profile", "gpu", "--judge", B32)
+    assert done.exit_code == 1
+    assert "of 80.00 GB: does not fit" in done.output
+    assert "error: profile 'gpu' needs" in done.output
+    assert rar("--profile", "gpu", "--judge", B32, "--memory", "141").exit_code == 0
+
+
+def test_a_cpu_profile_is_held_against_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rar_lib.machine.memory_bytes", lambda: 16_000_000_000)
+    done = rar()
+    assert done.exit_code == 0
+    assert "of 16.00 GB: fits" in done.output
+    monkeypatch.setattr("rar_lib.machine.memory_bytes", lambda: 4_000_000_000)
+    assert rar().exit_code == 1
+    monkeypatch.setattr("rar_lib.machine.memory_bytes", lambda: None)
+    assert "--memory" in rar().output
+
+
+@pytest.mark.parametrize("wrong", [("--backend", "jax"), ("--judge", "my/judge")])
+def test_a_wrong_name_says_what_there_is(wrong: tuple[str, str]) -> None:
+    done = rar("--profile", "gpu", *wrong)
+    assert done.exit_code == 1
+    assert "choose" in done.output
