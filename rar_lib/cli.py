@@ -98,8 +98,7 @@ def serve(
 @app.command()
 def fetch(
     models: Annotated[
-        list[str] | None,
-        typer.Argument(help=f"{NAMES}. Default: those of the laptop profile."),
+        list[str] | None, typer.Argument(help=f"{NAMES}. Default: the laptop profile's.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every model of that list.")] = False,
 ) -> None:
@@ -195,9 +194,7 @@ def train(
 def plan(
     profile: ProfileName = "laptop",
     judge: Annotated[str, typer.Option(help="Instead of the judge that rewards.")] = "",
-    memory: Annotated[
-        float, typer.Option(help="GB of the device; 0: 80, or this machine's.")
-    ] = 0.0,
+    memory: Annotated[float, typer.Option(help="GB; 0 is 80, or this machine's.")] = 0.0,
     backend: Annotated[str, typer.Option(help="unsloth or transformers, on a GPU.")] = "unsloth",
     measure: Annotated[bool, typer.Option(help="Time each local model first: seconds.")] = False,
     rate: Annotated[
@@ -220,7 +217,6 @@ def plan(
             measure=measure,
             rate=rate,
             price=Price(price_in, price_out) if price_in or price_out else None,
-            say=typer.echo,
         )
 
 
