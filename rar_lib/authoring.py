@@ -14,10 +14,10 @@ from rar_lib.cassette import Cassette
 from rar_lib.chat import Chat, run_sync
 from rar_lib.data import load_tasks, save_tasks
 from rar_lib.errors import DataError
-from rar_lib.plan import Estimate, Price, estimate, measure_rate, synthesis_work
+from rar_lib.plan import Estimate, estimate, measure_rate, synthesis_work
 from rar_lib.server import OnDemand
 from rar_lib.synthesis import Size, Synthesis, synthesize_many
-from rar_lib.types import Task, Usage
+from rar_lib.types import Price, Task, Usage
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,9 @@ def synthesize(
     from contextlib import ExitStack
 
     from rar_lib.authoring import connect, write_rubrics
-    from rar_lib.plan import Estimate, Price
+    from rar_lib.plan import Estimate
     from rar_lib.synthesis import LARGE, SMALL
+    from rar_lib.types import Price
 
     def proceed(found: Estimate) -> bool:
         typer.echo(str(found))

@@ -99,7 +99,7 @@ def _longest(profile: Profile, tasks: list[Task]) -> int:
 
 def _measured(name: str, profile: Profile) -> dict[str, Rate]:
     study = Study.open(name)
-    study.profile, rates = profile, {}
+    study.profile, rates = profile, dict[str, Rate]()
     for model in profile.judges:
         with study.serving(model) as chat:
             rates[model] = run_sync(measure_rate(chat))

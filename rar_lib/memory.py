@@ -238,7 +238,7 @@ def _judge(name: str, profile: Profile) -> list[Line]:
 
 def _advice(job: _Job, room: float) -> list[str]:
     """Changes each of which alone makes it fit."""
-    profile, found = job.profile, []
+    profile, found = job.profile, list[str]()
 
     def fits(backend: Backend = job.backend, **changes: object) -> bool:
         changed = replace(job, backend=backend, profile=profile.model_copy(update=changes))

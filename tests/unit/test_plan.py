@@ -10,7 +10,6 @@ from scripted import says, server
 from rar_lib.chat import Chat
 from rar_lib.data import load_mini, load_mini_pairs
 from rar_lib.plan import (
-    Price,
     Rate,
     Work,
     duration,
@@ -20,7 +19,7 @@ from rar_lib.plan import (
     profile_work,
 )
 from rar_lib.profiles import load
-from rar_lib.types import Usage
+from rar_lib.types import Price, Usage
 
 TASK = load_mini("val")[0]
 
