@@ -17,6 +17,7 @@ from rar_lib.controls import ask_twice, mismatched_references, reference_control
 from rar_lib.data import load_mini, load_mini_pairs
 from rar_lib.errors import DataError
 from rar_lib.judge import Judge, criterion_messages, rating_messages
+from rar_lib.prompts import fill
 from rar_lib.stats import cluster_bootstrap, proportion
 from rar_lib.types import ARMS, Grade, Pair, Task, Usage, Verdict
 
@@ -230,9 +231,12 @@ def test_both_wordings_ask_for_the_same_things_in_other_words() -> None:
         for text in (a[1]["content"], b[1]["content"]):
             assert task.question in text
             assert response in text
-            assert text.splitlines()[-1].endswith(
-                "}." if arm in ("explicit", "predefined") else "from 1 to 10."
-            )
+            if arm in ("explicit", "predefined"):
+                # The criterion comes last: everything before it is shared by all criteria.
+                assert text.endswith(task.rubric.criteria[0].description)
+                assert fill("format_verdict_json") in text
+            else:
+                assert text.splitlines()[-1].endswith("from 1 to 10.")
 
 
 def test_a_calibrated_judge_reports_calibrated_probabilities() -> None:
