@@ -149,8 +149,8 @@ class Study:
 
     @property
     def val_pairs(self) -> list[Pair]:
-        """Preference pairs on val tasks, for fitting thresholds; a third of `pairs` at most."""
-        return load_mini_pairs("val")[: max(2, self.profile.pairs // 3)]
+        """Preference pairs on val tasks, for fitting thresholds; at most as many as `pairs`."""
+        return load_mini_pairs("val")[: self.profile.pairs]
 
     def save(self, name: str, value: Any) -> None:
         """Leave a JSON value for later chapters."""
