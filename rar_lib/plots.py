@@ -228,30 +228,34 @@ def by_size(
 
 
 def cost(
-    points: Mapping[str, tuple[float, Interval | None]], *, xlabel: str, ylabel: str
+    points: Mapping[tuple[str, str], tuple[float, Interval | None]], *, xlabel: str, ylabel: str
 ) -> Figure:
-    """Quality against cost, one labelled point each; the best are at the top left."""
+    """Quality against cost on a logarithmic axis; the best points are at the top left.
+
+    Args:
+        points: (shape, colour) -> cost and quality; equal names share a shape or a colour.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     fig, ax = canvas(6.8, 3.8)
-    for number, (name, (x, y)) in enumerate(points.items()):
-        if y is None:
-            continue
-        colour = COLOURS[number % len(COLOURS)]
-        marker = "os^Dvph"[number // len(COLOURS) % 7]
-        ax.errorbar(
-            x,
-            y.value,
-            yerr=[[y.value - y.low], [y.high - y.value]],
-            fmt=marker,
-            color=colour,
-            capsize=2,
-            label=name,
-            alpha=0.85,
-        )
+    shapes = dict(zip(dict.fromkeys(shape for shape, _ in points), "os^Dvph", strict=False))
+    colours = dict(zip(dict.fromkeys(colour for _, colour in points), COLOURS, strict=False))
+    for (shape, colour), (x, y) in points.items():
+        if y is not None:
+            error = [[y.value - y.low], [y.high - y.value]]
+            look: dict[str, Any] = {"fmt": shapes[shape], "color": colours[colour]}
+            ax.errorbar(x, y.value, yerr=error, capsize=2, alpha=0.85, **look)
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_ylim(-0.03, 1.05)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    keys = [Line2D([], [], ls="", marker=m, color="#666666", label=n) for n, m in shapes.items()]
+    keys += [Line2D([], [], lw=4, color=c, label=n) for n, c in colours.items()]
+    ax.legend(handles=keys, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return fig
 
 
