@@ -63,6 +63,16 @@ def course(looks: Sequence[Look], role: str) -> dict[int, Interval]:
     return {step: bootstrap(scores) for step, scores in means.items() if scores}
 
 
+def since_start(looks: Sequence[Look], role: str) -> dict[int, Interval]:
+    """What was gained at every look over the first one, paired by task, with 95 % intervals.
+
+    Graders of different levels can be compared in this, and intervals of gains are narrower than
+    those of means, because tasks differ more from each other than from themselves.
+    """
+    gains = {look["step"]: change([looks[0], look], role) for look in looks}
+    return {step: gain for step, gain in gains.items() if gain is not None}
+
+
 def change(looks: Sequence[Look], role: str) -> Interval | None:
     """Last look minus first, over the tasks that both scored; ``None`` if there is none."""
     first, last = looks[0][role], looks[-1][role]

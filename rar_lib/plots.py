@@ -157,6 +157,23 @@ def reward_curve(
     return fig
 
 
+def gains(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> Figure:
+    """Held-out gain since the first look, one panel a run, one line a grader, over the steps."""
+    fig, axes = canvas(8.6, 3.6, columns=len(panels))
+    for ax, (title, graders) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+        for number, (name, points) in enumerate(graders.items()):
+            values, error = _heights(list(points.values()))
+            look = {"fmt": "os"[number % 2] + "-", "color": COLOURS[(3, 2)[number % 2]]}
+            at = np.array(list(points)) + 0.12 * number
+            ax.errorbar(at, values, yerr=error, ms=4, capsize=3, label=name, **look)
+        ax.axhline(0.0, color="#666666", lw=1, ls="--")
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("GRPO step")
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=9)
+    np.atleast_1d(axes)[0].set_ylabel("gain since the first look")
+    return fig
+
+
 def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]]) -> Figure:
     """Each task's score before and after, one panel's worth of lines per grader."""
     fig, ax = canvas(6.4)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rar_lib.errors import DataError
-from rar_lib.looks import change, course, look_with, slope
+from rar_lib.looks import change, course, look_with, since_start, slope
 from rar_lib.recorded import load, origin
 from rar_lib.types import Grade, Task
 
@@ -31,6 +31,15 @@ def test_a_change_pairs_the_tasks_that_both_looks_scored() -> None:
     assert fall.value == pytest.approx(-0.15)
     nothing = [LOOKS[0], {"step": 4, "training": {"a": None, "b": None}}]
     assert change(nothing, "training") is None
+
+
+def test_gains_since_the_start_are_paired_and_begin_at_zero() -> None:
+    found = since_start(LOOKS, "training")
+    assert {step: (i.value, i.n) for step, i in found.items()} == {
+        0: (0.0, 2),
+        4: (pytest.approx(0.4), 1),
+    }
+    assert since_start([{"step": 0, "training": {"a": None}}], "training") == {}
 
 
 def test_a_slope_is_taken_task_by_task_over_all_looks() -> None:
