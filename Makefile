@@ -14,14 +14,14 @@ help:  ## this list (at once)
 setup:  ## .venv from the lock of PROFILE (1 min cold, at once when up to date)
 	@python3 env/setup.py --profile $(PROFILE)
 
-reproduce: setup  ## run what is missing or changed of the notebooks, then build the book (20 min cold, 2 s unchanged)
+reproduce: setup  ## run what is missing or changed of the notebooks, then build the book (half an hour with packages and weights there, seconds unchanged)
 	$(BIN)/rar reproduce --profile $(PROFILE)
 
 book: setup  ## build the book from the notebooks of PROFILE already run (10 s)
 	$(BIN)/rar book --profile $(PROFILE)
 
 test: PROFILE := smoke
-test: setup lint  ## set-up, lint, the smoke model and all tests (8 min cold, 7 min warm)
+test: setup lint  ## set-up, lint, the smoke model and all tests (10 min warm)
 	@bash env/browser.sh
 	$(BIN)/rar fetch smollm2-135m
 	$(BIN)/python -m pytest
