@@ -25,17 +25,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rar_lib import report
-from rar_lib.atomic import atomic_write
-from rar_lib.chat import run_sync
-from rar_lib.evaluate import evaluate, paired_difference
-from rar_lib.judge import Judge, grade_many
-from rar_lib.machine import hardware, versions
-from rar_lib.multiple_choice import ask, outcomes, question_sets
-from rar_lib.rewards import RubricReward
-from rar_lib.study import Study
-from rar_lib.train import TRAINED, Run, train, training_tasks
-from rar_lib.trained import Writer, mark_of
+from rar_lib.book.machine import hardware, versions
+from rar_lib.book.study import Study, training_tasks
+from rar_lib.core import stats
+from rar_lib.core.files import atomic_write
+from rar_lib.evaluation.held_out import evaluate, paired_difference
+from rar_lib.evaluation.multiple_choice import ask, outcomes, question_sets
+from rar_lib.judging.chat import run_sync
+from rar_lib.judging.judge import Judge, grade_many
+from rar_lib.training.policy import Writer
+from rar_lib.training.rewards import RubricReward
+from rar_lib.training.train import TRAINED, Run, mark_of, train
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "arms.json"
@@ -159,7 +159,7 @@ def graded(study: Study, judge: Judge, run: Run) -> dict[str, Any]:
     return {
         "held_out": held_out,
         "change": {
-            name: report.as_json(paired_difference(found["after"], found["before"]))
+            name: stats.as_json(paired_difference(found["after"], found["before"]))
             for name, found in held_out.items()
         },
     }

@@ -4,7 +4,7 @@
     python benchmarks/attacks.py --minutes 4     # go on for so long; run it again to continue
     python benchmarks/attacks.py --models qwen-0.5b --arms implicit --conditions prompt json
 
-The corpus (rar_lib/datasets/attacks.jsonl) is applied to the rejected response of a pair from
+The corpus (rar_lib/evaluation/attacks.jsonl) is applied to the rejected response of a pair from
 RaR-Mini, one a task. The arm implicit meets every text; explicit, which asks about each criterion,
 one text of each family (the one written after the pre-checks, where there is one). Conditions, each
 against its own unattacked grades; the first four by default:
@@ -40,19 +40,29 @@ from typing import Any
 
 from rules import checks, dropout, shown
 
-from rar_lib.atomic import atomic_write
-from rar_lib.attacks import Attack, load_attacks, one_of_each_family
-from rar_lib.cassette import Cassette
-from rar_lib.chat import Chat, Message, Reply
-from rar_lib.data import load_mini, load_mini_pairs
-from rar_lib.defences import GuardedJudge
-from rar_lib.judge import Judge, Reading, grade_many
-from rar_lib.machine import hardware, versions
-from rar_lib.models import MODELS
-from rar_lib.probes import THRESHOLD, AttackResult, by_family, probe, success_rate
-from rar_lib.prompts import fence, template, visible
-from rar_lib.stats import bootstrap
-from rar_lib.types import Pair, Task
+from rar_lib.book.machine import hardware, versions
+from rar_lib.core.files import atomic_write
+from rar_lib.core.prompts import template
+from rar_lib.core.stats import bootstrap
+from rar_lib.core.text import fence, visible
+from rar_lib.core.types import Pair, Task
+from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.evaluation.attacks import (
+    THRESHOLD,
+    Attack,
+    AttackResult,
+    by_family,
+    load_attacks,
+    one_of_each_family,
+    probe,
+    success_rate,
+)
+from rar_lib.judging.cassette import Cassette
+from rar_lib.judging.chat import Chat, Message, Reply
+from rar_lib.judging.guard import GuardedJudge
+from rar_lib.judging.judge import Judge, grade_many
+from rar_lib.judging.messages import Reading
+from rar_lib.models.catalogue import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "attacks.json"
@@ -133,7 +143,8 @@ def texts_of(arm: str) -> tuple[Attack, ...]:
 def mark(arm: str, picked: Sequence[tuple[Task, Pair]]) -> str:
     """Identity of what a condition measures, so that a complete one is not measured again."""
     library = ROOT / "rar_lib"
-    sources = [*sorted((library / "prompts").glob("judge_*.txt")), library / "defences.py"]
+    prompts = sorted((library / "core" / "prompts").glob("judge_*.txt"))
+    sources = [*prompts, library / "judging" / "guard.py"]
     parts = [
         *(p.read_text("utf-8") for p in sources),
         *(a.model_dump_json() for a in texts_of(arm)),
@@ -181,7 +192,7 @@ def summary(results: Sequence[AttackResult]) -> dict[str, Any]:
 
 async def run(options: argparse.Namespace, known: dict[str, Any]) -> None:
     """Measure what is asked for until the time is over; finished conditions go to ``known``."""
-    from rar_lib.server import serve
+    from rar_lib.models.server import serve
 
     picked = chosen(options.tasks)
     tasks, responses = [task for task, _ in picked], [pair.rejected for _, pair in picked]

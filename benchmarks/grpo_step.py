@@ -30,16 +30,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rar_lib.atomic import atomic_write
-from rar_lib.chat import Chat
-from rar_lib.data import load_mini
-from rar_lib.judge import Judge
-from rar_lib.machine import hardware, versions
-from rar_lib.profiles import Profile, load
-from rar_lib.prompts import fence, visible
-from rar_lib.rewards import RubricReward, text_of
-from rar_lib.server import serve
-from rar_lib.types import Task
+from rar_lib.book.machine import hardware, versions
+from rar_lib.book.profiles import Profile, load
+from rar_lib.core.files import atomic_write
+from rar_lib.core.text import fence, visible
+from rar_lib.core.types import Task
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
+from rar_lib.models.server import serve
+from rar_lib.training.rewards import RubricReward, text_of
 
 RESULTS = Path(__file__).with_name("results") / "grpo_step.json"
 WARM_UP, MEASURED = 1, 3
@@ -94,9 +94,9 @@ class Clock:
 
 
 def ours(judge: str) -> None:
-    """One call of ``rar_lib.train.train``."""
-    from rar_lib import train as training
-    from rar_lib.artifacts import model_dir
+    """One call of ``rar_lib.training.train.train``."""
+    from rar_lib.models.store import model_dir
+    from rar_lib.training import train, trainer
 
     profile, clock, asked = settings(), Clock(), []
     policy = model_dir(profile.policy)
@@ -106,12 +106,12 @@ def ours(judge: str) -> None:
             asked.append([json.loads(t)["id"] for t in columns["task"][:: profile.rollouts]])
             return await super().__call__(*args, **columns)
 
-    original = training.callbacks
-    training.callbacks = lambda *a: [*original(*a), clock.callback()]
+    original = trainer.callbacks
+    trainer.callbacks = lambda *a: [*original(*a), clock.callback()]
     out = Path(tempfile.mkdtemp())
     with serve(judge) as endpoint:
         chat = Chat(endpoint.base_url, endpoint.model, endpoint.weights)
-        run = training.train(
+        run = train.train(
             profile, "implicit", 0, policy=policy, tasks=tasks_of(profile), held_out=[], out=out,
             reward=Recording(Judge(chat), "implicit"),
         )  # fmt: skip
@@ -137,8 +137,8 @@ def stock(judge: str, piece: int) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
 
-    from rar_lib.artifacts import model_dir
-    from rar_lib.policy import policy_messages
+    from rar_lib.core.prompts import policy_messages
+    from rar_lib.models.store import model_dir
 
     # TRL 1.15 computes log-probabilities with a Triton kernel alone: without a GPU its first
     # update fails ("0 active drivers", or "'NoneType' object has no attribute 'apply'" where
@@ -238,8 +238,8 @@ class PlainLogProb:
 
 async def grade_json(chat: Chat, task: Task, response: str) -> float | None:
     """Weighted share of met criteria; ``None`` if a reply is unreadable."""
-    from rar_lib.errors import JudgeFault
-    from rar_lib.rubric import PAPER_WEIGHTS, is_good
+    from rar_lib.core.errors import JudgeFault
+    from rar_lib.core.scoring import PAPER_WEIGHTS, is_good
 
     assert task.rubric is not None
 

@@ -36,20 +36,22 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from rar_lib import judge as judging
-from rar_lib.alignment import PairGrades, criterion_agreement, grade_pairs
-from rar_lib.artifacts import model_dir
-from rar_lib.atomic import atomic_write
-from rar_lib.chat import Chat, Message
-from rar_lib.data import load_mini, load_mini_pairs
-from rar_lib.errors import ServerError
-from rar_lib.judge import Judge, grade_many
-from rar_lib.launch import cpu_environment, plan
-from rar_lib.machine import hardware, versions
-from rar_lib.prompts import fence, fill, visible
-from rar_lib.rubric import Weights
-from rar_lib.server import Endpoint, serve_plan
-from rar_lib.types import Arm, Criterion, Grade, Pair, Rubric, Task
+from rar_lib.book.machine import hardware, versions
+from rar_lib.core.errors import ServerError
+from rar_lib.core.files import atomic_write
+from rar_lib.core.prompts import fill
+from rar_lib.core.scoring import Weights
+from rar_lib.core.text import fence, visible
+from rar_lib.core.types import Arm, Criterion, Grade, Pair, Rubric, Task
+from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.evaluation.alignment import PairGrades, criterion_agreement, grade_pairs
+from rar_lib.judging import judge as grading
+from rar_lib.judging import messages
+from rar_lib.judging.chat import Chat, Message
+from rar_lib.judging.judge import Judge, grade_many
+from rar_lib.models.server import Endpoint, serve_plan
+from rar_lib.models.store import model_dir
+from rar_lib.models.vllm import cpu_environment, plan
 
 RESULTS = Path(__file__).with_name("results") / "judge_speed.json"
 MALLOC = {k: v for k, v in cpu_environment([0]).items() if k.startswith("MALLOC")}
@@ -58,7 +60,7 @@ FEW, MANY = 8, 28  # pairs: for ratios, for accuracy
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement; ``options`` and ``env`` (None unsets) replace those of `rar_lib.launch`."""
+    """One measurement; ``options`` and ``env`` (None unsets) replace those of `models.vllm`."""
 
     model: str
     against: str = ""
@@ -176,7 +178,7 @@ def measure(cell: Cell, endpoint: Endpoint) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         if cell.prompt != "as is":
             changed = reworded(cell.prompt)
-            stack.enter_context(mock.patch.object(judging, "criterion_messages", changed))
+            stack.enter_context(mock.patch.object(grading, "criterion_messages", changed))
         kind = FirstCriterionFirst if cell.order != "as listed" else Judge
         judge = kind(Chat(endpoint.base_url, endpoint.model, concurrency=cell.concurrency))
         return asyncio.run(ask(judge, tasks, pairs, cell, endpoint.pid or 0)) | {
@@ -287,7 +289,7 @@ def prompts_of(tasks: list[Task], pairs: list[Pair]) -> Iterator[list[Message]]:
         assert task.rubric is not None
         for response in (pair.preferred, pair.rejected):
             for criterion in task.rubric.criteria:
-                yield judging.criterion_messages(task, response, criterion, "probability")
+                yield messages.criterion_messages(task, response, criterion, "probability")
 
 
 def tokens_needed(model: str, prompts: Sequence[list[Message]]) -> int:

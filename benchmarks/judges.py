@@ -30,13 +30,12 @@ from judges_items import TASKS, both_sides, item, resized, sample, tasks_by_id
 from judges_limit import matmul_tflops
 from judges_load import Watch
 
-from rar_lib.artifacts import home
-from rar_lib.atomic import atomic_write
-from rar_lib.judge import prompts_of
-from rar_lib.launch import plan
-from rar_lib.models import MODELS
-from rar_lib.server import Endpoint, serve_plan
-from rar_lib.types import Task
+from rar_lib.core.files import atomic_write, home
+from rar_lib.core.types import Task
+from rar_lib.judging.messages import prompts_of
+from rar_lib.models.catalogue import MODELS
+from rar_lib.models.server import Endpoint, serve_plan
+from rar_lib.models.vllm import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / "benchmarks" / "peers"
@@ -57,7 +56,7 @@ OWN = ("judge.py", "replies.py", "chat.py", "rubric.py")
 class System:
     """One way to grade; ``peer`` names the adapter, and its environment where it has one.
 
-    ``compact`` is for the server that `rar_lib.server.serve` starts, which allows no white space
+    ``compact`` is for the server that `models.server.serve` starts, which allows no white space
     in JSON. All others share a server without that setting, since under it this model answers
     autorubric's schema with CANNOT_ASSESS every time, and without it hardly ever.
     """

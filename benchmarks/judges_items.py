@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from rar_lib.data import load_mini, load_mini_pairs
-from rar_lib.scoring import signed_points
-from rar_lib.types import Criterion, Pair, Rubric, Task
+from rar_lib.core.scoring import signed_points
+from rar_lib.core.types import Criterion, Pair, Rubric, Task
+from rar_lib.data.tasks import load_mini, load_mini_pairs
 
 TASKS = 24
 

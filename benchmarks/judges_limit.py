@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rar_lib.types import Task
+from rar_lib.core.types import Task
 
 
 def share_of_limit(
@@ -32,8 +32,8 @@ def share_of_limit(
     """
     from transformers import AutoTokenizer
 
-    from rar_lib.artifacts import model_dir
-    from rar_lib.models import MODELS
+    from rar_lib.models.catalogue import MODELS
+    from rar_lib.models.store import model_dir
 
     folder = model_dir(model)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -63,7 +63,7 @@ def share_of_limit(
 
 def asks(task: Task, response: str) -> list[Any]:
     """The messages of every call of an explicit grade."""
-    from rar_lib.judge import criterion_messages
+    from rar_lib.judging.messages import criterion_messages
 
     if task.rubric is None:
         raise ValueError(f"task {task.id!r} has no rubric")

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from judges_limit import share_of_limit
 
-from rar_lib.calibration import Calibration, Identity, apply, fit
-from rar_lib.machine import hardware
-from rar_lib.machine import versions as package_versions
-from rar_lib.models import MODELS
-from rar_lib.scoring import explicit_score
-from rar_lib.stats import auc, bootstrap, pairwise_accuracy
-from rar_lib.types import Pair, Rubric, Task
+from rar_lib.book.machine import hardware
+from rar_lib.book.machine import versions as package_versions
+from rar_lib.core.scoring import explicit_score
+from rar_lib.core.stats import auc, bootstrap, pairwise_accuracy
+from rar_lib.core.types import Pair, Rubric, Task
+from rar_lib.judging.calibration import Calibration, Identity, apply, fit
+from rar_lib.models.catalogue import MODELS
 
 Tasks = Mapping[str, tuple[Task, Pair]]
 Done = Sequence[tuple[Any, str, Sequence[dict[str, Any]], dict[str, Any]]]

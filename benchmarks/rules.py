@@ -12,17 +12,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rar_lib.attacks import load_attacks
-from rar_lib.data import load_mini, load_mini_pairs
-from rar_lib.defences import no_content, strip, suspicious
-from rar_lib.dropout import drop
-from rar_lib.scoring import explicit_score
-from rar_lib.stats import (
-    Interval,
-    cluster_bootstrap,
-    pairwise_accuracy,
-    proportion,
-)
+from rar_lib.core.scoring import explicit_score
+from rar_lib.core.stats import Interval, cluster_bootstrap, pairwise_accuracy, proportion
+from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.evaluation.attacks import load_attacks
+from rar_lib.judging.guard import no_content, strip, suspicious
+from rar_lib.training.rubric_dropout import drop
 
 
 def shown(interval: Interval | None) -> dict[str, Any] | None:

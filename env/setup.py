@@ -235,7 +235,7 @@ def check_platform(system: str, machine: str, libc: tuple[str, str]) -> None:
 
 
 def models_home() -> Path:
-    """Where the weights go (the same rule as rar_lib.artifacts.home)."""
+    """Where the weights go (the same rule as rar_lib.core.files.home)."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(os.environ.get("RAR_HOME") or os.path.join(cache, "rar"))
 

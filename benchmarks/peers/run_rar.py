@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from harness import Grader, Item, Outcome, Server, main
 
-from rar_lib.chat import Chat
-from rar_lib.judge import Judge
-from rar_lib.types import Task
+from rar_lib.core.types import Task
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
 
 
 def make(server: Server) -> Grader:

@@ -12,7 +12,7 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from rar_lib.bookbuild import chapters
+from rar_lib.book.build import chapters
 
 HOSTILE = "\n".join(
     [

@@ -14,10 +14,9 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from rar_lib.bookbuild import build, chapters
-from rar_lib.bookcheck import active_content, align_numbers, check_page, clean_notebook
-from rar_lib.bookstatus import run_line, status_page
-from rar_lib.errors import ReproduceError
+from rar_lib.book.build import build, chapters, run_line, status_page
+from rar_lib.book.sanitize import active_content, align_numbers, check_page, clean_notebook
+from rar_lib.core.errors import ReproduceError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import browser, chromium, served

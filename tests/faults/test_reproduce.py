@@ -16,9 +16,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from rar_lib import notebook, reproduce
-from rar_lib.errors import ReproduceError
-from rar_lib.profiles import Profile, load
+from rar_lib.book import notebook, reproduce
+from rar_lib.book.profiles import Profile, load
+from rar_lib.core.errors import ReproduceError
 
 PARAMETERS = 'profile = "smoke"'
 PROFILE = load("smoke")
@@ -271,8 +271,8 @@ def test_wrong_metadata_and_names_are_refused_before_any_kernel(checkout: Checko
 RUNNER = """
 import contextlib, sys
 from pathlib import Path
-from rar_lib.profiles import load
-from rar_lib.reproduce import reproduce
+from rar_lib.book.profiles import load
+from rar_lib.book.reproduce import reproduce
 root = Path(sys.argv[1])
 profile = load("smoke")
 reproduce(profile, notebooks=root / "notebooks", out=root / "_build", library=root / "lib",

@@ -13,21 +13,21 @@ import pytest
 from scripted import Reply, Scripted, says, server
 from transformers import TrainerState
 
-from rar_lib.answers import shuffled
-from rar_lib.chat import Chat
-from rar_lib.data import load_mini
-from rar_lib.errors import DataError, UnscoredError
-from rar_lib.judge import Judge
-from rar_lib.rewards import (
+from rar_lib.core.errors import DataError, UnscoredError
+from rar_lib.core.prompts import policy_messages, shuffled
+from rar_lib.core.types import Arm, MultipleChoice, Task
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
+from rar_lib.training.rewards import (
     RubricReward,
     VerifiableReward,
+    dataset_of,
     exact_match,
     pattern_match,
     task_from,
     text_of,
 )
-from rar_lib.train import dataset_of, policy_messages
-from rar_lib.types import Arm, MultipleChoice, Task
 
 TASK = load_mini("train")[0]
 

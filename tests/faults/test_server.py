@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from rar_lib import server
-from rar_lib.errors import ServerError
-from rar_lib.server import Endpoint, process_start, serve
+from rar_lib.core.errors import ServerError
+from rar_lib.models import server
+from rar_lib.models.server import Endpoint, process_start, serve
 
 FAKE = Path(__file__).with_name("fake_server.py")
 PROGRAM = (sys.executable, str(FAKE))
@@ -192,7 +192,7 @@ def test_port_in_use(folder: Path) -> None:
 
 OWNER = f"""
 import sys, time
-from rar_lib import server
+from rar_lib.models import server
 server.check_memory = lambda _: None
 with server.serve(sys.argv[1], _program=({sys.executable!r}, {str(FAKE)!r}), timeout_s=30) as e:
     print(e.pid, flush=True)

@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 from scripted import says, server, status
 
-from rar_lib.cassette import Cassette
-from rar_lib.chat import Chat
-from rar_lib.data import load_mini
-from rar_lib.errors import JudgeFault
-from rar_lib.plan import synthesis_work
-from rar_lib.synthesis import (
+from rar_lib.core.errors import JudgeFault
+from rar_lib.core.types import Category, Polarity, Task
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.cassette import Cassette
+from rar_lib.judging.chat import Chat
+from rar_lib.rubrics.synthesis import (
     LARGE,
     SMALL,
     Synthesis,
     _schema,
     parse_rubric,
     synthesis_prompt,
+    synthesis_work,
     synthesize,
     synthesize_many,
 )
-from rar_lib.types import Category, Polarity, Task
 
 TASK = load_mini("train")[0]
 SIZE = (2, 3)

@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 from scripted import Reply, Scripted, says, server
 
-from rar_lib.data import load_mini
-from rar_lib.errors import DataError
-from rar_lib.rewards import RubricReward
-from rar_lib.run import Run
-from rar_lib.train import TRAINED, Watch, train
-from rar_lib.types import Task
+from rar_lib.core.errors import DataError
+from rar_lib.core.types import Task
+from rar_lib.data.tasks import load_mini
+from rar_lib.training.rewards import RubricReward
+from rar_lib.training.train import TRAINED, Run, train
+from rar_lib.training.trainer import Watch
 
 # Two rounds over the tasks, so that a run is continued in the second one, whose order differs.
 STEPS, PROMPTS, ROLLOUTS, SEED = 4, 2, 4, 1
@@ -35,10 +35,10 @@ TASKS = load_mini("train")[:4]
 
 def trained(url: str, out: Path, arm: str = "implicit") -> Run:
     """The run of every test here."""
-    from rar_lib.artifacts import model_dir
-    from rar_lib.chat import Chat
-    from rar_lib.judge import Judge
-    from rar_lib.profiles import load
+    from rar_lib.book.profiles import load
+    from rar_lib.judging.chat import Chat
+    from rar_lib.judging.judge import Judge
+    from rar_lib.models.store import model_dir
 
     change = {"grpo_steps": STEPS, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS}
     profile = load("smoke").model_copy(update=change | {"max_completion": 8})
@@ -220,7 +220,7 @@ def test_rejection_sampling_that_was_killed_keeps_what_was_judged(tmp_path: Path
 
 
 def refuses(match: str, arm: str, tmp_path: Path, tasks: list[Task] = TASKS) -> None:
-    from rar_lib.profiles import load
+    from rar_lib.book.profiles import load
 
     with pytest.raises(DataError, match=match):
         train(load("smoke"), arm, policy="p", tasks=tasks, held_out=[], out=tmp_path)
@@ -233,8 +233,8 @@ def test_an_unknown_arm_and_a_missing_judge_are_named_before_anything_loads(tmp_
 
 
 def test_the_identity_of_a_run_is_all_that_changes_it(tmp_path: Path) -> None:
-    from rar_lib.chat import Chat
-    from rar_lib.judge import Judge
+    from rar_lib.judging.chat import Chat
+    from rar_lib.judging.judge import Judge
 
     def identity(**change: Any) -> str:
         judge = Judge(Chat("http://127.0.0.1:1/v1", change.pop("model", "m")), **change)

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from scripted import Reply, says, server, status
 
-from rar_lib.cassette import Cassette, stats
-from rar_lib.chat import Chat
-from rar_lib.data import load_mini
-from rar_lib.judge import Judge, Reading
-from rar_lib.types import Arm, Grade, Price, Usage
+from rar_lib.core.types import Arm, Grade, Price, Usage
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.cassette import Cassette, stats
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
+from rar_lib.judging.messages import Reading
 
 TASK = load_mini("train")[0]
 assert TASK.rubric is not None

@@ -9,8 +9,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from rar_lib.profiles import load
-from rar_lib.reproduce import Result, reproduce
+from rar_lib.book.profiles import load
+from rar_lib.book.reproduce import Result, reproduce
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "_build" / "smoke"

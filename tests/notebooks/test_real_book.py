@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from browser import browser, chromium
 
-from rar_lib.bookbuild import build
-from rar_lib.profiles import load
-from rar_lib.reproduce import reproduce
+from rar_lib.book.build import build
+from rar_lib.book.profiles import load
+from rar_lib.book.reproduce import reproduce
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "_build" / "smoke"

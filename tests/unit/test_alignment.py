@@ -9,17 +9,30 @@ from typing import get_args
 import pytest
 from scripted import Reply, says, server
 
-from rar_lib.alignment import PairGrades, by, criterion_agreement, difference, grade_pairs
-from rar_lib.calibration import SUFFIX, Wording, fit
-from rar_lib.chat import Chat
-from rar_lib.comparisons import compare_all, spread_difference
-from rar_lib.controls import ask_twice, mismatched_references, reference_control, self_agreement
-from rar_lib.data import load_mini, load_mini_pairs
-from rar_lib.errors import DataError
-from rar_lib.judge import Judge, criterion_messages, rating_messages
-from rar_lib.prompts import fill
-from rar_lib.stats import cluster_bootstrap, proportion
-from rar_lib.types import ARMS, Grade, Pair, Task, Usage, Verdict
+from rar_lib.core.errors import DataError
+from rar_lib.core.prompts import fill
+from rar_lib.core.stats import cluster_bootstrap, proportion
+from rar_lib.core.types import ARMS, Grade, Pair, Task, Usage, Verdict
+from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.evaluation.alignment import (
+    PairGrades,
+    by,
+    compare_all,
+    criterion_agreement,
+    difference,
+    grade_pairs,
+    spread_difference,
+)
+from rar_lib.evaluation.consistency import (
+    ask_twice,
+    mismatched_references,
+    reference_control,
+    self_agreement,
+)
+from rar_lib.judging.calibration import fit
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
+from rar_lib.judging.messages import SUFFIX, Wording, criterion_messages, rating_messages
 
 
 def pair(name: str, task: str, axis: str = "accuracy", **gold: bool) -> Pair:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.atomic import atomic_write
+from rar_lib.core.files import atomic_write
 
 
 def test_creates_folders_replaces_and_keeps_the_mode(tmp_path: Path) -> None:

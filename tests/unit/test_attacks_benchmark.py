@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.attacks import load_attacks
-from rar_lib.probes import AttackResult
+from rar_lib.evaluation.attacks import AttackResult, load_attacks
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -72,7 +71,7 @@ def test_the_summary_keeps_halves_apart_and_every_gain(attacks) -> None:  # type
 
 @pytest.mark.parametrize("name", ["bare", "prompt", "guarded", "strip"])
 def test_every_default_condition_has_a_judge(attacks, name: str) -> None:  # type: ignore[no-untyped-def]
-    from rar_lib.chat import Chat
+    from rar_lib.judging.chat import Chat
 
     assert name in attacks.CONDITIONS
     judge = attacks.judges(Chat("http://127.0.0.1:1/v1", "m"), {})[name]()

@@ -7,20 +7,21 @@ import math
 import numpy as np
 import pytest
 
-from rar_lib.audit import (
+from rar_lib.core.scoring import PAPER_WEIGHTS, UNIFORM_WEIGHTS, explicit_score
+from rar_lib.core.text import normalise
+from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
+from rar_lib.data.audit import (
     Points,
     defects,
     is_generic,
     is_multiple_choice,
+    near_duplicates,
+    overlap,
     overview,
     points_by_category,
     weights_against_mean,
 )
-from rar_lib.data import load_mini
-from rar_lib.duplicates import near_duplicates, normalise, overlap
-from rar_lib.rubric import PAPER_WEIGHTS, UNIFORM_WEIGHTS
-from rar_lib.scoring import explicit_score
-from rar_lib.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
+from rar_lib.data.tasks import load_mini
 
 E, I, O, P = Category  # noqa: E741
 

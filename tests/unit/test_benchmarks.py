@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rar_lib.types import Category, Criterion, Pair, Polarity, Rubric, Task
+from rar_lib.core.types import Category, Criterion, Pair, Polarity, Rubric, Task
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rar_lib.alignment import PairGrades, calibrate
-from rar_lib.calibration import Calibration, Identity, Kind, apply, fit
-from rar_lib.chat import Chat
-from rar_lib.data import load_mini_pairs
-from rar_lib.errors import DataError
-from rar_lib.judge import Judge
-from rar_lib.stats import auc
-from rar_lib.types import Grade, Pair, Verdict
+from rar_lib.core.errors import DataError
+from rar_lib.core.stats import auc
+from rar_lib.core.types import Grade, Pair, Verdict
+from rar_lib.data.tasks import load_mini_pairs
+from rar_lib.evaluation.alignment import PairGrades, calibrate
+from rar_lib.judging.calibration import Calibration, Identity, Kind, apply, fit
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
 
 KINDS: tuple[Kind, ...] = ("threshold", "temperature", "platt")
 JUDGE = Identity.of("small", "0" * 64, "a")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.checkpoints import (
+from rar_lib.core.errors import CheckpointError
+from rar_lib.training.checkpoints import (
     JOURNAL,
     MARKER,
     Journal,
@@ -22,7 +23,6 @@ from rar_lib.checkpoints import (
     seal,
     sole_writer,
 )
-from rar_lib.errors import CheckpointError
 
 RUN = fingerprint({"arm": "implicit", "seed": 0})
 FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "nested/rng_state.pth")
@@ -122,7 +122,7 @@ def test_a_full_disk_is_seen_before_the_checkpoint(
     write(tmp_path, 1)
     check_space(tmp_path, "step 1")
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr("rar_lib.checkpoints.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("rar_lib.training.checkpoints.shutil.disk_usage", lambda _: usage)
     with pytest.raises(CheckpointError, match="continues from step 1"):
         check_space(tmp_path, "step 1")
 

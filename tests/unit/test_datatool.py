@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rar_lib.data import load_tasks
-from rar_lib.datatool import check, escaped, render, sentences, show
-from rar_lib.errors import DataError
+from rar_lib.cli.data import render
+from rar_lib.core.errors import DataError
+from rar_lib.core.text import sentences
+from rar_lib.data.check import check, escaped, show
+from rar_lib.data.tasks import load_tasks
 
 CRITERIA = [
     {"id": f"c{n}", "title": "Title", "description": f"Names fact {n}.", "category": "Essential"}

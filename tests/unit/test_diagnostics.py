@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rar_lib.diagnostics import (
+from rar_lib.core.scoring import PAPER_WEIGHTS
+from rar_lib.core.types import Category, Criterion, Grade, Polarity, Rubric, Verdict
+from rar_lib.training.diagnostics import (
     correlation,
     credit,
     flat_groups,
@@ -14,8 +16,6 @@ from rar_lib.diagnostics import (
     spread,
     step_record,
 )
-from rar_lib.rubric import PAPER_WEIGHTS
-from rar_lib.types import Category, Criterion, Grade, Polarity, Rubric, Verdict
 
 RUBRIC = Rubric(
     criteria=(

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from rar_lib import report
-from rar_lib.evaluate import Evaluation, by_axis, overall
-from rar_lib.stats import Interval
-from rar_lib.types import Category, Criterion, Grade, Polarity, Rubric, Task, Verdict
+from rar_lib.core.stats import Interval
+from rar_lib.core.types import Category, Criterion, Grade, Polarity, Rubric, Task, Verdict
+from rar_lib.evaluation import held_out
+from rar_lib.evaluation.held_out import Evaluation, by_axis, overall
 
 
 def criterion(name: str, category: Category, good: bool = True, **more: Any) -> Criterion:
@@ -100,4 +100,4 @@ FEW = Interval(0.2, 0.1, 0.3, 2)
 def test_the_verdict_on_gaming_follows_from_both_intervals(
     training: Interval | None, hold_out: Interval | None, words: str
 ) -> None:
-    assert words in report.gamed(training, hold_out)
+    assert words in held_out.gamed(training, hold_out)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from rar_lib.errors import DataError
-from rar_lib.healthbench import FILES, category, load_healthbench, tag_scores
-from rar_lib.rubric import UNIFORM_WEIGHTS
-from rar_lib.scoring import healthbench_score, signed_points
-from rar_lib.types import Category, Criterion, Polarity, Rubric
+from rar_lib.core.errors import DataError
+from rar_lib.core.scoring import UNIFORM_WEIGHTS, healthbench_score, signed_points
+from rar_lib.core.types import Category, Criterion, Polarity, Rubric
+from rar_lib.data.healthbench import FILES, category, load_healthbench
+from rar_lib.evaluation.held_out import tag_scores
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "healthbench_rows.jsonl"
 ROWS: list[dict[str, Any]] = [json.loads(line) for line in FIXTURE.read_text("utf-8").splitlines()]

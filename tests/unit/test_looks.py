@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.errors import DataError
-from rar_lib.looks import change, course, look_with, since_start, slope
-from rar_lib.recorded import load, origin
-from rar_lib.types import Grade, Task
+from rar_lib.book.results import load, origin
+from rar_lib.core.errors import DataError
+from rar_lib.core.types import Grade, Task
+from rar_lib.evaluation.held_out import change, course, look_with, since_start, slope
 
 LOOKS = [
     {"step": 0, "training": {"a": 0.2, "b": 0.4}, "hold-out": {"a": 0.5, "b": 0.5}},

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rar_lib.alignment import PairGrades, criterion_agreement, difference
-from rar_lib.data import load_mini_pairs
-from rar_lib.evaluate import mean, paired_difference
-from rar_lib.types import Grade, Pair, Usage, Verdict
+from rar_lib.core.types import Grade, Pair, Usage, Verdict
+from rar_lib.data.tasks import load_mini_pairs
+from rar_lib.evaluation.alignment import PairGrades, criterion_agreement, difference
+from rar_lib.evaluation.held_out import mean, paired_difference
 
 #: One pair of each of four tasks: what happens with two of one task is in test_alignment.py.
 PAIRS = tuple({p.task_id: p for p in load_mini_pairs()}.values())[:4]

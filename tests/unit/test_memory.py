@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from rar_lib.artifacts import MODELS, available, model_dir
-from rar_lib.cli import app
-from rar_lib.errors import DataError, PlanError
-from rar_lib.memory import Budget, Line, graders, memory
-from rar_lib.policy import _PROJECTIONS
-from rar_lib.profiles import Profile, load
-from rar_lib.shapes import SHAPES, Shape, shape
+from rar_lib.book.profiles import Profile, load
+from rar_lib.cli.app import app
+from rar_lib.core.errors import DataError, PlanError
+from rar_lib.models.catalogue import MODELS
+from rar_lib.models.store import available, model_dir
+from rar_lib.training.memory import SHAPES, Budget, Line, Shape, graders, memory, shape
+from rar_lib.training.policy import _PROJECTIONS
 
 GPU, LAPTOP = load("gpu"), load("laptop")
 B32 = "Qwen/Qwen2.5-32B-Instruct"
@@ -241,13 +241,13 @@ def test_the_command_refuses_a_judge_that_cannot_fit_after_showing_why() -> None
 
 
 def test_a_cpu_profile_is_held_against_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rar_lib.machine.memory_bytes", lambda: 16_000_000_000)
+    monkeypatch.setattr("rar_lib.book.machine.memory_bytes", lambda: 16_000_000_000)
     done = rar()
     assert done.exit_code == 0
     assert "of 16.00 GB: fits" in done.output
-    monkeypatch.setattr("rar_lib.machine.memory_bytes", lambda: 4_000_000_000)
+    monkeypatch.setattr("rar_lib.book.machine.memory_bytes", lambda: 4_000_000_000)
     assert rar().exit_code == 1
-    monkeypatch.setattr("rar_lib.machine.memory_bytes", lambda: None)
+    monkeypatch.setattr("rar_lib.book.machine.memory_bytes", lambda: None)
     assert "--memory" in rar().output
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rar_lib.data import load_mini, load_mini_pairs
-from rar_lib.duplicates import near_duplicates
-from rar_lib.errors import DataError
-from rar_lib.stats import auc
-from rar_lib.types import Category, Criterion, Pair, Polarity, Task
+from rar_lib.core.errors import DataError
+from rar_lib.core.stats import auc
+from rar_lib.core.types import Category, Criterion, Pair, Polarity, Task
+from rar_lib.data.audit import near_duplicates
+from rar_lib.data.tasks import load_mini, load_mini_pairs
 
 TASKS = load_mini()
 PAIRS = load_mini_pairs()

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.answers import shuffled
-from rar_lib.errors import ArtifactError
-from rar_lib.multiple_choice import (
+from rar_lib.book.profiles import load
+from rar_lib.core.errors import ArtifactError
+from rar_lib.core.prompts import shuffled
+from rar_lib.core.types import MultipleChoice, Task
+from rar_lib.evaluation.multiple_choice import (
     accuracy,
     against_chance,
     ask,
@@ -21,10 +23,8 @@ from rar_lib.multiple_choice import (
     unreadable,
     ways,
 )
-from rar_lib.profiles import load
-from rar_lib.run import Run
-from rar_lib.trained import Writer, mark_of
-from rar_lib.types import MultipleChoice, Task
+from rar_lib.training.policy import Writer
+from rar_lib.training.train import Run, mark_of
 
 
 def question(name: str, options: int = 4) -> MultipleChoice:

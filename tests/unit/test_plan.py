@@ -7,19 +7,12 @@ import asyncio
 import pytest
 from scripted import says, server
 
-from rar_lib.chat import Chat
-from rar_lib.data import load_mini, load_mini_pairs
-from rar_lib.plan import (
-    Rate,
-    Work,
-    duration,
-    estimate,
-    grading_work,
-    measure_rate,
-    profile_work,
-)
-from rar_lib.profiles import load
-from rar_lib.types import Price, Usage
+from rar_lib.book.profiles import load
+from rar_lib.cli.plan import profile_work
+from rar_lib.core.types import Price, Usage
+from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.cost import Rate, Work, duration, estimate, grading_work, measure_rate
 
 TASK = load_mini("val")[0]
 

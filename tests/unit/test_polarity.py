@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rar_lib.data import load_mini
-from rar_lib.polarity import WORDS, decide, read, split_prefix
-from rar_lib.types import Category, Polarity
+from rar_lib.core.types import Category, Polarity
+from rar_lib.data.polarity import WORDS, decide, read, split_prefix
+from rar_lib.data.tasks import load_mini
 
 GOOD, BAD, OPEN = Polarity.GOOD, Polarity.BAD, None
 

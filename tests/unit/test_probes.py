@@ -9,26 +9,24 @@ from dataclasses import dataclass
 
 import pytest
 
-from rar_lib.attacks import (
+from rar_lib.core.errors import DataError
+from rar_lib.core.types import Arm, Grade, Polarity, Task
+from rar_lib.data.tasks import load_mini
+from rar_lib.evaluation.attacks import (
     FAMILIES,
     Attack,
-    load_attacks,
-    one_of_each_family,
-    read_attacks,
-)
-from rar_lib.chat import Chat
-from rar_lib.data import load_mini
-from rar_lib.errors import DataError
-from rar_lib.judge import Judge
-from rar_lib.probes import (
     AttackResult,
     against_control,
     by_family,
+    load_attacks,
+    one_of_each_family,
     probe,
+    read_attacks,
     success_change,
     success_rate,
 )
-from rar_lib.types import Arm, Grade, Polarity, Task
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
 
 TASKS = load_mini()[:2]
 ATTACKS = load_attacks()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib import profiles
-from rar_lib.errors import DataError
+from rar_lib.book import profiles
+from rar_lib.core.errors import DataError
 
 
 def test_the_four_profiles_load() -> None:

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rar_lib.data import load_mini
-from rar_lib.prompts import fence, fill, visible
-from rar_lib.rubric import PREDEFINED, render
+from rar_lib.core.prompts import fill
+from rar_lib.core.scoring import PREDEFINED
+from rar_lib.core.text import fence, visible
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.messages import render
 
 
 def test_values_are_not_expanded_again() -> None:

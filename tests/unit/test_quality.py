@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from rar_lib.alignment import PairGrades
-from rar_lib.data import load_mini
-from rar_lib.quality import (
-    discrimination,
-    is_one_sentence,
-    is_self_contained,
-    margins,
-    measure,
-    ranking_agreement,
-)
-from rar_lib.types import Category, Criterion, Grade, Pair, Polarity, Rubric, Task
-from rar_lib.words import content_words
+from rar_lib.core.text import content_words
+from rar_lib.core.types import Category, Criterion, Grade, Pair, Polarity, Rubric, Task
+from rar_lib.data.tasks import load_mini
+from rar_lib.evaluation.alignment import PairGrades, discrimination, margins, ranking_agreement
+from rar_lib.rubrics.quality import is_one_sentence, is_self_contained, measure
 
 TASK = Task(id="t", question="Does water expand?", reference="Water expands when it is frozen.")
 

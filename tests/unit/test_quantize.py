@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.convert import MARKER
-from rar_lib.errors import ArtifactError
-from rar_lib.quantize import quantize, round_channels
+from rar_lib.core.errors import ArtifactError
+from rar_lib.models.convert import quantize, round_channels
+from rar_lib.models.store import MARKER
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file  # noqa: E402

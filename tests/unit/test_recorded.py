@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from rar_lib import recorded
-from rar_lib.attacks import load_attacks
-from rar_lib.probes import success_rate
+from rar_lib.book import results
+from rar_lib.evaluation.attacks import load_attacks, success_rate
 
 
 def run(arm: str, seed: int, after: dict[str, float | None], **more: Any) -> dict[str, Any]:
@@ -34,16 +33,16 @@ def checkout(folder: Path, name: str, value: Any) -> Path:
 
 
 def test_what_is_not_recorded_is_none_and_not_an_error(tmp_path: Path) -> None:
-    assert recorded.arms(tmp_path) is None
-    assert recorded.attacks(tmp_path) is None
+    assert results.arms(tmp_path) is None
+    assert results.attacks(tmp_path) is None
 
 
 def test_a_study_is_its_runs(tmp_path: Path) -> None:
-    assert recorded.arms(checkout(tmp_path, "arms", {"runs": RUNS})) == RUNS
+    assert results.arms(checkout(tmp_path, "arms", {"runs": RUNS})) == RUNS
 
 
 def test_seeds_are_averaged_task_by_task_and_an_unscored_one_stays_unscored() -> None:
-    scores = recorded.held_out(RUNS)["judge"]
+    scores = results.held_out(RUNS)["judge"]
     assert list(scores) == ["base", "implicit", "implicit, keep 0.5"]
     assert scores["base"] == {"t1": pytest.approx(0.2), "t2": pytest.approx(0.4)}
     assert scores["implicit"] == {"t1": pytest.approx(0.5), "t2": None}
@@ -51,7 +50,7 @@ def test_seeds_are_averaged_task_by_task_and_an_unscored_one_stays_unscored() ->
 
 
 def test_outcomes_of_all_seeds_stand_side_by_side() -> None:
-    assert recorded.choices(RUNS) == {
+    assert results.choices(RUNS) == {
         "medqa": {"implicit": {"q": [1, None, 0, 1]}, "base": {"q": [0, 0]}}
     }
 
@@ -60,7 +59,7 @@ def test_recorded_attacks_are_results_again(tmp_path: Path) -> None:
     real = next(a for a in load_attacks() if a.family == "verdict")
     rejected = {"attacks": {real.id: [0.2, 0.0, None], "gone-since": [1.0, 1.0, 1.0]}}
     judges = {"qwen/implicit/strip": {"rejected": rejected}}
-    found = recorded.attacks(checkout(tmp_path, "attacks", {"judges": judges}))
+    found = results.attacks(checkout(tmp_path, "attacks", {"judges": judges}))
     assert found is not None
     (result,) = found["qwen", "implicit", "strip"]
     assert result.attack == real

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from rar_lib.errors import DataError
-from rar_lib.items import category
-from rar_lib.releases import PUBLISHED_ROWS, load_rar
-from rar_lib.types import Category, Polarity
+from rar_lib.core.errors import DataError
+from rar_lib.core.types import Category, Polarity
+from rar_lib.data.rar import PUBLISHED_ROWS, category, load_rar
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 ROWS = FIXTURES / "rar_rows.jsonl"

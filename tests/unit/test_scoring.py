@@ -6,16 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rar_lib.rubric import PAPER_WEIGHTS, UNIFORM_WEIGHTS, is_good
-from rar_lib.scoring import (
+from rar_lib.core.scoring import (
+    PAPER_WEIGHTS,
+    UNIFORM_WEIGHTS,
     expected_rating,
     explicit_score,
     healthbench_mean,
     healthbench_score,
+    is_good,
     normalise_rating,
     signed_points,
 )
-from rar_lib.types import Category, Criterion, Polarity, Rubric
+from rar_lib.core.types import Category, Criterion, Polarity, Rubric
 
 
 def criterion(n: int, category: Category, polarity: Polarity = Polarity.GOOD) -> Criterion:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rar_lib.alignment import PairGrades
-from rar_lib.errors import DataError
-from rar_lib.rubric import PAPER_WEIGHTS, UNIFORM_WEIGHTS
-from rar_lib.scoring import explicit_score
-from rar_lib.sensitivity import (
+from rar_lib.core.errors import DataError
+from rar_lib.core.scoring import PAPER_WEIGHTS, UNIFORM_WEIGHTS, explicit_score
+from rar_lib.core.types import Category, Criterion, Grade, Pair, Polarity, Rubric, Task, Verdict
+from rar_lib.evaluation.alignment import PairGrades
+from rar_lib.evaluation.sensitivity import (
     PAPER,
     VARIANTS,
     Variant,
@@ -19,7 +19,6 @@ from rar_lib.sensitivity import (
     summarise_groups,
     summarise_pairs,
 )
-from rar_lib.types import Category, Criterion, Grade, Pair, Polarity, Rubric, Task, Verdict
 
 BY_NAME = {v.name: v for v in VARIANTS}
 IDS = ("fact", "detail", "extra", "avoids", "claims")

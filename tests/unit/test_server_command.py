@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib import launch, server
-from rar_lib.errors import ServerError
+from rar_lib.core.errors import ServerError
+from rar_lib.models import server, vllm
 
 
 @pytest.fixture
@@ -24,12 +24,14 @@ def weights(tmp_path: Path) -> Path:
     return folder
 
 
-def test_cpu_command_line(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_cpu_command_line(weights: Path, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    monkeypatch.setattr(vllm, "cpu_dtype", lambda: dtype)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 1})
-    todo = launch.plan(str(weights), max_model_len=1024, kv_cache_gb=1.5)
+    todo = vllm.plan(str(weights), max_model_len=1024, kv_cache_gb=1.5)
     assert " ".join(todo.args) == (
         f"{sys.executable} -P -m vllm.entrypoints.openai.api_server"
-        f" --model {weights} --served-model-name tiny --host 127.0.0.1 --dtype bfloat16"
+        f" --model {weights} --served-model-name tiny --host 127.0.0.1 --dtype {dtype}"
         " --max-model-len 1024 --max-num-seqs 32 --kv-cache-memory-bytes 1500000000"
         " --enable-prefix-caching --generation-config vllm --max-logprobs 20"
         " --enable-prompt-tokens-details --disable-uvicorn-access-log"
@@ -48,11 +50,11 @@ def test_cpu_command_line(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": "8000000000",
     }
-    assert todo.needed_gb == pytest.approx(1e-6 + 1.5 + launch.OVERHEAD_GB)
+    assert todo.needed_gb == pytest.approx(1e-6 + 1.5 + vllm.OVERHEAD_GB)
 
 
 def test_cuda_takes_a_hub_id_and_keeps_the_graphs() -> None:
-    todo = launch.plan("Qwen/Qwen2.5-7B-Instruct", device="cuda", kv_cache_gb=8)
+    todo = vllm.plan("Qwen/Qwen2.5-7B-Instruct", device="cuda", kv_cache_gb=8)
     assert todo.args[todo.args.index("--model") + 1] == "Qwen/Qwen2.5-7B-Instruct"
     assert "--enforce-eager" not in todo.args
     assert "HF_HUB_OFFLINE" not in todo.env
@@ -64,32 +66,32 @@ def test_cuda_takes_a_hub_id_and_keeps_the_graphs() -> None:
 
 def test_folder_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match=r"holds no \*\.safetensors weights"):
-        launch.plan(str(tmp_path))
+        vllm.plan(str(tmp_path))
 
 
 def test_key_changes_with_everything_that_changes_an_answer(weights: Path) -> None:
-    base = launch.plan(str(weights))
-    assert base.key == launch.plan(str(weights)).key
+    base = vllm.plan(str(weights))
+    assert base.key == vllm.plan(str(weights)).key
     others = [
-        launch.plan(str(weights), max_model_len=4096),
-        launch.plan(str(weights), kv_cache_gb=2),
-        launch.plan(str(weights), device="cuda"),
-        launch.plan(str(weights), program=("other",)),
+        vllm.plan(str(weights), max_model_len=4096),
+        vllm.plan(str(weights), kv_cache_gb=2),
+        vllm.plan(str(weights), device="cuda"),
+        vllm.plan(str(weights), program=("other",)),
         dataclasses.replace(base, weights="ab"),
         dataclasses.replace(base, env=base.env | {"X": "1"}),
     ]
     os.utime(weights / "model.safetensors", ns=(1, 1))  # made again
-    others.append(launch.plan(str(weights)))
+    others.append(vllm.plan(str(weights)))
     assert len({base.key, *(o.key for o in others)}) == 1 + len(others)
 
 
 def test_too_little_memory_names_both_numbers(weights: Path, tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    1000000 kB\n")
-    todo = dataclasses.replace(launch.plan(str(weights)), needed_gb=1.1)
+    todo = dataclasses.replace(vllm.plan(str(weights)), needed_gb=1.1)
     with pytest.raises(ServerError, match=r"about 1\.1 GB of free memory, 1\.0 GB are free"):
-        launch.check_memory(todo, meminfo)
-    launch.check_memory(dataclasses.replace(todo, needed_gb=1.0), meminfo)
+        vllm.check_memory(todo, meminfo)
+    vllm.check_memory(dataclasses.replace(todo, needed_gb=1.0), meminfo)
 
 
 def test_port_in_use_is_named() -> None:
@@ -98,8 +100,8 @@ def test_port_in_use_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=f"port {port} .*in use.*name another one"):
-            launch.free_port(port)
-    assert launch.free_port(0) > 0
+            vllm.free_port(port)
+    assert vllm.free_port(0) > 0
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def test_port_in_use_is_named() -> None:
 def test_post_mortem_names_the_probable_fix(tmp_path: Path, what: str, log: str, fix: str) -> None:
     path = tmp_path / "x.log"
     path.write_text("early line\n" + "filler\n" * 25 + f"\x1b[31m{log}\n")
-    text = launch.post_mortem("tiny", what, path)
+    text = vllm.post_mortem("tiny", what, path)
     assert fix in text.splitlines()[0]
     assert str(path) in text
     assert log in text
@@ -175,7 +177,7 @@ def test_a_zombie_is_not_a_running_server() -> None:
 
 def test_importing_the_server_module_loads_nothing_heavy() -> None:
     code = (
-        "import sys, rar_lib.server;"
+        "import sys, rar_lib.models.server;"
         "print([m for m in ('torch', 'vllm', 'openai', 'transformers') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rar_lib.comparisons import compare, family, holm, minimum_detectable, sign_flip_p
-from rar_lib.report import finding
-from rar_lib.stats import (
+from rar_lib.core.stats import (
     Bin,
     Interval,
     auc,
@@ -17,10 +15,16 @@ from rar_lib.stats import (
     bootstrap,
     cluster_bootstrap,
     cluster_share,
+    compare,
     expected_calibration_error,
+    family,
+    finding,
+    holm,
+    minimum_detectable,
     pairwise_accuracy,
     proportion,
     reliability,
+    sign_flip_p,
     zero_variance_share,
 )
 

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rar_lib.cli import app
-from rar_lib.data import load_mini
-from rar_lib.plan import Work
-from rar_lib.profiles import load
-from rar_lib.run import Run
-from rar_lib.study import Study
-from rar_lib.train import TRAINED, training_tasks
-from rar_lib.trainrun import default_out, judging_work, summary, train_arm
-from rar_lib.types import MultipleChoice
+from rar_lib.book.profiles import load
+from rar_lib.book.study import Study, training_tasks
+from rar_lib.cli.app import app
+from rar_lib.cli.train import default_out, judging_work, summary, train_arm
+from rar_lib.core.types import MultipleChoice
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.cost import Work
+from rar_lib.training.train import TRAINED, Run
 
 LAPTOP = load("laptop")
 TASKS = load_mini("train")[: LAPTOP.train_tasks]
@@ -106,7 +105,7 @@ def test_rlvr_trains_on_questions_with_options_that_no_chapter_evaluates_on(
         question = MultipleChoice(id="q", question="Which?", options=("A", "B"), answer=0)
         return [question] * limit, None
 
-    monkeypatch.setattr("rar_lib.train.load_choices", loaded)
+    monkeypatch.setattr("rar_lib.book.study.load_choices", loaded)
     study = Study.open("laptop", tmp_path)
     assert len(training_tasks(study, "rlvr")) == LAPTOP.train_tasks
     assert asked == ["medmcqa"]
@@ -148,7 +147,7 @@ def test_an_arm_without_rewards_has_a_curve_too() -> None:
 
 
 def test_the_python_call_checks_like_the_command(tmp_path: Path) -> None:
-    from rar_lib.errors import DataError
+    from rar_lib.core.errors import DataError
 
     with pytest.raises(DataError, match="no arm 'magic'"):
         train_arm("smoke", "magic", out=tmp_path)

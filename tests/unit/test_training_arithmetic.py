@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from rar_lib.data import load_mini
-from rar_lib.errors import DataError
-from rar_lib.logprobs import Kernel, install, token_logps
-from rar_lib.policy import schedule
-from rar_lib.rollouts import Decoder, supported
+from rar_lib.core.errors import DataError
+from rar_lib.data.tasks import load_mini
+from rar_lib.training.decode import Decoder, supported
+from rar_lib.training.logprobs import Kernel, install, token_logps
+from rar_lib.training.policy import schedule
 
 
 def tiny(kind: str, adapter: bool = True) -> Any:

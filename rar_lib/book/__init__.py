@@ -1,0 +1,1 @@
+"""The chapters: run through papermill, checked, and published as pages."""

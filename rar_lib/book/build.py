@@ -1,0 +1,258 @@
+"""The book: prose pages and executed notebooks in, a folder of static HTML out.
+
+papermill has executed the notebooks; nothing is executed here. The steps are: stage
+(sources and checked notebooks side by side), render (jupyter-book, warnings are errors),
+harden (a Content-Security-Policy in every page), swap (the old book stays readable until
+the new one is complete). A key over all inputs makes an unchanged book free.
+
+Model text can reach a page only through notebook outputs, so these are held to an
+allow-list; see :mod:`rar_lib.book.sanitize`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rar_lib.book import sanitize
+from rar_lib.book.sanitize import check_page, clean_notebook, load_notebook
+from rar_lib.core.errors import ReproduceError
+
+UNKNOWN = "not recorded"
+SHOWN_VERSIONS = 40
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """Read a run's manifest; ``None`` if the notebook was executed without one."""
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ReproduceError(
+            f"{path.name} is not JSON ({error}). Delete it and run: make reproduce"
+        ) from error
+    return manifest if isinstance(manifest, dict) else None
+
+
+def run_line(manifest: dict[str, Any] | None) -> str:
+    """Return one line of Markdown: profile, hardware, date and duration of a run."""
+    if manifest is None:
+        return "**What ran:** " + UNKNOWN
+    parts = [f"profile {_profile(manifest)}", _hardware(manifest), _date(manifest)]
+    return "**What ran:** " + " · ".join([*parts, _seconds(manifest)])
+
+
+def status_page(manifests: dict[str, dict[str, Any] | None], titles: dict[str, str]) -> str:
+    """Return the status page: one row per notebook, then the package versions."""
+    lines = [
+        "# What ran, where and when",
+        "",
+        "This page is made at every build from the records that execution leaves beside each",
+        "notebook. A profile says how much was run and on which models: `smoke` is a check that",
+        "everything works, `laptop` is what one CPU does in under an hour, `study` takes hours,",
+        "`gpu` needs a GPU. Figures of different profiles are not comparable.",
+        "",
+        "| Chapter | Profile | Time | Finished | Hardware |",
+        "|---|---|---|---|---|",
+    ]
+    versions: dict[str, set[str]] = {}
+    for stem, manifest in manifests.items():
+        row = manifest or {}
+        cells = [_profile(row), _seconds(row), _date(row), _hardware(row)]
+        lines.append(f"| [{_text(titles[stem])}]({stem}.ipynb) | " + " | ".join(cells) + " |")
+        found = row.get("versions")
+        for name, value in (found if isinstance(found, dict) else {}).items():
+            versions.setdefault(str(name), set()).add(str(value))
+    lines += ["", "## Package versions", ""]
+    if not versions:
+        return "\n".join([*lines, f"Package versions were {UNKNOWN}.", ""])
+    lines += ["| Package | Version |", "|---|---|"]
+    for name in sorted(versions, key=str.lower)[:SHOWN_VERSIONS]:
+        lines.append(f"| {_text(name)} | {_text(', '.join(sorted(versions[name])))} |")
+    return "\n".join([*lines, ""])
+
+
+def _text(value: object) -> str:
+    """Return ``value`` as one line of Markdown text without any markup."""
+    flat = " ".join(str(value).split())
+    return re.sub(r"([\\`*_{}\[\]<>|$~#])", r"\\\1", flat)
+
+
+def _profile(manifest: dict[str, Any]) -> str:
+    return _text(manifest.get("profile") or UNKNOWN)
+
+
+def _seconds(manifest: dict[str, Any]) -> str:
+    seconds = manifest.get("seconds")
+    if not isinstance(seconds, int | float):
+        return UNKNOWN
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def _date(manifest: dict[str, Any]) -> str:
+    try:
+        return datetime.fromisoformat(str(manifest.get("end"))).strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return UNKNOWN
+
+
+def _hardware(manifest: dict[str, Any]) -> str:
+    hardware = manifest.get("hardware")
+    if isinstance(hardware, dict):
+        return ", ".join(f"{_text(k)} {_text(v)}" for k, v in hardware.items() if v) or UNKNOWN
+    return _text(hardware) if hardware else UNKNOWN
+
+
+KEY_FILE = ".book-key"
+RENDERERS = ("jupyter-book", "Sphinx", "myst-nb", "sphinx-book-theme", "latex2mathml")
+STATUS = "status"
+TIMEOUT_S = 600
+# file: beside 'self', because what 'self' means for a page opened from disk is left to the
+# browser (Chromium takes it as file:, others need not). Over http it matches nothing.
+CSP = (
+    "default-src 'none'; script-src 'self' file: {hashes}; style-src 'self' file: 'unsafe-inline'; "
+    "img-src 'self' file: data:; font-src 'self' file:; connect-src 'self'; "
+    "form-action 'self' file:; base-uri 'none'; object-src 'none'"
+)
+INLINE_SCRIPT = re.compile(r"<script(?P<attrs>[^>]*)>(?P<body>.*?)</script>", re.S | re.I)
+ONCLICK_PRINT = 'onclick="window.print()"'
+
+
+def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
+    """Build the book and return its ``html`` folder.
+
+    Args:
+        executed: folder of executed notebooks ``<stem>.ipynb`` with ``<stem>.json`` manifests.
+        book: the book's sources (``_config.yml``, ``_toc.yml``, prose pages).
+        out: where ``src`` (staging) and ``html`` (the result) go.
+        repo: repository root; its absolute path is cut out of every output.
+
+    Raises:
+        ReproduceError: a notebook is missing, unfinished or carries active content, or
+            jupyter-book reported a warning. The previous ``html`` is left as it was.
+    """
+    stems = chapters(book)
+    notebooks = {s: executed / f"{s}.ipynb" for s in stems if not (book / f"{s}.md").exists()}
+    notebooks.pop(STATUS, None)
+    missing = [s for s, path in notebooks.items() if not path.is_file()]
+    if missing:
+        raise ReproduceError(
+            f"{len(missing)} executed notebook(s) missing in {_shown(executed, repo)}: "
+            f"{', '.join(missing)}. Run: make reproduce"
+        )
+    html, old = out / "html", out / ".html.old"
+    if old.exists() and not html.exists():  # killed between the two renames of _swap
+        old.rename(html)
+    key = input_key(book, executed, list(notebooks))
+    if (html / KEY_FILE).is_file() and (html / KEY_FILE).read_text() == key:
+        print(f"book: unchanged, nothing to build ({_shown(html / 'index.html', repo)})")
+        return html
+    src = _stage(book, notebooks, out / "src", repo)
+    rendered = _render(src, out / ".work")
+    _harden(rendered)
+    (rendered / KEY_FILE).write_text(key)
+    _swap(rendered, html, old)
+    shutil.rmtree(out / ".work", ignore_errors=True)
+    print(f"book: built {len(stems) + 1} pages ({_shown(html / 'index.html', repo)})")
+    return html
+
+
+def chapters(book: Path) -> list[str]:
+    """Return the pages named in ``_toc.yml``, in order, without the root."""
+    import yaml
+
+    toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
+    return [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+
+
+def input_key(book: Path, executed: Path, stems: list[str]) -> str:
+    """Return a SHA-256 over everything that decides what the book looks like."""
+    digest = hashlib.sha256()
+    for name in RENDERERS:
+        digest.update(f"{name}=={version(name)}\n".encode())
+    files = [p for p in sorted(book.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
+    files += [Path(__file__), Path(sanitize.__file__)]
+    for stem in sorted(stems):
+        files += [p for p in (executed / f"{stem}.ipynb", executed / f"{stem}.json") if p.exists()]
+    for path in files:
+        data = path.read_bytes()
+        digest.update(f"{path.name} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
+
+
+def _stage(book: Path, notebooks: dict[str, Path], src: Path, repo: Path) -> Path:
+    """Fill ``src`` with the sources and the checked notebooks."""
+    shutil.rmtree(src, ignore_errors=True)
+    shutil.copytree(book, src, ignore=shutil.ignore_patterns("__pycache__"))
+    manifests: dict[str, dict[str, Any] | None] = {}
+    titles: dict[str, str] = {}
+    for stem, path in notebooks.items():
+        manifests[stem] = read_manifest(path.with_suffix(".json"))
+        notebook = clean_notebook(load_notebook(path), path.name, repo, run_line(manifests[stem]))
+        titles[stem] = notebook["metadata"]["title"]
+        (src / path.name).write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+    page = status_page(manifests, titles)
+    (src / f"{STATUS}.md").write_text(page, encoding="utf-8")
+    return src
+
+
+def _render(src: Path, work: Path) -> Path:
+    """Run jupyter-book on ``src``; return its HTML folder."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
+    command += [str(src), "--path-output", str(work), "-W", "-n", "--keep-going", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    html = work / "_build" / "html"
+    if done.returncode != 0 or not (html / "index.html").is_file():
+        said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr).replace(f"{src}/", "")
+        lines = [line for line in said.splitlines() if re.search("WARNING|ERROR", line)]
+        detail = "\n".join(lines or said.splitlines()[-15:])
+        raise ReproduceError(f"jupyter-book reported problems; correct these:\n{detail}")
+    return html
+
+
+def _harden(html: Path) -> None:
+    """Check every page and give it a policy that allows its own scripts only.
+
+    The inline scripts that get a hash are the theme's: :func:`check_page` has refused any
+    page with a script inside the article, where notebook and prose content goes.
+    """
+    for page in sorted(html.rglob("*.html")):
+        text = page.read_text(encoding="utf-8").replace(ONCLICK_PRINT, "data-rar-print")
+        check_page(text, str(page.relative_to(html)))
+        hashes = []
+        for script in INLINE_SCRIPT.finditer(text):
+            if "src=" not in script["attrs"]:
+                digest = hashlib.sha256(script["body"].encode("utf-8")).digest()
+                hashes.append(f"'sha256-{base64.b64encode(digest).decode()}'")
+        policy = CSP.format(hashes=" ".join(sorted(set(hashes))))
+        tag = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        page.write_text(re.sub(r"<head>", f"<head>\n    {tag}", text, count=1), encoding="utf-8")
+    for leftover in (".buildinfo", "objects.inv"):  # only other Sphinx builds read them
+        (html / leftover).unlink(missing_ok=True)
+
+
+def _swap(new: Path, html: Path, old: Path) -> None:
+    """Put ``new`` in place of ``html``: two renames, and a kill between them is healed above."""
+    shutil.rmtree(old, ignore_errors=True)
+    if html.exists():
+        html.rename(old)
+    new.rename(html)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _shown(path: Path, repo: Path) -> str:
+    resolved = path.resolve()
+    root = repo.resolve()
+    return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else path.name

@@ -1,0 +1,291 @@
+"""The book's figures: numbers in, a matplotlib figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rar_lib.core.stats import Bin, Interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Okabe-Ito: distinguishable with any colour vision.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+
+
+def canvas(width: float = 7.0, height: float = 3.4, columns: int = 1) -> tuple[Figure, Any]:
+    """An empty figure in the book's style; several panels share their vertical axis."""
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+
+    style: dict[Any, Any] = {
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "font.size": 10,
+        "figure.dpi": 110,
+        "figure.constrained_layout.use": True,
+        "axes.prop_cycle": cycler(color=COLOURS),
+    }
+    with plt.rc_context(style):
+        made = plt.subplots(ncols=columns, figsize=(width, height), sharey=columns > 1)
+        live = plt.isinteractive()
+    if live:
+        # A notebook's backend is loaded with the first figure and then switches drawing on. The
+        # context has just undone that, and without it only the first figure would be shown.
+        plt.ion()
+    return made
+
+
+def grouped_bars(
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[Interval | float | None]],
+    *,
+    ylabel: str,
+    line: float | Sequence[float] | None = None,
+    ylim: tuple[float, float] | None = None,
+) -> Figure:
+    """One cluster of bars per group, one colour per series, whiskers where there is an interval.
+
+    ``line`` is a level to compare with: one for all groups, or one for each.
+    """
+    fig, ax = canvas(max(6.4, 0.9 * len(groups) + 3))
+    width = 0.8 / len(series)
+    for number, (name, values) in enumerate(series.items()):
+        x = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
+        heights, errors = _heights(values)
+        ax.bar(x, heights, width * 0.92, label=name, color=COLOURS[number % len(COLOURS)])
+        ax.errorbar(x, heights, yerr=errors, fmt="none", ecolor="#333333", capsize=3, lw=1)
+    if line is not None:
+        at = np.arange(len(groups))
+        ax.hlines(
+            np.broadcast_to(line, len(groups)), at - 0.48, at + 0.48, color="#666666", ls="--", lw=1
+        )
+    ax.set_xticks(range(len(groups)), groups)
+    ax.set_ylabel(ylabel)
+    if ylim is not None:
+        ax.set_ylim(*ylim)
+    ax.grid(axis="x", visible=False)
+    if len(series) > 1:
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return fig
+
+
+def _heights(values: Sequence[Interval | float | None]) -> tuple[Any, Any]:
+    heights, low, high = [], [], []
+    for v in values:
+        value = v.value if isinstance(v, Interval) else (np.nan if v is None else v)
+        heights.append(value)
+        low.append(value - v.low if isinstance(v, Interval) else np.nan)
+        high.append(v.high - value if isinstance(v, Interval) else np.nan)
+    return np.array(heights), np.array([low, high])
+
+
+def credit_bars(rows: Mapping[str, Sequence[tuple[str, float, float]]]) -> Figure:
+    """What each criterion pays, one panel a response.
+
+    Args:
+        rows: response name -> (criterion title, credit earned, credit possible), all as
+            shares of the whole reward, the same criteria in every row.
+    """
+    titles = [title for title, _, _ in next(iter(rows.values()))]
+    fig, axes = canvas(7.4, 0.9 + 0.3 * len(titles), columns=len(rows))
+    for ax, (name, parts) in zip(axes, rows.items(), strict=True):
+        y = np.arange(len(parts))
+        ax.barh(y, [possible for _, _, possible in parts], color=COLOURS[0], alpha=0.18)
+        ax.barh(y, [earned for _, earned, _ in parts], color=COLOURS[0])
+        ax.set_title(f"{name}: reward {sum(earned for _, earned, _ in parts):.2f}", fontsize=10)
+        ax.set_yticks(y, titles)
+        ax.set_xlabel("share of the reward (solid: earned)")
+        ax.grid(axis="y", visible=False)
+    axes[0].invert_yaxis()  # the panels share it
+    return fig
+
+
+def strips(
+    values: Mapping[str, Sequence[float]],
+    *,
+    xlabel: str,
+    xlim: tuple[float, float] = (-0.02, 1.02),
+) -> Figure:
+    """Every value as a dot, one row a name, the mean as a bar."""
+    fig, ax = canvas(7.0, 0.9 + 0.45 * len(values))
+    rng = np.random.default_rng(0)
+    for y, (name, points) in enumerate(values.items()):
+        jitter = y + rng.uniform(-0.16, 0.16, len(points))
+        ax.plot(points, jitter, "o", ms=4, alpha=0.55, color=COLOURS[y % len(COLOURS)], label=name)
+        if points:
+            ax.plot([np.mean(points)] * 2, [y - 0.3, y + 0.3], color="#333333", lw=2)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.invert_yaxis()
+    ax.set_xlim(*xlim)
+    ax.set_xlabel(xlabel)
+    return fig
+
+
+def reward_curve(
+    steps: Sequence[Sequence[float | None]], looks: Mapping[str, Mapping[int, Interval]]
+) -> Figure:
+    """Mean reward of each training step with the spread of its rollouts, and looks beside it.
+
+    Args:
+        steps: rewards of the rollouts of each step; ``None`` is unscored and left out.
+        looks: grader -> step -> mean reward of held-out answers with its interval.
+    """
+    fig, ax = canvas(7.4, 3.8)
+    x = np.arange(1, len(steps) + 1)
+    scored = [[r for r in step if r is not None] for step in steps]
+    mean = np.array([np.mean(s) if s else np.nan for s in scored])
+    spread = np.array([np.std(s) if s else np.nan for s in scored])
+    ax.fill_between(x, mean - spread, mean + spread, alpha=0.2, color=COLOURS[0], lw=0)
+    ax.plot(x, mean, "-o", ms=4, color=COLOURS[0], label="rollouts (band: one standard deviation)")
+    shown = [*(mean - spread), *(mean + spread)]
+    for number, (name, course) in enumerate(looks.items(), 1):
+        values, error = _heights(list(course.values()))
+        at = np.array(list(course)) + 0.08 * (number - (len(looks) + 1) / 2)
+        colour = COLOURS[-number - 3]
+        ax.errorbar(at, values, yerr=error, fmt="s--", ms=5, capsize=3, color=colour, label=name)
+        shown += [edge for i in course.values() for edge in (i.low, i.high)]
+    ax.set_xlabel("GRPO step")
+    ax.set_ylabel("reward")
+    ax.set_ylim(max(0.0, np.nanmin(shown) - 0.05), min(1.0, np.nanmax(shown) + 0.05))
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
+    return fig
+
+
+def gains(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> Figure:
+    """Held-out gain since the first look, one panel a run, one line a grader, over the steps."""
+    fig, axes = canvas(8.6, 3.6, columns=len(panels))
+    for ax, (title, graders) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+        for number, (name, points) in enumerate(graders.items()):
+            values, error = _heights(list(points.values()))
+            look = {"fmt": "os"[number % 2] + "-", "color": COLOURS[(3, 2)[number % 2]]}
+            at = np.array(list(points)) + 0.12 * number
+            ax.errorbar(at, values, yerr=error, ms=4, capsize=3, label=name, **look)
+        ax.axhline(0.0, color="#666666", lw=1, ls="--")
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("GRPO step")
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=9)
+    np.atleast_1d(axes)[0].set_ylabel("gain since the first look")
+    return fig
+
+
+def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]]) -> Figure:
+    """Each task's score before and after, one panel's worth of lines per grader."""
+    fig, ax = canvas(6.4)
+    for number, name in enumerate(before):
+        x = np.array([0, 1]) + number * 1.6
+        pairs = list(zip(before[name], after[name], strict=True))
+        for a, b in pairs:
+            ax.plot(x, [a, b], "-o", ms=3, alpha=0.4, color=COLOURS[number % len(COLOURS)])
+        if pairs:
+            means = np.mean(np.array(pairs), axis=0)
+            ax.plot(x, means, "-o", lw=3, color=COLOURS[number % len(COLOURS)], label=name)
+    ticks = [t + number * 1.6 for number in range(len(before)) for t in (0, 1)]
+    ax.set_xticks(ticks, ["before", "after"] * len(before))
+    ax.set_ylabel("HealthBench score of a response")
+    ax.legend(frameon=False, title="grader", loc="upper left", bbox_to_anchor=(1, 1))
+    ax.grid(axis="x", visible=False)
+    return fig
+
+
+def forest(rows: Mapping[str, Interval | None], *, xlabel: str, zero: float = 0.0) -> Figure:
+    """Values with their intervals against a line at ``zero``; a row without data says so."""
+    fig, ax = canvas(7.2, 0.9 + 0.42 * len(rows))
+    for y, (_, interval) in enumerate(rows.items()):
+        if interval is None:
+            ax.text(zero, y, " not testable here", va="center", fontsize=8, color="#666666")
+            continue
+        ax.plot([interval.low, interval.high], [y, y], color=COLOURS[0], lw=2)
+        ax.plot(interval.value, y, "o", color=COLOURS[0])
+    ax.axvline(zero, color="#666666", lw=1, ls="--")
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlabel(xlabel)
+    return fig
+
+
+def by_size(
+    sizes: Sequence[float],
+    series: Mapping[str, Sequence[Interval | float | None]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    chance: float | None = None,
+    ylim: tuple[float, float] | None = (-0.03, 1.05),
+) -> Figure:
+    """One line per series over a logarithmic axis of sizes, whiskers side by side.
+
+    Without ``ylim`` the vertical axis is logarithmic, too.
+    """
+    fig, ax = canvas(6.8, 3.6)
+    for number, (name, values) in enumerate(series.items()):
+        x = np.array(sizes) * 1.06 ** (number - (len(series) - 1) / 2)
+        y, error = _heights(values)
+        ax.errorbar(x, y, yerr=error, fmt="o-", capsize=3, label=name, color=COLOURS[number])
+    if chance is not None:
+        ax.axhline(chance, color="#666666", lw=1, ls="--")
+    ax.set_xscale("log")
+    ax.set_xticks(list(sizes), [f"{s:g}" for s in sizes])
+    ax.minorticks_off()
+    if ylim is None:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+    else:
+        ax.set_ylim(*ylim)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    if series:
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return fig
+
+
+def cost(
+    points: Mapping[tuple[str, str], tuple[float, Interval | None]], *, xlabel: str, ylabel: str
+) -> Figure:
+    """Quality against cost on a logarithmic axis; the best points are at the top left.
+
+    Args:
+        points: (shape, colour) -> cost and quality; equal names share a shape or a colour.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    fig, ax = canvas(6.8, 3.8)
+    shapes = dict(zip(dict.fromkeys(shape for shape, _ in points), "os^Dvph", strict=False))
+    colours = dict(zip(dict.fromkeys(colour for _, colour in points), COLOURS, strict=False))
+    for (shape, colour), (x, y) in points.items():
+        if y is not None:
+            error = [[y.value - y.low], [y.high - y.value]]
+            look: dict[str, Any] = {"fmt": shapes[shape], "color": colours[colour]}
+            ax.errorbar(x, y.value, yerr=error, capsize=2, alpha=0.85, **look)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_ylim(-0.03, 1.05)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    keys = [Line2D([], [], ls="", marker=m, color="#666666", label=n) for n, m in shapes.items()]
+    keys += [Line2D([], [], lw=4, color=c, label=n) for n, c in colours.items()]
+    ax.legend(handles=keys, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return fig
+
+
+def reliability(diagrams: Mapping[str, Sequence[Bin]]) -> Figure:
+    """Share of true labels against the judge's probability; the diagonal is perfect."""
+    fig, ax = canvas(4.8, 4.0)
+    ax.plot([0, 1], [0, 1], color="#666666", lw=1, ls="--")
+    for number, (name, bins) in enumerate(diagrams.items()):
+        x, y = [b.probability for b in bins], [b.share for b in bins]
+        ax.plot(x, y, "o-", label=name, color=COLOURS[number])
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlabel('probability of "met", as the judge gives it')
+    ax.set_ylabel("share of criteria that are met")
+    ax.legend(frameon=False, loc="upper left")
+    return fig

@@ -1,0 +1,265 @@
+"""One notebook, executed whole or not at all.
+
+papermill claims success for a notebook whose kernel was killed or whose cell timed
+out, so its word is not taken: a copy counts only if every code cell has an execution
+count and no error output. Then it is cleaned of local paths, refused if it holds a
+secret, and only then renamed to its place.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rar_lib.core.errors import ReproduceError
+from rar_lib.core.files import atomic_write
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+SIZE_LIMIT = 5_000_000  # bytes of an executed notebook
+IOPUB_TIMEOUT_S = 60  # papermill's own 4 s fail on a busy machine
+_SECRET_NAME = re.compile(r"(_KEY|_TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
+_ADDED = {"injected-parameters", "papermill-error-cell-tag"}
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def read(path: Path) -> NotebookNode:
+    """The notebook as version 4.
+
+    Raises:
+        ReproduceError: it is not a notebook.
+    """
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat raises many types for a broken file
+        raise ReproduceError(f"{path} is not a readable notebook: {error}") from error
+
+
+def check_parameters(path: Path, names: set[str]) -> None:
+    """Every name must be set in the cell tagged `parameters`; papermill would only warn.
+
+    Raises:
+        ReproduceError: a name is missing there.
+    """
+    cells = [c for c in read(path).cells if "parameters" in c.metadata.get("tags", [])]
+    known = {
+        target.id
+        for cell in cells
+        for node in ast.parse(cell.source).body
+        for target in (node.targets if isinstance(node, ast.Assign) else [])
+        if isinstance(target, ast.Name)
+    }
+    if missing := sorted(names - known):
+        raise ReproduceError(
+            f"{path.name}: parameter {', '.join(missing)} is not set in a cell tagged "
+            f"`parameters` (it sets: {', '.join(sorted(known)) or 'nothing'}); add it there"
+        )
+
+
+def execute(
+    source: Path, target: Path, parameters: dict[str, Any], *, cwd: Path, cell_timeout_s: int
+) -> dict[str, Any]:
+    """Run ``source`` and put the executed copy at ``target``; returns ``cells`` and ``bytes``.
+
+    On any failure ``target`` keeps its old content, and what ran is kept beside it as
+    ``<stem>.failed.ipynb``.
+
+    Raises:
+        ReproduceError: names notebook, cell, error and the failed copy.
+    """
+    import papermill
+
+    check_parameters(source, set(parameters))
+    running = target.with_name(f".{target.stem}.running.ipynb")
+    failed = target.with_name(f"{target.stem}.failed.ipynb")
+    scrub = scrubber(cwd)
+    try:
+        error: Exception | None = None
+        try:
+            papermill.execute_notebook(
+                source,
+                running,
+                parameters,
+                kernel_name="python3",
+                language="python",
+                kernel_manager_class=_this_python(),
+                cwd=cwd,
+                progress_bar=sys.stderr.isatty(),
+                log_output=False,
+                execution_timeout=cell_timeout_s,
+                iopub_timeout=IOPUB_TIMEOUT_S,
+            )
+        except Exception as raised:  # papermill, nbclient and the kernel's transport
+            error = raised
+        if not running.exists():
+            raise ReproduceError(f"{source.name} could not be started: {error}") from error
+        notebook = read(running)
+        fault = _fault(notebook, error)
+        secrets = {value for _, value in secret_values()}
+        if not fault and (leaked := _leak(notebook)):
+            fault = f"it shows the value of {leaked}; print no key and no environment"
+        clean = _map_outputs(notebook, scrub)
+        text = _text(clean)
+        if not fault and len(text.encode()) > SIZE_LIMIT:
+            fault = (
+                f"the executed copy has {len(text.encode()) / 1e6:.1f} MB, the limit is "
+                f"{SIZE_LIMIT / 1e6:.0f} MB; print less, or save figures smaller"
+            )
+        if fault:
+            clean = _map_outputs(clean, lambda t: mask(t, secrets))
+            if _leak(clean):  # split over outputs, or in a form that mask cannot see
+                for cell in (c for c in clean.cells if c.cell_type == "code"):
+                    cell.outputs = []
+            atomic_write(failed, _text(clean))
+            raise ReproduceError(
+                f"{source.name} did not run to its end: {mask(fault, secrets)}. "
+                f"What ran: {failed}. Fix the cause and run again; finished notebooks are kept"
+            ) from None
+        atomic_write(running, text)
+        os.replace(running, target)
+        failed.unlink(missing_ok=True)
+        ran = [c for c in clean.cells if c.cell_type == "code"]
+        return {"cells": len(ran), "bytes": len(text.encode())}
+    finally:
+        running.unlink(missing_ok=True)
+
+
+def secret_values() -> list[tuple[str, str]]:
+    """Name and value of every environment variable that looks like a credential."""
+    return [
+        (name, value)
+        for name, value in sorted(os.environ.items())
+        if _SECRET_NAME.search(name) and len(value) >= 8
+    ]
+
+
+def mask(text: str, secrets: set[str]) -> str:
+    for value in sorted(secrets, key=len, reverse=True):
+        text = text.replace(value, "***")
+    return text
+
+
+def scrubber(root: Path) -> Callable[[str], str]:
+    """Replaces this machine's paths: the checkout by `.`, RAR_HOME and the home folder."""
+    places = [(str(root.resolve()), "."), (str(root), "."), (str(Path.home()), "~")]
+    if home := os.environ.get("RAR_HOME"):
+        places.append((str(Path(home)), "$RAR_HOME"))
+        places.append((str(Path(home).resolve()), "$RAR_HOME"))
+    # The longest first: the checkout usually lies in the home folder.
+    table = {a: b for a, b in sorted(places, key=lambda p: -len(p[0])) if a not in ("/", ".")}
+    names = "|".join(map(re.escape, table)) or r"(?!)"
+    # Only whole path components: /root must not change /rootfs.
+    pattern = re.compile(rf"(?<![\w.~-])({names})(?![\w-])")
+
+    def scrub(text: str) -> str:
+        text = re.sub(r"/tmp/ipykernel_\d+/\d+\.py", "<cell>", text)
+        return pattern.sub(lambda m: table[m[1]], text)
+
+    return scrub
+
+
+def _this_python() -> type:
+    """A kernel manager that starts the interpreter running this code, whatever is installed.
+
+    A kernelspec named python3 in the user's folders may point at another Python; without
+    any folder to look in, jupyter_client makes the spec from ``sys.executable``.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class ThisPython(AsyncKernelManager):
+        def __init__(self, **settings: Any) -> None:
+            specs = KernelSpecManager(kernel_dirs=[])
+            # Sockets in the file system: nobody else on the machine can connect.
+            super().__init__(**{**settings, "kernel_spec_manager": specs, "transport": "ipc"})
+
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            # Shutting down interrupts an idle kernel, which would log that as an error.
+            return super().format_kernel_cmd([*(extra_arguments or []), "--log-level=CRITICAL"])
+
+    return ThisPython
+
+
+def _fault(notebook: NotebookNode, error: Exception | None) -> str | None:
+    """Which cell failed and how, or None if the whole notebook ran."""
+    # Numbered as in the source: papermill adds a parameter cell and an error banner.
+    written = [c for c in notebook.cells if not _ADDED & set(c.metadata.get("tags", []))]
+    code = [(n, c) for n, c in enumerate(written, 1) if c.cell_type == "code" and c.source.strip()]
+    for number, cell in code:
+        # A timeout interrupts the kernel, whose KeyboardInterrupt is not the cause.
+        for output in [] if type(error).__name__ == "CellTimeoutError" else cell.outputs:
+            if output.output_type == "error":
+                lines = _ANSI.sub("", f"{output.ename}: {output.evalue}").strip().splitlines()
+                return f"{_where(number, cell)}: {lines[0]}"
+    if error is not None:
+        # The kernel died or the time was up: the last cell that began is the one.
+        began = [x for x in code if (x[1].metadata.get("papermill") or {}).get("start_time")]
+        number, cell = began[-1] if began else code[0]
+        lines = _ANSI.sub("", str(error)).strip().splitlines() or [""]
+        return f"{_where(number, cell)}: {type(error).__name__}: {lines[0]}"
+    for number, cell in code:
+        if cell.execution_count is None:
+            return f"{_where(number, cell)}: it was never run"
+    return None
+
+
+def _where(number: int, cell: NotebookNode) -> str:
+    return f"cell {number} (`{cell.source.strip().splitlines()[0][:80]}`)"
+
+
+def _leak(notebook: NotebookNode) -> str | None:
+    """The name of a secret whose value is anywhere in the notebook, or None."""
+    found: list[str] = []
+
+    def collect(text: str) -> str:
+        found.append(_ANSI.sub("", text))
+        return text
+
+    _map(notebook, collect)
+    for cell in notebook.cells:
+        # A value may be split over two prints.
+        streams = [o.text for o in cell.get("outputs", []) if o.output_type == "stream"]
+        found.append(_ANSI.sub("", "".join(streams)))
+    everything = "\n".join(found)
+    for name, value in secret_values():
+        if value in everything or json.dumps(value)[1:-1] in everything:
+            return name
+    return None
+
+
+def _map(value: Any, change: Callable[[str], str]) -> Any:
+    """``value`` with ``change`` applied to every string in it, keys left alone."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_map(v, change) for v in value]
+    if isinstance(value, dict):
+        return type(value)({k: _map(v, change) for k, v in value.items()})
+    return value
+
+
+def _map_outputs(notebook: NotebookNode, change: Callable[[str], str]) -> NotebookNode:
+    """A copy with outputs and metadata changed; the sources stay as they were written."""
+    new = copy.deepcopy(notebook)
+    new.metadata = _map(new.metadata, change)
+    for cell in new.cells:
+        cell.metadata = _map(cell.metadata, change)
+        if cell.cell_type == "code":
+            cell.outputs = [_map(o, change) for o in cell.outputs]
+    return new
+
+
+def _text(notebook: NotebookNode) -> str:
+    import nbformat
+
+    return str(nbformat.writes(notebook)) + "\n"

@@ -1,0 +1,153 @@
+"""A profile says how much is done and with which models; `profiles.toml` holds them all."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.types import Frozen
+
+FILE = Path(__file__).with_name("profiles.toml")
+Count = Annotated[int, Field(ge=1)]
+
+
+class Profile(Frozen):
+    """One table of `profiles.toml`.
+
+    A model is the short name of an artifact, or on ``cuda`` a hub id ``owner/name``.
+
+    Attributes:
+        lock: Environment lock: ``env/<lock>.txt``.
+        device: Where the models run.
+        policy: Model that GRPO trains.
+        judges: Judges compared with one another, small to large.
+        judge: The one of them that gives the rewards.
+        synthesizer: Model that writes rubrics.
+        servers: Models that `rar reproduce` serves for all notebooks together.
+        train_tasks: Tasks used for training.
+        test_tasks: Tasks held out.
+        data: ``mini`` is the embedded set; ``released`` trains on RaR-Medicine and RaR-Science.
+        rubric_size: Fewest and most criteria of a synthetic rubric, besides one or two pitfalls.
+        synthesis_tasks: Tasks for which every judge of the profile writes rubrics.
+        pairs: Preference pairs on which the judges are measured.
+        rollouts: Responses sampled for a prompt: GRPO's group size, at least 2.
+        prompts_per_step: Prompts in one GRPO step.
+        max_completion: Longest response in tokens.
+        context: Longest prompt plus response in tokens.
+        grpo_steps: Optimiser steps.
+        learning_rate: Peak learning rate.
+        lora_rank: Rank of the adapter; alpha is twice the rank.
+        temperature: Sampling temperature of the rollouts.
+        seeds: One training run for each.
+        cell_timeout_s: Longest a notebook cell may run, in seconds.
+    """
+
+    name: str
+    lock: Literal["laptop", "gpu"]
+    device: Literal["cpu", "cuda"]
+    policy: str
+    judges: Annotated[tuple[str, ...], Field(min_length=1)]
+    judge: str
+    synthesizer: str
+    servers: tuple[str, ...]
+    train_tasks: Count
+    test_tasks: Count
+    data: Literal["mini", "released"]
+    rubric_size: tuple[Count, Count]
+    synthesis_tasks: Count
+    pairs: Count
+    rollouts: Annotated[int, Field(ge=2)]
+    prompts_per_step: Count
+    max_completion: Count
+    context: Count
+    grpo_steps: Count
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    lora_rank: Count
+    temperature: Annotated[float, Field(gt=0)]
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    cell_timeout_s: Count
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Profile:
+        if self.judge not in self.judges:
+            raise ValueError(f"judge {self.judge!r} must be one of judges {list(self.judges)}")
+        if self.prompts_per_step > self.train_tasks:
+            raise ValueError(
+                f"prompts_per_step ({self.prompts_per_step}) must not exceed train_tasks "
+                f"({self.train_tasks})"
+            )
+        if self.max_completion >= self.context:
+            raise ValueError(
+                f"max_completion ({self.max_completion}) must be below context ({self.context})"
+            )
+        return self
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model the profile names, once each."""
+        named = (self.policy, *self.judges, self.judge, self.synthesizer, *self.servers)
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def server(self) -> dict[str, Any]:
+        """Settings of every judge server: see `rar_lib.models.server.serve`.
+
+        On a GPU a judge reads a question and a response that fill the policy's context, and
+        the rubric, a reference and its instructions besides.
+        """
+        if self.device == "cpu":
+            return {"device": "cpu", "max_model_len": 2048, "kv_cache_gb": 1.0}
+        return {"device": "cuda", "max_model_len": self.context + 1536, "kv_cache_gb": 4.0}
+
+
+def names(file: Path = FILE) -> tuple[str, ...]:
+    """The names of all profiles, in the order of the file."""
+    return tuple(_tables(file))
+
+
+def load(name: str, file: Path = FILE) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        DataError: unknown name, or a key or value that a profile does not have.
+    """
+    values = _resolve(name, _tables(file), file, ())
+    try:
+        return Profile.model_validate({"name": name, **values})
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'profile'}: {e['msg']}" for e in error.errors()
+        )
+        raise DataError(
+            f"profile {name!r} in {file.name}: {faults}. The keys are those of Profile: "
+            f"{', '.join(k for k in Profile.model_fields if k != 'name')}"
+        ) from error
+
+
+def _tables(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{file.name} is not valid TOML: {error}") from error
+
+
+def _resolve(
+    name: str, tables: dict[str, dict[str, Any]], file: Path, seen: tuple[str, ...]
+) -> dict[str, Any]:
+    if name not in tables:
+        asked = f"{seen[-1]!r} is like " if seen else ""
+        raise DataError(
+            f"{asked}profile {name!r}, which {file.name} does not have; choose one of: "
+            f"{', '.join(tables)}"
+        )
+    if name in seen:
+        raise DataError(f"{file.name}: `like` goes in a circle: {' -> '.join((*seen, name))}")
+    own = dict(tables[name])
+    like = own.pop("like", None)
+    if like is None:
+        return own
+    return {**_resolve(str(like), tables, file, (*seen, name)), **own}

@@ -1,0 +1,214 @@
+"""What every notebook needs: the profile, its data, its models, and a folder for results.
+
+study = Study.open(profile)
+judge = Judge(study.chat("qwen-1.5b"))
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from rar_lib.book.profiles import Profile, load
+from rar_lib.core.errors import CassetteError, DataError
+from rar_lib.core.files import atomic_write, checkout
+from rar_lib.core.types import Pair, Task
+from rar_lib.data.choices import load_choices
+from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.judging.cassette import MODES, Cassette
+from rar_lib.judging.chat import Chat
+from rar_lib.models.server import OnDemand
+
+if TYPE_CHECKING:
+    from rar_lib.book.profiles import Profile
+
+#: The kind of address; the port is known once the server runs.
+LOOPBACK = "http://127.0.0.1/v1"
+
+
+@dataclass
+class Study:
+    """One profile's run of the book.
+
+    Attributes:
+        folder: where chapters leave JSON for later chapters.
+    """
+
+    profile: Profile
+    folder: Path
+    _servers: ExitStack = field(default_factory=ExitStack, repr=False)
+    _chats: dict[str, Chat] = field(default_factory=dict, repr=False)
+    _cassette: Cassette | None = field(default=None, repr=False)
+
+    @staticmethod
+    def open(profile: str, build: Path | None = None) -> Study:
+        """The study of a profile; servers that it starts stop with the process.
+
+        Args:
+            build: folder of results, ``_build`` of the checkout by default, so that a notebook
+                finds it from whatever folder it was opened in.
+
+        Raises:
+            DataError: there is no such profile.
+        """
+        root = build or (checkout() or Path.cwd()) / "_build"
+        study = Study(load(profile), root / profile / "data")
+        if study.profile.device == "cpu":
+            # The models are files on this machine; nothing should ask the hub.
+            os.environ["HF_HUB_OFFLINE"] = "1"
+        # Bars over a few rows would stay on the page; read when datasets is first imported.
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        atexit.register(study.close)
+        return study
+
+    def chat(self, model: str) -> Chat:
+        """A client for a model; its local server starts with the first call not on record."""
+        if model not in self._chats:
+            self._chats[model] = self._servers.enter_context(self.serving(model))
+        return self._chats[model]
+
+    @contextmanager
+    def serving(self, model: str) -> Iterator[Chat]:
+        """A client for as long as the block lasts: a server started for it stops at its end.
+
+        For models that are needed once, so that few lie in memory at the same time.
+        """
+        name, weights = _identity(model, self.profile.device)
+        with ExitStack() as servers:
+            server = OnDemand(servers, model, self.profile.server)
+            yield Chat(
+                LOOPBACK,
+                name,
+                weights=weights,
+                cassette=self.cassette,
+                start=server.start,
+                check=server.check,
+            )
+
+    @property
+    def cassette(self) -> Cassette:
+        """The calls of this profile on record; ``RAR_CASSETTE`` is live, record or replay."""
+        if self._cassette is None:
+            mode = os.environ.get("RAR_CASSETTE", "record")
+            if mode not in MODES:
+                raise CassetteError(f"RAR_CASSETTE is {mode!r}; allowed: {', '.join(MODES)}")
+            self._cassette = Cassette(self.folder.parent / "calls.sqlite", mode)
+        return self._cassette
+
+    def policy(self) -> Path | str:
+        """Weights of the policy: a local folder, or a hub id on the gpu profile."""
+        if self.profile.device == "cuda":
+            return self.profile.policy
+        from rar_lib.models.store import model_dir
+
+        return model_dir(self.profile.policy)
+
+    @property
+    def train_tasks(self) -> list[Task]:
+        """Training tasks, medicine and science in turn, as many as the profile says."""
+        return self._tasks("train")[: self.profile.train_tasks]
+
+    @property
+    def test_tasks(self) -> list[Task]:
+        """Held-out tasks, medicine and science in turn, as many as the profile says."""
+        return self._tasks("test")[: self.profile.test_tasks]
+
+    def _tasks(self, split: Literal["train", "test"]) -> list[Task]:
+        if self.profile.data == "mini":
+            return load_mini(split)
+        from rar_lib.data.rar import load_rar
+
+        both = [
+            load_rar(name, split, drop_overlap=split == "test", strict=False).tasks
+            for name in ("medicine", "science")
+        ]
+        return [task for turn in zip(*both, strict=False) for task in turn]
+
+    @property
+    def synthesis_tasks(self) -> list[Task]:
+        """Tasks for which rubrics are written: the first held-out ones of the embedded set."""
+        return self.embedded_test_tasks[: self.profile.synthesis_tasks]
+
+    @property
+    def embedded_test_tasks(self) -> list[Task]:
+        """The held-out tasks of the embedded set, on which the preference pairs stand."""
+        return load_mini("test")
+
+    @property
+    def all_tasks(self) -> list[Task]:
+        """Every task there is, whatever the profile uses for training."""
+        return load_mini("all")
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Preference pairs on test tasks, as many as the profile says; each task's first pair
+        comes before any second one."""
+        return load_mini_pairs("test")[: self.profile.pairs]
+
+    @property
+    def val_pairs(self) -> list[Pair]:
+        """Preference pairs on val tasks, for fitting thresholds; at most as many as `pairs`."""
+        return load_mini_pairs("val")[: self.profile.pairs]
+
+    def save(self, name: str, value: Any) -> None:
+        """Leave a JSON value for later chapters."""
+        atomic_write(self.folder / f"{name}.json", json.dumps(value, indent=1))
+
+    def load(self, name: str) -> Any:
+        """What an earlier chapter left.
+
+        Raises:
+            DataError: that chapter has not been run in this profile.
+        """
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            raise DataError(
+                f"{path} is missing: an earlier chapter writes it; "
+                f"run `make reproduce PROFILE={self.profile.name}`"
+            )
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def close(self) -> None:
+        """Stop the servers that this study started."""
+        self._servers.close()
+        self._chats.clear()
+        if self._cassette:
+            self._cassette.close()
+
+
+def _identity(model: str, device: str) -> tuple[str, str]:
+    """The name a model is served under, and the identity of its weights where it is pinned."""
+    if device == "cuda" and "/" in model:
+        return model, ""
+    from rar_lib.models.catalogue import MODELS
+
+    if model not in MODELS:
+        raise DataError(f"no model {model!r}; choose from: {', '.join(MODELS)}")
+    return model, MODELS[model].identity
+
+
+class Source(Protocol):
+    """Where the tasks come from: a :class:`rar_lib.book.study.Study`."""
+
+    profile: Profile
+
+    @property
+    def train_tasks(self) -> list[Task]:
+        """Tasks with rubrics, as many as the profile says."""
+        ...
+
+
+def training_tasks(study: Source, arm: str) -> Sequence[Task]:
+    """Tasks of an arm: the profile's, or for ``rlvr`` as many multiple choice questions.
+
+    They are MedMCQA's, because MedQA and MMLU are what chapter 7 evaluates on.
+    """
+    if arm == "rlvr":
+        return load_choices("medmcqa", limit=study.profile.train_tasks)[0]
+    return study.train_tasks

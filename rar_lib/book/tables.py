@@ -1,0 +1,95 @@
+"""Numbers and model text, made safe to show as tables and lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from rar_lib.book.machine import hardware
+from rar_lib.core.stats import Interval
+from rar_lib.core.text import visible
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def published(name: str) -> pd.DataFrame:
+    """A table of published numbers; its source is in ``.attrs["source"]``.
+
+    Raises:
+        KeyError: no such table.
+    """
+    import pandas as pd
+
+    text = files("rar_lib.book").joinpath("published.json").read_text(encoding="utf-8")
+    table = json.loads(text)[name]
+    frame = pd.DataFrame(table["rows"], columns=table["columns"])
+    frame.attrs["source"] = table["source"]
+    return frame
+
+
+def quoted(name: str) -> Table:
+    """A table of published numbers for reading, under the line that names its source."""
+    frame = published(name)
+    print("quoted from:", frame.attrs["source"])
+    rows = frame.to_dict("records")
+    return table([{k: general(v) for k, v in row.items()} for row in rows])
+
+
+def general(value: Any) -> Any:
+    """A number with five digits at most, for columns that mix counts and shares."""
+    return f"{value:.5g}" if isinstance(value, float) and value == value else value
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows for reading, as plain text and as HTML with every cell escaped."""
+
+    frame: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return str(self.frame.to_string(index=False))
+
+    def _repr_html_(self) -> str:
+        return str(self.frame.to_html(index=False, escape=True, border=0, justify="left"))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Rows as a table for reading: intervals as text, missing numbers as a dash.
+
+    Cells may hold model text: it is cleaned here and escaped when shown.
+    """
+    import pandas as pd
+
+    pd.options.display.max_colwidth = 500  # sentences are meant to be read to their end
+    return Table(pd.DataFrame([{k: cell(v) for k, v in row.items()} for row in rows]))
+
+
+def cell(value: Any) -> Any:
+    """One table cell as text."""
+    if value is None or value != value:  # NaN is how pandas says None
+        return "–"
+    if isinstance(value, Interval):
+        return str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return visible(value) if isinstance(value, str) else value
+
+
+def show(text: str, *, width: int = 74) -> None:
+    """Print model text as plain text: wrapped, without control characters, never as HTML."""
+    import textwrap
+
+    for line in visible(text).splitlines() or [""]:
+        print(textwrap.fill(line, width, initial_indent="  ", subsequent_indent="  "))
+
+
+def made_by(profile: str) -> str:
+    """The line at the head of every chapter: profile, hardware and date."""
+    return f"profile {profile}; {hardware()}; {date.today().isoformat()}"

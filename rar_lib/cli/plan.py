@@ -1,0 +1,145 @@
+"""`rar plan`: memory, calls, tokens, time and cost of a profile, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import get_args
+
+from rar_lib.book import machine
+from rar_lib.book.profiles import Profile, load
+from rar_lib.book.study import Study
+from rar_lib.core.errors import DataError
+from rar_lib.core.prompts import policy_messages
+from rar_lib.core.types import Arm, Pair, Price, Task
+from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.judging.chat import run_sync
+from rar_lib.judging.cost import TEMPLATE, Rate, Work, estimate, grading_work, measure_rate, tokens
+from rar_lib.rubrics.synthesis import synthesis_work
+from rar_lib.training.memory import Backend, memory
+
+_MEASURED: tuple[Arm, ...] = ("explicit", "implicit", "direct_likert", "reference_likert")
+#: Stage -> model -> work.
+Stages = dict[str, dict[str, "Work"]]
+
+
+def profile_work(profile: Profile, tasks: Sequence[Task], pairs: Sequence[Pair]) -> Stages:
+    """What a profile asks of each model: stage -> model -> work, re-asks aside.
+
+    Args:
+        tasks: those of the training, then those that rubrics are written for and pairs stand on.
+        pairs: preference pairs on which the judges are measured.
+    """
+    by_id = {t.id: t for t in tasks}
+    asked = [t for t in tasks if t.id.startswith("test-")][: profile.synthesis_tasks]
+    both = [(by_id[p.task_id], text) for p in pairs for text in (p.preferred, p.rejected)]
+    writing = sum(
+        (synthesis_work(asked, with_reference=r, size=profile.rubric_size) for r in (True, False)),
+        Work(),
+    )
+    judging = sum((grading_work(both, arm) for arm in _MEASURED), Work())
+    # A rollout as long as it may get; every prompt of a step is answered `rollouts` times.
+    rollout = "word " * (profile.max_completion * 4 // 5)
+    trained = [t for t in tasks if t not in asked][: profile.prompts_per_step]
+    step = grading_work(
+        # Each its own text: only what stands before the response is shared.
+        [(t, f"{n} {rollout}") for t in trained for n in range(profile.rollouts)],
+        "implicit",
+    )
+    training = Work(
+        *(getattr(step, f) * profile.grpo_steps * len(profile.seeds) for f in Work.__annotations__)
+    )
+    return {
+        "rubrics (chapter 2)": dict.fromkeys(profile.judges, writing),
+        "judges on pairs (chapter 4)": dict.fromkeys(profile.judges, judging),
+        "rewards (chapter 6)": {profile.judge: training},
+    }
+
+
+_GPU_GB = 80.0
+
+
+def forecast(
+    name: str,
+    *,
+    judge: str = "",
+    memory_gb: float = 0.0,
+    backend: str = "unsloth",
+    measure: bool = False,
+    rate: tuple[float, float] | None = None,
+    price: Price | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Say what a profile needs, and refuse one that cannot fit.
+
+    Args:
+        judge: another model in place of the judge that rewards.
+        memory_gb: of the device; by default 80 for a GPU, and this machine's own for a CPU.
+        rate: tokens a second of the judge that rewards, read and written; times are unknown
+            without it, unless ``measure`` times the local models first.
+
+    Raises:
+        PlanError: it does not fit; everything has been said by then.
+        DataError: no such profile, backend or model shape.
+    """
+    chosen: Backend | None = next((b for b in get_args(Backend) if b == backend), None)
+    if chosen is None:
+        raise DataError(f"no backend {backend!r}; choose one of: {', '.join(get_args(Backend))}")
+    profile = _with_judge(load(name), judge)
+    embedded = profile.data == "mini"
+    tasks = [*load_mini("train")[: profile.train_tasks], *load_mini("test")]
+    pairs = load_mini_pairs("test")[: profile.pairs]
+    room = memory_gb * 1e9 or (_GPU_GB * 1e9 if profile.device == "cuda" else _own_memory())
+    longest = _longest(profile, tasks) if embedded else profile.context
+    budget = memory(profile, room=room, backend=chosen, longest=longest)
+    say(f"Memory of training in profile {name}, one {profile.device} device:\n{budget}\n")
+    rates = {profile.judge: Rate(*rate, "given")} if rate else {}
+    if measure:
+        rates |= _measured(name, profile)
+    say("Calls of the judges, re-asks aside:")
+    for stage, models in profile_work(profile, tasks, pairs).items():
+        for model, work in models.items():
+            say(f"  {stage}, {model}: {estimate(work, rates.get(model), price)}")
+    if not embedded:
+        say("Tokens are those of RaR-Mini's questions, in place of the released ones.")
+    if not rates:
+        say("Time: unknown, no model was timed; --measure times local ones, or give --rate.")
+    say(
+        "Times are of judge calls alone: nobody has measured rollouts and updates of this profile."
+        if profile.device == "cuda"
+        else "Times are of judge calls alone; results/times.json holds measured whole runs."
+    )
+    if price is None:
+        say("Cost: unknown without --price-in and --price-out")
+    budget.check()
+
+
+def _with_judge(profile: Profile, judge: str) -> Profile:
+    """The profile with another rewarding judge, served in place of the old one."""
+    if not judge or judge == profile.judge:
+        return profile
+    judges = tuple(dict.fromkeys(judge if m == profile.judge else m for m in profile.judges))
+    servers = tuple(dict.fromkeys(judge if m == profile.judge else m for m in profile.servers))
+    return profile.model_copy(update={"judge": judge, "judges": judges, "servers": servers})
+
+
+def _own_memory() -> float:
+    found = machine.memory_bytes()
+    if found is None:
+        raise DataError("the memory of this machine is not known: give it with --memory, in GB")
+    return float(found)
+
+
+def _longest(profile: Profile, tasks: list[Task]) -> int:
+    """Tokens of the longest prompt of the policy, with a response as long as it may get."""
+    prompts = ["\n".join(m["content"] for m in policy_messages(t)) for t in tasks]
+    # A quarter on top: single prompts are denser than the average, and have a template.
+    return round(1.25 * max(map(tokens, prompts))) + TEMPLATE + profile.max_completion
+
+
+def _measured(name: str, profile: Profile) -> dict[str, Rate]:
+    study = Study.open(name)
+    study.profile, rates = profile, dict[str, Rate]()
+    for model in profile.judges:
+        with study.serving(model) as chat:
+            rates[model] = run_sync(measure_rate(chat))
+    return rates

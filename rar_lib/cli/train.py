@@ -1,0 +1,169 @@
+"""`rar train`: one arm and seed of a profile, with an estimate first; stopped runs go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import cast
+
+from rar_lib.book.profiles import Profile, load
+from rar_lib.book.study import Study, training_tasks
+from rar_lib.core.errors import DataError
+from rar_lib.core.types import ARMS, Arm, Task
+from rar_lib.judging.chat import Chat, run_sync
+from rar_lib.judging.cost import Work, estimate, grading_work, measure_rate
+from rar_lib.judging.judge import Judge
+from rar_lib.training.policy import Backend, resolve
+from rar_lib.training.rubric_dropout import drop_from_task
+from rar_lib.training.train import Run, reward_for, train
+
+Say = Callable[[str], None]
+
+
+def train_arm(
+    profile: str,
+    arm: str,
+    seed: int = 0,
+    *,
+    out: Path | None = None,
+    backend: str = "auto",
+    keep: float = 1.0,
+    say: Say = print,
+) -> Run:
+    """Train one arm with the tasks and the judge of a profile; rewards are asked live.
+
+    Args:
+        out: folder of the run; :func:`default_out` if ``None``.
+        backend: ``auto``, ``unsloth`` or ``transformers``.
+        keep: share of the criteria that each step is graded by; below 1 is rubric dropout.
+        say: told the estimate before training and where everything lies after it.
+
+    Raises:
+        DataError: a value is wrong, or the folder holds a finished run with other settings.
+        ArtifactError, ServerError, CheckpointError, UnscoredError: see :mod:`rar_lib.core.errors`.
+    """
+    settings = load(profile)
+    folder = out or default_out(profile, arm, seed, keep)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file: name a folder for the run with --out")
+    chosen = cast(Backend, backend)
+    resolve(chosen)
+    reward_for(arm, Judge(Chat("", settings.judge)), keep=keep, seed=seed)
+    _check_machine(settings)
+    study = Study.open(profile)
+    tasks = training_tasks(study, arm)
+    with study.serving(settings.judge) as chat:
+        live = replace(chat, cassette=None)
+
+        def starting(steps: int) -> None:
+            _check_unused(folder)
+            say(f"{arm}, seed {seed}: {steps} steps of {_step(settings)}, into {folder}")
+            part = [drop_from_task(t, keep, seed=seed, step=0) for t in tasks]
+            work = judging_work(settings, arm, part, steps)
+            if work.calls:
+                found = estimate(work, run_sync(measure_rate(live)))
+                say(f"judge {settings.judge}: {found}")
+            if steps:
+                say("the time of the policy itself is known after the first step")
+
+        run = train(
+            settings,
+            arm,
+            seed,
+            policy=study.policy(),
+            tasks=tasks,
+            held_out=study.test_tasks,
+            out=folder,
+            reward=reward_for(arm, Judge(live), keep=keep, seed=seed),
+            backend=chosen,
+            starting=starting,
+        )
+    say(summary(run, folder, study.policy()))
+    return run
+
+
+def default_out(profile: str, arm: str, seed: int, keep: float = 1.0) -> Path:
+    """``_build/<profile>/train/<arm>-<seed>``; rubric dropout has a folder of its own."""
+    dropout = f"-keep{keep:g}" if keep != 1.0 else ""
+    return Path("_build") / profile / "train" / f"{arm}{dropout}-{seed}"
+
+
+def judging_work(profile: Profile, arm: str, tasks: Sequence[Task], steps: int) -> Work:
+    """The judge's part of a run, responses as long as they may get; none without a judge."""
+    if arm == "sft_filtered":  # every task once, before the first step
+        return _groups(profile, "implicit", tasks)
+    rewarded: Arm | None = next((a for a in ARMS if a == arm), None)
+    if rewarded is None:
+        return Work()
+    step = _groups(profile, rewarded, tasks[: profile.prompts_per_step])
+    return Work(*(part * steps for part in astuple(step)))
+
+
+def _groups(profile: Profile, arm: Arm, tasks: Sequence[Task]) -> Work:
+    """One group of rollouts for each task; the second response tells what each further one adds."""
+    texts = [f"{n} " + "word " * (profile.max_completion * 4 // 5) for n in (1, 2)]
+    one, two = (grading_work([(t, x) for t in tasks for x in texts[:n]], arm) for n in (1, 2))
+    more = profile.rollouts - 1
+    return Work(*(a + (b - a) * more for a, b in zip(astuple(one), astuple(two), strict=True)))
+
+
+def summary(run: Run, folder: Path, policy: Path | str) -> str:
+    """Where a finished run lies, what it came to, and how to look at it."""
+    lines = [f"run: {folder / 'run.json'} ({run.backend}, {len(run.log)} steps)"]
+    if run.resumed_at:
+        lines[0] += f", continued after step {', '.join(map(str, run.resumed_at))}"
+    means = [s["mean"] for s in run.steps if s["mean"] is not None]
+    if means:
+        lines.append(f"mean reward: {means[0]:.3f} in the first step, {means[-1]:.3f} in the last")
+    load_run = (
+        f"from rar_lib.training.train import Run; run = Run.load({str(folder / 'run.json')!r})"
+    )
+    lines += [
+        "look at it in Python:",
+        f"  {load_run}",
+        "  run.curve()            # one row a step: reward, spread, length, entropy, KL, ...",
+        "  run.before, run.after  # greedy answers to the held-out tasks",
+    ]
+    if run.log:
+        lines += [
+            f"adapter: {folder / 'adapter'}",
+            "  from peft import PeftModel; from transformers import AutoModelForCausalLM",
+            f"  base = AutoModelForCausalLM.from_pretrained({str(policy)!r})",
+            f"  model = PeftModel.from_pretrained(base, {str(folder / 'adapter')!r})",
+        ]
+    return "\n".join(lines)
+
+
+def _step(profile: Profile) -> str:
+    return (
+        f"{profile.prompts_per_step} prompts x {profile.rollouts} rollouts of up to "
+        f"{profile.max_completion} tokens"
+    )
+
+
+def _check_unused(folder: Path) -> None:
+    """Never overwrite what took hours: training only begins where no finished run lies.
+
+    Raises:
+        DataError: one lies there; had it these settings, it would have been returned.
+    """
+    path = folder / "run.json"
+    if path.exists():
+        raise DataError(
+            f"{path} holds a finished run with other settings, data or code: choose another "
+            "--out, or move it away"
+        )
+
+
+def _check_machine(profile: Profile) -> None:
+    if find_spec("trl") is None or find_spec("torch") is None:
+        raise DataError("training is not installed: pip install 'rar-lib[models,train]'")
+    import torch
+
+    if profile.device == "cuda" and not torch.cuda.is_available():
+        raise DataError(
+            f"profile {profile.name!r} needs a CUDA GPU and there is none here: "
+            "use --profile laptop, or run it on a machine with a GPU"
+        )

@@ -1,0 +1,95 @@
+"""Files written whole or not at all, where they are kept, and the digest that names a state."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def atomic_write(path: Path, data: str | bytes) -> None:
+    """Put ``data`` at ``path`` so that a reader sees the old file or the new one, never a part.
+
+    Guarantee: the data is on the disk before the name points at it; on any error
+    (disk full, read-only, killed) the old file is untouched. An error or Ctrl-C
+    leaves no temporary file; SIGKILL may leave one, named ``.<name>.*.tmp``.
+    Price: room for a second copy. Scope: one file; writers of the same path need
+    a lock, or the last one wins.
+
+    Raises:
+        OSError: as the operating system gave it, with the path in the message.
+    """
+    if isinstance(data, str):
+        data = data.encode("utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system.
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes files that only the owner reads; use what open() would have given.
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must survive a power cut
+    finally:
+        os.close(folder)
+
+
+def _umask() -> int:
+    now = os.umask(0)
+    os.umask(now)
+    return now
+
+
+def home() -> Path:
+    """The folder of all cached weights: ``RAR_HOME``, else ``rar`` in the user's cache folder."""
+    if chosen := os.environ.get("RAR_HOME"):
+        return Path(chosen).expanduser().absolute()
+    caches = os.environ.get("XDG_CACHE_HOME")
+    return (Path(caches) if caches else Path.home() / ".cache") / "rar"
+
+
+def checkout() -> Path | None:
+    """The folder that holds this library, if it is a checkout with notebooks; else ``None``."""
+    here = Path(__file__).resolve().parents[2]
+    return here if (here / "notebooks").is_dir() else None
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of a value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sources(*rooms: str) -> dict[str, str]:
+    """SHA-256 of every source file of these rooms of the library, prompts included, by its path.
+
+    Raises:
+        ValueError: there is no such room, so nothing would be watched.
+    """
+    package = Path(__file__).parents[1]
+    found: dict[str, str] = {}
+    for room in rooms:
+        files = [path for path in sorted((package / room).rglob("*")) if path.is_file()]
+        kept = [path for path in files if "__pycache__" not in path.parts]
+        if not kept:
+            raise ValueError(f"{package / room} holds no file; the rooms are folders of rar_lib")
+        found |= {path.relative_to(package).as_posix(): file_hash(path) for path in kept}
+    return found
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

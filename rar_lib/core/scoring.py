@@ -1,0 +1,183 @@
+"""The paper's arithmetic as pure functions, each naming its equation; category weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from rar_lib.core.types import Category, Criterion, Polarity, Rubric
+
+Weights = Mapping[Category, float]
+#: Weights of RaR-Explicit (paper v2, section 4.4), set by hand there.
+PAPER_WEIGHTS: Weights = MappingProxyType(
+    {
+        Category.ESSENTIAL: 1.0,
+        Category.IMPORTANT: 0.7,
+        Category.OPTIONAL: 0.3,
+        Category.PITFALL: 0.9,
+    }
+)
+#: The control that the paper's own ablation makes necessary (v2, Table 2).
+UNIFORM_WEIGHTS: Weights = MappingProxyType(dict.fromkeys(Category, 1.0))
+#: RaR-Predefined: four generic criteria, the same for every prompt (paper v2, A.5).
+PREDEFINED = Rubric(
+    source="predefined",
+    criteria=(
+        Criterion(
+            id="generic-correct",
+            title="Factually correct",
+            description="Every factual statement in the response is correct.",
+            category=Category.ESSENTIAL,
+        ),
+        Criterion(
+            id="generic-complete",
+            title="Complete answer",
+            description="The response answers the whole question in enough detail.",
+            category=Category.ESSENTIAL,
+        ),
+        Criterion(
+            id="generic-concise",
+            title="Concise wording",
+            description="The response is concise and free of repetition.",
+            category=Category.ESSENTIAL,
+        ),
+        Criterion(
+            id="generic-helpful",
+            title="Practically helpful",
+            description="The response is of practical help to the person who asked.",
+            category=Category.ESSENTIAL,
+        ),
+    ),
+)
+
+
+def is_good(criterion: Criterion, met: bool) -> bool:
+    """Whether this verdict speaks for the response, polarity taken into account."""
+    return met if criterion.polarity is Polarity.GOOD else not met
+
+
+RATINGS = range(1, 11)
+
+
+def explicit_score(
+    rubric: Rubric,
+    met: Mapping[str, bool | float | None],
+    weights: Weights = PAPER_WEIGHTS,
+) -> float | None:
+    """Eq. 1 with polarity made explicit: the weighted share of criteria that speak for the answer.
+
+    ``r = sum_j w_j g_j / sum_j w_j`` where ``g_j = c_j`` for a criterion worded as something
+    good and ``1 - c_j`` for one worded as a failure.
+
+    Args:
+        rubric: k criteria.
+        met: ``c_j`` for every criterion id: a verdict, or the judge's probability in [0, 1]
+            that it is met (continuous c_j is allowed by section 2.1 and not used by the
+            paper), or ``None`` for unscored.
+        weights: weight of each category, not negative.
+
+    Returns:
+        The reward in [0, 1]; ``None`` if any criterion is unscored, because leaving it
+        out would silently change what is measured.
+
+    Raises:
+        ValueError: ids of ``met`` and ``rubric`` differ, a value lies outside [0, 1], or the
+            weights add up to zero.
+    """
+    expected = {c.id for c in rubric.criteria}
+    if expected != set(met):
+        missing, extra = sorted(expected - set(met)), sorted(set(met) - expected)
+        raise ValueError(f"verdicts do not fit the rubric: missing {missing}, unexpected {extra}")
+    total = math.fsum(weights[c.category] for c in rubric.criteria)
+    if total <= 0:
+        raise ValueError(f"the weights of this rubric add up to {total}; at least one must be > 0")
+    credit = []
+    for criterion in rubric.criteria:
+        value = met[criterion.id]
+        if value is None:
+            return None
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"verdict of {criterion.id!r} is {value}; it must be in [0, 1]")
+        good = value if criterion.polarity is Polarity.GOOD else 1.0 - value
+        credit.append(weights[criterion.category] * good)
+    return min(1.0, math.fsum(credit) / total)
+
+
+def normalise_rating(rating: float) -> float:
+    """A 1-10 rating as a reward in [0, 1]: ``(r - 1) / 9``.
+
+    The paper normalises without saying how; this is the choice under which the worst
+    rating is worth nothing.
+    """
+    if not 1.0 <= rating <= 10.0:
+        raise ValueError(f"rating {rating} is outside 1..10")
+    return (rating - 1.0) / 9.0
+
+
+def expected_rating(probability: Mapping[int, float]) -> float:
+    """Mean of 1..10 under the judge's token probabilities, renormalised over 1..10.
+
+    An extension of the paper: it has no ties and no unreadable replies.
+
+    Raises:
+        ValueError: a rating outside 1..10, a negative probability, or no mass at all.
+    """
+    wrong = sorted(set(probability) - set(RATINGS))
+    if wrong:
+        raise ValueError(f"ratings {wrong} are outside 1..10")
+    if any(p < 0 for p in probability.values()):
+        raise ValueError("probabilities must not be negative")
+    mass = math.fsum(probability.values())
+    if mass <= 0:
+        raise ValueError("no probability on any rating from 1 to 10")
+    return math.fsum(r * p for r, p in probability.items()) / mass
+
+
+def healthbench_score(points: Sequence[float], met: Sequence[bool | None]) -> float | None:
+    """HealthBench's score of one response: points of met criteria over the positive points.
+
+    A negative criterion that is met subtracts, so the score may be below 0; the mean over
+    a set is clipped to [0, 1] by :func:`healthbench_mean`. ``None`` if any verdict is.
+
+    Raises:
+        ValueError: lengths differ, or there is no positive criterion.
+    """
+    pairs = list(zip(points, met, strict=True))
+    possible = math.fsum(p for p in points if p > 0)
+    if possible <= 0:
+        raise ValueError("HealthBench's formula needs at least one criterion with positive points")
+    if any(m is None for m in met):
+        return None
+    return math.fsum(p for p, m in pairs if m is True) / possible
+
+
+def healthbench_mean(scores: Sequence[float]) -> float:
+    """Mean over responses, clipped to [0, 1] as HealthBench does.
+
+    Raises:
+        ValueError: there is no score.
+    """
+    if not scores:
+        raise ValueError("no score to average")
+    return min(1.0, max(0.0, math.fsum(scores) / len(scores)))
+
+
+def signed_points(rubric: Rubric, weights: Weights = PAPER_WEIGHTS) -> list[float]:
+    """Points in HealthBench's convention: a criterion worded as a failure counts negative.
+
+    The published points where the rubric has them, else the weight of the category. The sign
+    comes from the polarity: HealthBench's own signs say the same, but RaR gives a pitfall
+    worded as avoidance a negative weight, too, and meeting that one is good.
+
+    Raises:
+        ValueError: some criteria have published points and others none: the scales differ.
+    """
+    without = [c.id for c in rubric.criteria if c.points is None]
+    if without and len(without) < len(rubric.criteria):
+        raise ValueError(f"criteria {', '.join(without)} have no points and the others do")
+    return [
+        (weights[c.category] if c.points is None else abs(c.points))
+        * (1.0 if c.polarity is Polarity.GOOD else -1.0)
+        for c in rubric.criteria
+    ]

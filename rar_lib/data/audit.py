@@ -1,0 +1,352 @@
+"""Statistics of a set of tasks and rubrics: what is in it, and what is wrong with it.
+
+Pure functions over tasks, used for RaR-Mini and, unchanged, for the released sets. Shares are
+in [0, 1]; words are runs of non-space characters. A task without a rubric counts for the
+questions and is left out of everything about rubrics. Questions that occur twice are found word
+for word across splits, and nearly so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from rar_lib.core.scoring import PAPER_WEIGHTS, Weights
+from rar_lib.core.text import content_words, normalise
+from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
+
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)?(?![\w])")
+_OPTION = re.compile(r"(?:(?<=\s)|^)\(?([A-Ha-h])[.):]\s*(?=\S)")
+_ASKS = re.compile(
+    r"\?|^(?:what|why|how|which|find|calculate|derive|show|determine|explain)\b", re.I
+)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Counts and sizes of a set.
+
+    Attributes:
+        categories: number of criteria of each category; ``shares`` are their shares.
+        pitfalls_good, pitfalls_bad: pitfalls worded as avoidance and as failure.
+        size_mean, size_sd, size_median: criteria per rubric (sample standard deviation).
+        size_mode, share_at_mode: the most frequent size (the smaller of equals), its share.
+        question_words, reference_words: means; the latter over non-empty references.
+        size_question_correlation: Pearson, ``None`` if one of the two does not vary.
+    """
+
+    tasks: int
+    rubrics: int
+    criteria: int
+    categories: Mapping[Category, int]
+    shares: Mapping[Category, float]
+    pitfalls_good: int
+    pitfalls_bad: int
+    size_mean: float
+    size_sd: float
+    size_median: float
+    size_mode: int
+    share_at_mode: float
+    question_words: float
+    reference_words: float
+    size_question_correlation: float | None
+
+
+@dataclass(frozen=True)
+class Defects:
+    """Shares of tasks or criteria that a reader should know of, and two counts.
+
+    Attributes:
+        empty_references: tasks without a reference.
+        duplicate_questions: tasks whose normalised question occurred earlier in the set.
+        multiple_choice: share of tasks that print at least three lettered options.
+        answer_stated: share of rubrics with a criterion that holds a number of the reference
+            that the question does not hold.
+        generic_criteria: share of criteria, see :func:`is_generic`.
+        repeated_criteria: share of criteria whose normalised sentence is in another task too.
+    """
+
+    empty_references: int
+    duplicate_questions: int
+    multiple_choice: float
+    answer_stated: float
+    generic_criteria: float
+    repeated_criteria: float
+
+
+@dataclass(frozen=True)
+class Points:
+    """Published weights of one category: how many, the most frequent, and its share."""
+
+    criteria: int
+    mode: float
+    share_at_mode: float
+
+
+def overview(tasks: Sequence[Task]) -> Overview:
+    """Counts, shares and sizes.
+
+    Raises:
+        ValueError: no task has a rubric.
+    """
+    rated = _rated(tasks)
+    criteria = [c for _, rubric in rated for c in rubric.criteria]
+    counts = Counter(c.category for c in criteria)
+    pitfalls = Counter(c.polarity for c in criteria if c.category is Category.PITFALL)
+    sizes = [len(rubric.criteria) for _, rubric in rated]
+    mode, at_mode = _mode(sizes)
+    references = [len(t.reference.split()) for t in tasks if t.reference]
+    return Overview(
+        tasks=len(tasks),
+        rubrics=len(rated),
+        criteria=len(criteria),
+        categories={c: counts[c] for c in Category},
+        shares={c: counts[c] / len(criteria) for c in Category},
+        pitfalls_good=pitfalls[Polarity.GOOD],
+        pitfalls_bad=pitfalls[Polarity.BAD],
+        size_mean=float(np.mean(sizes)),
+        size_sd=float(np.std(sizes, ddof=1)) if len(sizes) > 1 else 0.0,
+        size_median=float(median(sizes)),
+        size_mode=int(mode),
+        share_at_mode=at_mode,
+        question_words=float(np.mean([len(t.question.split()) for t in tasks])),
+        reference_words=float(np.mean(references)) if references else 0.0,
+        size_question_correlation=_pearson(sizes, [len(t.question.split()) for t, _ in rated]),
+    )
+
+
+def defects(tasks: Sequence[Task], *, common: float = 1.0) -> Defects:
+    """Duplicates, generic and repeated criteria, checkable questions.
+
+    Args:
+        common: content words that occur in more than this share of the tasks do not anchor a
+            criterion to its task; 0.01 is near the published audit's rule for 20,000 tasks.
+
+    Raises:
+        ValueError: no task has a rubric.
+    """
+    rated = _rated(tasks)
+    texts = {id(t): _content(f"{t.question} {t.reference or ''}") for t in tasks}
+    seen = Counter(word for words in texts.values() for word in words)
+    frequent = frozenset(w for w, n in seen.items() if n > common * len(tasks))
+    owners: dict[str, set[int]] = {}
+    for index, (_, rubric) in enumerate(rated):
+        for criterion in rubric.criteria:
+            owners.setdefault(normalise(criterion.description), set()).add(index)
+    pairs = [(task, c) for task, rubric in rated for c in rubric.criteria]
+    stated = sum(any(_states_answer(t, c) for c in rubric.criteria) for t, rubric in rated)
+    repeated = sum(len(owners[normalise(c.description)]) > 1 for _, c in pairs)
+    generic = sum(not (_content(c.description) & texts[id(t)]) - frequent for t, c in pairs)
+    return Defects(
+        empty_references=sum(not t.reference for t in tasks),
+        duplicate_questions=len(tasks) - len({normalise(t.question) for t in tasks}),
+        multiple_choice=sum(is_multiple_choice(t) for t in tasks) / len(tasks),
+        answer_stated=stated / len(rated),
+        generic_criteria=generic / len(pairs),
+        repeated_criteria=repeated / len(pairs),
+    )
+
+
+def is_generic(task: Task, criterion: Criterion) -> bool:
+    """No number and no content word of the criterion is in the question or the reference.
+
+    Content words are those of :func:`rar_lib.core.text.content_words`: four letters or more, cut to
+    six, without function words and the words that rubrics are made of ("mentions").
+    """
+    task_words = _content(f"{task.question} {task.reference or ''}")
+    return not _content(criterion.description) & task_words
+
+
+def is_multiple_choice(task: Task) -> bool:
+    """The prompt prints options a, b, c (at least); lettered sub-questions do not count."""
+    if isinstance(task, MultipleChoice):
+        return True
+    marks = list(_OPTION.finditer(task.question))
+    letters = [m.group(1).lower() for m in marks]
+    for start in (i for i, letter in enumerate(letters) if letter == "a"):
+        if letters[start : start + 3] != ["a", "b", "c"]:
+            continue
+        ends = [m.start() for m in marks[start + 1 : start + 3]]
+        spans = [task.question[marks[start + k].end() : ends[k]].strip() for k in range(2)]
+        if all(s and len(s.split()) <= 40 and not _ASKS.search(s) for s in spans):
+            return True
+    return False
+
+
+def points_by_category(tasks: Sequence[Task]) -> dict[Category, Points]:
+    """Published weights for each category that has any: near 1, the weight adds nothing."""
+    found: dict[Category, list[float]] = {}
+    for criterion in (c for t in tasks if t.rubric for c in t.rubric.criteria):
+        if criterion.points is not None:
+            found.setdefault(criterion.category, []).append(criterion.points)
+    return {c: Points(len(found[c]), *_mode(found[c])) for c in Category if c in found}
+
+
+def weights_against_mean(
+    tasks: Sequence[Task],
+    weights: Weights = PAPER_WEIGHTS,
+    *,
+    draws: int = 8,
+    met: float = 0.5,
+    seed: int = 0,
+) -> float | None:
+    """Pearson correlation of Eq. 1 with the plain mean of good verdicts, on random verdicts.
+
+    Args:
+        draws: verdict vectors per rubric, each verdict good with probability ``met``,
+            independent of the others (a judge's are not, so this is a bound on what weights
+            can do, not a measurement of a judge).
+
+    Returns:
+        The correlation over all draws; ``None`` if one of the two rewards does not vary.
+
+    Raises:
+        ValueError: no task has a rubric.
+    """
+    rng = np.random.default_rng(seed)
+    weighted, plain = [], []
+    for _, rubric in _rated(tasks):
+        w = np.array([weights[c.category] for c in rubric.criteria])
+        good = rng.random((draws, len(w))) < met  # (draws, k), polarity already applied
+        weighted.append(good @ w / w.sum())
+        plain.append(good.mean(axis=1))
+    return _pearson(np.concatenate(weighted), np.concatenate(plain))
+
+
+def measures(tasks: Sequence[Task]) -> dict[str, float | None]:
+    """The statistics of a set under the names of the published audit (``data_audit``).
+
+    "Generic" follows :func:`is_generic`, which is stricter than the published rule. ``None``
+    where a set holds nothing to measure, such as published weights.
+
+    Raises:
+        ValueError: no task has a rubric.
+    """
+    size, flaws = overview(tasks), defects(tasks)
+    points = points_by_category(tasks)
+    pitfalls = size.pitfalls_good + size.pitfalls_bad
+    essential = points.get(Category.ESSENTIAL)
+    return {
+        "tasks": size.tasks,
+        "criteria": size.criteria,
+        "criteria per rubric": size.size_mean,
+        "criteria per rubric, sd": size.size_sd,
+        "rubrics of the most frequent size, share": size.share_at_mode,
+        "size of rubric and length of question, correlation": size.size_question_correlation,
+        "words per question": size.question_words,
+        **{f"{c.value}, share": share for c, share in size.shares.items()},
+        "pitfalls worded as failure, share": size.pitfalls_bad / pitfalls if pitfalls else None,
+        "pitfalls worded as avoidance, share": size.pitfalls_good / pitfalls if pitfalls else None,
+        "empty references": flaws.empty_references,
+        "duplicate question rows, share": flaws.duplicate_questions / size.tasks,
+        "Essential criteria with weight 5, share": (
+            essential.share_at_mode if essential and essential.mode == 5 else None
+        ),
+        "Eq. 1 with the paper's weights and plain mean, correlation": weights_against_mean(tasks),
+        "generic criteria (no rare word, number or symbol of the task), share": (
+            flaws.generic_criteria
+        ),
+        "criteria repeated word for word in another task, share": flaws.repeated_criteria,
+        "multiple-choice prompts, share": flaws.multiple_choice,
+        "tasks with an answer value in a criterion, share": flaws.answer_stated,
+    }
+
+
+def _rated(tasks: Sequence[Task]) -> list[tuple[Task, Rubric]]:
+    rated = [(t, t.rubric) for t in tasks if t.rubric is not None]
+    if not rated:
+        raise ValueError(f"none of the {len(tasks)} tasks has a rubric; load a set with rubrics")
+    return rated
+
+
+def _mode(values: Sequence[float]) -> tuple[float, float]:
+    counts = Counter(values)
+    top = min(counts, key=lambda v: (-counts[v], v))
+    return top, counts[top] / len(values)
+
+
+def _pearson(x: Any, y: Any) -> float | None:
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if len(a) < 2 or a.std() == 0 or b.std() == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _content(text: str) -> set[str]:
+    return content_words(text) | set(_NUMBER.findall(text))
+
+
+def _states_answer(task: Task, criterion: Criterion) -> bool:
+    answer = set(_NUMBER.findall(task.reference or "")) - set(_NUMBER.findall(task.question))
+    return bool(answer & set(_NUMBER.findall(criterion.description)))
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Questions of one split that occur in another, after normalisation."""
+
+    checked: int
+    shared: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        return len(self.shared) / self.checked if self.checked else 0.0
+
+
+@dataclass(frozen=True)
+class Near:
+    """Two tasks with similar questions, by id, and the cosine in [0, 1]."""
+
+    left: str
+    right: str
+    cosine: float
+
+
+def overlap(train: Iterable[Task], test: Sequence[Task]) -> Overlap:
+    """Test questions that occur in train word for word, after :func:`normalise`."""
+    known = {normalise(t.question) for t in train}
+    return Overlap(len(test), tuple(t.id for t in test if normalise(t.question) in known))
+
+
+def near_duplicates(
+    left: Sequence[Task],
+    right: Sequence[Task] | None = None,
+    *,
+    threshold: float = 0.8,
+    chunk: int = 500,
+) -> list[Near]:
+    """Pairs of similar questions by TF-IDF cosine of character 3- to 5-grams, highest first.
+
+    The sparse product is made ``chunk`` rows at a time, so that memory grows with
+    ``chunk * len(right)`` and not with the product of both sizes.
+
+    Args:
+        right: another split; without it, pairs within ``left``, each once.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    within = right is None
+    others = left if right is None else right
+    if not left or not others:
+        return []
+    vectorizer = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(3, 5), preprocessor=normalise, dtype=np.float32
+    )
+    fitted = vectorizer.fit_transform([t.question for t in [*left, *([] if within else others)]])
+    a = fitted[: len(left)]
+    b_transposed = (a if within else fitted[len(left) :]).T.tocsc()
+    found = []
+    for start in range(0, len(left), chunk):
+        block = (a[start : start + chunk] @ b_transposed).tocoo()
+        keep = block.data >= threshold
+        for i, j, cosine in zip(block.row[keep], block.col[keep], block.data[keep], strict=True):
+            if not within or start + i < j:
+                near = Near(left[start + i].id, others[j].id, min(1.0, float(cosine)))
+                found.append(near)
+    return sorted(found, key=lambda n: (-n.cosine, n.left, n.right))

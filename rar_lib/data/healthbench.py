@@ -1,0 +1,230 @@
+"""HealthBench (OpenAI, 2025): conversations with criteria and points written by physicians.
+
+Each criterion is worth -10 to 10 points, kept as published for HealthBench's formula
+(:func:`rar_lib.core.scoring.healthbench_score`). A negative criterion describes a fault: it is
+met when the bad thing happened. HealthBench has no categories; for the arms that need
+them, points are mapped by a rule of ours, not of the paper's:
+
+    7 to 10: Essential    4 to 6: Important    above 0 to 3: Optional    negative: Pitfall
+
+Fields of a row: ``prompt_id``; ``prompt``, chat messages ending with the user's;
+``rubrics``, each with ``criterion``, ``points``, ``tags``; ``example_tags``, of which the
+theme is kept; ``ideal_completions_data``, often null. Others, the canary too, are ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.fetch import hub_file
+from rar_lib.core.types import Category, Criterion, Frozen, Polarity, Rubric, Task, Turn
+from rar_lib.data.jsonl import json_rows, read, short
+
+Subset = Literal["oss_eval", "hard", "consensus"]
+Noun = TypeVar("Noun", bound=Frozen)
+FILES: Mapping[str, str] = {
+    "oss_eval": "2025-05-07-06-14-12_oss_eval.jsonl",
+    "hard": "hard_2025-05-08-21-00-10.jsonl",
+    "consensus": "consensus_2025-05-09-20-00-46.jsonl",
+}
+
+
+@dataclass
+class HealthBenchReport:
+    """What was read, and what became of every row and criterion.
+
+    Attributes:
+        source: file name, or "rows given".
+        commit: of the hub's repository, where it came from there.
+        sha256: of the file.
+        criteria: kept, by category.
+        without_reference: tasks without an ideal completion.
+        with_history: tasks with turns before the question.
+        zero_points: where a criterion of 0 points was left out: it cannot change a score.
+        dropped: rows left out because no criterion has positive points, so that
+            HealthBench's formula has nothing to divide by.
+    """
+
+    source: str
+    commit: str | None = None
+    sha256: str | None = None
+    rows: int = 0
+    tasks: int = 0
+    criteria: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Category, 0))
+    without_reference: int = 0
+    with_history: int = 0
+    zero_points: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+
+def load_healthbench(
+    rows: str | Path | Iterable[Mapping[str, Any]] | None = None,
+    *,
+    repo: str = "openai/healthbench",
+    revision: str = "main",
+    subset: Subset = "oss_eval",
+) -> tuple[list[Task], HealthBenchReport]:
+    """HealthBench as tasks with rubrics, in published order, and a report of what was read.
+
+    Args:
+        rows: a JSON-lines file or rows that you have; by default the hub's.
+        repo: the data set on the hub.
+        revision: branch, tag or commit there; the report names the commit.
+        subset: ``oss_eval`` (all, 5,000 conversations), ``hard`` or ``consensus``.
+
+    Raises:
+        DataError: no such subset, the file cannot be had, or a row outside the schema: the
+            message names file, line and field.
+    """
+    if subset not in get_args(Subset):
+        raise DataError(f"no subset {subset!r}; allowed: {', '.join(FILES)}")
+    report = HealthBenchReport("rows given")
+    if rows is None:
+        file = hub_file(repo, FILES[subset], revision)
+        rows, report.commit = file.path, file.commit
+    if isinstance(rows, str | Path):
+        data, report.source = read(Path(rows)), Path(rows).name
+        report.sha256 = hashlib.sha256(data).hexdigest()
+        places = ((f"{rows}, line {n}", row) for n, row in json_rows(data, str(rows)))
+    else:
+        places = ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+    tasks: dict[str, Task] = {}
+    for where, row in places:
+        report.rows += 1
+        task = _task(row, where, report)
+        if task is None:
+            continue
+        if task.id in tasks:
+            raise _wrong(where, "prompt_id", task.id, "an id that occurs once")
+        tasks[task.id] = task
+        report.tasks += 1
+        report.without_reference += task.reference is None
+        report.with_history += bool(task.history)
+        for criterion in task.rubric.criteria if task.rubric else ():
+            report.criteria[criterion.category] += 1
+    if not report.rows:
+        raise DataError(f"{report.source}: holds no row; give HealthBench's JSON lines")
+    return list(tasks.values()), report
+
+
+def category(points: float) -> Category:
+    """Our mapping of points to categories; see the table above.
+
+    Raises:
+        ValueError: 0 points have none.
+    """
+    if not points:
+        raise ValueError("a criterion of 0 points has no category")
+    if points < 0:
+        return Category.PITFALL
+    if points >= 7:
+        return Category.ESSENTIAL
+    return Category.IMPORTANT if points >= 4 else Category.OPTIONAL
+
+
+def _task(row: object, where: str, report: HealthBenchReport) -> Task | None:
+    if not isinstance(row, Mapping):
+        raise DataError(f"{where}: found {short(row)}; allowed: one object a row")
+    turns = []
+    for index, message in enumerate(_get(row, "prompt", list, where)):
+        place = f"prompt.{index}"
+        if not isinstance(message, Mapping):
+            raise _wrong(where, place, message, "an object with role and content")
+        role, content = (_get(message, key, str, where, place) for key in ("role", "content"))
+        turns.append(_fit(Turn, where, place, role=role, content=content))
+    if not turns or turns[-1].role != "user":
+        last = turns[-1].role if turns else "no message"
+        raise _wrong(where, "prompt", last, "messages of which the last is the user's")
+    criteria = _criteria(_get(row, "rubrics", list, where), where, report)
+    name = _get(row, "prompt_id", str, where)
+    if not any(c.points and c.points > 0 for c in criteria):
+        report.dropped.append(f"{where} ({name})")
+        return None
+    ideal = row.get("ideal_completions_data") or {}
+    if not isinstance(ideal, Mapping):
+        raise _wrong(where, "ideal_completions_data", ideal, "an object or null")
+    reference = ideal.get("ideal_completion")
+    if reference is not None and not isinstance(reference, str):
+        raise _wrong(where, "ideal_completions_data.ideal_completion", reference, "a text or null")
+    themes = [t[6:] for t in _strings(row, "example_tags", where) if t.startswith("theme:")]
+    return _fit(
+        Task,
+        where,
+        "",
+        id=name,
+        domain="medicine",
+        topic=", ".join(themes).replace("_", " "),
+        question=turns[-1].content,
+        history=tuple(turns[:-1]),
+        reference=reference or None,
+        rubric=_fit(Rubric, where, "rubrics", criteria=tuple(criteria)),
+    )
+
+
+def _criteria(items: list[Any], where: str, report: HealthBenchReport) -> list[Criterion]:
+    criteria = []
+    for index, item in enumerate(items):
+        place = f"rubrics.{index}"
+        if not isinstance(item, Mapping):
+            raise _wrong(where, place, item, "an object with criterion, points and tags")
+        points = item.get("points")
+        number = isinstance(points, int | float) and not isinstance(points, bool)
+        if points is None or not number or not abs(points) <= 10:  # nan is not <= 10
+            raise _wrong(where, f"{place}.points", points, "a number from -10 to 10")
+        if points == 0:
+            report.zero_points.append(f"{where}, field {place}")
+            continue
+        tags = _strings(item, "tags", where, place)
+        axes = [t.removeprefix("axis:").replace("_", " ") for t in tags if t.startswith("axis:")]
+        criterion = _fit(
+            Criterion,
+            where,
+            place,
+            id=f"c{index + 1:02d}",
+            title=(axes[0] if axes else "criterion").capitalize(),
+            description=_get(item, "criterion", str, where, place),
+            category=category(points),
+            polarity=Polarity.GOOD if points > 0 else Polarity.BAD,
+            points=points,
+            tags=tuple(tags),
+        )
+        criteria.append(criterion)
+    return criteria
+
+
+def _get(row: Mapping[str, Any], key: str, kind: type, where: str, parent: str = "") -> Any:
+    name = f"{parent}.{key}" if parent else key
+    if key not in row:
+        raise DataError(f"{where}, field {name}: missing; allowed: a {kind.__name__}")
+    if not isinstance(row[key], kind):
+        raise _wrong(where, name, row[key], f"a {kind.__name__}")
+    return row[key]
+
+
+def _strings(row: Mapping[str, Any], key: str, where: str, parent: str = "") -> list[str]:
+    found: list[str] = _get(row, key, list, where, parent)
+    if not all(isinstance(item, str) for item in found):
+        raise _wrong(where, f"{parent}.{key}" if parent else key, found, "a list of texts")
+    return found
+
+
+def _fit(model: type[Noun], where: str, parent: str, **values: Any) -> Noun:
+    """The noun made of these values; what its schema refuses is named by the published field."""
+    published = {"id": "prompt_id", "description": "criterion", "question": "prompt"}
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        names = [parent, *(published.get(str(part), str(part)) for part in first["loc"])]
+        raise _wrong(where, ".".join(filter(None, names)), first["input"], first["msg"]) from error
+
+
+def _wrong(where: str, name: str, found: object, allowed: str) -> DataError:
+    return DataError(f"{where}, field {name}: found {short(found)}; allowed: {allowed}")

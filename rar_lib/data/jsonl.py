@@ -1,0 +1,151 @@
+"""JSON lines, read strictly: every line becomes a row, or says what is wrong with it.
+
+One object per line, UTF-8, validated against :mod:`rar_lib.core.types` without any coercion
+(``"yes"`` or ``1`` is not a verdict). Blank lines are skipped; for anything else that does
+not fit a :class:`Problem` names the line, the field and what is allowed there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.types import Criterion, Frozen, Pair, Rubric, Task, Turn
+
+Row = TypeVar("Row", Task, Pair)
+_NESTED: dict[str, type[Frozen]] = {"rubric": Rubric, "criteria": Criterion, "history": Turn}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with one line of a file.
+
+    Attributes:
+        line: counted from 1; 0 for the file as a whole.
+        field: dotted path into the object, empty for the whole line.
+        level: an ``error`` is refused by the loaders, a ``warning`` is not.
+    """
+
+    line: int
+    field: str
+    found: str
+    allowed: str
+    level: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        line = [f"line {self.line}"] if self.line else []
+        field = [f"field {self.field}"] if self.field else []
+        return f"{', '.join(line + field)}: {self.found}; allowed: {self.allowed}"
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a data file; ``DataError`` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); give a JSON-lines file"
+        ) from error
+
+
+def scan(
+    data: bytes, model: type[Row], check: Callable[[Row], list[Problem]]
+) -> Iterator[tuple[int, Row | None, list[Problem]]]:
+    """Every line that is not blank: its number, its row if it fits the schema, its problems.
+
+    A file without any such line gives one entry, of line 0.
+    """
+    first_seen: dict[str, int] = {}
+    line = 0
+    for line, raw in raw_lines(data):
+        row, problems = _parse(raw, model)
+        if row is not None:
+            if row.id in first_seen:
+                found = f"{row.id!r} was already used on line {first_seen[row.id]}"
+                problems.append(Problem(0, "id", found, "an id that occurs once in the file"))
+            problems += check(row)
+            first_seen.setdefault(row.id, line)
+        yield line, row, [replace(problem, line=line) for problem in problems]
+    if not line:
+        found = f"holds no {model.__name__.lower()}"
+        yield 0, None, [Problem(0, "", found, "one JSON object a line")]
+
+
+def raw_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers from 1."""
+    # Split bytes at newlines only: str.splitlines would also cut at U+2028 inside a text.
+    for line, raw in enumerate(data.split(b"\n"), start=1):
+        if raw.strip():
+            yield line, raw
+
+
+def json_rows(data: bytes, source: str) -> Iterator[tuple[int, Any]]:
+    """The values of the lines that are not blank, of any schema, with their numbers from 1.
+
+    Raises:
+        DataError: a line is not JSON in UTF-8, or gives a key twice.
+    """
+    for line, raw in raw_lines(data):
+        value, problems = parse_json(raw)
+        if problems:
+            raise DataError(f"{source}, {replace(problems[0], line=line)}")
+        yield line, value
+
+
+def parse_json(raw: bytes) -> tuple[Any, list[Problem]]:
+    """The value of one line, or what is wrong with it; no key may be given twice."""
+    twice: list[str] = []
+
+    def unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Parsers keep the last one without a word.
+        twice.extend(key for key, times in Counter(k for k, _ in items).items() if times > 1)
+        return dict(items)
+
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start + 1} of the line ({raw[error.start]:#04x}) is not UTF-8"
+        return None, [Problem(0, "", byte, "text saved as UTF-8")]
+    except (ValueError, RecursionError) as error:
+        found = f"malformed JSON ({error}), found {short(raw.decode('utf-8'))}"
+        return None, [Problem(0, "", found, "one complete JSON object a line")]
+    return value, [Problem(0, key, "given twice", "each key once") for key in twice]
+
+
+def _parse(raw: bytes, model: type[Row]) -> tuple[Row | None, list[Problem]]:
+    _, problems = parse_json(raw)
+    if problems:
+        return None, problems
+    try:
+        return model.model_validate_json(raw, strict=True), []
+    except ValidationError as error:
+        return None, _explain(error, model)
+
+
+def _explain(error: ValidationError, model: type[Frozen]) -> list[Problem]:
+    problems = []
+    for item in error.errors(include_url=False):
+        loc = item["loc"]
+        field = ".".join(str(part) for part in loc) or "(the whole line)"
+        found, allowed = f"found {short(item['input'])}", item["msg"]
+        if item["type"] == "extra_forbidden":
+            names = [part for part in loc[:-1] if isinstance(part, str)]
+            owner = _NESTED[names[-1]] if names else model
+            found, allowed = f"unknown key, {found}", ", ".join(owner.model_fields)
+        elif item["type"] == "missing":
+            found, allowed = "missing", "a value for this required key"
+        problems.append(Problem(0, field, found, allowed))
+    return problems
+
+
+def short(value: object) -> str:
+    """A value for a message: its ``repr``, cut to 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,420 @@
+"""RaR-Medicine and RaR-Science as tasks, with an account of every row and criterion.
+
+A row holds ``question``, ``reference_answer`` and ``rubric``, a list of items with
+``description``, ``title`` and ``weight``; the category is a prefix of the description. Policy, so
+that as little as possible is lost and nothing silently:
+
+- A criterion's category is the word before "Criteria:". Case and white space do not matter,
+  known misspellings are mapped, and a near miss with the same first letter is repaired. A
+  criterion whose category stays unknown is left out; the task keeps the others.
+- A pitfall's polarity is read from its wording (:mod:`rar_lib.data.polarity`). An ambiguous one
+  is left out in the same way: with a guessed sign it could train the opposite of what it says.
+- An empty reference becomes ``None``. Repeated questions are counted and kept.
+- A row that does not follow the schema stops the load (``strict``) or is kept out and listed.
+
+The commits of the two sets on the hub are not recorded here: ``revision`` is ``"main"`` unless
+a 40-digit commit is given. The commit that the report names is read off the cache folder that
+the rows came from, because without a network the cache answers with whatever version it holds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.text import normalise
+from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task
+from rar_lib.data.polarity import read, split_prefix
+
+Rows = str | Path | Iterable[Mapping[str, Any]]
+_COMMIT = re.compile(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])")
+
+
+class Source(NamedTuple):
+    """Where rows come from, the commit if known, and each row with its place ("row 7")."""
+
+    name: str
+    commit: str | None
+    rows: Iterator[tuple[str, Any]]
+
+
+class Note(NamedTuple):
+    """One thing that was left out or repaired: where it is, the field, and why."""
+
+    where: str
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was read and what became of it; ``str()`` is a short table.
+
+    Attributes:
+        revision: as asked for; ``commit``: what it resolved to, ``None`` if unknown (offline
+            from the cache, or local rows).
+        counts: every count, zeros included.
+        notes: every row and criterion that was left out, every category that was repaired.
+        warnings: what a reader of results should know.
+    """
+
+    source: str
+    split: str
+    revision: str | None
+    commit: str | None
+    rows: int
+    tasks: int
+    counts: Mapping[str, int]
+    notes: tuple[Note, ...]
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [("source", self.source), ("split", self.split)]
+        if self.revision is not None:
+            lines += [("revision", self.revision), ("commit", self.commit or "unknown")]
+        lines += [("rows read", f"{self.rows:,}"), ("tasks out", f"{self.tasks:,}")]
+        lines += [(name, f"{n:,}") for name, n in self.counts.items()]
+        width = max(len(name) for name, _ in lines)
+        table = [f"{name:<{width}}  {value}" for name, value in lines]
+        return "\n".join([*table, *(f"warning: {w}" for w in self.warnings)])
+
+
+def open_rows(repository: str, split: str, revision: str, rows: Rows | None = None) -> Source:
+    """Rows of one split.
+
+    Args:
+        revision: branch, tag or commit on the hub; unused if ``rows`` is given.
+        rows: a ``.parquet`` or ``.jsonl`` file, or dicts, instead of the hub.
+
+    Raises:
+        DataError: nothing could be read; the message names the cause and the fix.
+    """
+    if rows is None:
+        return _hub(repository, split, revision)
+    if not isinstance(rows, str | Path):
+        return Source("given rows", None, _numbered(rows))
+    path = Path(rows)
+    if path.suffix == ".parquet":
+        return Source(str(path), None, _numbered(_parquet(path)))
+    if path.suffix == ".jsonl":
+        return Source(str(path), None, _lines(path))
+    raise DataError(f"{path}: unknown kind of file {path.suffix!r}; give a .parquet or .jsonl file")
+
+
+def _hub(repository: str, split: str, revision: str) -> Source:
+    what = f"{repository}, split {split!r}, revision {revision!r}"
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise DataError(
+            f"{what}: needs the package 'datasets' ({error}); install rar-lib[train]"
+        ) from error
+    try:
+        data = load_dataset(repository, revision=revision, split=split)
+    except Exception as error:  # it raises a dozen unrelated types; all mean "no rows"
+        raise DataError(
+            f"{what}: could not be loaded ({type(error).__name__}: {_first_line(error)}); check "
+            "the network and the names, or download the split's parquet file and pass rows=PATH"
+        ) from error
+    found = {c for f in data.cache_files for c in _COMMIT.findall(f["filename"])}
+    commit = found.pop() if len(found) == 1 else None
+    if _COMMIT.fullmatch(revision) and commit not in (None, revision):
+        raise DataError(
+            f"{what}: without the network the cache has only commit {commit}; connect once to "
+            "fetch the one asked for, or ask for the cached one"
+        )
+    return Source(repository, commit, _numbered(data))
+
+
+def _numbered(rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    return ((f"row {n}", row) for n, row in enumerate(rows))
+
+
+def _parquet(path: Path) -> list[Any]:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DataError(f"{path}: needs the package 'pyarrow'; install rar-lib[train]") from error
+    try:
+        rows: list[Any] = parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:  # Arrow's own errors are subclasses of these
+        raise DataError(
+            f"{path}: is no readable parquet file ({_first_line(error)}); download it again"
+        ) from error
+    return rows
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); give a .parquet or .jsonl file"
+        ) from error
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}, line {number}: malformed JSON ({_first_line(error)}); allowed: one "
+                "complete JSON object a line, in UTF-8"
+            ) from error
+        yield f"line {number}", row
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:200]
+
+
+_CEILING = {"question": 20_000, "reference_answer": 20_000, "rubric": 60}
+_NAMES = {c.lower(): c for c in Category}
+#: Words that the released sets use as a category and that can only mean one.
+_KNOWN_SLIPS = {"importance": Category.IMPORTANT, "option": Category.OPTIONAL}
+
+
+def category(prefix: str | None) -> tuple[Category | None, bool]:
+    """Category named by a prefix, and whether its spelling had to be repaired."""
+    word = (prefix or "").lower()
+    if word in _NAMES:
+        return _NAMES[word], False
+    if word in _KNOWN_SLIPS:
+        return _KNOWN_SLIPS[word], True
+    # The first letter must agree: "unimportant" is one edit away from its opposite.
+    close = difflib.get_close_matches(word, [n for n in _NAMES if n[:1] == word[:1]], 1, 0.85)
+    return (_NAMES[close[0]], True) if close else (None, False)
+
+
+def problem(row: Any) -> tuple[str, str] | None:
+    """The first field that does not follow the schema, and what is wrong with it."""
+    if not isinstance(row, Mapping):
+        return "(the whole row)", f"found {type(row).__name__}; allowed: an object"
+    for field in ("question", "reference_answer", "rubric"):
+        if field not in row:
+            return field, "missing"
+    question, reference, rubric = row["question"], row["reference_answer"], row["rubric"]
+    if not isinstance(question, str) or not question.strip():
+        return "question", f"found {question!r}; allowed: text"
+    if not isinstance(reference, str | None):
+        return "reference_answer", f"found {reference!r}; allowed: text, which may be empty"
+    if not isinstance(rubric, list) or not rubric:
+        return "rubric", f"found {type(rubric).__name__}; allowed: a list of criteria, not empty"
+    for field, ceiling in _CEILING.items():
+        if len(row[field] or "") > ceiling:
+            return field, f"length {len(row[field]):,}; allowed: at most {ceiling:,}"
+    for n, item in enumerate(rubric):
+        if not isinstance(item, Mapping):
+            return f"rubric.{n}", f"found {type(item).__name__}; allowed: an object"
+        for field in ("description", "title"):
+            value = item.get(field)
+            if not isinstance(value, str) or not split_prefix(value)[1] or len(value) > 20_000:
+                return f"rubric.{n}.{field}", f"found {str(value)[:60]!r}; allowed: text"
+        weight = item.get("weight")
+        if not isinstance(weight, int) or isinstance(weight, bool) or weight == 0:
+            return f"rubric.{n}.weight", f"found {weight!r}; allowed: a whole number, not 0"
+    return None
+
+
+def criteria(
+    rubric: list[Mapping[str, Any]], where: str, counts: Counter[str], notes: list[Note]
+) -> list[Criterion]:
+    """The items of one row as criteria; what is left out goes into ``counts`` and ``notes``."""
+    kept = []
+    for n, item in enumerate(rubric):
+        counts["criteria read"] += 1
+        field = f"rubric.{n}.description"
+        word, sentence = split_prefix(item["description"])
+        kind, repaired = category(word)
+        counts["category prefixes repaired"] += repaired
+        if kind is None:
+            counts["criteria of unknown category, left out"] += 1
+            notes.append(Note(where, field, f"category {word!r} is unknown, left out"))
+            continue
+        if repaired:
+            notes.append(Note(where, field, f"category {word!r} read as {kind}"))
+        pitfall = kind is Category.PITFALL
+        counts["weights whose sign contradicts the category"] += (item["weight"] > 0) is pitfall
+        polarity = Polarity.GOOD
+        if pitfall:
+            decided, rule = read(item["description"], item["weight"], item["title"])
+            if decided is None:
+                counts["pitfalls of ambiguous polarity, left out"] += 1
+                notes.append(Note(where, field, f"polarity is ambiguous ({rule}), left out"))
+                continue
+            polarity = decided
+            counts[f"pitfalls, met is {polarity}"] += 1
+        kept.append(
+            Criterion(
+                id=f"c{n + 1:02d}",
+                title=item["title"].strip(),
+                description=sentence,
+                category=kind,
+                polarity=polarity,
+                points=item["weight"],
+            )
+        )
+    return kept
+
+
+Name = Literal["medicine", "science"]
+Split = Literal["train", "val", "test"]
+REPOSITORIES: Mapping[Name, str] = {
+    "medicine": "ScaleAI/RaR-Medicine",
+    "science": "ScaleAI/RaR-Science",
+}
+#: Rows of each split according to the dataset cards.
+PUBLISHED_ROWS: Mapping[Name, Mapping[Split, int]] = {
+    "medicine": {"train": 17_926, "val": 2_240, "test": 2_242},
+    "science": {"train": 18_333, "val": 2_292, "test": 2_292},
+}
+_COUNTS = (
+    "rows malformed, kept out",
+    "rows without a usable criterion, kept out",
+    "rows that occur in train, kept out",
+    "criteria read",
+    "criteria of unknown category, left out",
+    "pitfalls of ambiguous polarity, left out",
+    "pitfalls, met is good",
+    "pitfalls, met is bad",
+    "category prefixes repaired",
+    "weights whose sign contradicts the category",
+    "rubric_count differs from the rubric",
+    "empty references",
+    "questions seen earlier in the split",
+)
+
+
+class Release(NamedTuple):
+    """Tasks in published order, and the account of how they were made."""
+
+    tasks: list[Task]
+    report: LoadReport
+
+
+def load_rar(
+    name: Name,
+    split: Split,
+    *,
+    rows: Rows | None = None,
+    revision: str = "main",
+    drop_overlap: bool = False,
+    train_rows: Rows | None = None,
+    strict: bool = True,
+) -> Release:
+    """One split of RaR-Medicine or RaR-Science.
+
+    Args:
+        rows: a parquet or JSON-lines file, or dicts, in the published schema; without it the
+            split comes from the hub or its local cache (needs the extra ``train``).
+        revision: branch, tag or 40-digit commit on the hub.
+        drop_overlap: keep out of val or test every question that train holds as well, compared
+            after :func:`rar_lib.core.text.normalise`.
+        train_rows: the train split for that, if ``rows`` is given.
+        strict: stop at the first malformed row; otherwise keep it out and list it.
+
+    Returns:
+        Tasks with ids such as ``rar-med-train-000123`` (row number, from 0), criteria ``c01``,
+        ``c02``, ... by published position, published weights in ``Criterion.points``.
+
+    Raises:
+        DataError: the source cannot be read, a row is malformed, or nothing is left.
+    """
+    _check(name, split, rows, drop_overlap, train_rows)
+    source = open_rows(REPOSITORIES[name], split, revision, rows)
+    train = _questions(name, source.commit or revision, train_rows) if drop_overlap else set()
+    counts = Counter(dict.fromkeys(_COUNTS, 0))
+    notes: list[Note] = []
+    tasks: list[Task] = []
+    seen: set[str] = set()
+    number = 0
+    for number, (at, row) in enumerate(source.rows, start=1):
+        where = f"{source.name}, {at}"
+        wrong = problem(row)
+        if wrong is not None:
+            if strict:
+                raise DataError(
+                    f"{where}, field {wrong[0]}: {wrong[1]}; mend the row, or pass "
+                    "strict=False to keep it out and list it in the report"
+                )
+            counts["rows malformed, kept out"] += 1
+            notes.append(Note(where, *wrong))
+            continue
+        kept = criteria(row["rubric"], where, counts, notes)
+        reference = (row["reference_answer"] or "").strip()
+        question = normalise(row["question"])
+        size = len(row["rubric"])
+        counts["empty references"] += not reference
+        counts["questions seen earlier in the split"] += question in seen
+        counts["rubric_count differs from the rubric"] += row.get("rubric_count", size) != size
+        seen.add(question)
+        if not kept:
+            counts["rows without a usable criterion, kept out"] += 1
+            notes.append(Note(where, "rubric", "no usable criterion"))
+        elif question in train:
+            counts["rows that occur in train, kept out"] += 1
+            notes.append(Note(where, "question", "occurs in train"))
+        else:
+            tasks.append(
+                Task(
+                    id=f"rar-{name[:3]}-{split}-{number - 1:06d}",
+                    domain=name,
+                    question=row["question"],
+                    reference=reference or None,
+                    rubric=Rubric(criteria=tuple(kept), source="synthetic_ref"),
+                )
+            )
+    if not tasks:
+        raise DataError(
+            f"{source.name}, split {split!r}: none of {number} rows became a task "
+            f"({', '.join(f'{k}: {n}' for k, n in counts.items() if n) or 'it is empty'}); "
+            "give rows in the published schema"
+        )
+    asked = revision if rows is None else None
+    published = PUBLISHED_ROWS[name][split]
+    warnings = []
+    if number != published:
+        warnings.append(f"{number:,} rows read, {published:,} published for {split}")
+    if asked is not None and source.commit is None:
+        warnings.append("the commit that was read is unknown")
+    report = LoadReport(
+        source=source.name,
+        split=split,
+        revision=asked,
+        commit=source.commit,
+        rows=number,
+        tasks=len(tasks),
+        counts=dict(counts),
+        notes=tuple(notes),
+        warnings=tuple(warnings),
+    )
+    return Release(tasks, report)
+
+
+def _check(
+    name: str, split: str, rows: Rows | None, drop_overlap: bool, train_rows: Rows | None
+) -> None:
+    if name not in REPOSITORIES:
+        raise DataError(f"data set {name!r} does not exist; allowed: {', '.join(REPOSITORIES)}")
+    if split not in ("train", "val", "test"):
+        raise DataError(f"split {split!r} does not exist; allowed: 'train', 'val', 'test'")
+    if drop_overlap and split == "train":
+        raise DataError("drop_overlap keeps questions of train out of val and test; not of train")
+    if drop_overlap and rows is not None and train_rows is None:
+        raise DataError("drop_overlap with given rows needs train_rows to compare with")
+
+
+def _questions(name: Name, revision: str, rows: Rows | None) -> set[str]:
+    source = open_rows(REPOSITORIES[name], "train", revision, rows)
+    found = [row.get("question") for _, row in source.rows if isinstance(row, Mapping)]
+    questions = {normalise(q) for q in found if isinstance(q, str)}
+    if not questions:
+        raise DataError(f"{source.name}: holds no 'question' to compare with; give the train split")
+    return questions

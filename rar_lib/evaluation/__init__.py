@@ -1,0 +1,1 @@
+"""Is the policy better, and can the judge be trusted?"""

@@ -1,0 +1,336 @@
+"""Does a judge prefer what a person prefers? Pairs in, agreement with intervals out.
+
+A task holds up to two pairs, which hang together: every interval here resamples tasks, and
+its ``n`` counts tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.stats import (
+    Comparison,
+    Interval,
+    auc,
+    balanced_accuracy,
+    bootstrap,
+    cluster_bootstrap,
+    cluster_share,
+    compare,
+    expected_calibration_error,
+    family,
+    pairwise_accuracy,
+)
+from rar_lib.core.types import Arm, Grade, Pair, Task, Usage, Verdict
+from rar_lib.judging.calibration import Calibration, Identity, Kind, fit
+from rar_lib.judging.judge import Judge, grade_many
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one pair costs, as a mean over pairs.
+
+    Attributes:
+        computed_tokens: those not taken from the server's cache, with the written ones.
+        seconds: request seconds over the number of requests in flight: the time that a pair
+            takes while the server is kept busy. A replay reports those of the recording.
+    """
+
+    calls: float
+    prompt_tokens: float
+    computed_tokens: float
+    completion_tokens: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PairGrades:
+    """The grades of both responses of some pairs, by one judge in one arm.
+
+    Attributes:
+        identity, calibration: the judge's, if known.
+        concurrency: requests that the judge may have in flight.
+    """
+
+    judge: str
+    arm: Arm
+    pairs: tuple[Pair, ...]
+    preferred: tuple[Grade, ...]
+    rejected: tuple[Grade, ...]
+    identity: Identity | None = None
+    calibration: Calibration | None = None
+    concurrency: int = 1
+
+    @property
+    def usage(self) -> Usage:
+        """Cost of all grades together."""
+        return sum((g.usage for g in (*self.preferred, *self.rejected)), Usage())
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of one pair."""
+        used, n = self.usage, max(1, len(self.pairs))
+        return Cost(
+            calls=used.calls / n,
+            prompt_tokens=used.prompt_tokens / n,
+            computed_tokens=(used.prompt_tokens - used.cached_tokens + used.completion_tokens) / n,
+            completion_tokens=used.completion_tokens / n,
+            seconds=used.seconds / min(self.concurrency, max(1, used.calls)) / n,
+        )
+
+    @property
+    def unscored(self) -> int:
+        """Pairs in which at least one response has no score."""
+        return len(self.pairs) - len(self.scored())
+
+    @property
+    def ties(self) -> int:
+        """Scored pairs whose two responses score the same."""
+        return sum(a == b for _, a, b in self.scored())
+
+    def scored(self) -> list[tuple[Pair, float, float]]:
+        """Pairs with both scores, as (pair, preferred score, rejected score)."""
+        rows = zip(self.pairs, self.preferred, self.rejected, strict=True)
+        return [
+            (pair, a.score, b.score)
+            for pair, a, b in rows
+            if a.score is not None and b.score is not None
+        ]
+
+    def wins(self, *, ties: float) -> dict[str, float]:
+        """Pair id -> 1 where the preferred response scores higher, ``ties`` where equal."""
+        return {pair.id: pairwise_accuracy([a], [b], ties=ties) for pair, a, b in self.scored()}
+
+    def accuracy(self, *, ties: float = 0.0) -> Interval | None:
+        """Pairwise preference accuracy; the paper's tie rule is ``ties=0`` (strictly higher).
+
+        The share is over pairs, its interval over tasks; ``None`` if nothing was scored.
+        """
+        wins = list(self.wins(ties=ties).values())
+        return cluster_share(wins, [p.task_id for p, _, _ in self.scored()]) if wins else None
+
+    def against(self, other: PairGrades, *, ties: float) -> tuple[list[float], list[str]]:
+        """Wins minus the other's on every pair that both scored, and the tasks of these pairs."""
+        left, right = self.wins(ties=ties), other.wins(ties=ties)
+        common = [p for p in self.pairs if p.id in left and p.id in right]
+        return [left[p.id] - right[p.id] for p in common], [p.task_id for p in common]
+
+    def verdicts(self) -> list[tuple[str, Verdict, bool]]:
+        """Scored verdicts as (task id, verdict, gold label); unscored ones are left out.
+
+        Raises:
+            DataError: a verdict has no gold label (the rubric is not the authors' own).
+        """
+        rows = []
+        for pair, a, b in zip(self.pairs, self.preferred, self.rejected, strict=True):
+            for grade, gold in ((a, pair.gold_preferred), (b, pair.gold_rejected)):
+                for verdict in grade.verdicts:
+                    if verdict.criterion_id not in gold:
+                        raise DataError(
+                            f"pair {pair.id!r} has no gold label for {verdict.criterion_id!r}: "
+                            "labels exist for the authored rubric in the arm explicit only"
+                        )
+                    if verdict.met is not None:
+                        rows.append((pair.task_id, verdict, gold[verdict.criterion_id]))
+        return rows
+
+
+async def grade_pairs(
+    judge: Judge, tasks: Sequence[Task], pairs: Sequence[Pair], arm: Arm, *, progress: str = ""
+) -> PairGrades:
+    """Grade both responses of every pair, each alone (paper, section 5).
+
+    Raises:
+        KeyError: a pair names a task that is not among ``tasks``.
+    """
+    by_id = {task.id: task for task in tasks}
+    items = [(by_id[p.task_id], text) for p in pairs for text in (p.preferred, p.rejected)]
+    grades = await grade_many(judge, items, arm, progress=progress)
+    return PairGrades(
+        judge=judge.chat.model,
+        arm=arm,
+        pairs=tuple(pairs),
+        preferred=tuple(grades[0::2]),
+        rejected=tuple(grades[1::2]),
+        identity=judge.identity,
+        calibration=judge.calibration,
+        concurrency=judge.chat.concurrency,
+    )
+
+
+def by(
+    graded: PairGrades, key: Literal["axis", "difficulty"], *, ties: float = 0.5
+) -> dict[str, Interval]:
+    """Pairwise accuracy for every axis of damage, or difficulty, that has scored pairs."""
+    wins = graded.wins(ties=ties)
+    rows: dict[str, list[tuple[float, str]]] = {}
+    for pair, _, _ in graded.scored():
+        rows.setdefault(getattr(pair, key), []).append((wins[pair.id], pair.task_id))
+    return {name: cluster_share(*zip(*rows[name], strict=True)) for name in sorted(rows)}
+
+
+@dataclass(frozen=True)
+class CriterionAgreement:
+    """Verdicts against gold labels over all criteria of both responses of all pairs.
+
+    Attributes:
+        n, unscored: verdicts given and not given.
+        accuracy, balanced, auc: intervals over tasks; ``None`` where undefined (nothing scored,
+            or one class only). The AUC is of probabilities, or of hard verdicts without them.
+        ece: expected calibration error, ten bins; ``None`` for a reading without probabilities.
+    """
+
+    n: int
+    unscored: int
+    accuracy: Interval | None
+    balanced: Interval | None
+    auc: Interval | None
+    ece: float | None
+
+
+def criterion_agreement(graded: PairGrades) -> CriterionAgreement:
+    """How often the judge's verdict equals the gold label (arm ``explicit``)."""
+    rows = graded.verdicts()
+    unscored = sum(len(g.verdicts) for g in (*graded.preferred, *graded.rejected)) - len(rows)
+    if not rows:
+        return CriterionAgreement(0, unscored, None, None, None, None)
+    tasks = [task for task, _, _ in rows]
+    soft = all(v.probability is not None for _, v, _ in rows)
+    p = [float(v.met or 0) if v.probability is None else v.probability for _, v, _ in rows]
+    data = np.array([[float(v.met or 0), q, y] for (_, v, y), q in zip(rows, p, strict=True)])
+    both = 0 < data[:, 2].sum() < len(data)
+    return CriterionAgreement(
+        n=len(rows),
+        unscored=unscored,
+        accuracy=cluster_share(data[:, 0] == data[:, 2], tasks),
+        balanced=cluster_bootstrap(data, tasks, _balanced) if both else None,
+        auc=cluster_bootstrap(data, tasks, _auc) if both else None,
+        ece=expected_calibration_error(p, data[:, 2]) if soft else None,
+    )
+
+
+def _balanced(rows: NDArray[np.float64]) -> float | None:
+    return balanced_accuracy(rows[:, 0], rows[:, 2])
+
+
+def _auc(rows: NDArray[np.float64]) -> float | None:
+    return auc(rows[:, 1], rows[:, 2])
+
+
+def calibrate(graded: PairGrades, kind: Kind = "platt") -> Calibration:
+    """Fit a judge's calibration on its grades of val pairs (arm ``explicit``).
+
+    Raises:
+        DataError: another split, a judge calibrated already or unknown, too little to fit on.
+    """
+    outside = sorted({p.task_id for p in graded.pairs if not p.task_id.startswith("val-")})
+    if outside:
+        raise DataError(f"calibration is fitted on val only; {outside[0]!r} is not of that split")
+    if graded.identity is None or graded.calibration is not None:
+        state = "unknown" if graded.identity is None else "calibrated already"
+        raise DataError(f"the judge {graded.judge!r} is {state}: grade with a bare Judge first")
+    rows = graded.verdicts()
+    p = [v.probability for _, v, _ in rows if v.probability is not None]
+    if not p or len(p) < len(rows):
+        raise DataError(
+            f"{graded.judge!r} in arm {graded.arm} gave no probabilities: calibrate "
+            "grades of arm explicit under the probability reading"
+        )
+    return fit(p, [gold for _, _, gold in rows], kind, judge=graded.identity)
+
+
+def difference(a: PairGrades, b: PairGrades, *, ties: float = 0.5) -> Interval | None:
+    """Accuracy of ``a`` minus accuracy of ``b``, paired over the pairs that both scored.
+
+    ``None`` if they have no scored pair in common.
+    """
+    gaps, tasks = a.against(b, ties=ties)
+    return cluster_bootstrap(gaps, tasks) if gaps else None
+
+
+def compare_all(
+    versus: Mapping[str, tuple[PairGrades, PairGrades]], *, ties: float = 0.5
+) -> dict[str, Comparison]:
+    """One family of comparisons, left minus right in pairwise accuracy, corrected by Holm.
+
+    A comparison without a scored pair in common is left out, and the family is smaller.
+    """
+    gaps = {name: a.against(b, ties=ties) for name, (a, b) in versus.items()}
+    return family({name: compare(*found) for name, found in gaps.items() if found[0]})
+
+
+def spread_difference(
+    left: Sequence[PairGrades], right: Sequence[PairGrades], *, ties: float = 0.5
+) -> Interval | None:
+    """Spread of accuracy across judges in one arm minus the spread in another.
+
+    The paper's second claim about judges, that rubrics reduce the spread across sizes, says
+    that this is below zero for a rubric arm on the left. Spread is the standard deviation of
+    the judges' accuracies over the pairs that all of them scored in both arms.
+
+    Args:
+        left, right: the same judges in two arms, two or more of them.
+
+    Returns:
+        The difference with its interval over tasks; ``None`` without a pair scored by all.
+
+    Raises:
+        ValueError: fewer than two judges, or another number of them on each side.
+    """
+    if len(left) < 2 or len(left) != len(right):
+        raise ValueError(f"need the same two or more judges, got {len(left)} and {len(right)}")
+    wins = [g.wins(ties=ties) for g in (*left, *right)]
+    common = [p for p in left[0].pairs if all(p.id in w for w in wins)]
+    if not common:
+        return None
+
+    def statistic(rows: NDArray[np.float64]) -> float:
+        accuracy = rows.mean(axis=0)
+        return float(accuracy[: len(left)].std() - accuracy[len(left) :].std())
+
+    table = [[w[p.id] for w in wins] for p in common]
+    return cluster_bootstrap(table, [p.task_id for p in common], statistic)
+
+
+def margins(graded: PairGrades) -> dict[str, float]:
+    """Task id -> mean reward of its preferred responses minus that of the rejected ones.
+
+    How far a rubric separates the two under a fixed judge; tasks without a scored pair are out.
+    """
+    by_task: dict[str, list[float]] = {}
+    for pair, better, worse in graded.scored():
+        by_task.setdefault(pair.task_id, []).append(better - worse)
+    return {task: float(np.mean(m)) for task, m in by_task.items()}
+
+
+def discrimination(graded: PairGrades) -> Interval | None:
+    """Mean of :func:`margins` over tasks, with interval; ``None`` if nothing was scored."""
+    found = list(margins(graded).values())
+    return bootstrap(found) if found else None
+
+
+def ranking_agreement(graded: PairGrades, gold: Mapping[str, tuple[float, float]]) -> float | None:
+    """Kendall's tau-b between a rubric's rewards and the authored rubric's under gold labels.
+
+    Args:
+        gold: pair id -> rewards of preferred and rejected response by Eq. 1.
+
+    Returns:
+        The mean of tau over tasks with at least two different rewards on both sides, in
+        [-1, 1]; ``None`` if there is no such task.
+    """
+    from scipy.stats import kendalltau
+
+    by_task: dict[str, list[tuple[float, float]]] = {}
+    for pair, better, worse in graded.scored():
+        rows = by_task.setdefault(pair.task_id, [])
+        rows += zip((better, worse), gold[pair.id], strict=True)
+    taus = [float(kendalltau(*zip(*rows, strict=True)).statistic) for rows in by_task.values()]
+    known = [t for t in taus if t == t]  # NaN: one side is constant, there is no ranking
+    return float(np.mean(known)) if known else None

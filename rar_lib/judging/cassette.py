@@ -1,0 +1,198 @@
+"""The cassette: every model call on record, so that work is never paid for twice.
+
+    cassette = Cassette(Path("calls.sqlite"), "record")
+    chat = Chat(url, "qwen-1.5b", cassette=cassette)
+
+One SQLite file in WAL mode, JSON inside, one transaction a reply: a killed run keeps every
+finished call. The key is a hash of all that can change the answer and of nothing else, so a
+new prompt, seed or set of weights asks anew, and another port or concurrency does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from rar_lib.core.errors import CassetteError, CassetteMiss
+from rar_lib.core.files import atomic_write
+
+Mode = Literal["live", "record", "replay"]
+MODES: tuple[Mode, ...] = ("live", "record", "replay")
+#: Raise when the meaning of a stored request or reply changes: old files are then refused.
+SCHEMA_VERSION = 1
+_TABLE = """CREATE TABLE IF NOT EXISTS calls (
+    key TEXT PRIMARY KEY, request TEXT NOT NULL, reply TEXT NOT NULL, recorded TEXT NOT NULL
+) WITHOUT ROWID"""
+
+
+def request_key(request: Mapping[str, Any]) -> str:
+    """SHA-256 of a request as canonical JSON, with the schema version."""
+    return hashlib.sha256(_canonical([SCHEMA_VERSION, request]).encode()).hexdigest()
+
+
+@dataclass
+class Cassette:
+    """Recorded model calls.
+
+    Attributes:
+        path: the SQLite file.
+        mode: ``live`` neither reads nor writes; ``record`` answers from the file and records
+            what is not there yet; ``replay`` answers from the file alone, and a miss is an
+            error.
+        hits, misses: calls answered from the file, and calls that were not.
+    """
+
+    path: Path
+    mode: Mode = "record"
+    hits: int = 0
+    misses: int = 0
+    _db: sqlite3.Connection | None = field(default=None, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise CassetteError(f"cassette mode {self.mode!r}; allowed: {', '.join(MODES)}")
+        if self.mode == "replay" and not self.path.exists():
+            raise CassetteError(f"{self.path}: nothing was recorded here; run once in mode record")
+
+    def look_up(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The recorded reply, or ``None`` where the model has to be asked.
+
+        Raises:
+            CassetteMiss: replaying, and this request was never recorded.
+        """
+        if self.mode == "live":
+            return None
+        key = request_key(request)
+        with self._lock:
+            row = self._open().execute("SELECT reply FROM calls WHERE key = ?", (key,)).fetchone()
+            self.hits, self.misses = self.hits + bool(row), self.misses + (not row)
+        if row:
+            reply: dict[str, Any] = json.loads(row[0])
+            return reply
+        if self.mode == "replay":
+            last = str(request.get("messages", [{}])[-1].get("content", ""))
+            raise CassetteMiss(
+                f"{self.path} holds no reply of {request.get('model')!r} to request {key[:12]} "
+                f"(ends in {last[-80:]!r}): the code or the data changed since it was recorded; "
+                "run once more in mode record"
+            )
+        return None
+
+    def record(self, request: Mapping[str, Any], reply: Mapping[str, Any]) -> None:
+        """Keep a reply; in mode ``live`` nothing happens.
+
+        Raises:
+            CassetteError: the file can't be written (disk full, read-only).
+        """
+        if self.mode != "record":
+            return
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        row = (request_key(request), _canonical(request), _canonical(reply), now)
+        with self._lock:
+            try:
+                self._open().execute("INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?)", row)
+            except sqlite3.OperationalError as error:
+                raise CassetteError(f"{self.path}: {error}; free space, or record=live") from error
+
+    def rows(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], str]]:
+        """Key, request, reply and time of every call, in the order of the keys."""
+        with self._lock:
+            rows = self._open().execute("SELECT * FROM calls ORDER BY key").fetchall()
+        for key, request, reply, recorded in rows:
+            yield key, json.loads(request), json.loads(reply), recorded
+
+    def close(self) -> None:
+        """Close the file; a later call opens it again."""
+        with self._lock:
+            if self._db:
+                self._db.close()
+            self._db = None
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection, shared by all threads under the lock; one transaction a statement."""
+        if self._db is None:
+            self._db = _connect(self.path, write=self.mode == "record")
+        return self._db
+
+
+def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    if write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.exists():
+        raise CassetteError(f"{path} does not exist")
+    where = f"{path.resolve().as_uri()}?mode={'rwc' if write else 'ro'}"
+    db = sqlite3.connect(where, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if write and version == 0:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute(_TABLE)
+            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        elif version != SCHEMA_VERSION:
+            raise CassetteError(
+                f"{path} has schema version {version}, this library writes {SCHEMA_VERSION}: "
+                "move the file away and record again"
+            )
+        db.execute("PRAGMA synchronous=NORMAL")
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise CassetteError(f"{path} is not a cassette: {error}") from error
+    except CassetteError:
+        db.close()
+        raise
+    return db
+
+
+def stats(path: Path) -> dict[str, dict[str, float]]:
+    """For every model: calls, prompt, cached and completion tokens, and seconds (overlapping)."""
+    found: dict[str, dict[str, float]] = {}
+    with closing(Cassette(path, "replay")) as cassette:
+        for _, request, reply, _ in cassette.rows():
+            of_model = found.setdefault(str(request.get("model")), {})
+            for name, value in reply.get("usage", {}).items():
+                of_model[name] = of_model.get(name, 0) + (value or 0)
+    return found
+
+
+def export(path: Path, target: Path) -> int:
+    """Write all calls as JSON lines in the order of their keys; returns how many."""
+    with closing(Cassette(path, "replay")) as cassette:
+        lines = [
+            _canonical({"key": key, "recorded": at, "reply": reply, "request": request})
+            for key, request, reply, at in cassette.rows()
+        ]
+    atomic_write(target, "".join(line + "\n" for line in lines))
+    return len(lines)
+
+
+def verify(path: Path) -> list[str]:
+    """What is wrong with a file: damaged pages, keys that do not fit, replies without text."""
+    with closing(Cassette(path, "replay")) as cassette:
+        (state,) = cassette._open().execute("PRAGMA integrity_check").fetchone()
+        wrong = [] if state == "ok" else [f"SQLite says: {state}"]
+        rows = cassette._open().execute("SELECT key, request, reply FROM calls ORDER BY key")
+        for key, request, reply in rows:
+            try:
+                fits = request_key(json.loads(request)) == key
+                whole = isinstance(json.loads(reply)["text"], str)
+            except (ValueError, KeyError, TypeError) as error:
+                wrong.append(f"{key[:12]}: unreadable ({type(error).__name__})")
+                continue
+            if not fits:
+                wrong.append(f"{key[:12]}: the key is not the hash of its request")
+            if not whole:
+                wrong.append(f"{key[:12]}: the reply has no text")
+    return wrong
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

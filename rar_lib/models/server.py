@@ -1,0 +1,377 @@
+"""A local judge server: started once, checked by a real completion, always stopped.
+
+    with serve("qwen-1.5b") as endpoint:
+        ...                                # endpoint.base_url speaks the OpenAI protocol
+
+The server is vLLM on the loopback interface, in its own process group under
+``supervisor.py``, which stops the whole group when the owner ends by any means.
+A second caller with the same model, weights and settings gets the running
+server (``owned=False``); it lives as long as the process that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rar_lib.core.errors import DataError, ServerError
+from rar_lib.core.files import atomic_write
+from rar_lib.judging.cassette import Cassette
+from rar_lib.judging.chat import Chat
+from rar_lib.models.vllm import (
+    DROPPED_ENV,
+    VLLM,
+    Device,
+    Plan,
+    check_memory,
+    free_port,
+    plan,
+    post_mortem,
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model answers.
+
+    Attributes:
+        base_url: ``http://127.0.0.1:PORT/v1``.
+        model: The name to send in requests.
+        weights: SHA-256 identity of the weights, ``""`` if unknown.
+        pid: The server process, which is also its process group; ``None`` if not local.
+        log: The server's log file.
+        owned: Whether leaving ``serve`` stops the server.
+    """
+
+    base_url: str
+    model: str
+    weights: str = ""
+    pid: int | None = None
+    log: Path | None = None
+    owned: bool = False
+
+    def check(self) -> None:
+        """Tell a server that is busy from one that is gone.
+
+        Raises:
+            ServerError: The process has ended; the message names its log and what to do.
+        """
+        if self.pid and self.log and process_start(self.pid) is None:
+            what = f"ended (process {self.pid}) while it was needed"
+            again = "run again: finished calls are on record, and the server starts anew"
+            raise ServerError(post_mortem(self.model, what, self.log, again))
+
+
+def process_start(pid: int) -> int | None:
+    """Start time of a live process in clock ticks since boot; guards against re-used pids."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # the command name may hold spaces
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def probe(base_url: str, model: str, timeout_s: float = 30.0) -> str | None:
+    """Ask a server for one token.
+
+    ``/health`` and ``/v1/models`` go on answering when the engine behind them
+    is stuck, so only a completion counts.
+
+    Returns:
+        ``None`` if the right model answered, else what is wrong, in one line.
+    """
+    try:
+        served = [entry["id"] for entry in _http(f"{base_url}/models", None, timeout_s)["data"]]
+        if model not in served:
+            return f"{base_url} serves {', '.join(map(str, served))}, not {model}"
+        body = {"model": model, "prompt": "1", "max_tokens": 1, "temperature": 0}
+        _http(f"{base_url}/completions", body, timeout_s)["choices"][0]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        return f"{base_url} does not answer ({error})"
+    return None
+
+
+def _http(url: str, body: dict[str, Any] | None, timeout_s: float) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    # No proxy: the server is on the loopback interface whatever http_proxy says.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=timeout_s) as reply:
+        return json.load(reply)
+
+
+GRACE_S = 10.0  # from SIGTERM to SIGKILL
+PROBE_S = 30.0
+
+
+def registered(entry: Path, model: str) -> Endpoint | None:
+    """The running server that a registry file names; a stale file is removed.
+
+    Raises:
+        ServerError: The server runs but gives no token: somebody must decide to stop it.
+    """
+    try:
+        found = json.loads(entry.read_text())
+        pid, base_url = int(found["pid"]), str(found["base_url"])
+        log = Path(found["log"])
+        alive = process_start(pid) == int(found["started"])
+        weights = str(found["weights"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        alive = False
+    if alive:
+        begin = time.monotonic()
+        trouble = probe(base_url, model, PROBE_S)
+        if trouble is None:
+            return Endpoint(base_url, model, weights, pid, log, owned=False)
+        if time.monotonic() - begin >= PROBE_S:  # stuck; a refusal would have come at once
+            raise ServerError(
+                f"the server for {model} (process {pid}) runs, but {trouble}; stop it with "
+                f"'kill {pid}' and run again. Its log: {log}"
+            )
+    entry.unlink(missing_ok=True)
+    return None
+
+
+@contextlib.contextmanager
+def serve(
+    model: str,
+    *,
+    device: Device = "cpu",
+    max_model_len: int = 2048,
+    kv_cache_gb: float = 1.0,
+    timeout_s: float = 600.0,
+    port: int = 0,
+    _program: Sequence[str] = VLLM,
+) -> Iterator[Endpoint]:
+    """A server for ``model``: the running one if there is one, else a new one.
+
+    A new server is stopped on leaving the block, and also if this process dies.
+
+    Args:
+        model: Short name of an artifact, an existing folder, or (cuda) a hub id.
+        device: ``cpu`` or ``cuda``.
+        max_model_len: Longest prompt plus reply in tokens.
+        kv_cache_gb: Memory for cached keys and values in GB; on cuda give more.
+        timeout_s: Seconds until the first token must have come.
+        port: Port to listen on; 0 takes a free one.
+
+    Raises:
+        ServerError: Not enough memory, port taken, or the server died or was not
+            ready in time; the message holds the end of its log.
+        ArtifactError: The weights are not there.
+    """
+    todo = plan(
+        model,
+        device=device,
+        max_model_len=max_model_len,
+        kv_cache_gb=kv_cache_gb,
+        program=_program,
+    )
+    with serve_plan(todo, timeout_s=timeout_s, port=port) as endpoint:
+        yield endpoint
+
+
+@contextlib.contextmanager
+def serve_plan(todo: Plan, *, timeout_s: float = 600.0, port: int = 0) -> Iterator[Endpoint]:
+    """As `serve`, for a command line that was worked out, and perhaps changed, before.
+
+    Raises:
+        ServerError: as `serve`.
+    """
+    from rar_lib.core import files
+
+    run = files.home() / "run"
+    run.mkdir(parents=True, exist_ok=True)
+    entry = run / f"{todo.slug}-{todo.key}.json"
+    with contextlib.ExitStack() as stack:
+        try:
+            with FileLock(f"{entry}.lock", timeout=timeout_s):
+                endpoint = registered(entry, todo.name)
+                if endpoint is None:
+                    endpoint = stack.enter_context(_started(todo, entry, port, timeout_s))
+        except Timeout as error:
+            raise ServerError(
+                f"another process has been starting {todo.name} for {timeout_s:.0f} s: "
+                f"wait for it or end it (lock file {entry}.lock)"
+            ) from error
+        yield endpoint
+
+
+@dataclass
+class OnDemand:
+    """A server that the first request starts: ``Chat(..., start=x.start, check=x.check)``.
+
+    Attributes:
+        until: its end stops the server, if it was started here.
+        settings: of `serve`.
+    """
+
+    until: contextlib.ExitStack
+    model: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    _found: list[Endpoint] = field(default_factory=list, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def start(self) -> str:
+        """The address; the first of many concurrent calls starts the server for all.
+
+        Raises:
+            ServerError: as `serve`.
+        """
+        with self._lock:
+            if not self._found:
+                self._found.append(self.until.enter_context(serve(self.model, **self.settings)))
+            return self._found[0].base_url
+
+    def check(self) -> None:
+        """See `Endpoint.check`.
+
+        Raises:
+            ServerError: the server has ended since it was started or found.
+        """
+        for endpoint in self._found:
+            endpoint.check()
+
+
+@contextlib.contextmanager
+def _started(todo: Plan, entry: Path, port: int, timeout_s: float) -> Iterator[Endpoint]:
+    check_memory(todo)
+    port = free_port(port)
+    base_url = f"http://127.0.0.1:{port}/v1"
+    log = entry.parent.parent / "logs" / f"{todo.slug}-{port}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    env = {k: v for k, v in os.environ.items() if k not in DROPPED_ENV} | todo.env
+    # -I -S: bare and quick; by path, so that rar_lib is not imported.
+    keeper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
+    with log.open("wb") as sink:
+        supervisor = subprocess.Popen(
+            [*keeper, str(GRACE_S), *todo.args, "--port", str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            env=env,
+            start_new_session=True,
+        )
+    assert supervisor.stdout is not None
+    pid = 0
+    try:
+        pid = int(supervisor.stdout.readline() or 0)
+        _wait_ready(todo, base_url, supervisor, log, timeout_s)
+        endpoint = Endpoint(base_url, todo.name, todo.weights, pid, log, owned=True)
+        found = {"pid": pid, "started": process_start(pid), "base_url": base_url}
+        found |= {"model": todo.name, "weights": todo.weights, "log": str(log)}
+        atomic_write(entry, json.dumps(found))
+        yield endpoint
+    finally:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            if json.loads(entry.read_text())["pid"] == pid:
+                entry.unlink()
+        _stop(supervisor, pid)
+
+
+def _wait_ready(
+    todo: Plan, base_url: str, supervisor: subprocess.Popen[bytes], log: Path, timeout_s: float
+) -> None:
+    begin = time.monotonic()
+    usual = 18 + 9 * todo.weights_gb  # measured on 2 cores
+    live = sys.stderr.isatty()
+    while True:
+        waited = time.monotonic() - begin
+        if live:
+            line = f"starting {todo.name}, usually about {usual:.0f} s: {waited:.0f} s"
+            print(f"\r{line}", end="", file=sys.stderr, flush=True)
+        trouble = probe(base_url, todo.name, min(PROBE_S, timeout_s))
+        # A server that died cannot be the one that answered.
+        if supervisor.poll() is not None:
+            raise ServerError(
+                post_mortem(todo.name, f"ended with code {supervisor.returncode}", log)
+            )
+        if trouble is None:
+            break
+        if waited > timeout_s:
+            why = f"gave no token within {timeout_s:.0f} s ({trouble})"
+            raise ServerError(post_mortem(todo.name, why, log))
+        time.sleep(0.3)
+    if live:
+        print(f"\r\x1b[K{todo.name} ready after {waited:.0f} s", file=sys.stderr)
+
+
+def _stop(supervisor: subprocess.Popen[bytes], group: int) -> None:
+    """Have the supervisor stop the group; do it here if the supervisor was killed."""
+    for pipe in (supervisor.stdin, supervisor.stdout):
+        if pipe is not None:
+            pipe.close()
+    supervisor.terminate()  # a fork of this process may still hold the pipe open
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        supervisor.wait(GRACE_S + 10)
+    if group and supervisor.returncode in (None, -signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def serve_forever(model: str, **settings: Any) -> None:
+    """Serve until Ctrl-C or SIGTERM, for ``rar serve``; takes the settings of ``serve``.
+
+    Raises:
+        ServerError: The server did not start, or died later.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), serve(model, **settings) as endpoint:
+        print(
+            f"{endpoint.base_url}  model {endpoint.model}  log {endpoint.log}",
+            flush=True,
+        )
+        if not endpoint.owned:
+            print("It was running already; the process that started it stops it.")
+            return
+        pid = endpoint.pid or 0
+        while process_start(pid) is not None:
+            time.sleep(1)
+        assert endpoint.log is not None
+        raise ServerError(post_mortem(endpoint.model, "died", endpoint.log))
+
+
+def connect(
+    stack: ExitStack, model: str, *, base_url: str, key_env: str, record: Path, device: str
+) -> Chat:
+    """A chat with recorded calls: the given endpoint, or a server of the model on this machine."""
+    cassette = Cassette(record)
+    stack.callback(cassette.close)
+    if base_url:
+        return Chat(base_url, model, key_env=key_env, cassette=cassette)
+    from rar_lib.models.catalogue import MODELS
+
+    if model not in MODELS and device == "cpu":
+        raise DataError(
+            f"no model {model!r} on this machine; choose from {', '.join(MODELS)}, "
+            "or name an endpoint with --base-url"
+        )
+
+    weights = MODELS[model].identity if model in MODELS else ""
+    server = OnDemand(stack, model, {"device": device})
+    return Chat(
+        "http://127.0.0.1/v1",
+        model,
+        weights=weights,
+        cassette=cassette,
+        start=server.start,
+        check=server.check,
+    )

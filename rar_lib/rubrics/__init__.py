@@ -1,0 +1,1 @@
+"""A task gets its rubric, and the rubric is measured."""

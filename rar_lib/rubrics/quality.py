@@ -1,0 +1,95 @@
+"""How good is a rubric? Numbers that need no model, and numbers that need one fixed judge.
+
+The paper asks four things of a rubric (v2, section 3.1): grounded in expert guidance,
+comprehensive, weighted by importance, self-contained. Each becomes a measurement here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from rar_lib.core.text import content_words
+from rar_lib.core.types import Category, Criterion, Rubric, Task
+
+#: Phrases that send the judge elsewhere: the sentence cannot be checked on its own.
+_POINTS_ELSEWHERE = re.compile(
+    r"\b(?:reference|rubric|previously|aforementioned|as (?:stated|described|given)"
+    r"|(?:steps|points|facts|mentioned|listed|as) above"
+    r"|(?:correct|right|accurate|expected|proper) (?:answer|response|value|cause|reason))\b"
+)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One rubric in numbers, all in [0, 1].
+
+    Attributes:
+        compliance: share of these that hold: an Essential criterion, a pitfall, two categories
+            among the positive ones, size within the range asked for.
+        one_sentence: share of criteria that are one sentence.
+        self_contained: share of criteria that name their fact instead of pointing to an answer.
+        grounding: share of the criteria's content words found in the reference or the question.
+        coverage: share of the reference's content words found in the criteria.
+        redundancy: mean over criteria of the largest word overlap (Jaccard) with another one.
+        generic: share of criteria without a content word of the question or the reference.
+    """
+
+    compliance: float
+    one_sentence: float
+    self_contained: float
+    grounding: float
+    coverage: float
+    redundancy: float
+    generic: float
+
+
+def measure(rubric: Rubric, task: Task, size: tuple[int, int]) -> Quality:
+    """The quality of one rubric for its task; ``size`` is the allowed number of items in all."""
+    criteria = rubric.criteria
+    words = [content_words(c.description) for c in criteria]
+    known = content_words(f"{task.question} {task.reference or ''}")
+    wanted = content_words(task.reference or "")
+    said = set().union(*words)
+    positive = {c.category for c in criteria} - {Category.PITFALL}
+    rules = (
+        Category.ESSENTIAL in positive,
+        any(c.category is Category.PITFALL for c in criteria),
+        len(positive) > 1,
+        size[0] <= len(criteria) <= size[1],
+    )
+    return Quality(
+        compliance=_share(rules),
+        one_sentence=_share([is_one_sentence(c) for c in criteria]),
+        self_contained=_share([is_self_contained(c) for c in criteria]),
+        grounding=len(said & known) / len(said) if said else 0.0,
+        coverage=len(said & wanted) / len(wanted) if wanted else 0.0,
+        redundancy=_redundancy(words),
+        generic=_share([not (w & known) for w in words]),
+    )
+
+
+def is_one_sentence(criterion: Criterion) -> bool:
+    """Whether nothing follows the first full stop (a stop inside a number does not count)."""
+    return not re.search(r"[.!?]\s+\S", criterion.description.strip())
+
+
+def is_self_contained(criterion: Criterion) -> bool:
+    """Whether the sentence can be checked without looking anything up."""
+    return not _POINTS_ELSEWHERE.search(criterion.description.lower())
+
+
+def _redundancy(words: Sequence[set[str]]) -> float:
+    nearest = [0.0] * len(words)
+    for (i, a), (j, b) in combinations(enumerate(words), 2):
+        overlap = len(a & b) / len(a | b) if a | b else 0.0
+        nearest[i], nearest[j] = max(nearest[i], overlap), max(nearest[j], overlap)
+    return float(np.mean(nearest)) if nearest else 0.0
+
+
+def _share(flags: Sequence[bool]) -> float:
+    return sum(flags) / len(flags) if flags else 0.0

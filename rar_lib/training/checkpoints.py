@@ -1,0 +1,170 @@
+"""Checkpoints that are whole or not used: a marker written last, and a journal of the run.
+
+A checkpoint is what transformers' Trainer writes (adapter, optimiser, scheduler, random
+states, log; every load of them is ``weights_only``), plus ``journal.json``, plus the marker
+``complete.json`` with size and SHA-256 of every file. Without a marker that fits, a folder is
+renamed and the one before it is used. Only folders written by the same run are resumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rar_lib.core.errors import CheckpointError
+from rar_lib.core.files import atomic_write
+
+MARKER = "complete.json"
+JOURNAL = "journal.json"
+#: Raise when the meaning of the files changes: older checkpoints are then not resumed.
+SCHEMA_VERSION = 1
+#: Written by transformers and never read by us; it is a pickle of a whole object.
+_NOT_KEPT = ("training_args.bin",)
+_NAME = re.compile(r"checkpoint-(\d+)")
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Journal:
+    """What a run knows about itself beside TRL's log; it travels with every checkpoint.
+
+    Attributes:
+        steps: the reward's own record, one a step.
+        watched: what the caller measured on held-out tasks, by schedule.
+        before: greedy answers to the held-out tasks before training, by task id.
+        seconds: time spent in training, over all parts of a resumed run.
+        checkpoint_seconds: what each checkpoint cost.
+        resumed_at: the last finished step at each restart.
+    """
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    watched: list[dict[str, Any]] = field(default_factory=list)
+    before: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    checkpoint_seconds: list[float] = field(default_factory=list)
+    resumed_at: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint: its folder, the step it was written after, and its journal."""
+
+    folder: Path
+    step: int
+    journal: Journal
+
+
+def fingerprint(run: Mapping[str, Any]) -> str:
+    """Identity of a run: SHA-256 of everything that must be equal to continue it."""
+    text = json.dumps([SCHEMA_VERSION, run], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seal(folder: Path, run: str, journal: Journal) -> None:
+    """Complete a checkpoint: journal, then the marker over all files, last and atomically."""
+    for name in _NOT_KEPT:
+        (folder / name).unlink(missing_ok=True)
+    atomic_write(folder / JOURNAL, json.dumps(asdict(journal)))
+    marker = {"schema": SCHEMA_VERSION, "run": run, "files": _files(folder)}
+    atomic_write(folder / MARKER, json.dumps(marker, indent=1))
+
+
+def fault(folder: Path, run: str) -> str | None:
+    """Why a folder can't be resumed by this run; ``None`` if it is whole."""
+    if folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*")):
+        return "it holds a link"
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        schema, owner, files = marker["schema"], marker["run"], marker["files"]
+    except FileNotFoundError:
+        return "it was not finished"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{MARKER} is unreadable ({type(error).__name__})"
+    if schema != SCHEMA_VERSION:
+        return f"it has schema {schema!r}, this library reads {SCHEMA_VERSION}"
+    if owner != run:
+        return "it belongs to a run with other settings, data or code"
+    found = _files(folder)
+    for name in sorted({*files, *found}):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in files:
+            return f"{name} is not in {MARKER}"
+        if files[name] != found[name]:
+            return f"{name} is not as it was written"
+    return None
+
+
+def newest(folder: Path, run: str) -> Checkpoint | None:
+    """The newest whole checkpoint of a run; newer ones that are not are renamed ``broken-*``."""
+    numbered = [(int(m[1]), p) for p in folder.glob("checkpoint-*") if (m := _NAME.match(p.name))]
+    for step, path in sorted(numbered, reverse=True):
+        reason = fault(path, run)
+        if reason is None:
+            stored = json.loads((path / JOURNAL).read_text(encoding="utf-8"))
+            return Checkpoint(path, step, Journal(**stored))
+        _log.warning("%s: %s; renamed to %s", path, reason, _quarantine(path).name)
+    return None
+
+
+def _quarantine(path: Path) -> Path:
+    number = 0
+    while (aside := path.with_name(f"broken-{path.name}" + f"-{number}" * bool(number))).exists():
+        number += 1
+    return path.rename(aside)
+
+
+def _files(folder: Path) -> dict[str, list[int | str]]:
+    """Size and SHA-256 of every file but the marker."""
+    found: dict[str, list[int | str]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / MARKER:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            found[path.relative_to(folder).as_posix()] = [path.stat().st_size, digest]
+    return found
+
+
+@contextmanager
+def sole_writer(out: Path) -> Iterator[None]:
+    """The right to write a run's folder, for as long as the block lasts or the process lives.
+
+    Raises:
+        CheckpointError: another process holds it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise CheckpointError(
+            f"another process is training into {out}: wait for it, or choose another folder"
+        ) from error
+
+
+def check_space(folder: Path, last_good: str) -> None:
+    """Stop before a checkpoint that would not fit beside the newest one.
+
+    Raises:
+        CheckpointError: too little space; names the checkpoint that is still good.
+    """
+    held = [p for p in folder.glob("checkpoint-*") if (p / MARKER).exists()]
+    size = max(
+        (sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) for p in held), default=0
+    )
+    free = shutil.disk_usage(folder).free
+    if free < 1.2 * size:
+        raise CheckpointError(
+            f"{folder} has {free / 1e6:.0f} MB left and a checkpoint takes {size / 1e6:.0f} MB: "
+            f"free some space and run again; the run continues from {last_good}"
+        )

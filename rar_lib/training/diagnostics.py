@@ -1,0 +1,163 @@
+"""What to watch while a policy learns from a judge: spread, flat groups, length, mass at work.
+
+Pure arithmetic on the grades of one step; a group is the rollouts of one prompt.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rar_lib.core.scoring import Weights, is_good
+from rar_lib.core.types import Grade, Rubric
+
+#: Rewards and verdict probabilities closer than this are the same: one point in a hundred of a
+#: criterion is the judge's numerical noise, not a difference between two responses.
+TOLERANCE = 0.01
+
+
+def groups(keys: Sequence[str]) -> list[range]:
+    """Places of neighbours with the same key: the groups of a batch, in order."""
+    found, start = [], 0
+    for _, members in groupby(keys):
+        end = start + sum(1 for _ in members)
+        found.append(range(start, end))
+        start = end
+    return found
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Standard deviation, ``None`` of fewer than two values."""
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Pearson's r, in [-1, 1]; ``None`` where either side does not vary."""
+    if len(x) < 2 or max(x) == min(x) or max(y) == min(y):
+        return None
+    return max(-1.0, min(1.0, statistics.correlation(x, y)))
+
+
+def flat_groups(scores: Sequence[float | None], of: Sequence[range]) -> float:
+    """Share of groups whose scored rewards lie within ``TOLERANCE``: they teach nothing."""
+    return sum(_flat([scores[i] for i in group]) for group in of) / len(of)
+
+
+def flat_mass(
+    grades: Sequence[Grade], of: Sequence[range], rubrics: Sequence[Rubric], weights: Weights
+) -> float | None:
+    """Share of the reward's weight on criteria that do not tell the rollouts of a group apart.
+
+    Such a criterion shifts the reward of a whole group, which the advantage takes out again.
+
+    Args:
+        rubrics: one for each group.
+        weights: of the categories, as in Eq. 1.
+
+    Returns:
+        The mean over the groups with at least two scored members, in [0, 1]; ``None`` if
+        there is no such group.
+    """
+    shares = []
+    for group, rubric in zip(of, rubrics, strict=True):
+        rows = [_values(grades[i]) for i in group if grades[i].score is not None]
+        if len(rows) < 2:
+            continue
+        weight = {c.id: weights[c.category] for c in rubric.criteria}
+        idle = [w for c, w in weight.items() if _flat([row[c] for row in rows])]
+        shares.append(math.fsum(idle) / math.fsum(weight.values()))
+    return statistics.fmean(shares) if shares else None
+
+
+def credit(
+    grades: Sequence[Grade], of: Sequence[range], rubrics: Sequence[Rubric], ids: Sequence[str]
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Share of verdicts that speak for the response, in [0, 1], and of which criteria.
+
+    Args:
+        rubrics: one for each group.
+        ids: of the groups' tasks.
+
+    Returns:
+        The share by category, and by task and criterion; what nobody judged is left out.
+    """
+    by_category: dict[str, list[bool]] = {}
+    by_criterion: dict[str, dict[str, list[bool]]] = {}
+    for group, rubric, task_id in zip(of, rubrics, ids, strict=True):
+        criteria = {c.id: c for c in rubric.criteria}
+        for i in group:
+            for verdict in grades[i].verdicts:
+                if verdict.met is not None:
+                    criterion = criteria[verdict.criterion_id]
+                    good = is_good(criterion, verdict.met)
+                    by_category.setdefault(str(criterion.category), []).append(good)
+                    of_task = by_criterion.setdefault(task_id, {})
+                    of_task.setdefault(criterion.id, []).append(good)
+    return _means(by_category), {task: _means(found) for task, found in by_criterion.items()}
+
+
+def step_record(
+    scores: Sequence[float | None], lengths: Sequence[int], of: Sequence[range]
+) -> dict[str, Any]:
+    """The numbers of one step that need no criteria.
+
+    Args:
+        scores: rewards in [0, 1], ``None`` for unscored.
+        lengths: of the responses, in tokens.
+        of: the groups.
+    """
+    scored = [(s, n) for s, n in zip(scores, lengths, strict=True) if s is not None]
+    rewards, long = [s for s, _ in scored], [float(n) for _, n in scored]
+    return {
+        "scores": list(scores),
+        "mean": statistics.fmean(rewards) if rewards else None,
+        "spread": spread(rewards),
+        "unscored": 1 - len(scored) / len(scores),
+        "flat_groups": flat_groups(scores, of),
+        "length": statistics.fmean(lengths),
+        "length_correlation": correlation(long, rewards),
+    }
+
+
+def joined(
+    log: Sequence[Mapping[str, Any]],
+    steps: Sequence[Mapping[str, Any]],
+    resumed_at: Sequence[int] = (),
+) -> list[dict[str, Any]]:
+    """One row a step: the reward's record and TRL's log side by side.
+
+    ``resumed`` is true for the first step after a restart. ``judge_share`` is the judge's part
+    of the step's seconds. Supervised fine-tuning has no record of rewards, only the log.
+    """
+    rows = []
+    for record, entry in zip(steps or [{}] * len(log), log, strict=True):
+        row = dict(record)
+        row |= {"step": int(entry["step"]), "resumed": int(entry["step"]) - 1 in resumed_at}
+        for name in ("entropy", "kl_to_base", "loss", "grad_norm", "learning_rate", "step_time"):
+            row[name] = entry.get(name)
+        row["clipped"] = entry.get("completions/clipped_ratio")
+        row |= {k: v for k, v in entry.items() if k.startswith("seconds/")}
+        seconds = entry.get("step_time")
+        judged = record.get("judge_seconds")
+        row["judge_share"] = judged / seconds if seconds and judged is not None else None
+        rows.append(row)
+    return rows
+
+
+def _means(found: Mapping[str, Sequence[bool]]) -> dict[str, float]:
+    return {name: statistics.fmean(values) for name, values in sorted(found.items())}
+
+
+def _values(grade: Grade) -> dict[str, float]:
+    return {
+        v.criterion_id: float(v.probability if v.probability is not None else bool(v.met))
+        for v in grade.verdicts
+    }
+
+
+def _flat(values: Sequence[float | None]) -> bool:
+    scored = [v for v in values if v is not None]
+    return not scored or max(scored) - min(scored) < TOLERANCE

@@ -1,0 +1,312 @@
+"""Reward functions for TRL's GRPOTrainer: a judge with a rubric, or a rule.
+
+    reward = RubricReward(judge, "implicit")
+    GRPOTrainer(..., reward_funcs=reward, train_dataset=dataset_of(tasks))
+
+The data set carries each task as a JSON string in the column ``task`` (a list of dicts may
+come back from Arrow as a dict of lists, a string comes back as it was).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rar_lib.core.errors import DataError, UnscoredError
+from rar_lib.core.prompts import policy_messages, shuffled
+from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
+from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
+from rar_lib.evaluation.multiple_choice import answer_letter
+from rar_lib.judging.judge import Judge
+from rar_lib.training.diagnostics import credit, flat_mass, groups, step_record
+from rar_lib.training.rubric_dropout import drop_from_task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Completion = str | list[dict[str, str]]
+LogMetric = Callable[[str, float], None]
+
+
+class Reward(Protocol):
+    """What training needs of a reward beside being called by TRL.
+
+    Attributes:
+        arm: name of the method.
+        steps: one record a call; see :func:`rar_lib.training.diagnostics.step_record`.
+    """
+
+    arm: Any
+    steps: list[dict[str, Any]]
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that can change a reward, as JSON: part of the identity of a run."""
+        ...
+
+
+#: Arms whose judge reads the rubric of the task.
+_BY_RUBRIC = ("explicit", "implicit")
+
+
+def check_keep(keep: float, arm: str) -> None:
+    """Refuse rubric dropout where it would do nothing.
+
+    Raises:
+        DataError: ``keep`` is not in (0, 1], or below 1 for an arm that reads no rubric.
+    """
+    if not 0.0 < keep <= 1.0:
+        raise DataError(f"keep is {keep}: it is the share of criteria to use and must be in (0, 1]")
+    if keep < 1.0 and arm not in _BY_RUBRIC:
+        raise DataError(
+            f"keep is {keep}, but arm {arm!r} is not graded step by step by the task's rubric: "
+            f"rubric dropout is for {' and '.join(_BY_RUBRIC)}; leave keep out"
+        )
+
+
+@dataclass
+class RubricReward:
+    """Async reward callable: completions in, floats in [0, 1] or ``None`` out.
+
+    ``None`` is outside TRL's group baseline and gets no advantage: a failed judgement
+    teaches nothing, neither good nor bad.
+
+    Attributes:
+        judge: who grades.
+        arm: how.
+        max_unscored: share of a batch above which training stops instead of going on with
+            a reward that mostly is not there.
+        keep: share of a rubric's criteria that a step is graded by, in (0, 1]; below 1 is
+            rubric dropout (see :mod:`rar_lib.training.rubric_dropout`), for the arms that read
+            the rubric.
+        seed: decides, with the trainer's step, which criteria those are.
+        steps: one record per call: scores, spread, flat groups, length and its correlation
+            with the reward, unscored share, seconds of judging, and for the arms with
+            criteria ``flat_mass``, ``credit`` by category and ``criteria`` by task and id.
+
+    Raises:
+        DataError: ``keep`` is no share, or the arm shows the judge no rubric of the task.
+    """
+
+    judge: Judge
+    arm: Arm
+    max_unscored: float = 0.25
+    keep: float = 1.0
+    seed: int = 0
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_keep(self.keep, self.arm)
+
+    @property
+    def __name__(self) -> str:
+        """The name under which TRL logs this reward."""
+        return f"reward_{self.arm}"
+
+    def identity(self) -> dict[str, Any]:
+        """Arm, rubric dropout, model, weights and settings of the judge."""
+        settings = {f.name: getattr(self.judge, f.name) for f in fields(self.judge)}
+        chat = settings.pop("chat")
+        return {
+            "arm": self.arm,
+            "judge": chat.model,
+            "weights": chat.weights,
+            "settings": {name: str(value) for name, value in settings.items()},
+            "keep": self.keep,
+            "seed": self.seed if self.keep < 1.0 else None,
+        }
+
+    async def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Completion],
+        task: Sequence[str],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        log_metric: LogMetric | None = None,
+        trainer_state: Any = None,
+        **_: Any,
+    ) -> list[float | None]:
+        """Rewards in the order of ``completions``.
+
+        Raises:
+            UnscoredError: more than ``max_unscored`` of the batch could not be scored.
+            DataError: rubric dropout, and the trainer does not say which step this is.
+        """
+        items = [
+            (self._shown(task_from(column), trainer_state), text_of(completion))
+            for column, completion in zip(task, completions, strict=True)
+        ]
+        start = time.perf_counter()
+        grades = await asyncio.gather(*(self.judge.grade(t, text, self.arm) for t, text in items))
+        seconds = time.perf_counter() - start
+        of = groups(task)
+        record = step_record([g.score for g in grades], _lengths(completions, completion_ids), of)
+        record |= {
+            "judge_seconds": seconds,
+            "usage": sum((g.usage for g in grades), Usage()).model_dump(),
+        }
+        if self.arm in ("explicit", "predefined"):
+            record |= self._by_criterion([t for t, _ in items], grades, of)
+        self.steps.append(record)
+        _log(record, log_metric)
+        unscored = [g.reason for g in grades if g.score is None]
+        where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.base_url}"
+        _check(unscored, len(grades), self.max_unscored, where)
+        return [g.score for g in grades]
+
+    def _by_criterion(
+        self, tasks: Sequence[Task], grades: Sequence[Grade], of: Sequence[range]
+    ) -> dict[str, Any]:
+        own = self.arm == "explicit"
+        rubrics: list[Rubric] = [
+            (tasks[group[0]].rubric if own else None) or PREDEFINED for group in of
+        ]
+        weights = self.judge.weights if own else UNIFORM_WEIGHTS
+        ids = [tasks[group[0]].id for group in of]
+        by_category, by_criterion = credit(grades, of, rubrics, ids)
+        return {
+            "flat_mass": flat_mass(grades, of, rubrics, weights),
+            "credit": by_category,
+            "criteria": by_criterion,
+        }
+
+    def _shown(self, task: Task, trainer_state: Any) -> Task:
+        """The task with the part of its rubric that is due in this step.
+
+        The trainer's count of finished steps comes back with a checkpoint, so the same step
+        is graded by the same part after a restart.
+        """
+        if self.keep == 1.0:
+            return task
+        if trainer_state is None:
+            raise DataError(
+                f"keep is {self.keep} and there is no trainer_state: rubric dropout needs the "
+                "trainer's step; pass it, or use keep=1.0 to grade by the whole rubric"
+            )
+        return drop_from_task(task, self.keep, seed=self.seed, step=trainer_state.global_step)
+
+
+def exact_match(task: Task, text: str) -> bool:
+    """Whether a response gives the one right answer.
+
+    Multiple choice: the letter that :func:`rar_lib.evaluation.multiple_choice.answer_letter`
+    reads is the right one, options shown in the order of seed 0. Else: the box, or the last
+    line, or the whole text equals the reference, letters and digits alone, in lower case.
+
+    Raises:
+        DataError: the task has no reference to compare with.
+    """
+    if isinstance(task, MultipleChoice):
+        return answer_letter(text, len(task.options)).letter == shuffled(task, 0)[1]
+    if task.reference is None:
+        raise DataError(f"task {task.id!r} has no reference: rlvr needs an answer to check")
+    boxed = re.findall(r"\\boxed\{([^{}]*)\}", text)
+    last = text.strip().splitlines()[-1:]
+    return _plain(task.reference) in {_plain(part) for part in (*boxed[-1:], *last, text)}
+
+
+def pattern_match(pattern: str) -> Callable[[Task, str], bool]:
+    """A rule that a response follows if the regular expression is found in it."""
+    compiled = re.compile(pattern)
+    return lambda _, text: compiled.search(text) is not None
+
+
+@dataclass
+class VerifiableReward:
+    """RLVR, the paper's Remark 1: one criterion of weight 1, checked by a rule, no judge.
+
+    Attributes:
+        verify: task and response -> right or wrong; it cannot fail to score.
+        name: what the rule is called in the identity of a run.
+    """
+
+    verify: Callable[[Task, str], bool] = exact_match
+    name: str = "exact match"
+    arm: str = "rlvr"
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def __name__(self) -> str:
+        """The name under which TRL logs this reward."""
+        return "reward_rlvr"
+
+    def identity(self) -> dict[str, Any]:
+        """The name of the rule."""
+        return {"arm": self.arm, "verify": self.name}
+
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Completion],
+        task: Sequence[str],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        log_metric: LogMetric | None = None,
+        **_: Any,
+    ) -> list[float | None]:
+        """1.0 or 0.0 in the order of ``completions``."""
+        start = time.perf_counter()
+        scores: list[float | None] = [
+            float(self.verify(task_from(column), text_of(completion)))
+            for column, completion in zip(task, completions, strict=True)
+        ]
+        record = step_record(scores, _lengths(completions, completion_ids), groups(task))
+        record |= {"judge_seconds": time.perf_counter() - start, "usage": Usage().model_dump()}
+        self.steps.append(record)
+        _log(record, log_metric)
+        return scores
+
+
+def task_from(column: str) -> Task:
+    """The task of a data set's row, with its options if it has some."""
+    kind = MultipleChoice if '"options":' in column else Task
+    return kind.model_validate_json(column)
+
+
+def text_of(completion: Completion) -> str:
+    """The text of a completion, plain or conversational."""
+    if isinstance(completion, str):
+        return completion
+    return "".join(message["content"] for message in completion)
+
+
+def _lengths(completions: Sequence[Completion], ids: Sequence[Sequence[int]] | None) -> list[int]:
+    """Tokens of each response; words where the trainer gives no tokens."""
+    if ids is not None:
+        return [len(row) for row in ids]
+    return [len(text_of(completion).split()) for completion in completions]
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def _log(record: dict[str, Any], log_metric: LogMetric | None) -> None:
+    """The scalars of a record for the trainer's own log; what is undefined is left out."""
+    if log_metric is None:
+        return
+    names = "mean spread unscored flat_groups flat_mass length_correlation judge_seconds".split()
+    scalars = {name: record.get(name) for name in names}
+    scalars |= {f"credit/{k}": v for k, v in record.get("credit", {}).items()}
+    for name, value in scalars.items():
+        if value is not None:
+            log_metric(name, value)
+
+
+def _check(unscored: Sequence[str | None], total: int, limit: float, where: str) -> None:
+    if len(unscored) / total > limit:
+        raise UnscoredError(
+            f"{len(unscored)} of {total} responses could not be scored (limit {limit:.0%}); "
+            f"the first reason: {unscored[0]}. {where}"
+        )
+
+
+def dataset_of(tasks: Sequence[Task]) -> Dataset:
+    """Prompts for TRL, each with its task as a JSON string."""
+    from datasets import Dataset
+
+    return Dataset.from_list(
+        [{"prompt": policy_messages(t), "task": t.model_dump_json()} for t in tasks]
+    )

@@ -1,0 +1,143 @@
+"""Supervised fine-tuning, the two arms without a reward in the loop.
+
+``sft_reference`` imitates the reference answers. ``sft_filtered`` imitates the policy's own
+best: several responses to each prompt, the one that the judge likes most is kept (rejection
+sampling). The paper's Expert-Answer-SFT names no settings; here both take as many steps over
+as many prompts a step, at the same learning rate, as GRPO does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rar_lib.core.errors import DataError, UnscoredError
+from rar_lib.core.files import atomic_write
+from rar_lib.core.prompts import policy_messages
+from rar_lib.core.types import Task
+from rar_lib.judging.chat import run_sync
+from rar_lib.training.policy import respond
+from rar_lib.training.rewards import RubricReward
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from rar_lib.book.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What rejection sampling kept of one task.
+
+    Attributes:
+        response: the best one.
+        score: its reward in [0, 1].
+        scores: of all samples, ``None`` for unscored.
+    """
+
+    task_id: str
+    response: str
+    score: float
+    scores: list[float | None]
+
+
+def references(tasks: Sequence[Task]) -> dict[str, str]:
+    """The reference answers by task id.
+
+    Raises:
+        DataError: a task has none.
+    """
+    missing = [t.id for t in tasks if t.reference is None]
+    if missing:
+        raise DataError(
+            f"no reference answer in {', '.join(missing[:5])}: sft_reference imitates "
+            "references; leave these tasks out, or train another arm"
+        )
+    return {t.id: t.reference for t in tasks if t.reference is not None}
+
+
+def best_of(
+    model: Any,
+    tokenizer: Any,
+    tasks: Sequence[Task],
+    reward: RubricReward,
+    profile: Profile,
+    kept: Path,
+    run: str,
+    *,
+    seed: int,
+) -> list[Selected]:
+    """Sample ``profile.rollouts`` responses to each task and keep the judge's best.
+
+    Every finished batch of prompts is on disk before the next one starts, so a killed run
+    continues where it was.
+
+    Args:
+        kept: JSON file for what is done.
+        run: identity of the run; a file of another one is not used.
+
+    Raises:
+        UnscoredError: more than ``reward.max_unscored`` of the samples could not be scored.
+    """
+    from transformers import set_seed
+
+    stored: dict[str, Any] = {}
+    if kept.exists():
+        stored = json.loads(kept.read_text(encoding="utf-8"))
+    done = [Selected(**s) for s in stored["selected"]] if stored.get("run") == run else []
+    left = list(tasks)[len(done) :]
+    for start in range(0, len(left), profile.prompts_per_step):
+        chunk = left[start : start + profile.prompts_per_step]
+        set_seed(seed * 100_003 + len(done))  # the same samples after a restart
+        asked = [task for task in chunk for _ in range(profile.rollouts)]
+        texts = respond(
+            model, tokenizer, asked, profile.max_completion, temperature=profile.temperature
+        )
+        scores = run_sync(_scores(reward, asked, texts))
+        for n, task in enumerate(chunk):
+            group = slice(n * profile.rollouts, (n + 1) * profile.rollouts)
+            done.append(_best(task, texts[group], scores[group]))
+        content = {"run": run, "selected": [vars(s) for s in done]}
+        atomic_write(kept, json.dumps(content, indent=1))
+    every = [score for s in done for score in s.scores]
+    share = every.count(None) / len(every)
+    if share > reward.max_unscored:
+        raise UnscoredError(
+            f"{share:.0%} of the samples could not be scored (limit {reward.max_unscored:.0%}): "
+            f"check the judge {reward.judge.chat.model!r} at {reward.judge.chat.base_url}"
+        )
+    return done
+
+
+async def _scores(
+    reward: RubricReward, tasks: Sequence[Task], texts: Sequence[str]
+) -> list[float | None]:
+    items = zip(tasks, texts, strict=True)
+    grades = await asyncio.gather(*(reward.judge.grade(t, x, reward.arm) for t, x in items))
+    return [grade.score for grade in grades]
+
+
+def _best(task: Task, texts: Sequence[str], scores: Sequence[float | None]) -> Selected:
+    """The first of the best; an empty response where none could be scored."""
+    scored = [(s, text) for s, text in zip(scores, texts, strict=True) if s is not None]
+    score, response = max(scored, key=lambda pair: pair[0]) if scored else (0.0, "")
+    return Selected(task.id, response, score, list(scores))
+
+
+def imitation_set(tasks: Sequence[Task], responses: dict[str, str]) -> Dataset:
+    """Prompts, each with the response to imitate."""
+    from datasets import Dataset
+
+    return Dataset.from_list(
+        [
+            {
+                "prompt": policy_messages(task),
+                "completion": [{"role": "assistant", "content": responses[task.id]}],
+            }
+            for task in tasks
+        ]
+    )
