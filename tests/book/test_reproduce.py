@@ -20,6 +20,8 @@ from rar_lib.book import notebook, reproduce
 from rar_lib.book.profiles import Profile, load
 from rar_lib.core.errors import ReproduceError
 
+pytestmark = pytest.mark.fault
+
 PARAMETERS = 'profile = "smoke"'
 PROFILE = load("smoke")
 LIBRARY = {"judge.py": "x = 1\n", "prompts/judge.txt": "Grade.\n"}

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from scripted import says, server, status
-from test_synthesis import reply
 from typer.testing import CliRunner, Result
 
 from rar_lib.cli.app import app
 from rar_lib.data.tasks import load_mini, load_tasks, save_tasks
+
+pytestmark = pytest.mark.fault
 
 QUESTIONS = [
     {"id": f"q-{n}", "question": f"Why does thing {n} happen?", "reference": f"Because of {n}."}
@@ -44,9 +45,8 @@ def fits(request: dict[str, Any], _: int) -> dict[str, Any]:
         }
         for n in range(low)
     ]
-    return says(
-        reply(criteria=items, pitfalls=[{"title": "Bad", "description": "Claims nonsense."}])
-    )
+    pitfalls = [{"title": "Bad", "description": "Claims nonsense."}]
+    return says(json.dumps({"criteria": items, "pitfalls": pitfalls}))
 
 
 def test_rubrics_are_written_after_an_estimate(questions: Path, tmp_path: Path) -> None:

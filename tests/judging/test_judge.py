@@ -16,6 +16,8 @@ from rar_lib.judging.judge import Judge, grade_many
 from rar_lib.judging.messages import Reading
 from rar_lib.judging.reading import parse_reply, rating_probabilities, yes_probability
 
+pytestmark = pytest.mark.fault
+
 TASK = load_mini("train")[0]
 assert TASK.rubric is not None
 RUBRIC = TASK.rubric

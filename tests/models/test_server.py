@@ -21,7 +21,9 @@ from rar_lib.core.errors import ServerError
 from rar_lib.models import server
 from rar_lib.models.server import Endpoint, process_start, serve
 
-FAKE = Path(__file__).with_name("fake_server.py")
+pytestmark = pytest.mark.fault
+
+FAKE = Path(__file__).parents[1] / "helpers" / "fake_server.py"
 PROGRAM = (sys.executable, str(FAKE))
 Serve = Callable[..., AbstractContextManager[Endpoint]]
 

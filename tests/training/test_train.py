@@ -27,6 +27,8 @@ from rar_lib.training.rewards import RubricReward
 from rar_lib.training.train import TRAINED, Run, train
 from rar_lib.training.trainer import Watch
 
+pytestmark = pytest.mark.fault
+
 # Two rounds over the tasks, so that a run is continued in the second one, whose order differs.
 STEPS, PROMPTS, ROLLOUTS, SEED = 4, 2, 4, 1
 PER_STEP = PROMPTS * ROLLOUTS
@@ -72,7 +74,7 @@ def killed(out: Path, arm: str = "implicit", *, at_request: int = 10**9) -> Scri
     program = f"""
 import os, sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1] / "helpers")!r})
 from test_training import Run, trained
 Run.save = lambda *_: os.kill(os.getpid(), {int(signal.SIGKILL)})
 trained(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

@@ -20,6 +20,8 @@ from rar_lib.judging.chat import Chat
 from rar_lib.judging.guard import GuardedJudge, Mode, no_content, sentences, strip, suspicious
 from rar_lib.judging.messages import criterion_messages, rating_messages
 
+pytestmark = pytest.mark.fault
+
 TASKS = {t.id: t for t in load_mini()}
 PAIRS = load_mini_pairs()
 PAIR = PAIRS[0]

@@ -29,6 +29,8 @@ from rar_lib.training.rewards import (
     text_of,
 )
 
+pytestmark = pytest.mark.fault
+
 TASK = load_mini("train")[0]
 
 

@@ -35,6 +35,8 @@ from rar_lib.models import store
 from rar_lib.models.catalogue import MODELS, Model
 from rar_lib.models.store import fetch, model_dir
 
+pytestmark = pytest.mark.fault
+
 PART = 2_000
 BYTES = random.Random(0).randbytes(2 * PART + 500)  # three parts, the last one short
 SHA = hashlib.sha256(BYTES).hexdigest()

@@ -28,6 +28,8 @@ from rar_lib.rubrics.synthesis import (
     synthesize_many,
 )
 
+pytestmark = pytest.mark.fault
+
 TASK = load_mini("train")[0]
 SIZE = (2, 3)
 

@@ -18,6 +18,8 @@ from rar_lib.core.errors import CassetteError, CassetteMiss, JudgeFault
 from rar_lib.judging.cassette import Cassette, export, request_key, stats, verify
 from rar_lib.judging.chat import Chat, Reply
 
+pytestmark = pytest.mark.fault
+
 ASK = [{"role": "user", "content": "Is ice lighter than water?"}]
 YES = says("yes", tokens={"yes": 0.9, "no": 0.1})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +11,13 @@ from typing import Any
 
 import nbformat
 import pytest
+from browser import browser, chromium, served
 from bs4 import BeautifulSoup
+from sample import code, new_markdown_cell, new_notebook, new_output, png, shown, write_run
 
 from rar_lib.book.build import build, chapters, run_line, status_page
 from rar_lib.book.sanitize import active_content, align_numbers, check_page, clean_notebook
 from rar_lib.core.errors import ReproduceError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from browser import browser, chromium, served
-from sample import code, new_markdown_cell, new_notebook, new_output, png, shown, write_run
 
 REPO = Path(__file__).resolve().parents[2]
 BOOK = REPO / "book"

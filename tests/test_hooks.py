@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 spec = importlib.util.spec_from_file_location("hooks", ROOT / "env" / "hooks.py")
 assert spec is not None
 assert spec.loader is not None

@@ -24,6 +24,8 @@ from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Reading
 
+pytestmark = pytest.mark.fault
+
 TASK = load_mini("train")[0]
 BOTH: list[tuple[Arm, Reading]] = [("explicit", "probability"), ("implicit", "probability")]
 EVERY: list[tuple[Arm, Reading]] = [*BOTH, ("explicit", "sampled"), ("implicit", "sampled")]

@@ -20,6 +20,8 @@ from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Reading
 
+pytestmark = pytest.mark.fault
+
 TASK = load_mini("train")[0]
 assert TASK.rubric is not None
 CRITERIA = len(TASK.rubric.criteria)

@@ -17,7 +17,7 @@ from rar_lib.book.tables import cell, published, show, table
 from rar_lib.cli.app import app
 from rar_lib.core.stats import Interval
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(ROOT.glob("rar_lib/**/*.py"))
 #: Never imported by the library, only run.
 PROGRAMS = ("rar_lib.models.supervisor",)
