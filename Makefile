@@ -9,7 +9,7 @@ export PYTHON
 
 help:  ## this list (at once)
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "PROFILE=smoke|laptop|study|gpu, now $(PROFILE); PYTHON=/path/to/python3.11 to choose one"
+	@echo "PROFILE=smoke|laptop|gpu, now $(PROFILE); PYTHON=/path/to/python3.11 to choose one"
 
 setup:  ## .venv from the lock of PROFILE (1 min cold, at once when up to date)
 	@python3 env/setup.py --profile $(PROFILE)

@@ -33,9 +33,9 @@ from rar_lib.evaluation.held_out import evaluate, paired_difference
 from rar_lib.evaluation.multiple_choice import ask, outcomes, question_sets
 from rar_lib.judging.chat import run_sync
 from rar_lib.judging.judge import Judge, grade_many
-from rar_lib.training.policy import Writer
+from rar_lib.training.policy import Policy
 from rar_lib.training.rewards import RubricReward
-from rar_lib.training.train import TRAINED, Run, mark_of, train
+from rar_lib.training.train import TRAINED, Run, train
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "arms.json"
@@ -99,10 +99,9 @@ def one(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
     live = replace(judge, chat=replace(judge.chat, cassette=None))
     reward = RubricReward(live, "implicit", keep=cell.keep, seed=cell.seed)
     run = train(
-        study.profile,
         cell.arm,
         cell.seed,
-        policy=study.policy(),
+        settings=study.profile.training,
         tasks=training_tasks(study, cell.arm),
         held_out=study.test_tasks,
         out=out,
@@ -125,23 +124,19 @@ def one(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
 
 def choice(study: Study, run: Run, out: Path) -> dict[str, Any]:
     """Set -> question -> right, wrong or unreadable in each order of its options."""
-    trained = run.arm != "base"
-    write = Writer(
-        study.profile,
-        study.policy,
-        adapter=out / "adapter" if trained else None,
-        run=mark_of(run) if trained else "",
-        max_tokens=MAX_TOKENS,
-    )
-    return {
-        name: outcomes(ask(write, questions, ORDERS, kept=out / f"{name}.json"))
-        for name, questions in question_sets("mini", QUESTIONS).items()
-    }
+    adapter = None if run.arm == "base" else out / "adapter"
+    policy = Policy(study.profile.training, adapter=adapter)
+    found = {}
+    for name, questions in question_sets("mini", QUESTIONS).items():
+        kept = out / f"{name}.json"
+        answers = ask(policy, questions, ORDERS, max_tokens=MAX_TOKENS, kept=kept)
+        found[name] = outcomes(answers)
+    return found
 
 
 def graded(study: Study, judge: Judge, run: Run) -> dict[str, Any]:
     """The answers before and after, by every grader, and the paired changes."""
-    other = next(m for m in reversed(study.profile.judges) if m != study.profile.judge)
+    other = study.profile.watching[0]
     tasks = study.test_tasks
 
     async def grade() -> dict[str, dict[str, Scores]]:
@@ -170,9 +165,9 @@ def save(study: Study, runs: list[dict[str, Any]]) -> None:
     commit = ["git", "rev-parse", "--short", "HEAD"]
     found = {
         "profile": study.profile.name,
-        "policy": study.profile.policy,
+        "policy": study.profile.training.policy,
         "judge": study.profile.judge,
-        "steps": study.profile.grpo_steps,
+        "steps": study.profile.training.steps,
         "held_out_tasks": len(study.test_tasks),
         "machine": hardware(),
         "versions": versions(),

@@ -10,9 +10,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Frozen
+from rar_lib.training.settings import Count, Settings
 
 FILE = Path(__file__).with_name("profiles.toml")
-Count = Annotated[int, Field(ge=1)]
 
 
 class Profile(Frozen):
@@ -22,8 +22,7 @@ class Profile(Frozen):
 
     Attributes:
         lock: Environment lock: ``env/<lock>.txt``.
-        device: Where the models run.
-        policy: Model that GRPO trains.
+        training: What a policy is trained with; its device is that of every model.
         judges: Judges compared with one another, small to large.
         judge: The one of them that gives the rewards.
         synthesizer: Model that writes rubrics.
@@ -34,22 +33,13 @@ class Profile(Frozen):
         rubric_size: Fewest and most criteria of a synthetic rubric, besides one or two pitfalls.
         synthesis_tasks: Tasks for which every judge of the profile writes rubrics.
         pairs: Preference pairs on which the judges are measured.
-        rollouts: Responses sampled for a prompt: GRPO's group size, at least 2.
-        prompts_per_step: Prompts in one GRPO step.
-        max_completion: Longest response in tokens.
-        context: Longest prompt plus response in tokens.
-        grpo_steps: Optimiser steps.
-        learning_rate: Peak learning rate.
-        lora_rank: Rank of the adapter; alpha is twice the rank.
-        temperature: Sampling temperature of the rollouts.
         seeds: One training run for each.
         cell_timeout_s: Longest a notebook cell may run, in seconds.
     """
 
     name: str
     lock: Literal["laptop", "gpu"]
-    device: Literal["cpu", "cuda"]
-    policy: str
+    training: Settings
     judges: Annotated[tuple[str, ...], Field(min_length=1)]
     judge: str
     synthesizer: str
@@ -60,14 +50,6 @@ class Profile(Frozen):
     rubric_size: tuple[Count, Count]
     synthesis_tasks: Count
     pairs: Count
-    rollouts: Annotated[int, Field(ge=2)]
-    prompts_per_step: Count
-    max_completion: Count
-    context: Count
-    grpo_steps: Count
-    learning_rate: Annotated[float, Field(gt=0, lt=1)]
-    lora_rank: Count
-    temperature: Annotated[float, Field(gt=0)]
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     cell_timeout_s: Count
 
@@ -75,21 +57,32 @@ class Profile(Frozen):
     def _fits_together(self) -> Profile:
         if self.judge not in self.judges:
             raise ValueError(f"judge {self.judge!r} must be one of judges {list(self.judges)}")
-        if self.prompts_per_step > self.train_tasks:
+        if self.training.prompts_per_step > self.train_tasks:
             raise ValueError(
-                f"prompts_per_step ({self.prompts_per_step}) must not exceed train_tasks "
+                f"prompts_per_step ({self.training.prompts_per_step}) must not exceed train_tasks "
                 f"({self.train_tasks})"
-            )
-        if self.max_completion >= self.context:
-            raise ValueError(
-                f"max_completion ({self.max_completion}) must be below context ({self.context})"
             )
         return self
 
     @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """Where the models run."""
+        return self.training.device
+
+    @property
+    def watching(self) -> tuple[str, ...]:
+        """The judges that give no reward, large to small."""
+        return tuple(name for name in reversed(self.judges) if name != self.judge)
+
+    @property
+    def hold_out(self) -> str | None:
+        """The judge that gives no reward and watches the training, if there is one."""
+        return self.watching[0] if self.watching else None
+
+    @property
     def models(self) -> tuple[str, ...]:
         """Every model the profile names, once each."""
-        named = (self.policy, *self.judges, self.judge, self.synthesizer, *self.servers)
+        named = (self.training.policy, *self.judges, self.judge, self.synthesizer, *self.servers)
         return tuple(dict.fromkeys(named))
 
     @property
@@ -101,7 +94,7 @@ class Profile(Frozen):
         """
         if self.device == "cpu":
             return {"device": "cpu", "max_model_len": 2048, "kv_cache_gb": 1.0}
-        return {"device": "cuda", "max_model_len": self.context + 1536, "kv_cache_gb": 4.0}
+        return {"device": "cuda", "max_model_len": self.training.context + 1536, "kv_cache_gb": 4.0}
 
 
 def names(file: Path = FILE) -> tuple[str, ...]:
@@ -124,7 +117,8 @@ def load(name: str, file: Path = FILE) -> Profile:
         )
         raise DataError(
             f"profile {name!r} in {file.name}: {faults}. The keys are those of Profile: "
-            f"{', '.join(k for k in Profile.model_fields if k != 'name')}"
+            f"{', '.join(k for k in Profile.model_fields if k != 'name')}; those of training: "
+            f"{', '.join(Settings.model_fields)}"
         ) from error
 
 
@@ -150,4 +144,6 @@ def _resolve(
     like = own.pop("like", None)
     if like is None:
         return own
-    return {**_resolve(str(like), tables, file, (*seen, name)), **own}
+    copied = _resolve(str(like), tables, file, (*seen, name))
+    training = {**copied.get("training", {}), **own.get("training", {})}
+    return {**copied, **own, "training": training}

@@ -101,14 +101,6 @@ class Study:
             self._cassette = Cassette(self.folder.parent / "calls.sqlite", mode)
         return self._cassette
 
-    def policy(self) -> Path | str:
-        """Weights of the policy: a local folder, or a hub id on the gpu profile."""
-        if self.profile.device == "cuda":
-            return self.profile.policy
-        from rar_lib.models.store import model_dir
-
-        return model_dir(self.profile.policy)
-
     @property
     def train_tasks(self) -> list[Task]:
         """Training tasks, medicine and science in turn, as many as the profile says."""

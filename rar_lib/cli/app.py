@@ -25,7 +25,7 @@ app.add_typer(cassette_app, name="cassette")
 JsonLines = Annotated[Path, typer.Argument(help="JSON lines, one object a line.")]
 TaskFile = Annotated[Path | None, typer.Option(help="The tasks, if FILE holds pairs.")]
 Recorded = Annotated[Path, typer.Argument(help="For example _build/laptop/calls.sqlite.")]
-ProfileName = Annotated[str, typer.Option(help="smoke, laptop, study or gpu.")]
+ProfileName = Annotated[str, typer.Option(help="smoke, laptop or gpu.")]
 NAMES = f"{', '.join(list(MODELS)[:-1])} or {list(MODELS)[-1]}"
 
 

@@ -15,7 +15,7 @@ from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.judging.chat import run_sync
 from rar_lib.judging.cost import TEMPLATE, Rate, Work, estimate, grading_work, measure_rate, tokens
 from rar_lib.rubrics.synthesis import synthesis_work
-from rar_lib.training.memory import Backend, memory
+from rar_lib.training.memory import Backend, Judges, memory
 
 _MEASURED: tuple[Arm, ...] = ("explicit", "implicit", "direct_likert", "reference_likert")
 #: Stage -> model -> work.
@@ -38,15 +38,18 @@ def profile_work(profile: Profile, tasks: Sequence[Task], pairs: Sequence[Pair])
     )
     judging = sum((grading_work(both, arm) for arm in _MEASURED), Work())
     # A rollout as long as it may get; every prompt of a step is answered `rollouts` times.
-    rollout = "word " * (profile.max_completion * 4 // 5)
-    trained = [t for t in tasks if t not in asked][: profile.prompts_per_step]
+    rollout = "word " * (profile.training.max_completion * 4 // 5)
+    trained = [t for t in tasks if t not in asked][: profile.training.prompts_per_step]
     step = grading_work(
         # Each its own text: only what stands before the response is shared.
-        [(t, f"{n} {rollout}") for t in trained for n in range(profile.rollouts)],
+        [(t, f"{n} {rollout}") for t in trained for n in range(profile.training.rollouts)],
         "implicit",
     )
     training = Work(
-        *(getattr(step, f) * profile.grpo_steps * len(profile.seeds) for f in Work.__annotations__)
+        *(
+            getattr(step, f) * profile.training.steps * len(profile.seeds)
+            for f in Work.__annotations__
+        )
     )
     return {
         "rubrics (chapter 2)": dict.fromkeys(profile.judges, writing),
@@ -89,8 +92,15 @@ def forecast(
     tasks = [*load_mini("train")[: profile.train_tasks], *load_mini("test")]
     pairs = load_mini_pairs("test")[: profile.pairs]
     room = memory_gb * 1e9 or (_GPU_GB * 1e9 if profile.device == "cuda" else _own_memory())
-    longest = _longest(profile, tasks) if embedded else profile.context
-    budget = memory(profile, room=room, backend=chosen, longest=longest)
+    longest = _longest(profile, tasks) if embedded else profile.training.context
+    budget = memory(
+        profile.training,
+        judges_of(profile),
+        room=room,
+        name=name,
+        backend=chosen,
+        longest=longest,
+    )
     say(f"Memory of training in profile {name}, one {profile.device} device:\n{budget}\n")
     rates = {profile.judge: Rate(*rate, "given")} if rate else {}
     if measure:
@@ -113,6 +123,13 @@ def forecast(
     budget.check()
 
 
+def judges_of(profile: Profile) -> Judges:
+    """The judges that are up while the profile's policy trains."""
+    return Judges(
+        profile.judge, profile.watching, profile.servers, float(profile.server["kv_cache_gb"])
+    )
+
+
 def _with_judge(profile: Profile, judge: str) -> Profile:
     """The profile with another rewarding judge, served in place of the old one."""
     if not judge or judge == profile.judge:
@@ -133,7 +150,7 @@ def _longest(profile: Profile, tasks: list[Task]) -> int:
     """Tokens of the longest prompt of the policy, with a response as long as it may get."""
     prompts = ["\n".join(m["content"] for m in policy_messages(t)) for t in tasks]
     # A quarter on top: single prompts are denser than the average, and have a template.
-    return round(1.25 * max(map(tokens, prompts))) + TEMPLATE + profile.max_completion
+    return round(1.25 * max(map(tokens, prompts))) + TEMPLATE + profile.training.max_completion
 
 
 def _measured(name: str, profile: Profile) -> dict[str, Rate]:

@@ -11,13 +11,15 @@ from typing import cast
 from rar_lib.book.profiles import Profile, load
 from rar_lib.book.study import Study, training_tasks
 from rar_lib.core.errors import DataError
-from rar_lib.core.types import ARMS, Arm, Task
+from rar_lib.core.types import Arm, Task
 from rar_lib.judging.chat import Chat, run_sync
 from rar_lib.judging.cost import Work, estimate, grading_work, measure_rate
 from rar_lib.judging.judge import Judge
 from rar_lib.training.policy import Backend, resolve
+from rar_lib.training.rewards import check_keep
 from rar_lib.training.rubric_dropout import drop_from_task
-from rar_lib.training.train import Run, reward_for, train
+from rar_lib.training.settings import Settings
+from rar_lib.training.train import Job, Run, TrainedArm, judged_arm, parse_arm, reward_for
 
 Say = Callable[[str], None]
 
@@ -50,38 +52,46 @@ def train_arm(
         raise DataError(f"{folder} is a file: name a folder for the run with --out")
     chosen = cast(Backend, backend)
     resolve(chosen)
-    reward_for(arm, Judge(Chat("", settings.judge)), keep=keep, seed=seed)
+    method = parse_arm(arm)
+    check_keep(keep, arm)
     _check_machine(settings)
     study = Study.open(profile)
-    tasks = training_tasks(study, arm)
     with study.serving(settings.judge) as chat:
         live = replace(chat, cassette=None)
-
-        def starting(steps: int) -> None:
-            _check_unused(folder)
-            say(f"{arm}, seed {seed}: {steps} steps of {_step(settings)}, into {folder}")
-            part = [drop_from_task(t, keep, seed=seed, step=0) for t in tasks]
-            work = judging_work(settings, arm, part, steps)
-            if work.calls:
-                found = estimate(work, run_sync(measure_rate(live)))
-                say(f"judge {settings.judge}: {found}")
-            if steps:
-                say("the time of the policy itself is known after the first step")
-
-        run = train(
-            settings,
-            arm,
-            seed,
-            policy=study.policy(),
-            tasks=tasks,
+        job = Job(
+            arm=method,
+            seed=seed,
+            settings=settings.training,
+            tasks=training_tasks(study, arm),
             held_out=study.test_tasks,
             out=folder,
             reward=reward_for(arm, Judge(live), keep=keep, seed=seed),
             backend=chosen,
-            starting=starting,
         )
-    say(summary(run, folder, study.policy()))
+        if not job.finished:
+            _check_unused(folder)
+            say(forecast(job, keep, live))
+        run = job.run()
+    say(summary(run, folder, settings.training))
     return run
+
+
+def forecast(job: Job, keep: float, chat: Chat) -> str:
+    """What is left of a run, and what it will ask of the judge, whose speed is measured first."""
+    steps, settings = job.steps_left, job.settings
+    size = (
+        f"{settings.prompts_per_step} prompts x {settings.rollouts} rollouts of up to "
+        f"{settings.max_completion} tokens"
+    )
+    lines = [f"{job.arm}, seed {job.seed}: {steps} steps of {size}, into {job.out}"]
+    part = [drop_from_task(task, keep, seed=job.seed, step=0) for task in job.tasks]
+    work = judging_work(settings, job.arm, part, steps)
+    if work.calls:
+        found = estimate(work, run_sync(measure_rate(chat)))
+        lines.append(f"judge {chat.model}: {found}")
+    if steps:
+        lines.append("the time of the policy itself is known after the first step")
+    return "\n".join(lines)
 
 
 def default_out(profile: str, arm: str, seed: int, keep: float = 1.0) -> Path:
@@ -90,26 +100,27 @@ def default_out(profile: str, arm: str, seed: int, keep: float = 1.0) -> Path:
     return Path("_build") / profile / "train" / f"{arm}{dropout}-{seed}"
 
 
-def judging_work(profile: Profile, arm: str, tasks: Sequence[Task], steps: int) -> Work:
+def judging_work(settings: Settings, arm: TrainedArm, tasks: Sequence[Task], steps: int) -> Work:
     """The judge's part of a run, responses as long as they may get; none without a judge."""
-    if arm == "sft_filtered":  # every task once, before the first step
-        return _groups(profile, "implicit", tasks)
-    rewarded: Arm | None = next((a for a in ARMS if a == arm), None)
-    if rewarded is None:
+    by = judged_arm(arm)
+    if by is None:
         return Work()
-    step = _groups(profile, rewarded, tasks[: profile.prompts_per_step])
+    if arm == "sft_filtered":  # every task once, before the first step
+        return _groups(settings, by, tasks)
+    step = _groups(settings, by, tasks[: settings.prompts_per_step])
     return Work(*(part * steps for part in astuple(step)))
 
 
-def _groups(profile: Profile, arm: Arm, tasks: Sequence[Task]) -> Work:
+def _groups(settings: Settings, arm: Arm, tasks: Sequence[Task]) -> Work:
     """One group of rollouts for each task; the second response tells what each further one adds."""
-    texts = [f"{n} " + "word " * (profile.max_completion * 4 // 5) for n in (1, 2)]
-    one, two = (grading_work([(t, x) for t in tasks for x in texts[:n]], arm) for n in (1, 2))
-    more = profile.rollouts - 1
+    texts = [f"{n} " + "word " * (settings.max_completion * 4 // 5) for n in (1, 2)]
+    one = grading_work([(task, texts[0]) for task in tasks], arm)
+    two = grading_work([(task, text) for task in tasks for text in texts], arm)
+    more = settings.rollouts - 1
     return Work(*(a + (b - a) * more for a, b in zip(astuple(one), astuple(two), strict=True)))
 
 
-def summary(run: Run, folder: Path, policy: Path | str) -> str:
+def summary(run: Run, folder: Path, settings: Settings) -> str:
     """Where a finished run lies, what it came to, and how to look at it."""
     lines = [f"run: {folder / 'run.json'} ({run.backend}, {len(run.log)} steps)"]
     if run.resumed_at:
@@ -129,18 +140,13 @@ def summary(run: Run, folder: Path, policy: Path | str) -> str:
     if run.log:
         lines += [
             f"adapter: {folder / 'adapter'}",
-            "  from peft import PeftModel; from transformers import AutoModelForCausalLM",
-            f"  base = AutoModelForCausalLM.from_pretrained({str(policy)!r})",
-            f"  model = PeftModel.from_pretrained(base, {str(folder / 'adapter')!r})",
+            "  from pathlib import Path; from rar_lib.training.policy import Policy",
+            "  from rar_lib.training.settings import Settings",
+            f"  settings = Settings(device={settings.device!r}, policy={settings.policy!r})",
+            f"  policy = Policy(settings, adapter=Path({str(folder / 'adapter')!r}))",
+            "  policy.respond(tasks, max_tokens=64)",
         ]
     return "\n".join(lines)
-
-
-def _step(profile: Profile) -> str:
-    return (
-        f"{profile.prompts_per_step} prompts x {profile.rollouts} rollouts of up to "
-        f"{profile.max_completion} tokens"
-    )
 
 
 def _check_unused(folder: Path) -> None:

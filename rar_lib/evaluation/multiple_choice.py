@@ -1,7 +1,7 @@
 r"""Multiple choice by the paper's protocol (v2, section 4.5 and A.4): ask, read, count.
 
     questions = question_sets("mini", limit=24)["medqa"]
-    answers = ask(write, questions, runs=2, kept=folder / "medqa-base.json")
+    answers = ask(policy, questions, runs=2, max_tokens=96, kept=folder / "medqa-base.json")
     found = outcomes(answers)
     print(accuracy(found), unreadable(found), chance(questions))
 
@@ -14,7 +14,6 @@ intervals are over questions.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -23,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal, NamedTuple, Protocol
 
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import atomic_write, digest
 from rar_lib.core.prompts import LETTERS, policy_messages, shuffled
 from rar_lib.core.stats import Interval, cluster_share
 from rar_lib.core.types import MultipleChoice, Task
@@ -130,17 +129,19 @@ def question_sets(
     }
 
 
-class Writes(Protocol):
-    """A policy: tasks in, texts out.
+class Answering(Protocol):
+    """A policy (:class:`rar_lib.training.policy.Policy`): tasks in, greedy texts out.
 
     Attributes:
-        mark: everything but the prompts that decides the texts.
+        mark: everything but prompts and length that decides the texts.
     """
 
     @property
     def mark(self) -> str: ...
 
-    def __call__(self, tasks: Sequence[Task]) -> list[str]: ...
+    def respond(self, tasks: Sequence[Task], max_tokens: int) -> list[str]:
+        """One text to each task, in order."""
+        ...
 
 
 class Answer(NamedTuple):
@@ -159,21 +160,27 @@ class Answer(NamedTuple):
 
 
 def ask(
-    write: Writes, questions: Sequence[MultipleChoice], runs: int, *, kept: Path
+    policy: Answering,
+    questions: Sequence[MultipleChoice],
+    runs: int,
+    *,
+    max_tokens: int,
+    kept: Path,
 ) -> list[Answer]:
     """Every question in ``runs`` orders of its options, answered by a policy.
 
     Args:
+        max_tokens: longest reply in tokens.
         kept: JSON file with the texts. If they are of this policy and these prompts they are
             read from there and the policy is not asked; else it is written anew.
     """
     asked = [(q, run, *shuffled(q, run)) for run in range(runs) for q in questions]
     tasks = [Task(id=q.id, question=prompt) for q, _, prompt, _ in asked]
-    prompts = json.dumps([policy_messages(t) for t in tasks]).encode()
-    mark = f"{write.mark}; prompts {hashlib.sha256(prompts).hexdigest()[:16]}"
+    prompts = digest([policy_messages(t) for t in tasks])
+    mark = f"{policy.mark}; at most {max_tokens} tokens; prompts {prompts}"
     texts = _stored(kept, mark)
     if texts is None:
-        texts = write(tasks)
+        texts = policy.respond(tasks, max_tokens)
         atomic_write(kept, json.dumps({"mark": mark, "texts": texts}, indent=1))
     return [
         Answer(q.id, run, right, text, answer_letter(text, len(q.options)))

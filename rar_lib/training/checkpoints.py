@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rar_lib.core.errors import CheckpointError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import atomic_write, digest
 
 MARKER = "complete.json"
 JOURNAL = "journal.json"
@@ -66,8 +67,7 @@ class Checkpoint:
 
 def fingerprint(run: Mapping[str, Any]) -> str:
     """Identity of a run: SHA-256 of everything that must be equal to continue it."""
-    text = json.dumps([SCHEMA_VERSION, run], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest([SCHEMA_VERSION, run])
 
 
 def seal(folder: Path, run: str, journal: Journal) -> None:
@@ -105,15 +105,21 @@ def fault(folder: Path, run: str) -> str | None:
     return None
 
 
-def newest(folder: Path, run: str) -> Checkpoint | None:
-    """The newest whole checkpoint of a run; newer ones that are not are renamed ``broken-*``."""
+def newest(folder: Path, run: str, *, set_aside: bool = True) -> Checkpoint | None:
+    """The newest whole checkpoint of a run; newer ones that are not are renamed ``broken-*``.
+
+    Args:
+        set_aside: false only looks, for who does not hold the folder (:func:`sole_writer`): what
+            looks broken may be a checkpoint that another process is writing.
+    """
     numbered = [(int(m[1]), p) for p in folder.glob("checkpoint-*") if (m := _NAME.match(p.name))]
     for step, path in sorted(numbered, reverse=True):
         reason = fault(path, run)
         if reason is None:
             stored = json.loads((path / JOURNAL).read_text(encoding="utf-8"))
             return Checkpoint(path, step, Journal(**stored))
-        _log.warning("%s: %s; renamed to %s", path, reason, _quarantine(path).name)
+        if set_aside:
+            _log.warning("%s: %s; renamed to %s", path, reason, _quarantine(path).name)
     return None
 
 
@@ -168,3 +174,38 @@ def check_space(folder: Path, last_good: str) -> None:
             f"{folder} has {free / 1e6:.0f} MB left and a checkpoint takes {size / 1e6:.0f} MB: "
             f"free some space and run again; the run continues from {last_good}"
         )
+
+
+@dataclass(frozen=True)
+class Sealer:
+    """Completes the checkpoints of one run.
+
+    Attributes:
+        run: fingerprint of the run.
+        start: ``perf_counter`` minus the seconds of earlier parts of the run.
+    """
+
+    run: str
+    journal: Journal
+    start: float
+
+    @contextmanager
+    def sealing(self, folder: Path, step: int) -> Iterator[None]:
+        """Around the writing of a checkpoint: room for it before, the seal behind.
+
+        Raises:
+            CheckpointError: it could not be written; says from where the run continues.
+        """
+        begin = time.perf_counter()
+        folder.mkdir(parents=True, exist_ok=True)
+        check_space(folder, f"step {step - 1}")
+        try:
+            yield
+            self.journal.seconds = time.perf_counter() - self.start
+            seal(folder / f"checkpoint-{step}", self.run, self.journal)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            raise CheckpointError(
+                f"{folder}: the checkpoint of step {step} can't be written ({error}): free "
+                f"some space and run again; the run continues from the step before"
+            ) from error
+        self.journal.checkpoint_seconds.append(round(time.perf_counter() - begin, 3))

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 
 class Projection(NamedTuple):
@@ -28,7 +28,6 @@ class Projection(NamedTuple):
     up: Tensor | None
 
     def __call__(self, x: Tensor) -> Tensor:
-        import torch.nn.functional as F
 
         y = F.linear(x, self.weight, self.bias)
         if self.down is not None and self.up is not None:
@@ -45,6 +44,46 @@ class Block(NamedTuple):
     after: Tensor
     gate_up: Projection
     down: Projection
+
+
+class Cache(NamedTuple):
+    """Keys and values of every layer, each (rows, key heads, places, head size)."""
+
+    layers: list[tuple[Tensor, Tensor]]
+
+    @classmethod
+    def empty(cls, layers: int, shape: tuple[int, ...], dtype: torch.dtype) -> Cache:
+        """Room for prompts and responses; places are filled from the left."""
+        made = range(layers)
+        return cls(
+            [(torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype)) for _ in made]
+        )
+
+    def shared_out(self, repeats: Tensor) -> Cache:
+        """Each row as often as ``repeats``, (rows,), says."""
+        return Cache(
+            [
+                (keys.repeat_interleave(repeats, 0), values.repeat_interleave(repeats, 0))
+                for keys, values in self.layers
+            ]
+        )
+
+
+class _Read(NamedTuple):
+    """What reading the prompts left, one row a response.
+
+    Attributes:
+        logits: behind each prompt, (rows, vocabulary).
+        seen: places that may be attended to, (rows, width + longest response).
+        length: tokens of each prompt without padding, (rows,).
+        width: places that the padded prompts take.
+    """
+
+    logits: Tensor
+    cache: Cache
+    seen: Tensor
+    length: Tensor
+    width: int
 
 
 def supported(model: Any) -> bool:
@@ -89,50 +128,69 @@ class Decoder:
         Returns:
             Token ids, in the order of ``prompts``.
         """
-        import torch
 
         with torch.inference_mode():
-            return self._generate(prompts, max_new, temperature, eos, self._blocks(adapter))
+            blocks = self._blocks(adapter)
+            read = self._read(blocks, prompts, max_new)
+            return self._write(blocks, read, max_new, temperature=temperature, eos=eos)
 
-    def _generate(
+    def _read(
+        self, blocks: Sequence[Block], prompts: Sequence[Sequence[int]], max_new: int
+    ) -> _Read:
+        """Each different prompt goes through the model once, then is shared out to its rows."""
+        # 1. Read the prompts.
+        runs = [(list(ids), len(list(same))) for ids, same in groupby(map(tuple, prompts))]
+        ids, seen = _left_padded([ids for ids, _ in runs])  # (prompts, width)
+        width = ids.shape[1]
+        cache = Cache.empty(
+            len(blocks), (len(ids), self._kv, width + max_new, self._size), self._dtype
+        )
+        causal = torch.ones(width, width).tril().bool() & seen[:, None, None]
+        # A padding position attends to itself alone, so that no row of the mask is empty.
+        mask = causal | torch.eye(width).bool()
+        positions = (seen.cumsum(1) - 1).clamp(min=0)
+        logits = self._forward(blocks, ids, position=positions, mask=mask, cache=cache, start=0)
+        # 2. Share them out: every row of a group goes on from the same reading.
+        repeats = torch.tensor([count for _, count in runs])
+        seen = seen.repeat_interleave(repeats, 0)
+        return _Read(
+            logits=logits.repeat_interleave(repeats, 0),
+            cache=cache.shared_out(repeats),
+            seen=F.pad(seen, (0, max_new), value=True),
+            length=seen.sum(1),
+            width=width,
+        )
+
+    def _write(
         self,
-        prompts: Sequence[Sequence[int]],
+        blocks: Sequence[Block],
+        read: _Read,
         max_new: int,
+        *,
         temperature: float,
         eos: Sequence[int],
-        blocks: Sequence[Block],
     ) -> list[list[int]]:
-        import torch
-        import torch.nn.functional as F
-
-        unique = [(list(ids), sum(1 for _ in same)) for ids, same in groupby(map(tuple, prompts))]
-        ids, seen = _left_padded([ids for ids, _ in unique])
-        repeats = torch.tensor([n for _, n in unique])
-        width, rows = ids.shape[1], len(prompts)
-        room = (self._kv, width + max_new, self._size)
-        cache = [[torch.zeros(len(ids), *room, dtype=self._dtype) for _ in "kv"] for _ in blocks]
-        # A padding position attends to itself alone, so that no row of the mask is empty.
-        mask = (torch.ones(width, width).tril().bool() & seen[:, None, None]) | torch.eye(
-            width
-        ).bool()
-        logits = self._forward(blocks, ids, (seen.cumsum(1) - 1).clamp(min=0), mask, cache, 0)
-        logits = logits.repeat_interleave(repeats, 0)
-        cache = [[kept.repeat_interleave(repeats, 0) for kept in pair] for pair in cache]
-        position = seen.sum(1).repeat_interleave(repeats)
-        seen = F.pad(seen.repeat_interleave(repeats, 0), (0, max_new), value=True)
-        ends, done = torch.tensor(list(eos)), torch.zeros(rows, dtype=torch.bool)
-        responses: list[list[int]] = [[] for _ in range(rows)]
-        for n in range(max_new):
-            token = _sample(logits, temperature)
+        """3. Write: one token a row and pass, until every row has ended."""
+        logits = read.logits
+        ends = torch.tensor(list(eos))
+        done = torch.zeros(len(logits), dtype=torch.bool)
+        responses: list[list[int]] = [[] for _ in range(len(logits))]
+        for written in range(max_new):
+            token = _sample(logits, temperature)  # (rows,)
             for row in (~done).nonzero()[:, 0].tolist():
                 responses[row].append(int(token[row]))
             done |= torch.isin(token, ends)
-            if n + 1 == max_new or done.all():
+            if written + 1 == max_new or done.all():
                 break
-            end = width + n + 1
-            where = (position + n)[:, None]
-            past = seen[:, None, None, :end]
-            logits = self._forward(blocks, token[:, None], where, past, cache, end - 1)
+            end = read.width + written + 1
+            logits = self._forward(
+                blocks,
+                token[:, None],
+                position=(read.length + written)[:, None],
+                mask=read.seen[:, None, None, :end],
+                cache=read.cache,
+                start=end - 1,
+            )
         return responses
 
     @property
@@ -144,34 +202,37 @@ class Decoder:
         """The layers with the adapter's present weights."""
         blocks = []
         for layer, fused in zip(self._base.model.layers, self._fused, strict=True):
-            qkv, out, gate_up, down = (
-                Projection(
-                    weight, bias, *(_adapter(parts, self._dtype) if adapter else (None,) * 2)
-                )
-                for (weight, bias), parts in zip(fused, _parts(layer), strict=True)
-            )
-            before, after = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
-            blocks.append(Block(before, qkv, out, after, gate_up, down))
+            projections = []
+            for (weight, bias), parts in zip(fused, _parts(layer), strict=True):
+                down, up = _adapter(parts, self._dtype) if adapter else (None, None)
+                projections.append(Projection(weight, bias, down, up))
+            qkv, out, gate_up, shrink = projections
+            before = layer.input_layernorm.weight
+            after = layer.post_attention_layernorm.weight
+            blocks.append(Block(before, qkv, out, after, gate_up, shrink))
         return blocks
 
     def _forward(
         self,
         blocks: Sequence[Block],
         ids: Tensor,
+        *,
         position: Tensor,
         mask: Tensor,
-        cache: list[list[Tensor]],
+        cache: Cache,
         start: int,
     ) -> Tensor:
-        """Logits behind the last token, (rows, vocabulary); keys and values go to ``cache``."""
-        import torch
-        import torch.nn.functional as F
+        """Logits behind the last token, (rows, vocabulary); keys and values go to ``cache``.
 
-        model, (rows, width) = self._base.model, ids.shape
-        x = model.embed_tokens(ids)
+        Shapes: ids and position (rows, width), mask (rows, 1, width or 1, places up to the end).
+        """
+
+        model = self._base.model
+        rows, width = ids.shape
+        x = model.embed_tokens(ids)  # (rows, width, hidden)
         cos, sin = (part[:, None] for part in model.rotary_emb(x, position))
         end = start + width
-        for block, (keys, values) in zip(blocks, cache, strict=True):
+        for block, (keys, values) in zip(blocks, cache.layers, strict=True):
             split = block.qkv(self._norm(x, block.before)).view(rows, width, -1, self._size)
             parts = split.transpose(1, 2)
             q, k, v = torch.split(parts, [self._heads, self._kv, self._kv], 1)
@@ -187,7 +248,6 @@ class Decoder:
         return last
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        import torch.nn.functional as F
 
         return F.rms_norm(x, (x.shape[-1],), weight, self._config.rms_norm_eps)
 
@@ -199,7 +259,6 @@ def _parts(layer: Any) -> tuple[tuple[Any, ...], ...]:
 
 
 def _fused(parts: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
-    import torch
 
     linear = [getattr(p, "base_layer", p) for p in parts]
     weights = [p.weight.detach() for p in linear]
@@ -214,7 +273,6 @@ def _adapter(parts: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor | None, T
     """The LoRA pairs of fused layers: stacked A, block-diagonal scaled B."""
     if not hasattr(parts[0], "lora_A"):
         return None, None
-    import torch
 
     down = torch.cat([p.lora_A["default"].weight for p in parts])
     pieces = [p.lora_B["default"].weight * p.scaling["default"] for p in parts]
@@ -223,7 +281,6 @@ def _adapter(parts: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor | None, T
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    import torch
 
     first, second = x.chunk(2, -1)
     return x * cos + torch.cat((-second, first), -1) * sin
@@ -231,7 +288,6 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def _sample(logits: Tensor, temperature: float) -> Tensor:
     """One token a row by inverting the cumulative distribution."""
-    import torch
 
     if temperature == 0:
         return logits.argmax(-1)
@@ -242,7 +298,6 @@ def _sample(logits: Tensor, temperature: float) -> Tensor:
 
 
 def _left_padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-    import torch
 
     width = max(map(len, prompts))
     ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])

@@ -1,6 +1,6 @@
 """Does training fit the memory of its device? Arithmetic from shapes, nothing loaded.
 
-    budget = memory(load("gpu"), room=80e9)
+    budget = memory(settings, judges, room=80e9)
     print(budget)          # one line a part: formula with numbers, bytes, what is assumed
     budget.check()         # PlanError with what to change, if it does not fit
 
@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rar_lib.book.profiles import Profile
 from rar_lib.core.errors import DataError, PlanError
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.vllm import OVERHEAD_GB
+from rar_lib.training.settings import Settings
 
 BF16, FP32 = 2, 4
 
@@ -77,20 +77,23 @@ class Shape:
 
 
 def _qwen(
-    layers: int, hidden: int, heads: int, kv_heads: int, intermediate: int, vocabulary: int = 152064
+    layers: int, hidden: int, intermediate: int, *, heads: tuple[int, int], vocabulary: int = 152064
 ) -> Shape:
-    return Shape(layers, hidden, heads, kv_heads, hidden // heads, intermediate, vocabulary)
+    """``heads``: of queries, and of keys and values."""
+    queries, keys = heads
+    return Shape(layers, hidden, queries, keys, hidden // queries, intermediate, vocabulary)
 
 
 _3B = Shape(36, 2048, 16, 2, 128, 11008, 151936, tied=True)
-_7B, _14B = _qwen(28, 3584, 28, 4, 18944), _qwen(48, 5120, 40, 8, 13824)
-_32B = _qwen(64, 5120, 40, 8, 27648)
+_7B = _qwen(28, 3584, 18944, heads=(28, 4))
+_14B = _qwen(48, 5120, 13824, heads=(40, 8))
+_32B = _qwen(64, 5120, 27648, heads=(40, 8))
 #: From config.json of the repository of that name on the hub; of a local model, from that of
 #: its converted folder (its GGUF file holds the output layer apart from the embedding).
 SHAPES = {
     "smollm2-135m": Shape(30, 576, 9, 3, 64, 1536, 49152, tied=True, qkv_bias=False),
-    "qwen-0.5b": _qwen(24, 896, 14, 2, 4864, 151936),
-    "qwen-1.5b": _qwen(28, 1536, 12, 2, 8960, 151936),
+    "qwen-0.5b": _qwen(24, 896, 4864, heads=(14, 2), vocabulary=151936),
+    "qwen-1.5b": _qwen(28, 1536, 8960, heads=(12, 2), vocabulary=151936),
     "Qwen/Qwen2.5-3B": _3B,
     "Qwen/Qwen2.5-3B-Instruct": _3B,
     "Qwen/Qwen2.5-7B": _7B,
@@ -112,7 +115,7 @@ def shape(model: str) -> Shape:
     if name not in SHAPES:
         raise DataError(
             f"the shape of {model!r} is not known: add its config.json to SHAPES in "
-            f"rar_lib/shapes.py, or choose from: {', '.join(SHAPES)}"
+            f"rar_lib/training/memory.py, or choose from: {', '.join(SHAPES)}"
         )
     return SHAPES[name]
 
@@ -186,73 +189,96 @@ class Budget:
             )
 
 
+@dataclass(frozen=True)
+class Judges:
+    """The judges that are up while a policy trains.
+
+    Attributes:
+        rewarding: the one that gives the reward.
+        watching: those that could be the hold-out judge; the first one is.
+        served: further models that are up all the time.
+        kv_cache_gb: GB that each server reserves for keys and values.
+    """
+
+    rewarding: str
+    watching: tuple[str, ...] = ()
+    served: tuple[str, ...] = ()
+    kv_cache_gb: float = 1.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Each once."""
+        return tuple(dict.fromkeys([*self.served, self.rewarding, *self.watching[:1]]))
+
+
 def memory(
-    profile: Profile, *, room: float, backend: Backend = "unsloth", longest: int = 0
+    settings: Settings,
+    judges: Judges,
+    *,
+    room: float,
+    name: str = "",
+    backend: Backend = "unsloth",
+    longest: int = 0,
 ) -> Budget:
     """The memory of training: policy, rollouts and every judge that is up meanwhile.
 
     Args:
         room: bytes of the device.
+        name: what is planned, for messages.
         backend: as in training; on a CPU both take the same.
-        longest: tokens of the longest prompt with its response, if known; else the profile's
-            context.
+        longest: tokens of the longest prompt with its response, if known; else the context.
 
     Raises:
         DataError: a model's shape is not known.
     """
-    job = _Job(profile, backend, min(longest or profile.context, profile.context))
-    lines = tuple(_lines(job))
+    longest = min(longest or settings.context, settings.context)
+    load = _Load(settings, judges, backend, longest)
+    lines = tuple(_lines(load))
     short = sum(line.size for line in lines) > room
-    return Budget(profile.name, lines, room, tuple(_advice(job, room)) if short else ())
-
-
-def graders(profile: Profile) -> tuple[str, ...]:
-    """The judges that are up while a policy trains: the rewarding one, and the hold-out judge,
-    which is the last of the others (chapter 6)."""
-    others = [m for m in profile.judges if m != profile.judge]
-    return tuple(dict.fromkeys([*profile.servers, profile.judge, *others[-1:]]))
+    return Budget(name, lines, room, tuple(_advice(load, room)) if short else ())
 
 
 @dataclass(frozen=True)
-class _Job:
-    profile: Profile
+class _Load:
+    settings: Settings
+    judges: Judges
     backend: Backend
     longest: int
 
+    @property
+    def cuda(self) -> bool:
+        return self.settings.device == "cuda"
 
-def _lines(job: _Job) -> list[Line]:
-    profile = job.profile
-    lines = [*_policy(job), *_update(job)]
-    for name in graders(profile):
-        lines += _judge(name, profile)
-    processes = len(graders(profile))
-    if profile.device == "cuda":
-        lines.append(
-            Line(
-                "CUDA contexts, graphs and workspaces",
-                f"{1 + processes} processes x {_CUDA_GB} GB",
-                (1 + processes) * _CUDA_GB * 1e9,
-                f"{_CUDA_GB} GB each",
-            )
+
+def _lines(load: _Load) -> list[Line]:
+    lines = [*_policy(load), *_update(load)]
+    for name in load.judges.names:
+        lines += _judge(name, load.judges.kv_cache_gb)
+    processes = len(load.judges.names)
+    if load.cuda:
+        contexts = Line(
+            "CUDA contexts, graphs and workspaces",
+            f"{1 + processes} processes x {_CUDA_GB} GB",
+            (1 + processes) * _CUDA_GB * 1e9,
+            f"{_CUDA_GB} GB each",
         )
-    else:
-        lines.append(
-            Line(
-                "programs",
-                f"{_TRAINER_GB} GB trainer + {processes} servers x {OVERHEAD_GB} GB",
-                (_TRAINER_GB + processes * OVERHEAD_GB) * 1e9,
-                f"{OVERHEAD_GB} GB of a server is measured, the trainer's {_TRAINER_GB} GB are not",
-            )
-        )
-    return lines
+        return [*lines, contexts]
+    programs = Line(
+        "programs",
+        f"{_TRAINER_GB} GB trainer + {processes} servers x {OVERHEAD_GB} GB",
+        (_TRAINER_GB + processes * OVERHEAD_GB) * 1e9,
+        f"{OVERHEAD_GB} GB of a server is measured, the trainer's {_TRAINER_GB} GB are not",
+    )
+    return [*lines, programs]
 
 
-def _policy(job: _Job) -> list[Line]:
+def _policy(load: _Load) -> list[Line]:
     """Weights of the policy, and the keys and values of its rollouts."""
-    profile, backend = job.profile, job.backend
-    s, name = shape(profile.policy), profile.policy
-    n, rest, cuda = s.parameters, s.parameters - s.projected, profile.device == "cuda"
-    if cuda and backend == "unsloth":
+    settings, cuda, name = load.settings, load.cuda, load.settings.policy
+    s = shape(name)
+    n = s.parameters
+    rest = n - s.projected
+    if cuda and load.backend == "unsloth":
         weights = Line(
             f"policy {name}, 4 bits",
             f"{s.projected:,} x {_NF4_BITS:.3f} / 8 + {rest:,} x {BF16} bytes",
@@ -267,11 +293,11 @@ def _policy(job: _Job) -> list[Line]:
             f"{n:,} x {BF16} bytes" + (f" x {copies}" if cuda else ""),
             n * BF16 * copies,
         )
-    rows = profile.rollouts * (1 if cuda else profile.prompts_per_step)
+    rows = settings.rollouts * (1 if cuda else settings.prompts_per_step)
     cache = Line(
         "keys and values of rollouts",
-        f"{rows} rollouts x {job.longest:,} tokens x {s.token_bytes:,} bytes",
-        rows * job.longest * s.token_bytes,
+        f"{rows} rollouts x {load.longest:,} tokens x {s.token_bytes:,} bytes",
+        rows * load.longest * s.token_bytes,
         "one group at full length at once, the other groups of a step wait for it; vLLM takes "
         "more where memory is free"
         if cuda
@@ -280,15 +306,16 @@ def _policy(job: _Job) -> list[Line]:
     return [weights, cache]
 
 
-def _update(job: _Job) -> list[Line]:
+def _update(load: _Load) -> list[Line]:
     """Adapter, optimiser, activations and logits of one micro-batch."""
-    profile, backend = job.profile, job.backend
-    s, rank, cuda = shape(profile.policy), profile.lora_rank, profile.device == "cuda"
-    n, unsloth = s.adapter(rank), cuda and backend == "unsloth"
-    rows = 1 if unsloth else profile.rollouts
+    settings, cuda, rank = load.settings, load.cuda, load.settings.lora_rank
+    s = shape(settings.policy)
+    n = s.adapter(rank)
+    unsloth = cuda and load.backend == "unsloth"
+    rows = 1 if unsloth else settings.rollouts
     kept = 2 * (8 * s.hidden + 4 * s.kv + 4 * s.intermediate)
-    tokens = rows * job.longest
-    where = f"{rows} x {job.longest:,} tokens"
+    tokens = rows * load.longest
+    where = f"{rows} x {load.longest:,} tokens"
     if unsloth:
         formula = f"{where} x ({s.layers} layers x {s.hidden:,} x {BF16} + {kept:,}) bytes"
         activations = tokens * (s.layers * s.hidden * BF16 + kept)
@@ -298,7 +325,7 @@ def _update(job: _Job) -> list[Line]:
         formula = f"{where} x {s.layers} layers x {kept:,} bytes"
         activations = tokens * s.layers * kept
         note = "no gradient checkpointing; "
-    chunk = job.longest // 4 if cuda else 64
+    chunk = load.longest // 4 if cuda else 64
     return [
         Line(
             f"adapter of rank {rank}, gradient, AdamW",
@@ -320,9 +347,10 @@ def _update(job: _Job) -> list[Line]:
     ]
 
 
-def _judge(name: str, profile: Profile) -> list[Line]:
-    s, int8 = shape(name), name in MODELS and bool(MODELS[name].base)
-    cache = float(profile.server["kv_cache_gb"]) * 1e9
+def _judge(name: str, kv_cache_gb: float) -> list[Line]:
+    s = shape(name)
+    int8 = name in MODELS and bool(MODELS[name].base)
+    cache = kv_cache_gb * 1e9
     formula = f"{s.parameters:,} x {BF16} bytes"
     if int8:
         formula = f"{s.projected:,} x 1 byte and scales, the rest x {BF16}"
@@ -334,31 +362,37 @@ def _judge(name: str, profile: Profile) -> list[Line]:
     ]
 
 
-def _advice(job: _Job, room: float) -> list[str]:
+def _advice(load: _Load, room: float) -> list[str]:
     """Changes each of which alone makes it fit."""
-    profile, found = job.profile, list[str]()
+    found: list[str] = []
+    judges = load.judges
 
-    def fits(backend: Backend = job.backend, **changes: object) -> bool:
-        changed = replace(job, backend=backend, profile=profile.model_copy(update=changes))
+    def fits(changed: _Load) -> bool:
         return sum(line.size for line in _lines(changed)) <= room
 
-    if job.backend == "transformers" and fits("unsloth"):
+    if load.backend == "transformers" and fits(replace(load, backend="unsloth")):
         found.append("--backend unsloth")
-    fewer = [m for m in profile.judges if m == profile.judge or m not in graders(profile)]
-    if fewer != list(profile.judges) and fits(judges=tuple(fewer)):
-        gone = [m for m in profile.judges if m not in fewer]
-        found.append(f"judges without the hold-out judge {', '.join(gone)}")
-    judges = [m for m in SHAPES if "Instruct" in m or (m in MODELS and profile.device == "cpu")]
-    smaller = [m for m in judges if shape(m).parameters < shape(profile.judge).parameters]
-    for name in sorted(smaller, key=lambda m: -shape(m).parameters):
-        if fits(judge=name, judges=(name,), servers=(name,)):
+    fewer = replace(judges, watching=judges.watching[1:])
+    if judges.watching and fits(replace(load, judges=fewer)):
+        found.append(f"judges without the hold-out judge {judges.watching[0]}")
+    for name in _smaller(judges.rewarding, load.cuda):
+        alone = Judges(name, kv_cache_gb=judges.kv_cache_gb)
+        if fits(replace(load, judges=alone)):
             found.append(f"{name} as the only judge")
             break
-    lines = _lines(job)
+    lines = _lines(load)
     total = sum(line.size for line in lines)
-    if total - sum(x.size for m in graders(profile) for x in _judge(m, profile)) <= room:
+    graders = [line for name in judges.names for line in _judge(name, judges.kv_cache_gb)]
+    if total - sum(line.size for line in graders) <= room:
         found.append("judges behind an API or on another machine")
     return [*found, f"a device of {_gb(total)}"]
+
+
+def _smaller(judge: str, cuda: bool) -> list[str]:
+    """Models that could judge in place of this one, the largest first."""
+    judges = [m for m in SHAPES if "Instruct" in m or (m in MODELS and not cuda)]
+    smaller = [m for m in judges if shape(m).parameters < shape(judge).parameters]
+    return sorted(smaller, key=lambda m: -shape(m).parameters)
 
 
 def _gb(size: float) -> str:

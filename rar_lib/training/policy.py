@@ -1,5 +1,8 @@
 """The policy: how it is loaded, with a fresh adapter or a trained one, and what it answers.
 
+    policy = Policy(settings, adapter=Path("run/adapter"))    # loaded when it is first needed
+    texts = policy.respond(tasks, max_tokens=96)
+
 The one module that imports unsloth (AGPL/LGPL parts); where it is not installed the same
 policy goes through plain transformers and PEFT. On a CPU Unsloth uses its CPU backend.
 """
@@ -8,52 +11,183 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rar_lib.core.errors import ArtifactError, DataError
+from rar_lib.core.files import file_hash, home
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Task
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.vllm import cpu_dtype
+from rar_lib.training.settings import Settings
 
 if TYPE_CHECKING:
-    from rar_lib.book.profiles import Profile
+    from rar_lib.training.decode import Decoder
 
 Backend = Literal["auto", "unsloth", "transformers"]
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+#: Prompts that go through the model together when it answers greedily.
+_BATCH = 48
 
 
-def schedule(tasks: Sequence[Task], steps: int, prompts: int, seed: int) -> list[Task]:
-    """The tasks of all steps one after another: whole rounds, each in an order of its own.
+class Policy:
+    """A causal language model with its tokenizer, and the adapter that is trained on it.
 
-    The trainer reads this list from its beginning to its end. Left to its own shuffling, TRL
-    would give a run that is continued in a later round the first round's order again. Tasks
-    that do not fill a last step of a round wait for the next round.
-
-    Args:
-        prompts: different tasks in one step.
+    Attributes:
+        settings: name of the weights, device, and the sizes that Unsloth is told.
+        adapter: folder that a run saved; ``None`` for the weights alone.
+        loaded_by: what loaded it, for the record of a run.
 
     Raises:
-        DataError: there are fewer tasks than one step needs.
+        ArtifactError: when it is first needed, and weights or adapter are not there.
     """
-    if len(tasks) < prompts:
-        raise DataError(
-            f"{len(tasks)} tasks do not fill a step of {prompts} prompts: give more tasks, or "
-            "lower prompts_per_step of the profile"
+
+    def __init__(self, settings: Settings, *, adapter: Path | None = None) -> None:
+        self.settings = settings
+        self.adapter = adapter
+        self.loaded_by = "transformers+peft"
+
+    @classmethod
+    def fresh(cls, settings: Settings, *, seed: int, backend: Backend = "auto") -> Policy:
+        """The policy with an untrained LoRA adapter, loaded now.
+
+        Args:
+            seed: of the adapter's first weights.
+            backend: ``auto`` is Unsloth where it is installed.
+
+        Raises:
+            DataError: no such backend, or Unsloth was asked for and is not installed.
+            ArtifactError: the weights could not be had.
+        """
+        policy = cls(settings)
+        _quiet()
+        if resolve(backend) == "unsloth":
+            policy.loaded_by = f"unsloth ({settings.device})"
+            policy._parts = _by_unsloth(settings, seed)
+        else:
+            policy._parts = _with_lora(settings, seed)
+        return policy
+
+    @property
+    def model(self) -> Any:
+        """The transformers model, wrapped by PEFT if there is an adapter."""
+        return self._parts[0]
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self._parts[1]
+
+    @property
+    def mark(self) -> str:
+        """Everything but the prompts and the length that decides a greedy answer."""
+        if self.adapter is None:
+            return f"{identity_of(self.settings.policy)} base"
+        return f"{identity_of(self.settings.policy)} {file_hash(self._adapter_file())}"
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any]:
+        _quiet()
+        if self.adapter is not None:
+            self._adapter_file()
+        model, tokenizer = _plain(self.settings)
+        if self.adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, str(self.adapter))
+        return model, tokenizer
+
+    def _adapter_file(self) -> Path:
+        file = (self.adapter or Path()) / "adapter_model.safetensors"
+        if not file.exists():
+            raise ArtifactError(
+                f"{self.adapter} holds no {file.name}: train the policy first (chapter 6), or "
+                "name the folder where its run was saved"
+            )
+        return file
+
+    @cached_property
+    def decoder(self) -> Decoder | None:
+        """The quick decode loop; ``None`` for a device or an architecture that it does not know."""
+        from rar_lib.training.decode import Decoder, supported
+
+        return Decoder(self.model) if supported(self.model) else None
+
+    @property
+    def end_tokens(self) -> list[int]:
+        """Tokens that end a response, from the tokenizer and the generation settings."""
+        own = self.model.generation_config.eos_token_id
+        more = own if isinstance(own, list) else [own]
+        return sorted({t for t in (self.tokenizer.eos_token_id, *more) if t is not None})
+
+    def prompt_ids(self, task: Task) -> list[int]:
+        """The task as the policy's tokens, up to where its response begins."""
+        text = self.tokenizer.apply_chat_template(
+            policy_messages(task), add_generation_prompt=True, tokenize=False
         )
-    rng = random.Random(seed)
-    found: list[Task] = []
-    while len(found) < steps * prompts:
-        found += rng.sample(list(tasks), len(tasks) // prompts * prompts)
-    return found[: steps * prompts]
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def respond(
+        self, tasks: Sequence[Task], max_tokens: int, *, temperature: float = 0.0
+    ) -> list[str]:
+        """One response to each task, in order.
+
+        Args:
+            max_tokens: longest response in tokens.
+            temperature: 0 is greedy, in batches of neighbours in length. Else all are sampled in
+                one batch, so that a seed set before gives the same responses again.
+        """
+        if temperature:
+            return self._batch(tasks, max_tokens, temperature)
+        # Neighbours of one length waste no work on padding.
+        order = sorted(range(len(tasks)), key=lambda place: len(tasks[place].question))
+        texts: dict[int, str] = {}
+        for start in range(0, len(order), _BATCH):
+            places = order[start : start + _BATCH]
+            found = self._batch([tasks[place] for place in places], max_tokens, 0.0)
+            texts |= dict(zip(places, found, strict=True))
+        return [texts[place] for place in range(len(tasks))]
+
+    def answers(self, tasks: Sequence[Task], max_tokens: int) -> dict[str, str]:
+        """Greedy responses by task id."""
+        texts = self.respond(tasks, max_tokens)
+        return {task.id: text for task, text in zip(tasks, texts, strict=True)}
+
+    def _batch(self, tasks: Sequence[Task], max_tokens: int, temperature: float) -> list[str]:
+        prompts = [self.prompt_ids(task) for task in tasks]
+        if self.decoder is not None:
+            new: Any = self.decoder.generate(
+                prompts, max_tokens, temperature=temperature, eos=self.end_tokens
+            )
+        else:
+            new = self._generate(prompts, max_tokens, temperature)
+        texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def _generate(self, prompts: list[list[int]], max_tokens: int, temperature: float) -> Any:
+        """The general way, for other devices and architectures."""
+        import torch
+
+        self.tokenizer.padding_side = "left"
+        batch = self.tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
+        batch = batch.to(self.model.device)
+        sampling: dict[str, Any] = {"do_sample": False}
+        if temperature:
+            sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        was_training = self.model.training
+        self.model.eval()
+        with torch.inference_mode():
+            out = self.model.generate(**batch, max_new_tokens=max_tokens, **sampling)
+        self.model.train(was_training)
+        return out[:, batch["input_ids"].shape[1] :]
 
 
 def resolve(backend: Backend) -> Literal["unsloth", "transformers"]:
@@ -73,124 +207,79 @@ def resolve(backend: Backend) -> Literal["unsloth", "transformers"]:
     return "unsloth" if installed and backend != "transformers" else "transformers"
 
 
-def load_policy(
-    profile: Profile, policy: Path | str, *, seed: int, backend: Backend = "auto"
-) -> tuple[Any, Any, str]:
-    """The policy with a fresh LoRA adapter, its tokenizer, and the backend's name."""
-    _quiet()
-    if resolve(backend) == "transformers":
-        return *_plain_policy(profile, policy, seed), "transformers+peft"
+def identity_of(policy: str) -> str:
+    """What the weights of a policy are: pinned ones by their hash, a folder by its files."""
+    if policy in MODELS:
+        return MODELS[policy].identity
+    folder = Path(policy)
+    if not folder.is_dir():
+        return policy
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")])
+    return " ".join([folder.name, *(f"{file.name} {file.stat().st_size}" for file in files)])
+
+
+def _weights(policy: str) -> str:
+    """The folder or hub id that transformers loads."""
+    if policy not in MODELS:
+        return policy
+    from rar_lib.models.store import model_dir
+
+    return str(model_dir(policy))
+
+
+def _plain(settings: Settings) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _no_bars()
+    weights = _weights(settings.policy)
+    # bfloat16, but on a processor that has no products in it.
+    dtype = getattr(torch, cpu_dtype() if settings.device == "cpu" else "bfloat16")
+    model = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype, device_map=settings.device)
+    return model, AutoTokenizer.from_pretrained(weights)
+
+
+def _with_lora(settings: Settings, seed: int) -> tuple[Any, Any]:
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+
+    set_seed(seed)
+    model, tokenizer = _plain(settings)
+    lora = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=2 * settings.lora_rank,
+        target_modules=list(_PROJECTIONS),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, lora), tokenizer
+
+
+def _by_unsloth(settings: Settings, seed: int) -> tuple[Any, Any]:
     # Unsloth writes generated trainer code; keep it out of the working folder.
-    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(_cache("unsloth")))
+    folder = home() / "unsloth"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(folder))
     with _without_vllm_kernels():
         from unsloth import FastLanguageModel  # before trl and transformers
 
     _no_bars()
-    on_gpu = profile.device == "cuda"
+    on_gpu = settings.device == "cuda"
     model, tokenizer = FastLanguageModel.from_pretrained(
-        model_name=str(policy),
-        max_seq_length=profile.context,
+        model_name=_weights(settings.policy),
+        max_seq_length=settings.context,
         load_in_4bit=on_gpu,
         fast_inference=on_gpu,
-        **({"max_lora_rank": profile.lora_rank} if on_gpu else {}),
+        **({"max_lora_rank": settings.lora_rank} if on_gpu else {}),
     )
     model = FastLanguageModel.get_peft_model(
         model,
-        r=profile.lora_rank,
-        lora_alpha=2 * profile.lora_rank,
+        r=settings.lora_rank,
+        lora_alpha=2 * settings.lora_rank,
         target_modules=list(_PROJECTIONS),
         use_gradient_checkpointing="unsloth" if on_gpu else False,
         random_state=seed,
     )
-    return model, tokenizer, f"unsloth ({profile.device})"
-
-
-def _plain_policy(profile: Profile, policy: Path | str, seed: int) -> tuple[Any, Any]:
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-
-    _no_bars()
-    set_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(
-        str(policy), dtype=_dtype(profile.device), device_map=profile.device
-    )
-    lora = LoraConfig(
-        r=profile.lora_rank,
-        lora_alpha=2 * profile.lora_rank,
-        target_modules=list(_PROJECTIONS),
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, lora), AutoTokenizer.from_pretrained(str(policy))
-
-
-def _dtype(device: str) -> Any:
-    """The weights' number format: bfloat16, but on a processor that has no products in it."""
-    import torch
-
-    return getattr(torch, "bfloat16" if device != "cpu" else cpu_dtype())
-
-
-def prompt_ids(tokenizer: Any, task: Task) -> list[int]:
-    """The task as the policy's tokens, up to where its response begins."""
-    text = tokenizer.apply_chat_template(
-        policy_messages(task), add_generation_prompt=True, tokenize=False
-    )
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
-
-
-def respond(
-    model: Any,
-    tokenizer: Any,
-    tasks: Sequence[Task],
-    max_tokens: int,
-    *,
-    temperature: float = 0.0,
-) -> list[str]:
-    """Responses of the policy to the tasks, in order, in one batch; temperature 0 is greedy."""
-    from rar_lib.training.decode import Decoder, supported
-
-    prompts = [prompt_ids(tokenizer, task) for task in tasks]
-    if supported(model):
-        eos = end_tokens(model, tokenizer)
-        new: Any = Decoder(model).generate(prompts, max_tokens, temperature=temperature, eos=eos)
-    else:
-        new = _generate(model, tokenizer, prompts, max_tokens, temperature)
-    return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
-
-
-def answer(model: Any, tokenizer: Any, tasks: Sequence[Task], max_tokens: int) -> dict[str, str]:
-    """Greedy responses of the policy, by task id."""
-    if not tasks:
-        return {}
-    texts = respond(model, tokenizer, tasks, max_tokens)
-    return {task.id: text for task, text in zip(tasks, texts, strict=True)}
-
-
-def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Tokens that end a response, from the tokenizer and the generation settings."""
-    own = model.generation_config.eos_token_id
-    more = own if isinstance(own, list) else [own]
-    return sorted({t for t in (tokenizer.eos_token_id, *more) if t is not None})
-
-
-def _generate(
-    model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: int, temperature: float
-) -> Any:
-    """The general way, for other devices and architectures."""
-    import torch
-
-    tokenizer.padding_side = "left"
-    batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(model.device)
-    sampling: dict[str, Any] = {"do_sample": False}
-    if temperature:
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        out = model.generate(**batch, max_new_tokens=max_tokens, **sampling)
-    model.train(was_training)
-    return out[:, batch["input_ids"].shape[1] :]
+    return model, tokenizer
 
 
 def _quiet() -> None:
@@ -228,78 +317,3 @@ def _no_bars() -> None:
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     disable_progress_bars()
-
-
-def _cache(name: str) -> Path:
-    from rar_lib.core.files import home
-
-    folder = home() / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@dataclass
-class Writer:
-    """Greedy answers of one policy.
-
-    Attributes:
-        policy: gives the folder or hub id of the base weights; called when they are needed.
-        adapter: folder that a run saved; ``None`` for the policy before training.
-        run: :func:`mark_of` the run; empty for the policy before training.
-        max_tokens: longest answer in tokens.
-        batch: prompts that go through the model together.
-
-    Raises:
-        ArtifactError: the adapter is not there when it is needed.
-    """
-
-    profile: Profile
-    policy: Callable[[], Path | str]
-    adapter: Path | None = None
-    run: str = ""
-    max_tokens: int = 96
-    batch: int = 48
-    _loaded: tuple[Any, Any] | None = field(default=None, repr=False)
-
-    @property
-    def mark(self) -> str:
-        """Everything but the prompts that decides what is written."""
-        name = self.profile.policy
-        weights = MODELS[name].identity if name in MODELS else name
-        return " ".join([weights, self.run or "base", f"{self.max_tokens} tokens"])
-
-    def __call__(self, tasks: Sequence[Task]) -> list[str]:
-        """One answer to each task, in order."""
-        model, tokenizer = self._load()
-        # Neighbours of one length waste no work on padding.
-        order = sorted(range(len(tasks)), key=lambda i: len(tasks[i].question))
-        texts: dict[int, str] = {}
-        for start in range(0, len(order), self.batch):
-            places = order[start : start + self.batch]
-            found = respond(model, tokenizer, [tasks[i] for i in places], self.max_tokens)
-            texts |= dict(zip(places, found, strict=True))
-        return [texts[i] for i in range(len(tasks))]
-
-    def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            if self.adapter and not (self.adapter / "adapter_model.safetensors").exists():
-                raise ArtifactError(
-                    f"{self.adapter} holds no adapter_model.safetensors: train the policy first "
-                    "(chapter 6), or name the folder where its run was saved"
-                )
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-            from transformers.utils import logging
-
-            logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-            logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-            source = str(self.policy())
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=_dtype(self.profile.device), device_map=self.profile.device
-            )
-            if self.adapter:
-                from peft import PeftModel
-
-                model = PeftModel.from_pretrained(model, str(self.adapter))
-            self._loaded = model, tokenizer
-        return self._loaded

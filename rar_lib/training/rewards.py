@@ -13,7 +13,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rar_lib.core.errors import DataError, UnscoredError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Completion = str | list[dict[str, str]]
 LogMetric = Callable[[str, float], None]
+OnStep = Callable[[dict[str, Any]], None]
 
 
 class Reward(Protocol):
@@ -37,11 +38,11 @@ class Reward(Protocol):
 
     Attributes:
         arm: name of the method.
-        steps: one record a call; see :func:`rar_lib.training.diagnostics.step_record`.
+        on_step: is given one record a call; see :func:`rar_lib.training.diagnostics.step_record`.
     """
 
     arm: Any
-    steps: list[dict[str, Any]]
+    on_step: OnStep | None
 
     def identity(self) -> dict[str, Any]:
         """Everything that can change a reward, as JSON: part of the identity of a run."""
@@ -83,8 +84,8 @@ class RubricReward:
             rubric dropout (see :mod:`rar_lib.training.rubric_dropout`), for the arms that read
             the rubric.
         seed: decides, with the trainer's step, which criteria those are.
-        steps: one record per call: scores, spread, flat groups, length and its correlation
-            with the reward, unscored share, seconds of judging, and for the arms with
+        on_step: is given a record of each call: scores, spread, flat groups, length and its
+            correlation with the reward, unscored share, seconds of judging, and for the arms with
             criteria ``flat_mass``, ``credit`` by category and ``criteria`` by task and id.
 
     Raises:
@@ -96,7 +97,7 @@ class RubricReward:
     max_unscored: float = 0.25
     keep: float = 1.0
     seed: int = 0
-    steps: list[dict[str, Any]] = field(default_factory=list)
+    on_step: OnStep | None = None
 
     def __post_init__(self) -> None:
         check_keep(self.keep, self.arm)
@@ -124,6 +125,7 @@ class RubricReward:
         prompts: Sequence[Any],
         completions: Sequence[Completion],
         task: Sequence[str],
+        *,
         completion_ids: Sequence[Sequence[int]] | None = None,
         log_metric: LogMetric | None = None,
         trainer_state: Any = None,
@@ -150,8 +152,7 @@ class RubricReward:
         }
         if self.arm in ("explicit", "predefined"):
             record |= self._by_criterion([t for t, _ in items], grades, of)
-        self.steps.append(record)
-        _log(record, log_metric)
+        _report(record, self.on_step, log_metric)
         unscored = [g.reason for g in grades if g.score is None]
         where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.base_url}"
         _check(unscored, len(grades), self.max_unscored, where)
@@ -208,12 +209,6 @@ def exact_match(task: Task, text: str) -> bool:
     return _plain(task.reference) in {_plain(part) for part in (*boxed[-1:], *last, text)}
 
 
-def pattern_match(pattern: str) -> Callable[[Task, str], bool]:
-    """A rule that a response follows if the regular expression is found in it."""
-    compiled = re.compile(pattern)
-    return lambda _, text: compiled.search(text) is not None
-
-
 @dataclass
 class VerifiableReward:
     """RLVR, the paper's Remark 1: one criterion of weight 1, checked by a rule, no judge.
@@ -226,7 +221,7 @@ class VerifiableReward:
     verify: Callable[[Task, str], bool] = exact_match
     name: str = "exact match"
     arm: str = "rlvr"
-    steps: list[dict[str, Any]] = field(default_factory=list)
+    on_step: OnStep | None = None
 
     @property
     def __name__(self) -> str:
@@ -242,6 +237,7 @@ class VerifiableReward:
         prompts: Sequence[Any],
         completions: Sequence[Completion],
         task: Sequence[str],
+        *,
         completion_ids: Sequence[Sequence[int]] | None = None,
         log_metric: LogMetric | None = None,
         **_: Any,
@@ -254,8 +250,7 @@ class VerifiableReward:
         ]
         record = step_record(scores, _lengths(completions, completion_ids), groups(task))
         record |= {"judge_seconds": time.perf_counter() - start, "usage": Usage().model_dump()}
-        self.steps.append(record)
-        _log(record, log_metric)
+        _report(record, self.on_step, log_metric)
         return scores
 
 
@@ -283,12 +278,25 @@ def _plain(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
-def _log(record: dict[str, Any], log_metric: LogMetric | None) -> None:
-    """The scalars of a record for the trainer's own log; what is undefined is left out."""
+#: The scalars of a record that go to the trainer's own log.
+_SCALARS = (
+    "mean",
+    "spread",
+    "unscored",
+    "flat_groups",
+    "flat_mass",
+    "length_correlation",
+    "judge_seconds",
+)
+
+
+def _report(record: dict[str, Any], on_step: OnStep | None, log_metric: LogMetric | None) -> None:
+    """Hand the record on, and its scalars to the trainer's log; what is undefined is left out."""
+    if on_step is not None:
+        on_step(record)
     if log_metric is None:
         return
-    names = "mean spread unscored flat_groups flat_mass length_correlation judge_seconds".split()
-    scalars = {name: record.get(name) for name in names}
+    scalars = {name: record.get(name) for name in _SCALARS}
     scalars |= {f"credit/{k}": v for k, v in record.get("credit", {}).items()}
     for name, value in scalars.items():
         if value is not None:

@@ -13,20 +13,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.files import atomic_write
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Task
 from rar_lib.judging.chat import run_sync
-from rar_lib.training.policy import respond
+from rar_lib.training.policy import Policy
 from rar_lib.training.rewards import RubricReward
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-    from rar_lib.book.profiles import Profile
 
 
 @dataclass(frozen=True)
@@ -61,46 +59,31 @@ def references(tasks: Sequence[Task]) -> dict[str, str]:
 
 
 def best_of(
-    model: Any,
-    tokenizer: Any,
+    policy: Policy,
     tasks: Sequence[Task],
     reward: RubricReward,
-    profile: Profile,
+    *,
     kept: Path,
     run: str,
-    *,
     seed: int,
 ) -> list[Selected]:
-    """Sample ``profile.rollouts`` responses to each task and keep the judge's best.
+    """Sample ``settings.rollouts`` responses to each task and keep the judge's best.
 
     Every finished batch of prompts is on disk before the next one starts, so a killed run
     continues where it was.
 
     Args:
         kept: JSON file for what is done.
-        run: identity of the run; a file of another one is not used.
+        run: fingerprint of the run; a file of another one is not used.
 
     Raises:
         UnscoredError: more than ``reward.max_unscored`` of the samples could not be scored.
     """
-    from transformers import set_seed
-
-    stored: dict[str, Any] = {}
-    if kept.exists():
-        stored = json.loads(kept.read_text(encoding="utf-8"))
-    done = [Selected(**s) for s in stored["selected"]] if stored.get("run") == run else []
+    done = _stored(kept, run)
     left = list(tasks)[len(done) :]
-    for start in range(0, len(left), profile.prompts_per_step):
-        chunk = left[start : start + profile.prompts_per_step]
-        set_seed(seed * 100_003 + len(done))  # the same samples after a restart
-        asked = [task for task in chunk for _ in range(profile.rollouts)]
-        texts = respond(
-            model, tokenizer, asked, profile.max_completion, temperature=profile.temperature
-        )
-        scores = run_sync(_scores(reward, asked, texts))
-        for n, task in enumerate(chunk):
-            group = slice(n * profile.rollouts, (n + 1) * profile.rollouts)
-            done.append(_best(task, texts[group], scores[group]))
+    prompts = policy.settings.prompts_per_step
+    for start in range(0, len(left), prompts):
+        done += _batch(policy, left[start : start + prompts], reward, seed * 100_003 + len(done))
         content = {"run": run, "selected": [vars(s) for s in done]}
         atomic_write(kept, json.dumps(content, indent=1))
     every = [score for s in done for score in s.scores]
@@ -111,6 +94,31 @@ def best_of(
             f"check the judge {reward.judge.chat.model!r} at {reward.judge.chat.base_url}"
         )
     return done
+
+
+def _stored(kept: Path, run: str) -> list[Selected]:
+    """What an earlier part of this very run has selected."""
+    if not kept.exists():
+        return []
+    stored = json.loads(kept.read_text(encoding="utf-8"))
+    return [Selected(**s) for s in stored["selected"]] if stored.get("run") == run else []
+
+
+def _batch(
+    policy: Policy, tasks: Sequence[Task], reward: RubricReward, seed: int
+) -> list[Selected]:
+    from transformers import set_seed
+
+    set_seed(seed)  # the same samples after a restart
+    settings = policy.settings
+    asked = [task for task in tasks for _ in range(settings.rollouts)]
+    texts = policy.respond(asked, settings.max_completion, temperature=settings.temperature)
+    scores = run_sync(_scores(reward, asked, texts))
+    found = []
+    for place, task in enumerate(tasks):
+        group = slice(place * settings.rollouts, (place + 1) * settings.rollouts)
+        found.append(_best(task, texts[group], scores[group]))
+    return found
 
 
 async def _scores(

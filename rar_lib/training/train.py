@@ -1,8 +1,7 @@
 """Training a policy by any of the paper's methods, so that it can be killed and continued.
 
-    judge = Judge(study.chat("qwen-1.5b"))
-    run = train(profile, "implicit", 0, policy=study.policy(), judge=judge,
-                tasks=study.train_tasks, held_out=study.test_tasks, out=folder)
+    run = train("implicit", settings=settings, tasks=tasks, held_out=others, out=folder,
+                judge=Judge(Chat(url, "my-judge")))
 
 A checkpoint follows every step; the same call made again continues from the newest whole one
 (see :mod:`rar_lib.training.checkpoints`), and returns a finished run as it is. Order of the tasks,
@@ -12,12 +11,15 @@ same to the last bit.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
+import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -25,24 +27,44 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write, digest, sources
 from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.judging.judge import Judge
-from rar_lib.training.checkpoints import Journal, fingerprint, newest, sole_writer
+from rar_lib.training.checkpoints import Journal, Sealer, fingerprint, newest, sole_writer
 from rar_lib.training.diagnostics import joined
-from rar_lib.training.logprobs import install
-from rar_lib.training.policy import Backend, answer, load_policy, resolve, schedule
-from rar_lib.training.rewards import Reward, RubricReward, VerifiableReward, check_keep, dataset_of
-from rar_lib.training.sft import Selected, best_of, imitation_set, references
-from rar_lib.training.trainer import (
-    Watch,
-    callbacks,
-    grpo_config,
-    instrumented,
-    quick_rollouts,
-    sealing,
-    sft_config,
+from rar_lib.training.policy import Backend, Policy, identity_of, resolve
+from rar_lib.training.rewards import (
+    Reward,
+    RubricReward,
+    VerifiableReward,
+    check_keep,
+    dataset_of,
 )
+from rar_lib.training.settings import Settings
+from rar_lib.training.sft import Selected, best_of, imitation_set, references
 
 if TYPE_CHECKING:
-    from rar_lib.book.profiles import Profile
+    from transformers import Trainer, TrainerCallback
+
+_log = logging.getLogger(__name__)
+TrainedArm = Literal[Arm, "rlvr", "sft_reference", "sft_filtered", "base"]
+#: Every method: the reward arms, RLVR, the two without a reward in the loop, no training.
+TRAINED: tuple[TrainedArm, ...] = (*ARMS, "rlvr", "sft_reference", "sft_filtered", "base")
+#: Rooms that decide what a step does, prompts included: a run is not continued by other code.
+_ROOMS = ("core", "judging", "training")
+#: Packages that decide what a step does: a run is not continued under other versions.
+_PACKAGES = ("torch", "transformers", "trl", "peft", "unsloth")
+Measure = Callable[[int, dict[str, str]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A look at the held-out tasks every so many steps, with a judge that gives no reward.
+
+    Attributes:
+        every: steps between two looks; before the first step and after the last one is a look, too.
+        measure: step and greedy answers by task id -> what to remember, as JSON.
+    """
+
+    every: int
+    measure: Measure
 
 
 @dataclass(frozen=True)
@@ -92,48 +114,35 @@ class Run:
         return Run(**json.loads(Path(path).read_text(encoding="utf-8")))
 
 
-TrainedArm = Literal[Arm, "rlvr", "sft_reference", "sft_filtered", "base"]
-#: Every method: the reward arms, RLVR, the two without a reward in the loop, no training.
-TRAINED: tuple[str, ...] = (*ARMS, "rlvr", "sft_reference", "sft_filtered", "base")
-#: Settings of a profile that change what is trained.
-_SETTINGS = (
-    "device policy rollouts prompts_per_step max_completion context grpo_steps learning_rate "
-    "lora_rank temperature"
-).split()
-#: Rooms that decide what a step does, prompts included: a run is not continued by other code.
-_ROOMS = ("core", "judging", "training")
-
-
 def train(
-    profile: Profile,
-    arm: TrainedArm | str,
+    arm: str,
     seed: int = 0,
     *,
-    policy: Path | str,
+    settings: Settings,
     tasks: Sequence[Task],
-    held_out: Sequence[Task],
     out: Path,
     judge: Judge | None = None,
     reward: Reward | None = None,
+    held_out: Sequence[Task] = (),
     backend: Backend = "auto",
     watch: Watch | None = None,
     checkpoint_every: int = 1,
-    starting: Callable[[int], None] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Run:
     """Train an adapter by one method and answer the held-out tasks before and after.
 
     Args:
         arm: one of :data:`TRAINED`.
-        policy: folder with safetensors weights, or a hub id on a machine with a network.
+        settings: policy, device and everything that decides a step.
         tasks: to train on; multiple choice for ``rlvr``, with references for
             ``sft_reference``.
         out: folder of this run: ``run.json``, ``adapter/``, and ``checkpoints/`` until the end.
         judge: gives the reward; not needed by ``rlvr``, ``sft_reference`` and ``base``.
         reward: instead of the arm's own, for another threshold, rule or wrapper.
+        held_out: answered before and after.
         watch: a look at the held-out tasks by schedule.
         checkpoint_every: steps between checkpoints; a kill loses at most so many.
-        starting: told how many steps are left, before anything loads; not called for a
-            finished run.
+        callbacks: of transformers' trainer, beside our own.
 
     Raises:
         UnscoredError: too many responses of a step could not be scored.
@@ -141,146 +150,237 @@ def train(
         DataError: unknown arm, or the arm needs a judge, a reference or an answer that is
             not there.
     """
-    reward = reward or reward_for(arm, judge)
-    identity = {
-        "arm": arm,
-        "seed": seed,
-        "backend": resolve(backend),
-        "policy": Path(policy).name if profile.device == "cpu" else str(policy),
-        "settings": {name: getattr(profile, name) for name in _SETTINGS},
-        "reward": reward.identity() if reward else None,
-        "tasks": _digest([t.model_dump(mode="json") for t in tasks]),
-        "held_out": _digest([t.model_dump(mode="json") for t in held_out]),
-        "watch": watch.every if watch else None,
-        "code": digest(sources(*_ROOMS)),
-    }
-    job = _Job(
-        profile, arm, seed, policy, tasks, held_out, out, reward, backend, watch,
-        checkpoint_every, starting, identity,
-    )  # fmt: skip
-    with sole_writer(out):
-        return _finished(out / "run.json", identity) or _run(job)
+    return Job(
+        arm=parse_arm(arm),
+        seed=seed,
+        settings=settings,
+        tasks=tasks,
+        out=out,
+        reward=reward or reward_for(arm, judge),
+        held_out=held_out,
+        backend=backend,
+        watch=watch,
+        checkpoint_every=checkpoint_every,
+        callbacks=callbacks,
+    ).run()
 
 
-@dataclass(frozen=True)
-class _Job:
-    profile: Profile
-    arm: str
-    seed: int
-    policy: Path | str
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one run is made of; :func:`train` says what each part is.
+
+    Attributes:
+        reward: ``None`` for the arms that are trained without one.
+    """
+
+    arm: TrainedArm
+    settings: Settings
     tasks: Sequence[Task]
-    held_out: Sequence[Task]
     out: Path
-    reward: Reward | None
-    backend: Backend
-    watch: Watch | None
-    checkpoint_every: int
-    starting: Callable[[int], None] | None
-    identity: dict[str, Any]
+    seed: int = 0
+    reward: Reward | None = None
+    held_out: Sequence[Task] = ()
+    backend: Backend = "auto"
+    watch: Watch | None = None
+    checkpoint_every: int = 1
+    callbacks: Sequence[TrainerCallback] = ()
 
-    @property
-    def mark(self) -> str:
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that must be equal for a run to be continued, or returned as finished; JSON."""
+        return {
+            "arm": self.arm,
+            "seed": self.seed,
+            "backend": resolve(self.backend),
+            "policy": identity_of(self.settings.policy),
+            "settings": self.settings.model_dump(mode="json"),
+            "reward": self.reward.identity() if self.reward else None,
+            "tasks": digest([t.model_dump(mode="json") for t in self.tasks]),
+            "held_out": digest([t.model_dump(mode="json") for t in self.held_out]),
+            "watch": self.watch.every if self.watch else None,
+            "code": digest(sources(*_ROOMS)),
+            "versions": _versions(),
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the identity."""
         return fingerprint(self.identity)
 
     @property
-    def folder(self) -> Path:
-        return self.out / "checkpoints" / self.mark[:12]
+    def checkpoints(self) -> Path:
+        """Folder of this run's checkpoints while it is not finished."""
+        return self.out / "checkpoints" / self.fingerprint[:12]
 
+    @property
+    def finished(self) -> Run | None:
+        """The run that the folder already holds, if it is this one."""
+        try:
+            run = Run.load(self.out / "run.json")
+        except (OSError, ValueError, TypeError):
+            return None
+        return run if run.identity == json.loads(json.dumps(self.identity)) else None
 
-def _run(job: _Job) -> Run:
-    """Load, continue or begin, train, and leave the finished run in ``out``."""
-    longest = job.profile.max_completion
-    last = newest(job.folder, job.mark) if job.arm != "base" else None
-    if job.starting:
-        all_steps = job.profile.grpo_steps if job.arm != "base" else 0
-        job.starting(all_steps - (last.step if last else 0))
-    model, tokenizer, backend = load_policy(
-        job.profile, job.policy, seed=job.seed, backend=job.backend
-    )
-    from transformers import PrinterCallback, set_seed
+    @property
+    def steps_left(self) -> int:
+        """Optimiser steps that :meth:`run` would make."""
+        if self.arm == "base" or self.finished:
+            return 0
+        last = newest(self.checkpoints, self.fingerprint, set_aside=False)
+        return self.settings.steps - (last.step if last else 0)
 
-    set_seed(job.seed)
-    journal = last.journal if last else Journal()
-    if last:
-        journal.resumed_at.append(last.step)
-        print(f"continuing after step {last.step} of {job.profile.grpo_steps}", flush=True)
-    else:
-        journal.before = answer(model, tokenizer, job.held_out, longest)
-        if job.watch:
-            journal.watched = [{"step": 0, **job.watch.measure(0, journal.before)}]
-    start = time.perf_counter() - journal.seconds
-    selected: list[Selected] = []
-    log: list[dict[str, Any]] = []
-    after = journal.before
-    if job.arm == "sft_filtered" and isinstance(job.reward, RubricReward):
-        kept = job.out / "selected.json"
-        selected = best_of(
-            model, tokenizer, job.tasks, job.reward, job.profile, kept, job.mark, seed=job.seed
+    def run(self) -> Run:
+        """Load, continue or begin, train, and leave the finished run in ``out``.
+
+        Raises:
+            UnscoredError, CheckpointError, DataError: see :func:`train`.
+        """
+        with sole_writer(self.out):
+            return self.finished or self._run()
+
+    def _run(self) -> Run:
+        last = newest(self.checkpoints, self.fingerprint) if self.arm != "base" else None
+        policy = Policy.fresh(self.settings, seed=self.seed, backend=self.backend)
+        from transformers import set_seed
+
+        set_seed(self.seed)
+        journal = last.journal if last else Journal()
+        if last:
+            journal.resumed_at.append(last.step)
+            _log.info("continuing after step %d of %d", last.step, self.settings.steps)
+        else:
+            self._begin(policy, journal)
+        sealer = Sealer(self.fingerprint, journal, time.perf_counter() - journal.seconds)
+        selected = self._selected(policy)
+        log: list[dict[str, Any]] = []
+        after = journal.before
+        if self.arm != "base":
+            trainer = self._trainer(policy, selected, sealer)
+            trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
+            log = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
+            after = policy.answers(self.held_out, self.settings.max_completion)
+            policy.model.save_pretrained(str(self.out / "adapter"))
+        run = Run(
+            arm=self.arm,
+            seed=self.seed,
+            backend=policy.loaded_by,
+            seconds=time.perf_counter() - sealer.start,
+            log=log,
+            steps=journal.steps,
+            before=journal.before,
+            after=after,
+            watched=journal.watched,
+            resumed_at=journal.resumed_at,
+            checkpoint_seconds=journal.checkpoint_seconds,
+            selected=[vars(s) for s in selected],
+            identity=self.identity,
         )
-    if job.arm != "base":
-        trainer = _trainer(job, model, tokenizer, selected, journal, start)
-        trainer.remove_callback(PrinterCallback)
-        for callback in callbacks(job.profile, tokenizer, job.held_out, job.watch, journal):
-            trainer.add_callback(callback)
-        trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
-        log = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
-        after = answer(model, tokenizer, job.held_out, longest)
-        model.save_pretrained(str(job.out / "adapter"))
-    run = Run(
-        arm=job.arm,
-        seed=job.seed,
-        backend=backend,
-        seconds=time.perf_counter() - start,
-        log=log,
-        steps=journal.steps,
-        before=journal.before,
-        after=after,
-        watched=journal.watched,
-        resumed_at=journal.resumed_at,
-        checkpoint_seconds=journal.checkpoint_seconds,
-        selected=[vars(s) for s in selected],
-        identity=job.identity,
-    )
-    run.save(job.out / "run.json")
-    shutil.rmtree(job.out / "checkpoints", ignore_errors=True)
-    return run
+        run.save(self.out / "run.json")
+        shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
+        return run
 
+    def _begin(self, policy: Policy, journal: Journal) -> None:
+        """The answers before training, and the first look at them."""
+        journal.before = policy.answers(self.held_out, self.settings.max_completion)
+        if self.watch:
+            journal.watched = [{"step": 0, **self.watch.measure(0, journal.before)}]
 
-def _trainer(
-    job: _Job,
-    model: Any,
-    tokenizer: Any,
-    selected: Sequence[Selected],
-    journal: Journal,
-    start: float,
-) -> Any:
-    """TRL's trainer for the arm, with sealed checkpoints."""
-    install()
-    profile, common = job.profile, {"model": model, "processing_class": tokenizer}
-    settings = {"seed": job.seed, "checkpoint_every": job.checkpoint_every}
-
-    def in_order(tasks: Sequence[Task]) -> list[Task]:
-        return schedule(tasks, profile.grpo_steps, profile.prompts_per_step, job.seed)
-
-    if job.reward is None or selected:
-        from trl import SFTTrainer
-
-        given = {s.task_id: s.response for s in selected} or references(job.tasks)
-        return sealing(SFTTrainer, job.mark, journal, start)(
-            **common,
-            args=sft_config(profile, job.folder, **settings),
-            train_dataset=imitation_set(in_order([t for t in job.tasks if given[t.id]]), given),
+    def _selected(self, policy: Policy) -> list[Selected]:
+        """What rejection sampling keeps; nothing in the other arms."""
+        if self.arm != "sft_filtered" or not isinstance(self.reward, RubricReward):
+            return []
+        kept = self.out / "selected.json"
+        return best_of(
+            policy, self.tasks, self.reward, kept=kept, run=self.fingerprint, seed=self.seed
         )
-    from trl import GRPOTrainer
 
-    job.reward.steps = journal.steps
-    return sealing(instrumented(GRPOTrainer, job.reward), job.mark, journal, start)(
-        **common,
-        reward_funcs=job.reward,
-        args=grpo_config(profile, job.folder, **settings),
-        train_dataset=dataset_of(in_order(job.tasks)),
-        rollout_func=quick_rollouts(model, profile.max_completion, profile.temperature),
-    )
+    def _trainer(self, policy: Policy, selected: Sequence[Selected], sealer: Sealer) -> Trainer:
+        """TRL's trainer for the arm, with its callbacks."""
+        from transformers import PrinterCallback
+
+        from rar_lib.training import logprobs, trainer
+
+        logprobs.install()
+        out, every = self.checkpoints, self.checkpoint_every
+        made: Any
+        if self.reward is None or selected:
+            given = {s.task_id: s.response for s in selected} or references(self.tasks)
+            shown = self._in_order([t for t in self.tasks if given[t.id]])
+            sft = trainer.sft_config(self.settings, out, seed=self.seed, checkpoint_every=every)
+            data = imitation_set(shown, given)
+            made = trainer.sft_trainer(policy, data, config=sft, sealer=sealer)
+        else:
+            self.reward.on_step = sealer.journal.steps.append
+            grpo = trainer.grpo_config(self.settings, out, seed=self.seed, checkpoint_every=every)
+            data = dataset_of(self._in_order(self.tasks))
+            made = trainer.grpo_trainer(policy, self.reward, data, config=grpo, sealer=sealer)
+        made.remove_callback(PrinterCallback)
+        made.add_callback(trainer.Progress())
+        if self.watch:
+            look = self._look(policy, self.watch)
+            made.add_callback(trainer.Look(self.watch.every, look, sealer.journal))
+        for callback in self.callbacks:
+            made.add_callback(callback)
+        return made  # type: ignore[no-any-return]
+
+    def _look(self, policy: Policy, watch: Watch) -> Callable[[int], dict[str, Any]]:
+        longest = self.settings.max_completion
+        return lambda step: watch.measure(step, policy.answers(self.held_out, longest))
+
+    def _in_order(self, tasks: Sequence[Task]) -> list[Task]:
+        settings = self.settings
+        return schedule(tasks, settings.steps, prompts=settings.prompts_per_step, seed=self.seed)
+
+
+def schedule(tasks: Sequence[Task], steps: int, *, prompts: int, seed: int) -> list[Task]:
+    """The tasks of all steps one after another: whole rounds, each in an order of its own.
+
+    The trainer reads this list from its beginning to its end. Left to its own shuffling, TRL
+    would give a run that is continued in a later round the first round's order again. Tasks
+    that do not fill a last step of a round wait for the next round.
+
+    Args:
+        prompts: different tasks in one step.
+
+    Raises:
+        DataError: there are fewer tasks than one step needs.
+    """
+    if len(tasks) < prompts:
+        raise DataError(
+            f"{len(tasks)} tasks do not fill a step of {prompts} prompts: give more tasks, or "
+            "lower prompts_per_step of the settings"
+        )
+    rng = random.Random(seed)
+    found: list[Task] = []
+    while len(found) < steps * prompts:
+        found += rng.sample(list(tasks), len(tasks) // prompts * prompts)
+    return found[: steps * prompts]
+
+
+def parse_arm(name: str) -> TrainedArm:
+    """The method of that name.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = next((arm for arm in TRAINED if arm == name), None)
+    if found is None:
+        raise DataError(f"no arm {name!r}; choose one of: {', '.join(TRAINED)}")
+    return found
+
+
+def judged_arm(name: str) -> Arm | None:
+    """How the judge grades a method's responses; ``None`` if it is trained without a judge.
+
+    Rejection sampling (``sft_filtered``) keeps what the implicit rating likes most.
+
+    Raises:
+        DataError: there is no such method.
+    """
+    arm = parse_arm(name)
+    if arm == "sft_filtered":
+        return "implicit"
+    return next((judged for judged in get_args(Arm) if judged == arm), None)
 
 
 def reward_for(arm: str, judge: Judge | None, *, keep: float = 1.0, seed: int = 0) -> Reward | None:
@@ -292,33 +392,20 @@ def reward_for(arm: str, judge: Judge | None, *, keep: float = 1.0, seed: int = 
     Raises:
         DataError: unknown arm, no judge for an arm that needs one, or no rubric to drop from.
     """
-    if arm not in TRAINED:
-        raise DataError(f"no arm {arm!r}; choose one of: {', '.join(TRAINED)}")
+    by = judged_arm(arm)
     check_keep(keep, arm)
-    if arm == "rlvr":
-        return VerifiableReward()
-    if arm in ("base", "sft_reference"):
-        return None
+    if by is None:
+        return VerifiableReward() if arm == "rlvr" else None
     if judge is None:
-        raise DataError(f"arm {arm!r} needs a judge: pass judge=Judge(study.chat(...))")
-    by: Arm = next((a for a in get_args(Arm) if a == arm), "implicit")  # sft_filtered: implicit
+        raise DataError(f"arm {arm!r} needs a judge: pass judge=Judge(Chat(...))")
     return RubricReward(judge, by, keep=keep, seed=seed)
 
 
-def _finished(path: Path, identity: dict[str, Any]) -> Run | None:
-    """The run that a folder already holds, if it is this one."""
-    try:
-        run = Run.load(path)
-    except (OSError, ValueError, TypeError):
-        return None
-    return run if run.identity == json.loads(json.dumps(identity)) else None
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def mark_of(run: Run) -> str:
-    """What tells this very run from any other, repetitions of it with the same seed included."""
-    text = json.dumps(asdict(run), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

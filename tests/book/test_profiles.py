@@ -8,36 +8,43 @@ import pytest
 
 from rar_lib.book import profiles
 from rar_lib.core.errors import DataError
+from rar_lib.training.settings import Settings
 
 
-def test_the_four_profiles_load() -> None:
-    assert profiles.names() == ("smoke", "laptop", "study", "gpu")
+def test_the_three_profiles_load() -> None:
+    assert profiles.names() == ("smoke", "laptop", "gpu")
     for name in profiles.names():
         assert profiles.load(name).name == name
 
 
-def test_laptop_and_study_differ_in_length_only() -> None:
-    laptop = profiles.load("laptop").model_dump()
-    study = profiles.load("study").model_dump()
-    differing = {key for key in laptop if laptop[key] != study[key]}
-    more = {"grpo_steps", "seeds", "cell_timeout_s", "pairs", "synthesis_tasks"}
-    assert differing == {"name"} | more
-    assert study["seeds"] == (0, 1, 2)
-    assert laptop["learning_rate"] == 3e-4
-    assert laptop["prompts_per_step"] * laptop["rollouts"] == 32
+def test_a_profile_like_another_copies_its_training_key_by_key() -> None:
+    smoke, laptop = (profiles.load(name).training for name in ("smoke", "laptop"))
+    same = ("device", "policy", "context", "lora_rank", "temperature", "learning_rate")
+    assert all(getattr(smoke, key) == getattr(laptop, key) for key in same)
+    assert laptop.learning_rate == 3e-4
+    assert laptop.prompts_per_step * laptop.rollouts == 32
+    assert (smoke.steps, laptop.steps) == (1, 10)
 
 
 def test_gpu_has_the_papers_settings() -> None:
-    """v2, Table 10; the batch of 96 read as rollouts."""
+    """v2, Table 10; the batch of 96 read as rollouts. They are the defaults of the library."""
     gpu = profiles.load("gpu")
-    assert gpu.policy == "Qwen/Qwen2.5-7B"
-    assert gpu.rollouts == 16
-    assert gpu.rollouts * gpu.prompts_per_step == 96
-    assert gpu.learning_rate == 5e-6
-    assert gpu.temperature == 1.0
-    assert gpu.grpo_steps == 300
-    assert gpu.context == 3584
-    assert gpu.grpo_steps * gpu.prompts_per_step == gpu.train_tasks
+    training = gpu.training
+    assert training == Settings()
+    assert training.policy == "Qwen/Qwen2.5-7B"
+    assert training.rollouts == 16
+    assert training.rollouts * training.prompts_per_step == 96
+    assert training.learning_rate == 5e-6
+    assert training.temperature == 1.0
+    assert training.steps == 300
+    assert training.context == 3584
+    assert training.steps * training.prompts_per_step == gpu.train_tasks
+
+
+def test_the_hold_out_judge_is_the_largest_of_those_that_do_not_reward() -> None:
+    assert profiles.load("gpu").hold_out == "Qwen/Qwen2.5-7B-Instruct"
+    assert profiles.load("laptop").hold_out == "qwen-0.5b"
+    assert profiles.load("smoke").hold_out is None
 
 
 def test_models_are_named_once_each() -> None:
@@ -50,21 +57,38 @@ def test_models_are_named_once_each() -> None:
 
 
 def test_cpu_profiles_keep_the_judge_and_the_synthesizer_up() -> None:
-    for name in ("smoke", "laptop", "study"):
+    for name in ("smoke", "laptop"):
         profile = profiles.load(name)
         assert {profile.judge, profile.synthesizer} <= set(profile.servers), name
+
+
+#: Heads the sub-table of the profile under test.
+TRAINING = "[mine.training]\n"
 
 
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
         ("", "none", "profile 'none', which p.toml does not have; choose one of: smoke, gpu"),
-        ("grpo_stepps = 3", "mine", "grpo_stepps: Extra inputs are not permitted"),
-        ("rollouts = 1", "mine", "rollouts: Input should be greater than or equal to 2"),
+        ("pears = 3", "mine", "pears: Extra inputs are not permitted"),
+        (f"{TRAINING}stepps = 3", "mine", "training.stepps: Extra inputs are not permitted"),
+        (
+            f"{TRAINING}rollouts = 1",
+            "mine",
+            "training.rollouts: Input should be greater",
+        ),
         ("judge = 'x'", "mine", "judge 'x' must be one of judges"),
-        ("prompts_per_step = 9", "mine", r"prompts_per_step \(9\) must not exceed train_tasks"),
-        ("max_completion = 4096", "mine", r"max_completion \(4096\) must be below context"),
-        ("device = 'tpu'", "mine", "device: Input should be 'cpu' or 'cuda'"),
+        (
+            f"{TRAINING}prompts_per_step = 9",
+            "mine",
+            r"prompts_per_step \(9\) must not exceed train_tasks",
+        ),
+        (
+            f"{TRAINING}max_completion = 4096",
+            "mine",
+            r"max_completion \(4096\) must be below context",
+        ),
+        (f"{TRAINING}device = 'tpu'", "mine", "training.device: Input should be 'cpu' or 'cuda'"),
         ("like = 'gone'", "mine", "'mine' is like profile 'gone', which p.toml does not have"),
         ("like = 'mine'", "mine", "`like` goes in a circle: mine -> mine"),
         ("rollouts = ", "mine", "p.toml is not valid TOML"),
@@ -83,6 +107,6 @@ def test_a_wrong_profile_is_named(tmp_path: Path, text: str, name: str, message:
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     file = tmp_path / "p.toml"
-    file.write_text("[bare]\npolicy = 'x'\n")
+    file.write_text("[bare]\njudge = 'x'\n")
     with pytest.raises(DataError, match="judges: Field required"):
         profiles.load("bare", file)

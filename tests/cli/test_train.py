@@ -19,6 +19,7 @@ from rar_lib.judging.cost import Work
 from rar_lib.training.train import TRAINED, Run
 
 LAPTOP = load("laptop")
+SETTINGS = LAPTOP.training
 TASKS = load_mini("train")[: LAPTOP.train_tasks]
 
 
@@ -75,9 +76,9 @@ def test_every_run_has_a_folder_of_its_own() -> None:
 
 
 def test_the_estimate_counts_every_question_to_the_judge() -> None:
-    rollouts, prompts = LAPTOP.rollouts, LAPTOP.prompts_per_step
+    rollouts, prompts = SETTINGS.rollouts, SETTINGS.prompts_per_step
     criteria = [len(t.rubric.criteria) for t in TASKS if t.rubric]
-    calls = {arm: judging_work(LAPTOP, arm, TASKS, 10).calls for arm in TRAINED}
+    calls = {arm: judging_work(SETTINGS, arm, TASKS, 10).calls for arm in TRAINED}
     assert calls == {
         "explicit": 10 * rollouts * sum(criteria[:prompts]),
         "implicit": 10 * rollouts * prompts,
@@ -89,10 +90,10 @@ def test_the_estimate_counts_every_question_to_the_judge() -> None:
         "sft_filtered": rollouts * len(TASKS),
         "base": 0,
     }
-    assert judging_work(LAPTOP, "implicit", TASKS, 0) == Work()
-    work = judging_work(LAPTOP, "implicit", TASKS, 1)
+    assert judging_work(SETTINGS, "implicit", TASKS, 0) == Work()
+    work = judging_work(SETTINGS, "implicit", TASKS, 1)
     # Every response is new to the server, the question and the rubric before it are not.
-    assert LAPTOP.max_completion * rollouts * prompts < work.fresh_tokens < work.prompt_tokens
+    assert SETTINGS.max_completion * rollouts * prompts < work.fresh_tokens < work.prompt_tokens
 
 
 def test_rlvr_trains_on_questions_with_options_that_no_chapter_evaluates_on(
@@ -128,7 +129,7 @@ def test_the_end_says_where_things_are_and_the_snippet_runs(tmp_path: Path) -> N
     steps = [{"mean": mean, "judge_seconds": 5.0} for mean in (0.25, 0.5)]
     run = Run("implicit", 0, "unsloth (cpu)", 40.0, log, steps, {}, {}, resumed_at=[1])
     run.save(tmp_path / "run.json")
-    text = summary(run, tmp_path, "policy")
+    text = summary(run, tmp_path, SETTINGS)
     assert f"run: {tmp_path / 'run.json'} (unsloth (cpu), 2 steps), continued after step 1" in text
     assert "mean reward: 0.250 in the first step, 0.500 in the last" in text
     assert f"adapter: {tmp_path / 'adapter'}" in text
@@ -137,7 +138,7 @@ def test_the_end_says_where_things_are_and_the_snippet_runs(tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "[0.25, 0.5]\n"
     base = Run("base", 0, "unsloth (cpu)", 1.0, [], [], {}, {})
-    assert "adapter" not in summary(base, tmp_path, "policy")
+    assert "adapter" not in summary(base, tmp_path, SETTINGS)
 
 
 def test_an_arm_without_rewards_has_a_curve_too() -> None:

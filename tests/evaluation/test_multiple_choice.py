@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.book.profiles import load
-from rar_lib.core.errors import ArtifactError
 from rar_lib.core.prompts import shuffled
 from rar_lib.core.types import MultipleChoice, Task
 from rar_lib.evaluation.multiple_choice import (
@@ -23,8 +21,6 @@ from rar_lib.evaluation.multiple_choice import (
     unreadable,
     ways,
 )
-from rar_lib.training.policy import Writer
-from rar_lib.training.train import Run, mark_of
 
 
 def question(name: str, options: int = 4) -> MultipleChoice:
@@ -45,7 +41,7 @@ class Knows:
     def __init__(self, said: str | None = None) -> None:
         self.said, self.asked = said, 0
 
-    def __call__(self, tasks: Sequence[Task]) -> list[str]:
+    def respond(self, tasks: Sequence[Task], max_tokens: int) -> list[str]:
         self.asked += len(tasks)
         return [self.said if self.said is not None else self.answer(t) for t in tasks]
 
@@ -55,7 +51,7 @@ class Knows:
 
 
 def test_a_policy_that_knows_is_right_in_every_order_of_the_options(tmp_path: Path) -> None:
-    answers = ask(Knows(), QUESTIONS, 6, kept=tmp_path / "a.json")
+    answers = ask(Knows(), QUESTIONS, 6, max_tokens=48, kept=tmp_path / "a.json")
     assert outcomes(answers) == {"first": [1] * 6, "second": [1] * 6}
     assert len({a.right for a in answers}) > 1  # the right letter moves with the run
     assert [a.right for a in answers] == [
@@ -64,7 +60,7 @@ def test_a_policy_that_knows_is_right_in_every_order_of_the_options(tmp_path: Pa
 
 
 def test_one_letter_for_everything_is_right_only_where_it_happens_to_stand(tmp_path: Path) -> None:
-    answers = ask(Knows(r"\boxed{A}"), QUESTIONS, 8, kept=tmp_path / "a.json")
+    answers = ask(Knows(r"\boxed{A}"), QUESTIONS, 8, max_tokens=48, kept=tmp_path / "a.json")
     assert [a.outcome for a in answers] == [int(a.right == "A") for a in answers]
     assert {0, 1} == {a.outcome for a in answers}
 
@@ -80,7 +76,7 @@ def test_one_letter_for_everything_is_right_only_where_it_happens_to_stand(tmp_p
     ],
 )
 def test_how_an_answer_was_read_is_counted(tmp_path: Path, said: str, way: str, read: bool) -> None:
-    answers = ask(Knows(said), QUESTIONS[:1], 4, kept=tmp_path / "a.json")
+    answers = ask(Knows(said), QUESTIONS[:1], 4, max_tokens=48, kept=tmp_path / "a.json")
     assert ways(answers)[way] == 1.0
     assert unreadable(outcomes(answers)) == (0.0 if read else 1.0)
     assert all((a.outcome is None) is not read for a in answers)
@@ -88,16 +84,16 @@ def test_how_an_answer_was_read_is_counted(tmp_path: Path, said: str, way: str, 
 
 def test_texts_are_kept_for_this_policy_and_these_prompts_only(tmp_path: Path) -> None:
     kept, policy = tmp_path / "deep" / "a.json", Knows()
-    first = ask(policy, QUESTIONS, 2, kept=kept)
-    assert ask(policy, QUESTIONS, 2, kept=kept) == first
+    first = ask(policy, QUESTIONS, 2, max_tokens=48, kept=kept)
+    assert ask(policy, QUESTIONS, 2, max_tokens=48, kept=kept) == first
     assert policy.asked == 4
-    ask(policy, QUESTIONS, 3, kept=kept)  # more runs are other prompts
+    ask(policy, QUESTIONS, 3, max_tokens=48, kept=kept)  # more runs are other prompts
     assert policy.asked == 10
     other = Knows()
     other.mark = "trained"
-    ask(other, QUESTIONS, 3, kept=kept)
+    ask(other, QUESTIONS, 3, max_tokens=48, kept=kept)
     assert other.asked == 6
-    assert json.loads(kept.read_text())["mark"].startswith("trained; prompts ")
+    assert json.loads(kept.read_text())["mark"].startswith("trained; at most 48 tokens; prompts ")
 
 
 #: Two questions, two runs: one right and one wrong; one right and one unreadable.
@@ -144,24 +140,3 @@ def test_what_is_said_of_chance_follows_the_interval(right: int, words: str) -> 
     found = {str(n): [int(n < right)] for n in range(20)}
     assert against_chance(found, 0.25) == words
     assert against_chance({}, 0.25) == "no answer"
-
-
-def test_a_policy_is_known_by_weights_run_and_length(tmp_path: Path) -> None:
-    run = Run("implicit", 0, "x", 1.0, [], [], {}, {"t": "one"})
-    again = Run("implicit", 0, "x", 1.0, [], [], {}, {"t": "two"})
-    assert mark_of(run) != mark_of(again)
-    profile = load("smoke")
-    marks = {
-        Writer(profile, Path).mark,
-        Writer(profile, Path, max_tokens=8).mark,
-        Writer(profile, Path, run=mark_of(run)).mark,
-        Writer(profile, Path, run=mark_of(again)).mark,
-        Writer(load("gpu"), Path).mark,
-    }
-    assert len(marks) == 5
-
-
-def test_a_missing_adapter_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
-    write = Writer(load("smoke"), Path, adapter=tmp_path)
-    with pytest.raises(ArtifactError, match=r"holds no adapter_model\.safetensors"):
-        write([Task(id="a", question="Why?")])

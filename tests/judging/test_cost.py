@@ -69,9 +69,12 @@ def test_a_profile_has_its_stages() -> None:
     tasks = [*load_mini("train")[: profile.train_tasks], *load_mini("test")]
     stages = profile_work(profile, tasks, load_mini_pairs("test")[: profile.pairs])
     rewards = stages["rewards (chapter 6)"][profile.judge]
-    assert rewards.calls == profile.prompts_per_step * profile.rollouts * profile.grpo_steps
+    training = profile.training
+    assert rewards.calls == training.prompts_per_step * training.rollouts * training.steps
     # A group shares its prompt, and every response of it has to be read.
-    assert rewards.calls * profile.max_completion < rewards.fresh_tokens < rewards.prompt_tokens / 2
+    assert (
+        rewards.calls * training.max_completion < rewards.fresh_tokens < rewards.prompt_tokens / 2
+    )
     written = stages["rubrics (chapter 2)"][profile.judges[0]]
     assert written.calls == 2 * profile.synthesis_tasks
 

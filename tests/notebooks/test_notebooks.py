@@ -99,8 +99,8 @@ def test_training_really_changed_the_policy(results: list[Result]) -> None:
     run = data("grpo")
     profile = load("smoke")
     assert run["backend"] == "unsloth (cpu)"
-    assert len(run["steps"]) == profile.grpo_steps
-    rollouts = profile.rollouts * profile.prompts_per_step
+    assert len(run["steps"]) == profile.training.steps
+    rollouts = profile.training.rollouts * profile.training.prompts_per_step
     assert all(len(step["scores"]) == rollouts for step in run["steps"])
     assert all(entry["grad_norm"] > 0 for entry in run["log"])
     assert set(run["before"]) == set(run["after"])

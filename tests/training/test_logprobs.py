@@ -10,7 +10,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.data.tasks import load_mini
 from rar_lib.training.decode import Decoder, supported
 from rar_lib.training.logprobs import Kernel, install, token_logps
-from rar_lib.training.policy import schedule
+from rar_lib.training.train import schedule
 
 
 def tiny(kind: str, adapter: bool = True) -> Any:
@@ -143,20 +143,22 @@ def test_a_trained_output_layer_is_refused_rather_than_left_without_gradient() -
 
 def test_the_schedule_gives_every_round_an_order_of_its_own() -> None:
     tasks = load_mini("train")[:8]
-    order = [t.id for t in schedule(tasks, 10, 4, seed=0)]
+    order = [t.id for t in schedule(tasks, 10, prompts=4, seed=0)]
     rounds = [order[n : n + 8] for n in range(0, 40, 8)]
     assert all(sorted(r) == sorted(t.id for t in tasks) for r in rounds)
     assert len({tuple(r) for r in rounds}) == 5
-    assert [t.id for t in schedule(tasks, 10, 4, seed=0)] == order
-    assert [t.id for t in schedule(tasks, 10, 4, seed=1)] != order
-    assert [t.id for t in schedule(tasks, 3, 4, seed=0)] == order[:12]  # more steps go on alike
+    assert [t.id for t in schedule(tasks, 10, prompts=4, seed=0)] == order
+    assert [t.id for t in schedule(tasks, 10, prompts=4, seed=1)] != order
+    assert [t.id for t in schedule(tasks, 3, prompts=4, seed=0)] == order[
+        :12
+    ]  # more steps go on alike
 
 
 def test_tasks_that_do_not_fill_a_step_wait_and_no_step_has_one_twice() -> None:
-    order = [t.id for t in schedule(load_mini("train")[:5], 50, 2, seed=0)]
+    order = [t.id for t in schedule(load_mini("train")[:5], 50, prompts=2, seed=0)]
     assert len(order) == 100
     assert all(len(set(order[n : n + 2])) == 2 for n in range(0, 100, 2))
     assert all(len(set(order[n : n + 4])) == 4 for n in range(0, 100, 4))
     assert len(set(order)) == 5
     with pytest.raises(DataError, match="3 tasks do not fill a step of 4 prompts"):
-        schedule(load_mini("train")[:3], 1, 4, seed=0)
+        schedule(load_mini("train")[:3], 1, prompts=4, seed=0)

@@ -13,11 +13,13 @@ from typer.testing import CliRunner, Result
 
 from rar_lib.book.profiles import Profile, load
 from rar_lib.cli.app import app
+from rar_lib.cli.plan import judges_of
 from rar_lib.core.errors import DataError, PlanError
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.store import available, model_dir
-from rar_lib.training.memory import SHAPES, Budget, Line, Shape, graders, memory, shape
+from rar_lib.training.memory import SHAPES, Budget, Line, Shape, memory, shape
 from rar_lib.training.policy import _PROJECTIONS
+from rar_lib.training.settings import Settings
 
 GPU, LAPTOP = load("gpu"), load("laptop")
 B32 = "Qwen/Qwen2.5-32B-Instruct"
@@ -100,8 +102,12 @@ def test_a_small_shape_by_hand() -> None:
     )  # fmt: skip
 
 
+def budget_of(profile: Profile, room: float = 80e9, **settings: Any) -> Budget:
+    return memory(profile.training, judges_of(profile), room=room, name=profile.name, **settings)
+
+
 def lines(profile: Profile, **settings: Any) -> dict[str, Line]:
-    return {x.what: x for x in memory(profile, room=80e9, **settings).lines}
+    return {x.what: x for x in budget_of(profile, **settings).lines}
 
 
 def test_the_gpu_profile_by_hand() -> None:
@@ -118,7 +124,7 @@ def test_the_gpu_profile_by_hand() -> None:
 
 
 def test_the_gpu_profile_fits_80_gb_and_every_line_and_assumption_is_shown() -> None:
-    budget = memory(GPU, room=80e9)
+    budget = budget_of(GPU, room=80e9)
     budget.check()
     text = str(budget)
     assert "of 80.00 GB: fits" in text
@@ -129,9 +135,9 @@ def test_the_gpu_profile_fits_80_gb_and_every_line_and_assumption_is_shown() -> 
 
 
 def test_the_hold_out_judge_is_up_while_a_policy_trains() -> None:
-    assert graders(GPU) == (GPU.judge, GPU.judges[-2])
-    assert graders(LAPTOP) == ("qwen-1.5b-int8", "qwen-0.5b")
-    assert graders(load("smoke")) == ("smollm2-135m",)
+    assert judges_of(GPU).names == (GPU.judge, GPU.judges[-2])
+    assert judges_of(LAPTOP).names == ("qwen-1.5b-int8", "qwen-0.5b")
+    assert judges_of(load("smoke")).names == ("smollm2-135m",)
 
 
 def test_an_int8_judge_counts_its_own_bytes() -> None:
@@ -143,7 +149,7 @@ def test_without_unsloth_a_gpu_holds_two_copies_and_every_activation() -> None:
     assert plain["policy Qwen/Qwen2.5-7B, bf16, and vLLM's own copy"].size == 4 * 7_615_616_512
     assert plain["activations"].size > 100 * quick["activations"].size
     with pytest.raises(PlanError, match=r"the largest part is activations.*--backend unsloth"):
-        memory(GPU, room=80e9, backend="transformers").check()
+        budget_of(GPU, room=80e9, backend="transformers").check()
 
 
 def test_shorter_rollouts_take_less() -> None:
@@ -165,7 +171,7 @@ def test_shorter_rollouts_take_less() -> None:
 def test_what_cannot_fit_is_refused_with_a_change_that_helps(
     changes: dict[str, Any], room: float, advice: str
 ) -> None:
-    budget = memory(GPU.model_copy(update=changes), room=room)
+    budget = budget_of(GPU.model_copy(update=changes), room=room)
     assert not budget.fits
     with pytest.raises(PlanError) as caught:
         budget.check()
@@ -176,11 +182,11 @@ def test_what_cannot_fit_is_refused_with_a_change_that_helps(
 
 def test_advice_is_only_given_where_it_would_be_enough() -> None:
     for room in (1e9, 10e9, 24e9, 40e9, 70e9):
-        said = memory(GPU, room=room).advice
+        said = budget_of(GPU, room=room).advice
         alone = next((a.split()[0] for a in said if a.endswith("as the only judge")), None)
         if alone:
             changes = {"judge": alone, "judges": (alone,), "servers": (alone,)}
-            assert memory(GPU.model_copy(update=changes), room=room).fits
+            assert budget_of(GPU.model_copy(update=changes), room=room).fits
         assert said[-1].startswith("a device of")
 
 
@@ -192,8 +198,8 @@ def test_exactly_full_still_fits() -> None:
 
 
 def test_an_unknown_shape_says_where_to_add_it() -> None:
-    with pytest.raises(DataError, match=r"'my/model' is not known: add .* rar_lib/shapes.py"):
-        memory(GPU.model_copy(update={"policy": "my/model"}), room=80e9)
+    with pytest.raises(DataError, match=r"my/model.* is not known: add .*training/memory.py"):
+        memory(Settings(policy="my/model"), judges_of(GPU), room=80e9)
     assert all(name in SHAPES for p in ("gpu", "laptop") for name in _bases(load(p)))
 
 
@@ -204,7 +210,7 @@ def _bases(profile: Profile) -> list[str]:
 def test_a_judge_on_a_gpu_can_read_whatever_a_policy_writes() -> None:
     server = GPU.server
     rubric = 32 * (GPU.rubric_size[1] + 2)
-    assert server["max_model_len"] >= GPU.context + rubric
+    assert server["max_model_len"] >= GPU.training.context + rubric
     for name in GPU.judges:  # and at least one such request lies in its cache
         assert server["kv_cache_gb"] * 1e9 >= server["max_model_len"] * shape(name).token_bytes
 

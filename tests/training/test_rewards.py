@@ -24,7 +24,6 @@ from rar_lib.training.rewards import (
     VerifiableReward,
     dataset_of,
     exact_match,
-    pattern_match,
     task_from,
     text_of,
 )
@@ -64,14 +63,16 @@ def test_a_failed_judgement_is_none_and_is_counted() -> None:
         return says("?", tokens={"?": 1.0}) if broken else seven(request, 0)
 
     metrics: dict[str, float] = {}
+    steps: list[dict[str, Any]] = []
     with server(answer) as scripted:
-        reward = RubricReward(Judge(Chat(scripted.url, "m")), "implicit", max_unscored=0.5)
+        judge = Judge(Chat(scripted.url, "m"))
+        reward = RubricReward(judge, "implicit", max_unscored=0.5, on_step=steps.append)
         values = call(reward, ["good", "broken", "fine"], log_metric=metrics.__setitem__)
     assert values == [pytest.approx(6 / 9), None, pytest.approx(6 / 9)]
     assert metrics["unscored"] == pytest.approx(1 / 3)
     assert metrics["judge_seconds"] > 0
-    assert reward.steps[0]["unscored"] == pytest.approx(1 / 3)
-    assert reward.steps[0]["mean"] == pytest.approx(6 / 9)  # over the scored ones alone
+    assert steps[0]["unscored"] == pytest.approx(1 / 3)
+    assert steps[0]["mean"] == pytest.approx(6 / 9)  # over the scored ones alone
 
 
 def test_training_stops_when_too_much_is_unscored_and_says_why() -> None:
@@ -117,14 +118,17 @@ def test_trls_own_code_calls_it_and_takes_what_it_returns() -> None:
     thread, loop, ready = start_event_loop_in_daemon()
     ready.wait(10)
     metrics: dict[str, float] = {}
+    steps: list[dict[str, Any]] = []
     row = dataset_of([TASK])[0]
     texts = ("good", "broken", "fine")
     completions = [[{"role": "assistant", "content": text}] for text in texts]
     try:
         with server(answer) as scripted:
             judge = Judge(Chat(scripted.url, "m"))
-            rule = VerifiableReward(pattern_match("good"), name="says good")
-            rewards = [RubricReward(judge, "implicit", max_unscored=0.5, keep=0.5), rule]
+            rule = VerifiableReward(lambda _, text: "good" in text, name="says good")
+            by_rubric = RubricReward(judge, "implicit", max_unscored=0.5, keep=0.5)
+            by_rubric.on_step = steps.append
+            rewards = [by_rubric, rule]
             trainer = SimpleNamespace(
                 accelerator=SimpleNamespace(device="cpu", is_main_process=True),
                 args=SimpleNamespace(report_to=[]), environments=None, async_loop=loop,
@@ -141,7 +145,7 @@ def test_trls_own_code_calls_it_and_takes_what_it_returns() -> None:
     wanted = [6 / 9, math.nan, 6 / 9]
     assert found[:, 0].tolist() == pytest.approx(wanted, nan_ok=True)
     assert found[:, 1].tolist() == [1.0, 0.0, 0.0]
-    assert rewards[0].steps[0]["length"] == pytest.approx(4 / 3)  # in the trainer's tokens
+    assert steps[0]["length"] == pytest.approx(4 / 3)  # in the trainer's tokens
     (part,) = set(shown(scripted))
     assert part == parts_of("implicit", 3)[0]  # the step is the trainer's
 
@@ -198,10 +202,11 @@ def test_rlvr_without_an_answer_to_check_is_refused() -> None:
 
 def test_rlvr_is_one_criterion_of_weight_one_and_asks_no_judge() -> None:
     metrics: dict[str, float] = {}
-    reward = VerifiableReward(pattern_match(r"\b42\b"), name="says 42")
+    steps: list[dict[str, Any]] = []
+    reward = VerifiableReward(lambda _, text: "42" in text, name="says 42", on_step=steps.append)
     texts = ["it is 42", [{"role": "assistant", "content": "42"}], "no"]
     assert call(reward, texts, log_metric=metrics.__setitem__) == [1.0, 1.0, 0.0]
-    assert reward.steps[0]["mean"] == pytest.approx(2 / 3)
+    assert steps[0]["mean"] == pytest.approx(2 / 3)
     assert metrics["flat_groups"] == 0.0
     assert reward.identity() == {"arm": "rlvr", "verify": "says 42"}
 
@@ -224,9 +229,11 @@ def test_every_step_records_groups_lengths_and_idle_criteria() -> None:
         yes = told_apart.description not in text or "good" in text
         return says("Yes" if yes else "No", tokens={"Yes" if yes else "No": 1.0})
 
+    steps: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
     with server(answer) as scripted:
-        reward = RubricReward(Judge(Chat(scripted.url, "m")), "explicit")
+        judge = Judge(Chat(scripted.url, "m"))
+        reward = RubricReward(judge, "explicit", on_step=steps.append)
         values = asyncio.run(
             reward(
                 prompts=["p"] * 4,
@@ -236,7 +243,7 @@ def test_every_step_records_groups_lengths_and_idle_criteria() -> None:
                 log_metric=metrics.__setitem__,
             )
         )
-    (step,) = reward.steps
+    (step,) = steps
     assert values[0] != values[1]
     assert values[2] == values[3]
     assert step["flat_groups"] == metrics["flat_groups"] == 0.5

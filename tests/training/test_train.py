@@ -24,8 +24,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.types import Task
 from rar_lib.data.tasks import load_mini
 from rar_lib.training.rewards import RubricReward
-from rar_lib.training.train import TRAINED, Run, train
-from rar_lib.training.trainer import Watch
+from rar_lib.training.train import TRAINED, Run, Watch, train
 
 pytestmark = pytest.mark.fault
 
@@ -40,15 +39,20 @@ def trained(url: str, out: Path, arm: str = "implicit") -> Run:
     from rar_lib.book.profiles import load
     from rar_lib.judging.chat import Chat
     from rar_lib.judging.judge import Judge
-    from rar_lib.models.store import model_dir
 
-    change = {"grpo_steps": STEPS, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS}
-    profile = load("smoke").model_copy(update=change | {"max_completion": 8})
+    change = {"steps": STEPS, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS}
+    settings = load("smoke").training.model_copy(update=change | {"max_completion": 8})
     return train(
-        profile, arm, SEED, policy=model_dir(profile.policy), judge=Judge(Chat(url, "scripted")),
-        tasks=TASKS, held_out=load_mini("test")[:2], out=out, backend="transformers",
+        arm,
+        SEED,
+        settings=settings,
+        judge=Judge(Chat(url, "scripted")),
+        tasks=TASKS,
+        held_out=load_mini("test")[:2],
+        out=out,
+        backend="transformers",
         watch=Watch(2, lambda step, answers: {"answers": len(answers)}),
-    )  # fmt: skip
+    )
 
 
 def opinion(request: Reply, _: int) -> Reply:
@@ -74,8 +78,8 @@ def killed(out: Path, arm: str = "implicit", *, at_request: int = 10**9) -> Scri
     program = f"""
 import os, sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parents[1] / "helpers")!r})
-from test_training import Run, trained
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]!r}
+from test_train import Run, trained
 Run.save = lambda *_: os.kill(os.getpid(), {int(signal.SIGKILL)})
 trained(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
 """
@@ -145,14 +149,14 @@ def test_a_run_logs_every_step_with_its_diagnostics(whole: tuple[Run, list[set[s
 @pytest.mark.model
 @pytest.mark.timeout(300)
 def test_kill_9_in_the_middle_of_a_step_loses_that_step_alone(
-    whole: tuple[Run, list[set[str]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole: tuple[Run, list[set[str]]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run, order = whole
     killed(tmp_path, at_request=2 * PER_STEP + 3)  # inside step 3
     assert checkpoints(tmp_path) == ["checkpoint-1", "checkpoint-2"]
-    with server(opinion) as scripted:
+    with server(opinion) as scripted, caplog.at_level("INFO", logger="rar_lib"):
         again = trained(scripted.url, tmp_path)
-    assert "continuing after step 2 of 4" in capsys.readouterr().out
+    assert "continuing after step 2 of 4" in caplog.text
     assert again == Run.load(tmp_path / "run.json")
     assert again.resumed_at == [2]
     assert [row["step"] for row in again.curve()] == [1, 2, 3, 4]
@@ -225,7 +229,7 @@ def refuses(match: str, arm: str, tmp_path: Path, tasks: list[Task] = TASKS) -> 
     from rar_lib.book.profiles import load
 
     with pytest.raises(DataError, match=match):
-        train(load("smoke"), arm, policy="p", tasks=tasks, held_out=[], out=tmp_path)
+        train(arm, settings=load("smoke").training, tasks=tasks, out=tmp_path)
 
 
 def test_an_unknown_arm_and_a_missing_judge_are_named_before_anything_loads(tmp_path: Path) -> None:
