@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from rar_lib.book import sanitize
 from rar_lib.book.sanitize import check_page, clean_notebook, load_notebook
 from rar_lib.core.errors import ReproduceError
 
+_log = logging.getLogger(__name__)
 UNKNOWN = "not recorded"
 SHOWN_VERSIONS = 40
 
@@ -155,7 +157,7 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
         old.rename(html)
     key = input_key(book, executed, list(notebooks))
     if (html / KEY_FILE).is_file() and (html / KEY_FILE).read_text() == key:
-        print(f"book: unchanged, nothing to build ({_shown(html / 'index.html', repo)})")
+        _log.info(f"book: unchanged, nothing to build ({_shown(html / 'index.html', repo)})")
         return html
     src = _stage(book, notebooks, out / "src", repo)
     rendered = _render(src, out / ".work")
@@ -163,7 +165,7 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     (rendered / KEY_FILE).write_text(key)
     _swap(rendered, html, old)
     shutil.rmtree(out / ".work", ignore_errors=True)
-    print(f"book: built {len(stems) + 1} pages ({_shown(html / 'index.html', repo)})")
+    _log.info(f"book: built {len(stems) + 1} pages ({_shown(html / 'index.html', repo)})")
     return html
 
 

@@ -8,7 +8,6 @@ secret, and only then renamed to its place.
 
 from __future__ import annotations
 
-import ast
 import copy
 import json
 import os
@@ -49,16 +48,14 @@ def check_parameters(path: Path, names: set[str]) -> None:
     """Every name must be set in the cell tagged `parameters`; papermill would only warn.
 
     Raises:
-        ReproduceError: a name is missing there.
+        ReproduceError: a name is missing there, or the notebook names no kernel.
     """
-    cells = [c for c in read(path).cells if "parameters" in c.metadata.get("tags", [])]
-    known = {
-        target.id
-        for cell in cells
-        for node in ast.parse(cell.source).body
-        for target in (node.targets if isinstance(node, ast.Assign) else [])
-        if isinstance(target, ast.Name)
-    }
+    import papermill
+
+    try:
+        known = set(papermill.inspect_notebook(str(path)))
+    except ValueError as error:  # it does not say which kernel runs it
+        raise ReproduceError(f"{path.name}: {error}; save it once in Jupyter") from error
     if missing := sorted(names - known):
         raise ReproduceError(
             f"{path.name}: parameter {', '.join(missing)} is not set in a cell tagged "

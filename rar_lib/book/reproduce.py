@@ -1,15 +1,16 @@
 """Run what is missing or changed of the notebooks: `rar reproduce`.
 
-A notebook is up to date when its manifest holds the key it would get now, and the
-executed copy is the one the manifest describes. The key covers all that can change
-the outcome: cells, library sources, the profile's values, the lock, recorded inputs,
-and the runs of the earlier notebooks it builds on. The manifest is written last, so
+A notebook is up to date when its manifest holds the key it would get now, and the executed copy
+is the one the manifest describes. The key covers all that can change the outcome: cells, the
+library but for the command line and the page builder, the profile's values, the lock, recorded
+inputs, and the runs of the earlier notebooks it builds on. The manifest is written last, so
 whatever was killed is simply run again.
 
 A notebook's metadata may hold, under ``rar``::
 
     "after":   ["02_rubrics"]            earlier notebooks whose files it reads
-    "inputs":  ["results/study.json"]    recorded files it reads, from the checkout's root
+    "inputs":  ["results/study.json"]    recorded files it reads, from the checkout's root;
+                                         "results/x.json?" may not be there yet
     "minutes": {"laptop": 4}             expected time, until a run has measured it
     "replay": false                      it can't run from recorded calls alone
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import logging
 import os
 import signal
 import threading
@@ -73,31 +75,56 @@ def parts_of(
     """All that the key is made of; ``pending`` are earlier notebooks about to run."""
     lock = root / "env" / f"{profile.lock}.txt"
     cells = [[c.cell_type, c.source] for c in notebook.read(step.source).cells]
-    files = [f for f in sorted(library.rglob("*")) if f.is_file() and "__pycache__" not in f.parts]
-    inputs = {name: root / name for name in step.rar.get("inputs", [])}
-    for name, path in {f"env/{lock.name}": lock, **inputs}.items():
-        if not path.is_file():
-            raise ReproduceError(
-                f"{step.source.name} needs {name}, which does not exist; restore it from git, "
-                "or correct the notebook's metadata rar.inputs"
-            )
-    after = {}
-    for stem in step.rar.get("after", []):
-        before = load(step.out / f"{stem}.json")
-        if before is None and stem not in pending:
-            raise ReproduceError(
-                f"{step.source.name} builds on {stem}, which has no finished run in "
-                f"{step.out}; run that one too"
-            )
-        after[stem] = "pending" if stem in pending or before is None else before["run"]
     return {
         "notebook": digest(cells),
-        "library": {f.relative_to(library).as_posix(): file_hash(f) for f in files},
+        "library": _library(library),
         "parameters": profile.model_dump(mode="json"),
-        "lock": file_hash(lock),
-        "inputs": {name: file_hash(path) for name, path in inputs.items()},
-        "after": after,
+        "lock": _hash(f"env/{lock.name}", root, step),
+        "inputs": {name: _hash(name, root, step) for name in step.rar.get("inputs", [])},
+        "after": {stem: _run_of(stem, step, pending) for stem in step.rar.get("after", [])},
     }
+
+
+def _library(library: Path) -> dict[str, str]:
+    """SHA-256 of each file that can change what a chapter shows.
+
+    Raises:
+        ReproduceError: there is none, so nothing would be watched.
+    """
+    found = {}
+    for path in sorted(library.rglob("*")):
+        name = path.relative_to(library).as_posix()
+        if path.is_file() and "__pycache__" not in path.parts and not name.startswith(_UNSEEN):
+            found[name] = file_hash(path)
+    if not found:
+        raise ReproduceError(f"{library} holds no source file: it should be the folder of rar_lib")
+    return found
+
+
+def _hash(name: str, root: Path, step: Step) -> str | None:
+    """SHA-256 of a file that a notebook reads; ``None`` for one that may still be missing."""
+    path = root / name.removesuffix("?")
+    if path.is_file():
+        return file_hash(path)
+    if name.endswith("?"):
+        return None
+    raise ReproduceError(
+        f"{step.source.name} needs {name}, which does not exist; restore it from git, "
+        "or correct the notebook's metadata rar.inputs"
+    )
+
+
+def _run_of(stem: str, step: Step, pending: Sequence[str]) -> str:
+    """Which run of an earlier notebook a step builds on."""
+    before = load(step.out / f"{stem}.json")
+    if stem in pending:
+        return "pending"
+    if before is None:
+        raise ReproduceError(
+            f"{step.source.name} builds on {stem}, which has no finished run in "
+            f"{step.out}; run that one too"
+        )
+    return str(before["run"])
 
 
 def reason(step: Step, parts: dict[str, Any]) -> str | None:
@@ -133,6 +160,9 @@ def load(path: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and manifest.get("schema") == SCHEMA else None
 
 
+_log = logging.getLogger(__name__)
+#: What chapters do not see: a change there makes none of them stale.
+_UNSEEN = ("cli/", "book/build.py", "book/sanitize.py")
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -157,7 +187,6 @@ def reproduce(
     servers: Callable[[str], contextlib.AbstractContextManager[Any]] | None = None,
     weights: Callable[[str], Any] | None = None,
     library: Path = PACKAGE,
-    say: Callable[[str], None] = print,
 ) -> list[Result]:
     """Execute the notebooks ``NN_*.ipynb`` of a folder, in order, as far as needed.
 
@@ -171,7 +200,6 @@ def reproduce(
             `rar_lib.models.server.serve`. Started once, and only if a notebook must run.
         weights: Makes a model's weights ready; default `rar_lib.models.store.model_dir`.
         library: Folder whose files are part of the key.
-        say: Takes one line of progress.
 
     Returns:
         One result for each chosen notebook.
@@ -192,16 +220,18 @@ def reproduce(
         results: list[Result] = []
         with contextlib.ExitStack() as stack:
             if todo:
-                say(f"{len(todo)} of {len(plan)} notebooks to run: {_estimate(todo, profile)}")
-                _make_ready(profile, stack, servers, weights, say)
+                _log.info(
+                    f"{len(todo)} of {len(plan)} notebooks to run: {_estimate(todo, profile)}"
+                )
+                _make_ready(profile, stack, servers, weights)
             for n, (step, why) in enumerate(plan, 1):
                 if why is None:
-                    say(f"[{n}/{len(plan)}] {step.stem}: up to date")
+                    _log.info(f"[{n}/{len(plan)}] {step.stem}: up to date")
                     results.append(Result(step.stem, False, "up to date", 0.0, step.executed))
                     continue
-                say(f"[{n}/{len(plan)}] {step.stem}: {why}")
+                _log.info(f"[{n}/{len(plan)}] {step.stem}: {why}")
                 seconds = _run(step, profile, root, library)
-                say(f"[{n}/{len(plan)}] {step.stem}: done in {seconds:.0f} s")
+                _log.info(f"[{n}/{len(plan)}] {step.stem}: done in {seconds:.0f} s")
                 results.append(Result(step.stem, True, why, seconds, step.executed))
         return results
 
@@ -212,7 +242,6 @@ def replay(
     notebooks: Path,
     out: Path,
     only: Sequence[str] | None = None,
-    say: Callable[[str], None] = print,
 ) -> list[Result]:
     """Execute notebooks from the calls that an earlier run recorded in ``out``.
 
@@ -230,7 +259,7 @@ def replay(
     try:
         for step in _steps(notebooks.resolve(), target.resolve(), only):
             if step.rar.get("replay") is False:
-                say(f"{step.stem}: left out, it computes with a model of its own")
+                _log.info(f"{step.stem}: left out, it computes with a model of its own")
                 continue
             clock = time.monotonic()
             notebook.execute(
@@ -241,7 +270,7 @@ def replay(
                 cell_timeout_s=profile.cell_timeout_s,
             )
             seconds = time.monotonic() - clock
-            say(f"{step.stem}: replayed in {seconds:.0f} s")
+            _log.info(f"{step.stem}: replayed in {seconds:.0f} s")
             results.append(Result(step.stem, True, "replayed", seconds, step.executed))
     finally:
         if before is None:
@@ -323,7 +352,6 @@ def _make_ready(
     stack: contextlib.ExitStack,
     servers: Callable[[str], contextlib.AbstractContextManager[Any]] | None,
     weights: Callable[[str], Any] | None,
-    say: Callable[[str], None],
 ) -> None:
     """Weights on disk and judge servers up; they stay until the stack closes."""
     from rar_lib.models.server import serve
@@ -333,7 +361,7 @@ def _make_ready(
         if "/" not in name:  # a hub id is fetched by the engine that loads it
             (weights or model_dir)(name)
     for name in profile.servers:
-        say(f"starting the server of {name}")
+        _log.info(f"starting the server of {name}")
         stack.enter_context(servers(name) if servers else serve(name, **profile.server))
 
 

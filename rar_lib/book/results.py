@@ -1,6 +1,6 @@
 """Results that were recorded once and lie in the repository, with machine and date.
 
-    found = recorded.load("judges")     # benchmarks/results/judges.json
+    found = results.load("judges")     # results/judges/judges.json
 
 Chapters show them beside what their own cells measure, never in its place. The seeds of one arm in
 ``results/arms.json`` are averaged task by task, so that intervals are over tasks.
@@ -20,7 +20,7 @@ from rar_lib.evaluation.attacks import AttackResult, load_attacks
 Scores = dict[str, float | None]
 Runs = Sequence[Mapping[str, Any]]
 _ROOT = checkout() or Path.cwd()
-FOLDERS = ("results", "benchmarks/results")
+FOLDER = "results"
 
 
 def load(name: str, root: Path = _ROOT) -> dict[str, Any] | None:
@@ -30,14 +30,15 @@ def load(name: str, root: Path = _ROOT) -> dict[str, Any] | None:
         root: the checkout; an installed library has no results beside it.
 
     Raises:
-        ValueError: the file is there and is not JSON.
+        ValueError: the file is there and is not JSON, or there are two of that name.
     """
-    for folder in FOLDERS:
-        path = root / folder / f"{name}.json"
-        if path.exists():
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return found
-    return None
+    found = sorted((root / FOLDER).rglob(f"{name}.json"))
+    if not found:
+        return None
+    if len(found) > 1:
+        raise ValueError(f"{name}.json stands twice: {', '.join(map(str, found))}; rename one")
+    record: dict[str, Any] = json.loads(found[0].read_text(encoding="utf-8"))
+    return record
 
 
 def origin(found: dict[str, Any]) -> str:

@@ -23,13 +23,10 @@ from rar_lib.data.choices import load_choices
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.judging.cassette import MODES, Cassette
 from rar_lib.judging.chat import Chat
-from rar_lib.models.server import OnDemand
+from rar_lib.models.server import local_chat
 
 if TYPE_CHECKING:
     from rar_lib.book.profiles import Profile
-
-#: The kind of address; the port is known once the server runs.
-LOOPBACK = "http://127.0.0.1/v1"
 
 
 @dataclass
@@ -79,17 +76,8 @@ class Study:
 
         For models that are needed once, so that few lie in memory at the same time.
         """
-        name, weights = _identity(model, self.profile.device)
-        with ExitStack() as servers:
-            server = OnDemand(servers, model, self.profile.server)
-            yield Chat(
-                LOOPBACK,
-                name,
-                weights=weights,
-                cassette=self.cassette,
-                start=server.start,
-                check=server.check,
-            )
+        with local_chat(model, self.profile.server, self.cassette) as chat:
+            yield chat
 
     @property
     def cassette(self) -> Cassette:
@@ -172,17 +160,6 @@ class Study:
         self._chats.clear()
         if self._cassette:
             self._cassette.close()
-
-
-def _identity(model: str, device: str) -> tuple[str, str]:
-    """The name a model is served under, and the identity of its weights where it is pinned."""
-    if device == "cuda" and "/" in model:
-        return model, ""
-    from rar_lib.models.catalogue import MODELS
-
-    if model not in MODELS:
-        raise DataError(f"no model {model!r}; choose from: {', '.join(MODELS)}")
-    return model, MODELS[model].identity
 
 
 class Source(Protocol):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import get_args
+from collections.abc import Sequence
+from typing import Annotated, get_args
+
+import typer
 
 from rar_lib.book import machine
 from rar_lib.book.profiles import Profile, load
@@ -15,7 +17,35 @@ from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.judging.chat import run_sync
 from rar_lib.judging.cost import TEMPLATE, Rate, Work, estimate, grading_work, measure_rate, tokens
 from rar_lib.rubrics.synthesis import synthesis_work
-from rar_lib.training.memory import Backend, Judges, memory
+from rar_lib.training.memory import Backend, Judges
+from rar_lib.training.memory import memory as needed
+
+
+def plan(
+    *,
+    profile: Annotated[str, typer.Option(help="smoke, laptop or gpu.")] = "laptop",
+    judge: Annotated[str, typer.Option(help="Instead of the judge that rewards.")] = "",
+    memory: Annotated[float, typer.Option(help="GB; 0 is 80, or this machine's.")] = 0.0,
+    backend: Annotated[str, typer.Option(help="unsloth or transformers, on a GPU.")] = "unsloth",
+    measure: Annotated[bool, typer.Option(help="Time each local model first: seconds.")] = False,
+    rate: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Tokens a second of the judge: read, written."),
+    ] = None,
+    price_in: Annotated[float, typer.Option(help="Price of 10^6 prompt tokens.")] = 0.0,
+    price_out: Annotated[float, typer.Option(help="Price of 10^6 written tokens.")] = 0.0,
+) -> None:
+    """Memory, calls, tokens, time and cost of a profile, before anything starts."""
+    forecast(
+        profile,
+        judge=judge,
+        memory_gb=memory,
+        backend=backend,
+        measure=measure,
+        rate=rate,
+        price=Price(price_in, price_out) if price_in or price_out else None,
+    )
+
 
 _MEASURED: tuple[Arm, ...] = ("explicit", "implicit", "direct_likert", "reference_likert")
 #: Stage -> model -> work.
@@ -70,7 +100,6 @@ def forecast(
     measure: bool = False,
     rate: tuple[float, float] | None = None,
     price: Price | None = None,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Say what a profile needs, and refuse one that cannot fit.
 
@@ -93,7 +122,7 @@ def forecast(
     pairs = load_mini_pairs("test")[: profile.pairs]
     room = memory_gb * 1e9 or (_GPU_GB * 1e9 if profile.device == "cuda" else _own_memory())
     longest = _longest(profile, tasks) if embedded else profile.training.context
-    budget = memory(
+    budget = needed(
         profile.training,
         judges_of(profile),
         room=room,
@@ -101,25 +130,25 @@ def forecast(
         backend=chosen,
         longest=longest,
     )
-    say(f"Memory of training in profile {name}, one {profile.device} device:\n{budget}\n")
-    rates = {profile.judge: Rate(*rate, "given")} if rate else {}
+    typer.echo(f"Memory of training in profile {name}, one {profile.device} device:\n{budget}\n")
+    rates = {profile.judge: Rate(*rate)} if rate else {}
     if measure:
         rates |= _measured(name, profile)
-    say("Calls of the judges, re-asks aside:")
+    typer.echo("Calls of the judges, re-asks aside:")
     for stage, models in profile_work(profile, tasks, pairs).items():
         for model, work in models.items():
-            say(f"  {stage}, {model}: {estimate(work, rates.get(model), price)}")
+            typer.echo(f"  {stage}, {model}: {estimate(work, rates.get(model), price)}")
     if not embedded:
-        say("Tokens are those of RaR-Mini's questions, in place of the released ones.")
+        typer.echo("Tokens are those of RaR-Mini's questions, in place of the released ones.")
     if not rates:
-        say("Time: unknown, no model was timed; --measure times local ones, or give --rate.")
-    say(
+        typer.echo("Time: unknown, no model was timed; --measure times local ones, or give --rate.")
+    typer.echo(
         "Times are of judge calls alone: nobody has measured rollouts and updates of this profile."
         if profile.device == "cuda"
         else "Times are of judge calls alone; results/times.json holds measured whole runs."
     )
     if price is None:
-        say("Cost: unknown without --price-in and --price-out")
+        typer.echo("Cost: unknown without --price-in and --price-out")
     budget.check()
 
 

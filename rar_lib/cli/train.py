@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
+
+import typer
 
 from rar_lib.book.profiles import Profile, load
 from rar_lib.book.study import Study, training_tasks
@@ -21,7 +23,20 @@ from rar_lib.training.rubric_dropout import drop_from_task
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import Job, Run, TrainedArm, judged_arm, parse_arm, reward_for
 
-Say = Callable[[str], None]
+
+def train(
+    *,
+    profile: Annotated[str, typer.Option(help="smoke, laptop or gpu.")] = "laptop",
+    arm: Annotated[str, typer.Option(help="A method; a wrong name lists them all.")] = "implicit",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Default: _build/PROFILE/train/ARM-SEED.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, unsloth or transformers.")] = "auto",
+    keep: Annotated[float, typer.Option(help="Rubric dropout: share of criteria a step.")] = 1.0,
+) -> None:
+    """Train one arm with the profile's judge; stopped runs go on where they were."""
+    train_arm(profile, arm, seed, out=out, backend=backend, keep=keep)
 
 
 def train_arm(
@@ -32,7 +47,6 @@ def train_arm(
     out: Path | None = None,
     backend: str = "auto",
     keep: float = 1.0,
-    say: Say = print,
 ) -> Run:
     """Train one arm with the tasks and the judge of a profile; rewards are asked live.
 
@@ -40,7 +54,6 @@ def train_arm(
         out: folder of the run; :func:`default_out` if ``None``.
         backend: ``auto``, ``unsloth`` or ``transformers``.
         keep: share of the criteria that each step is graded by; below 1 is rubric dropout.
-        say: told the estimate before training and where everything lies after it.
 
     Raises:
         DataError: a value is wrong, or the folder holds a finished run with other settings.
@@ -70,9 +83,9 @@ def train_arm(
         )
         if not job.finished:
             _check_unused(folder)
-            say(forecast(job, keep, live))
+            typer.echo(forecast(job, keep, live))
         run = job.run()
-    say(summary(run, folder, settings.training))
+    typer.echo(summary(run, folder, settings.training))
     return run
 
 

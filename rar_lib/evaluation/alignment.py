@@ -28,7 +28,7 @@ from rar_lib.core.stats import (
     pairwise_accuracy,
 )
 from rar_lib.core.types import Arm, Grade, Pair, Task, Usage, Verdict
-from rar_lib.judging.calibration import Calibration, Identity, Kind, fit
+from rar_lib.judging.calibration import Calibration, Identity, fit
 from rar_lib.judging.judge import Judge, grade_many
 
 
@@ -223,7 +223,7 @@ def _auc(rows: NDArray[np.float64]) -> float | None:
     return auc(rows[:, 1], rows[:, 2])
 
 
-def calibrate(graded: PairGrades, kind: Kind = "platt") -> Calibration:
+def calibrate(graded: PairGrades) -> Calibration:
     """Fit a judge's calibration on its grades of val pairs (arm ``explicit``).
 
     Raises:
@@ -242,7 +242,7 @@ def calibrate(graded: PairGrades, kind: Kind = "platt") -> Calibration:
             f"{graded.judge!r} in arm {graded.arm} gave no probabilities: calibrate "
             "grades of arm explicit under the probability reading"
         )
-    return fit(p, [gold for _, _, gold in rows], kind, judge=graded.identity)
+    return fit(p, [gold for _, _, gold in rows], judge=graded.identity)
 
 
 def difference(a: PairGrades, b: PairGrades, *, ties: float = 0.5) -> Interval | None:

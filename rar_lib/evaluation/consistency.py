@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from rar_lib.core.text import normalise
 from rar_lib.core.types import Arm, Pair, Task
 from rar_lib.evaluation.alignment import PairGrades, grade_pairs
 from rar_lib.judging.judge import Judge, grade_many
+from rar_lib.judging.messages import Messages, Wording
 
 Under = Literal["re-ask", "paraphrase"]
 
@@ -112,7 +113,7 @@ async def ask_twice(
         sampled = replace(judge, reading="sampled", calibration=None, temperature=temperature)
         twice = [replace(sampled, seed=seed) for seed in (1, 2)]
     else:
-        twice = [replace(judge, wording="a"), replace(judge, wording="b")]
+        twice = [replace(judge, messages=Messages(wording)) for wording in get_args(Wording)]
     found = [await grade_pairs(j, tasks, pairs, arm, progress=progress) for j in twice]
     return self_agreement(*found)
 

@@ -9,7 +9,6 @@ The training judge's own score can be gamed; a grader that gives no reward shows
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import healthbench_mean, healthbench_score, is_good, signed_points
 from rar_lib.core.stats import Interval, bootstrap, finding
 from rar_lib.core.types import Arm, Category, Grade, Rubric, Task
-from rar_lib.judging.chat import run_sync
+from rar_lib.judging.chat import run_sync, together
 from rar_lib.judging.judge import Judge, grade_many
 
 if TYPE_CHECKING:
@@ -175,9 +174,7 @@ def look_with(
 
     async def grade(answers: dict[str, str]) -> dict[str, Any]:
         items = [(task, answers[task.id]) for task in tasks]
-        found = await asyncio.gather(
-            *(grade_many(judge, items, arm) for judge, arm in graders.values())
-        )
+        found = await together(grade_many(judge, items, arm) for judge, arm in graders.values())
         return {
             role: {t.id: g.score for t, g in zip(tasks, grades, strict=True)}
             for role, grades in zip(graders, found, strict=True)

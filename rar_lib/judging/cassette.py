@@ -10,7 +10,6 @@ new prompt, seed or set of weights asks anew, and another port or concurrency do
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import threading
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rar_lib.core.errors import CassetteError, CassetteMiss
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import digest
 
 Mode = Literal["live", "record", "replay"]
 MODES: tuple[Mode, ...] = ("live", "record", "replay")
@@ -35,7 +34,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS calls (
 
 def request_key(request: Mapping[str, Any]) -> str:
     """SHA-256 of a request as canonical JSON, with the schema version."""
-    return hashlib.sha256(_canonical([SCHEMA_VERSION, request]).encode()).hexdigest()
+    return digest([SCHEMA_VERSION, request])
 
 
 @dataclass
@@ -47,13 +46,10 @@ class Cassette:
         mode: ``live`` neither reads nor writes; ``record`` answers from the file and records
             what is not there yet; ``replay`` answers from the file alone, and a miss is an
             error.
-        hits, misses: calls answered from the file, and calls that were not.
     """
 
     path: Path
     mode: Mode = "record"
-    hits: int = 0
-    misses: int = 0
     _db: sqlite3.Connection | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -74,7 +70,6 @@ class Cassette:
         key = request_key(request)
         with self._lock:
             row = self._open().execute("SELECT reply FROM calls WHERE key = ?", (key,)).fetchone()
-            self.hits, self.misses = self.hits + bool(row), self.misses + (not row)
         if row:
             reply: dict[str, Any] = json.loads(row[0])
             return reply
@@ -161,37 +156,6 @@ def stats(path: Path) -> dict[str, dict[str, float]]:
             for name, value in reply.get("usage", {}).items():
                 of_model[name] = of_model.get(name, 0) + (value or 0)
     return found
-
-
-def export(path: Path, target: Path) -> int:
-    """Write all calls as JSON lines in the order of their keys; returns how many."""
-    with closing(Cassette(path, "replay")) as cassette:
-        lines = [
-            _canonical({"key": key, "recorded": at, "reply": reply, "request": request})
-            for key, request, reply, at in cassette.rows()
-        ]
-    atomic_write(target, "".join(line + "\n" for line in lines))
-    return len(lines)
-
-
-def verify(path: Path) -> list[str]:
-    """What is wrong with a file: damaged pages, keys that do not fit, replies without text."""
-    with closing(Cassette(path, "replay")) as cassette:
-        (state,) = cassette._open().execute("PRAGMA integrity_check").fetchone()
-        wrong = [] if state == "ok" else [f"SQLite says: {state}"]
-        rows = cassette._open().execute("SELECT key, request, reply FROM calls ORDER BY key")
-        for key, request, reply in rows:
-            try:
-                fits = request_key(json.loads(request)) == key
-                whole = isinstance(json.loads(reply)["text"], str)
-            except (ValueError, KeyError, TypeError) as error:
-                wrong.append(f"{key[:12]}: unreadable ({type(error).__name__})")
-                continue
-            if not fits:
-                wrong.append(f"{key[:12]}: the key is not the hash of its request")
-            if not whole:
-                wrong.append(f"{key[:12]}: the reply has no text")
-    return wrong
 
 
 def _canonical(value: Any) -> str:

@@ -12,9 +12,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -41,12 +41,41 @@ class Reply:
     usage: Usage
 
 
+class Server(Protocol):
+    """A server on this machine (:class:`rar_lib.models.server.LocalServer`)."""
+
+    def url(self) -> str:
+        """The address that ends in ``/v1``; the first call starts the server.
+
+        Raises:
+            ServerError: it did not start.
+        """
+        ...
+
+    def check(self) -> None:
+        """Tell a server that is busy from one that is gone; asked when a request has failed.
+
+        Raises:
+            ServerError: it has ended, so that every other request would fail, too.
+        """
+        ...
+
+
+@dataclass
+class _Pending:
+    """A request in flight, and how many wait for its reply."""
+
+    reply: asyncio.Future[Reply]
+    waiting: int = 0
+
+
 @dataclass(frozen=True)
 class Chat:
-    """A model behind an OpenAI-compatible URL.
+    """A model behind an OpenAI-compatible endpoint.
 
     Attributes:
-        base_url: ends in ``/v1``.
+        server: its address, which ends in ``/v1``, or a server on this machine that starts with
+            the first request which the cassette can't answer.
         model: name by which the server knows the model.
         weights: SHA-256 of the weights where known; part of the judge's identity.
         concurrency: most requests in flight at once.
@@ -54,13 +83,9 @@ class Chat:
         key_env: environment variable with the API key; loopback servers need none.
         price: puts money on the usage of every reply, on record or new.
         cassette: where replies are recorded and looked up; ``None`` asks every time.
-        start: starts the server and returns its address, on the first request that the
-            cassette can't answer; ``base_url`` then only says what kind of address it is.
-        check: raises if that server has ended; asked when a request has failed, because then
-            every other would fail too.
     """
 
-    base_url: str
+    server: str | Server
     model: str
     weights: str = ""
     concurrency: int = 32
@@ -68,17 +93,20 @@ class Chat:
     key_env: str = "OPENAI_API_KEY"
     price: Price | None = field(default=None, compare=False)
     cassette: Cassette | None = field(default=None, compare=False)
-    start: Callable[[], str] | None = field(default=None, repr=False, compare=False)
-    check: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     _clients: _Clients = field(default_factory=WeakKeyDictionary, repr=False, compare=False)
-    _pending: dict[tuple[int, str], asyncio.Future[Reply]] = field(
+    _pending: dict[tuple[int, str], _Pending] = field(
         default_factory=dict, repr=False, compare=False
     )
 
     @property
+    def where(self) -> str:
+        """The address, or what stands for it before a local server has one."""
+        return self.server if isinstance(self.server, str) else f"the local server of {self.model}"
+
+    @property
     def local(self) -> bool:
         """Whether the endpoint is this machine (vLLM's extra parameters are allowed there)."""
-        return urlsplit(self.base_url).hostname in _LOOPBACK
+        return not isinstance(self.server, str) or urlsplit(self.server).hostname in _LOOPBACK
 
     async def _client(self) -> tuple[AsyncOpenAI, asyncio.Semaphore]:
         """One client per event loop: TRL runs rewards on a loop of its own."""
@@ -86,11 +114,15 @@ class Chat:
         if loop not in self._clients:
             from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-            base_url = await asyncio.to_thread(self.start) if self.start else self.base_url
+            base_url = (
+                self.server
+                if isinstance(self.server, str)
+                else await asyncio.to_thread(self.server.url)
+            )
             key = os.environ.get(self.key_env, "")
             if not key and not self.local:
                 raise ChatError(
-                    f"no API key for {self.base_url}: set the environment variable {self.key_env}"
+                    f"no API key for {self.where}: set the environment variable {self.key_env}"
                 )
             # The client retries connection errors, 408, 409, 429 and 5xx with jitter and
             # honours Retry-After; everything else is final.
@@ -133,7 +165,7 @@ class Chat:
             messages = [*messages, {"role": "assistant", "content": prefill}]
         request: dict[str, Any] = {
             "model": self.model,
-            "weights": self.weights or self.base_url,
+            "weights": self.weights or self.where,
             "messages": messages,
             "max_tokens": max_tokens,
             "temperature": temperature,
@@ -147,10 +179,17 @@ class Chat:
         # An identical request in flight is waited for, not sent again.
         key = (id(asyncio.get_running_loop()), json.dumps(request, sort_keys=True))
         if key not in self._pending:
-            self._pending[key] = asyncio.ensure_future(self._answer(request))
-            self._pending[key].add_done_callback(lambda _: self._pending.pop(key, None))
-        # Shielded: whoever gives up waiting does not take the answer from the others.
-        return self._priced(await asyncio.shield(self._pending[key]))
+            self._pending[key] = _Pending(asyncio.ensure_future(self._answer(request)))
+        pending = self._pending[key]
+        pending.waiting += 1
+        try:
+            # Shielded: whoever gives up waiting does not take the answer from the others.
+            return self._priced(await asyncio.shield(pending.reply))
+        finally:
+            pending.waiting -= 1
+            if not pending.waiting:  # answered, or nobody wants the answer any more
+                self._pending.pop(key, None)
+                pending.reply.cancel()
 
     def _priced(self, reply: Reply) -> Reply:
         if self.price is None or not reply.usage.prompt_tokens:
@@ -173,14 +212,6 @@ class Chat:
         import openai
 
         client, gate = await self._client()
-        options: dict[str, Any] = {}
-        if request["schema"] is not None:
-            shape = {"name": "reply", "schema": dict(request["schema"]), "strict": True}
-            options["response_format"] = {"type": "json_schema", "json_schema": shape}
-        if request["top_logprobs"]:
-            options |= {"logprobs": True, "top_logprobs": request["top_logprobs"]}
-        if request["prefill"]:
-            options["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
         try:
             async with gate:
                 start = time.perf_counter()
@@ -190,38 +221,59 @@ class Chat:
                     max_completion_tokens=request["max_tokens"],
                     temperature=request["temperature"],
                     seed=request["seed"],
-                    **options,
+                    **_options(request),
                 )
                 seconds = time.perf_counter() - start
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise ChatError(
-                f"{self.base_url} refused the key in {self.key_env} ({error.status_code}): "
+                f"{self.where} refused the key in {self.key_env} ({error.status_code}): "
                 "check that it is set and may use this model"
             ) from error
         except openai.NotFoundError as error:
             raise ChatError(
-                f"{self.base_url} has no model {self.model!r} (404): "
+                f"{self.where} has no model {self.model!r} (404): "
                 "ask it for /v1/models, or correct the address"
             ) from error
         except openai.OpenAIError as error:
-            if self.check:
-                self.check()  # gone, or only busy?
+            if not isinstance(self.server, str):
+                self.server.check()  # gone, or only busy?
             raise JudgeFault(f"{type(error).__name__}: {str(error)[:200]}") from error
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise JudgeFault(f"the reply is not JSON: {str(error)[:200]}") from error
-        try:
-            if not answer.choices:
-                raise JudgeFault("the reply holds no choice")
-            choice = answer.choices[0]
-            return Reply(
-                text=_storable(choice.message.content or ""),
-                finish_reason=choice.finish_reason or "",
-                first_token=_first_token(choice.logprobs),
-                usage=_usage(answer.usage, seconds),
-            )
-        except (AttributeError, TypeError, ValueError) as error:
-            # The client does not check what an endpoint sends; this library has to.
-            raise JudgeFault(f"the reply is off the protocol: {str(error)[:200]}") from error
+        return _reply(answer, seconds)
+
+
+def _options(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that not every request has."""
+    options: dict[str, Any] = {}
+    if request["schema"] is not None:
+        shape = {"name": "reply", "schema": dict(request["schema"]), "strict": True}
+        options["response_format"] = {"type": "json_schema", "json_schema": shape}
+    if request["top_logprobs"]:
+        options |= {"logprobs": True, "top_logprobs": request["top_logprobs"]}
+    if request["prefill"]:
+        options["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
+    return options
+
+
+def _reply(answer: Any, seconds: float) -> Reply:
+    """What the endpoint sent, checked, because the client does not check it.
+
+    Raises:
+        JudgeFault: it is off the protocol.
+    """
+    try:
+        if not answer.choices:
+            raise JudgeFault("the reply holds no choice")
+        choice = answer.choices[0]
+        return Reply(
+            text=_storable(choice.message.content or ""),
+            finish_reason=choice.finish_reason or "",
+            first_token=_first_token(choice.logprobs),
+            usage=_usage(answer.usage, seconds),
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise JudgeFault(f"the reply is off the protocol: {str(error)[:200]}") from error
 
 
 def _first_token(logprobs: Any) -> dict[str, float]:
@@ -265,13 +317,31 @@ async def sample(
     seed: int = 0,
 ) -> list[str]:
     """``n`` independent samples of a reply: one GRPO group."""
-    replies = await asyncio.gather(
-        *(
-            chat.complete(messages, max_tokens=max_tokens, temperature=temperature, seed=seed + i)
-            for i in range(n)
-        )
+    replies = await together(
+        chat.complete(messages, max_tokens=max_tokens, temperature=temperature, seed=seed + i)
+        for i in range(n)
     )
     return [reply.text.strip() for reply in replies]
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of coroutines that run side by side, in their order.
+
+    When one raises, the others are cancelled, so that nothing more is asked of a broken
+    endpoint, and its error is raised as it is.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    return [task.result() for task in tasks]
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:

@@ -10,15 +10,13 @@ that was measured on this endpoint, never from a table.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from rar_lib.core.types import Arm, Price, Task
-from rar_lib.judging.chat import Chat, Reply
+from rar_lib.judging.chat import Chat, Reply, together
 from rar_lib.judging.messages import prompts_of
 
 _CHARACTERS_A_TOKEN = 4.0
@@ -51,11 +49,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Rate:
-    """Tokens a second of one endpoint under concurrent load, and when that was measured."""
+    """Tokens a second of one endpoint under concurrent load."""
 
     prompt_per_s: float
     completion_per_s: float
-    measured: str
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ async def measure_rate(chat: Chat, *, concurrency: int = 16) -> Rate:
             )
             for n in range(concurrency)
         )
-        replies = await asyncio.gather(*asks)
+        replies = await together(asks)
         return time.perf_counter() - start, replies
 
     await batch("Hello", 1)  # the first call may start a server
@@ -151,7 +148,6 @@ async def measure_rate(chat: Chat, *, concurrency: int = 16) -> Rate:
     return Rate(
         prompt_per_s=prompt / reading,
         completion_per_s=written / writing,
-        measured=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 

@@ -21,7 +21,7 @@ from rar_lib.core.types import Arm, Grade, Rubric, Task
 from rar_lib.judging.judge import Judge
 
 _log = logging.getLogger(__name__)
-Mode = Literal["log", "strip", "unscored"]
+Mode = Literal["strip", "unscored"]
 Check = Callable[[str, Rubric], bool]
 #: Letters of other scripts that look like Latin ones.
 _LOOKALIKES = str.maketrans("аеорсхуіјѕԁԛԝАВЕКМНОРСТХУІЈЅ", "aeopcxyijsdqwABEKMHOPCTXYIJS")
@@ -176,9 +176,9 @@ class GuardedJudge(Judge):
     """A judge that looks at a response before it asks the model; findings are logged.
 
     Attributes:
-        mode: ``log`` only notes what the checks find; ``strip`` grades what is left without
-            those sentences; ``unscored`` gives no reward for a suspicious response, which a
-            policy cannot gain from and is not punished for either.
+        mode: ``strip`` grades what is left without those sentences; ``unscored`` gives no
+            reward for a suspicious response, which a policy cannot gain from and is not punished
+            for either.
     """
 
     mode: Mode = "strip"
@@ -189,8 +189,6 @@ class GuardedJudge(Judge):
         if not found or not visible(response).strip():
             return await super().grade(task, response, arm)
         _log.info("%s: %s", task.id, ", ".join(found))
-        if self.mode == "log":
-            return await super().grade(task, response, arm)
         left = strip(response, task.rubric) if task.rubric and self.mode == "strip" else ""
         if no_content(left):
             return Grade(arm=arm, score=None, reason=f"suspicious response: {', '.join(found)}")

@@ -11,7 +11,6 @@ is unscored with a reason.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
@@ -31,14 +30,8 @@ from rar_lib.core.scoring import (
 from rar_lib.core.text import visible
 from rar_lib.core.types import Arm, Criterion, Grade, Rubric, Task, Usage, Verdict
 from rar_lib.judging.calibration import Calibration, Identity, apply
-from rar_lib.judging.chat import Chat, Message, Reply
-from rar_lib.judging.messages import (
-    Reading,
-    Wording,
-    _rubric,
-    criterion_messages,
-    rating_messages,
-)
+from rar_lib.judging.chat import Chat, Message, Reply, together
+from rar_lib.judging.messages import JudgeMessages, Messages, Reading, rubric_of
 from rar_lib.judging.reading import parse_reply, rating_probabilities, yes_probability
 
 #: The one-token reading of "10" needs a second look at what follows "1".
@@ -61,7 +54,8 @@ class Judge:
             ``probability`` asks for one token and takes the expected verdict or rating
             under the token probabilities: no ties, no unreadable replies, one token.
         weights: category weights of the explicit arm.
-        wording: ``b`` asks the same in other words, to see how much hangs on them.
+        messages: what is asked, in which words; an object of your own asks something else
+            (:class:`rar_lib.judging.messages.JudgeMessages`).
         calibration: turns yes-probabilities into calibrated ones; a verdict is met above 0.5.
         temperature, seed: of the sampled reading; another seed is an independent second answer.
 
@@ -72,7 +66,7 @@ class Judge:
     chat: Chat
     reading: Reading = "probability"
     weights: Weights = field(default_factory=lambda: PAPER_WEIGHTS)
-    wording: Wording = "a"
+    messages: JudgeMessages = field(default_factory=Messages)
     calibration: Calibration | None = None
     temperature: float = 0.0
     seed: int = 0
@@ -86,7 +80,7 @@ class Judge:
     @property
     def identity(self) -> Identity:
         """What a calibration of this judge is tied to."""
-        return Identity.of(self.chat.model, self.chat.weights or self.chat.base_url, self.wording)
+        return Identity.of(self.chat.model, self.chat.weights or self.chat.where, self.messages)
 
     async def grade(self, task: Task, response: str, arm: Arm) -> Grade:
         """The reward of one response.
@@ -99,24 +93,32 @@ class Judge:
         if not visible(response).strip():
             return Grade(arm=arm, score=None, reason="the response is empty")
         if arm == "explicit":
-            return await self._by_criteria(task, response, arm, _rubric(task), self.weights)
+            return await self._by_criteria(task, response, arm, rubric=rubric_of(task))
         if arm == "predefined":
-            return await self._by_criteria(task, response, arm, PREDEFINED, UNIFORM_WEIGHTS)
+            return await self._by_criteria(
+                task, response, arm, rubric=PREDEFINED, weights=UNIFORM_WEIGHTS
+            )
         return await self._by_rating(task, response, arm)
 
     async def _by_criteria(
-        self, task: Task, response: str, arm: Arm, rubric: Rubric, weights: Weights
+        self,
+        task: Task,
+        response: str,
+        arm: Arm,
+        *,
+        rubric: Rubric,
+        weights: Weights | None = None,
     ) -> Grade:
         """Eq. 1: every criterion is judged on its own; the response is their shared prefix."""
-        judged = await asyncio.gather(
-            *(self._verdict(task, response, criterion) for criterion in rubric.criteria)
+        judged = await together(
+            self._verdict(task, response, criterion) for criterion in rubric.criteria
         )
         verdicts = tuple(verdict for verdict, _ in judged)
         usage = sum((use for _, use in judged), Usage())
         values: dict[str, bool | float | None] = {
             v.criterion_id: v.met if v.probability is None else v.probability for v in verdicts
         }
-        score = explicit_score(rubric, values, weights)
+        score = explicit_score(rubric, values, weights or self.weights)
         failed = [f"{v.criterion_id}: {v.reason}" for v in verdicts if v.met is None]
         return Grade(
             arm=arm, score=score, verdicts=verdicts, reason="; ".join(failed) or None, usage=usage
@@ -125,7 +127,7 @@ class Judge:
     async def _verdict(
         self, task: Task, response: str, criterion: Criterion
     ) -> tuple[Verdict, Usage]:
-        ask = criterion_messages(task, response, criterion, self.reading, self.wording)
+        ask = self.messages.criterion(task, response, criterion, self.reading)
         calls = _Calls(self.chat)
         try:
             if self.reading == "sampled":
@@ -141,7 +143,7 @@ class Judge:
 
     async def _by_rating(self, task: Task, response: str, arm: Arm) -> Grade:
         """Eq. 2 and the Likert baselines: one rating of the whole response."""
-        ask = rating_messages(task, response, arm, self.reading, self.wording)
+        ask = self.messages.rating(task, response, arm, self.reading)
         calls = _Calls(self.chat)
         try:
             if self.reading == "sampled":
@@ -226,6 +228,6 @@ async def grade_many(
         return grade
 
     try:
-        return await asyncio.gather(*(one(task, response) for task, response in items))
+        return await together(one(task, response) for task, response in items)
     finally:
         bar.close()

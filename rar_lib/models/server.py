@@ -20,8 +20,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from rar_lib.core.errors import DataError, ServerError
 from rar_lib.core.files import atomic_write
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
+from rar_lib.models.catalogue import MODELS
 from rar_lib.models.vllm import (
     DROPPED_ENV,
     VLLM,
@@ -63,6 +63,10 @@ class Endpoint:
     pid: int | None = None
     log: Path | None = None
     owned: bool = False
+
+    def url(self) -> str:
+        """The address, so that an endpoint can be the server of a chat."""
+        return self.base_url
 
     def check(self) -> None:
         """Tell a server that is busy from one that is gone.
@@ -215,8 +219,8 @@ def serve_plan(todo: Plan, *, timeout_s: float = 600.0, port: int = 0) -> Iterat
 
 
 @dataclass
-class OnDemand:
-    """A server that the first request starts: ``Chat(..., start=x.start, check=x.check)``.
+class LocalServer:
+    """A server on this machine that the first request starts: ``Chat(LocalServer(...), model)``.
 
     Attributes:
         until: its end stops the server, if it was started here.
@@ -229,7 +233,7 @@ class OnDemand:
     _found: list[Endpoint] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def start(self) -> str:
+    def url(self) -> str:
         """The address; the first of many concurrent calls starts the server for all.
 
         Raises:
@@ -248,6 +252,35 @@ class OnDemand:
         """
         for endpoint in self._found:
             endpoint.check()
+
+
+@contextlib.contextmanager
+def local_chat(
+    model: str, settings: Mapping[str, Any] | None = None, cassette: Cassette | None = None
+) -> Iterator[Chat]:
+    """A chat with a model on this machine, for as long as the block lasts.
+
+    Its server starts with the first call that the cassette can't answer, and stops with the block.
+
+    Args:
+        model: short name of a pinned model, a folder, or on ``cuda`` a hub id.
+        settings: of :func:`serve`, such as ``device`` and ``max_model_len``.
+
+    Raises:
+        DataError: there is no such model on this machine.
+    """
+    settings = dict(settings or {})
+    known = model in MODELS or Path(model).is_dir()
+    if not known and not (settings.get("device") == "cuda" and "/" in model):
+        raise DataError(
+            f"no model {model!r} on this machine; choose from: {', '.join(MODELS)}, or give the "
+            "address of an endpoint that has it (--base-url)"
+        )
+    weights = MODELS[model].identity if model in MODELS else ""
+    # A folder is served under its own name, as `plan` says.
+    name = Path(model).resolve().name if model not in MODELS and Path(model).is_dir() else model
+    with contextlib.ExitStack() as until:
+        yield Chat(LocalServer(until, model, settings), name, weights, cassette=cassette)
 
 
 @contextlib.contextmanager
@@ -324,54 +357,3 @@ def _stop(supervisor: subprocess.Popen[bytes], group: int) -> None:
     if group and supervisor.returncode in (None, -signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
-
-
-def serve_forever(model: str, **settings: Any) -> None:
-    """Serve until Ctrl-C or SIGTERM, for ``rar serve``; takes the settings of ``serve``.
-
-    Raises:
-        ServerError: The server did not start, or died later.
-    """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), serve(model, **settings) as endpoint:
-        print(
-            f"{endpoint.base_url}  model {endpoint.model}  log {endpoint.log}",
-            flush=True,
-        )
-        if not endpoint.owned:
-            print("It was running already; the process that started it stops it.")
-            return
-        pid = endpoint.pid or 0
-        while process_start(pid) is not None:
-            time.sleep(1)
-        assert endpoint.log is not None
-        raise ServerError(post_mortem(endpoint.model, "died", endpoint.log))
-
-
-def connect(
-    stack: ExitStack, model: str, *, base_url: str, key_env: str, record: Path, device: str
-) -> Chat:
-    """A chat with recorded calls: the given endpoint, or a server of the model on this machine."""
-    cassette = Cassette(record)
-    stack.callback(cassette.close)
-    if base_url:
-        return Chat(base_url, model, key_env=key_env, cassette=cassette)
-    from rar_lib.models.catalogue import MODELS
-
-    if model not in MODELS and device == "cpu":
-        raise DataError(
-            f"no model {model!r} on this machine; choose from {', '.join(MODELS)}, "
-            "or name an endpoint with --base-url"
-        )
-
-    weights = MODELS[model].identity if model in MODELS else ""
-    server = OnDemand(stack, model, {"device": device})
-    return Chat(
-        "http://127.0.0.1/v1",
-        model,
-        weights=weights,
-        cassette=cassette,
-        start=server.start,
-        check=server.check,
-    )

@@ -20,6 +20,7 @@ import errno
 import hashlib
 import io
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -38,13 +39,8 @@ from rar_lib.core.fetch import BLOCK, Folder, Job, bytes_under, write_stream
 from rar_lib.core.files import atomic_write, home
 from rar_lib.models.catalogue import MODELS, Model
 
+_log = logging.getLogger(__name__)
 MB = 1_000_000
-
-
-def available(names: Iterable[str]) -> dict[str, bool]:
-    """Whether each model can be used without a download. Sizes are checked, hashes are not."""
-    models = [_known(name) for name in names]
-    return {m.name: any(map(_ready, _chain(m))) or _has_size(m) for m in models}
 
 
 def disk_needed(names: Iterable[str]) -> int:
@@ -62,7 +58,7 @@ def disk_needed(names: Iterable[str]) -> int:
     return sum(todo.values()) + parts
 
 
-def fetch(name: str, *, progress: bool = True) -> Path:
+def fetch(name: str) -> Path:
     """The verified GGUF file of a model, downloaded on the first call.
 
     Raises:
@@ -72,20 +68,20 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     blob = _blob(model)
     if _verified_before(model):
         return blob
-    with _faults(model), _locked(f"{model.sha256}.lock", model, progress):
+    with _faults(model), _locked(f"{model.sha256}.lock", model):
         note = _check_blob(model)
         if note is None:
             return blob
         if note:
-            _say(progress, note)
+            _log.info(note)
         _need(model, 2 * model.size - bytes_under(_parts(model)))  # the parts, then joined
-        _say(progress, f"Fetching {name}: {model.size / MB:,.0f} MB into {home()}")
-        _fetch(model, note, progress)
-        _say(progress, f"Fetched {name}: SHA-256 verified")
+        _log.info(f"fetching {name}: {model.size / MB:,.0f} MB into {home()}")
+        _fetch(model, note)
+        _log.info(f"fetched {name}: SHA-256 verified")
     return blob
 
 
-def model_dir(name: str, *, progress: bool = True) -> Path:
+def model_dir(name: str) -> Path:
     """The safetensors folder of a model with its tokenizer, made on the first call.
 
     Raises:
@@ -95,28 +91,26 @@ def model_dir(name: str, *, progress: bool = True) -> Path:
     folder = _folder(model)
     if _ready(model):
         return folder
-    with _faults(model), _locked(f"{folder.name}.lock", model, progress):
+    with _faults(model), _locked(f"{folder.name}.lock", model):
         if _ready(model):
             return folder
         _need(model, disk_needed([name]))
         prepare, program = (model_dir, INT8) if model.base else (fetch, BF16)
-        source = prepare(model.base or name, progress=progress)
-        _say(progress, f"Converting {name}: {model.converted / MB:,.0f} MB of safetensors")
+        source = prepare(model.base or name)
+        _log.info(f"converting {name}: {model.converted / MB:,.0f} MB of safetensors")
         run(source, folder, model.identity, program)
-        _say(progress, f"Converted {name}: {folder}")
+        _log.info(f"converted {name}: {folder}")
     return folder
 
 
-def _fetch(model: Model, note: str, progress: bool) -> None:
+def _fetch(model: Model, note: str) -> None:
     _parts(model).mkdir(parents=True, exist_ok=True)
     reasons, sources = [note] if note else [], model.sources
     if chosen := os.environ.get("RAR_MODELS_DIR"):
         sources = (Folder(Path(chosen).expanduser()), *sources)
     look: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False}
     for source in sources:
-        with tqdm(
-            total=model.size, desc=model.name, disable=None if progress else True, **look
-        ) as bar:
+        with tqdm(total=model.size, desc=model.name, disable=None, **look) as bar:
 
             def tick(present: int, bar: tqdm = bar) -> None:
                 bar.update(present - bar.n)
@@ -256,14 +250,14 @@ def _need(model: Model, needed: int) -> None:
 
 
 @contextmanager
-def _locked(name: str, model: Model, progress: bool) -> Iterator[None]:
+def _locked(name: str, model: Model) -> Iterator[None]:
     path = home() / "locks" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)  # the system releases it when its process dies
     try:
         held = lock.acquire(timeout=0)
     except Timeout:
-        _say(progress, f"Waiting for another process that is preparing {model.name} ({path})")
+        _log.info(f"waiting for another process that is preparing {model.name} ({path})")
         held = lock.acquire()
     with held:
         yield
@@ -286,11 +280,6 @@ def _faults(model: Model) -> Iterator[None]:
         raise ArtifactError(
             f"{model.name}: {model.file} could not be read or stored: {advice}"
         ) from error
-
-
-def _say(progress: bool, text: str) -> None:
-    if progress:
-        print(text, file=sys.stderr, flush=True)
 
 
 MARKER = "rar-model.json"

@@ -163,7 +163,7 @@ def cpu_environment(cores: Sequence[int]) -> dict[str, str]:
 
     The C library gives large blocks back to the system when they are freed, and every
     layer frees some: a quarter of the time went into fresh pages. Memory is kept instead,
-    1.4 times the verdicts per second (benchmarks/judge_speed.py).
+    1.4 times the verdicts per second.
     """
     listed = ",".join(map(str, cores))
     return {

@@ -12,7 +12,6 @@ the chat a killed run goes on where it stopped.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from rar_lib.core.prompts import fill, template
 from rar_lib.core.text import fence, visible
 from rar_lib.core.types import Category, Criterion, Polarity, Price, Rubric, Task, Usage
 from rar_lib.data.tasks import load_tasks, save_tasks
-from rar_lib.judging.chat import Chat, run_sync
+from rar_lib.judging.chat import Chat, run_sync, together
 from rar_lib.judging.cost import TEMPLATE, Estimate, Work, estimate, measure_rate, tokens
 
 #: Fewest and most criteria besides the one or two pitfalls.
@@ -156,7 +155,7 @@ async def synthesize_many(
             bar.update()
             return result
 
-        return await asyncio.gather(*(one(task) for task in tasks))
+        return await together(one(task) for task in tasks)
 
 
 def parse_rubric(text: str, prefix: str, size: Size) -> tuple[Rubric, tuple[str, ...]]:

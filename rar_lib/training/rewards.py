@@ -9,7 +9,6 @@ come back from Arrow as a dict of lists, a string comes back as it was).
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from rar_lib.core.prompts import policy_messages, shuffled
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
 from rar_lib.evaluation.multiple_choice import answer_letter
+from rar_lib.judging.chat import together
 from rar_lib.judging.judge import Judge
 from rar_lib.training.diagnostics import credit, flat_mass, groups, step_record
 from rar_lib.training.rubric_dropout import drop_from_task
@@ -108,13 +108,15 @@ class RubricReward:
         return f"reward_{self.arm}"
 
     def identity(self) -> dict[str, Any]:
-        """Arm, rubric dropout, model, weights and settings of the judge."""
+        """Arm, rubric dropout, and model, weights, messages and settings of the judge."""
         settings = {f.name: getattr(self.judge, f.name) for f in fields(self.judge)}
         chat = settings.pop("chat")
+        messages = settings.pop("messages")
         return {
             "arm": self.arm,
             "judge": chat.model,
-            "weights": chat.weights,
+            "weights": chat.weights or chat.where,
+            "messages": [messages.name, messages.fingerprint],
             "settings": {name: str(value) for name, value in settings.items()},
             "keep": self.keep,
             "seed": self.seed if self.keep < 1.0 else None,
@@ -142,7 +144,7 @@ class RubricReward:
             for column, completion in zip(task, completions, strict=True)
         ]
         start = time.perf_counter()
-        grades = await asyncio.gather(*(self.judge.grade(t, text, self.arm) for t, text in items))
+        grades = await together(self.judge.grade(t, text, self.arm) for t, text in items)
         seconds = time.perf_counter() - start
         of = groups(task)
         record = step_record([g.score for g in grades], _lengths(completions, completion_ids), of)
@@ -154,7 +156,7 @@ class RubricReward:
             record |= self._by_criterion([t for t, _ in items], grades, of)
         _report(record, self.on_step, log_metric)
         unscored = [g.reason for g in grades if g.score is None]
-        where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.base_url}"
+        where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.where}"
         _check(unscored, len(grades), self.max_unscored, where)
         return [g.score for g in grades]
 

@@ -8,7 +8,6 @@ as many prompts a step, at the same learning rate, as GRPO does.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.files import atomic_write
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Task
-from rar_lib.judging.chat import run_sync
+from rar_lib.judging.chat import run_sync, together
 from rar_lib.training.policy import Policy
 from rar_lib.training.rewards import RubricReward
 
@@ -91,7 +90,7 @@ def best_of(
     if share > reward.max_unscored:
         raise UnscoredError(
             f"{share:.0%} of the samples could not be scored (limit {reward.max_unscored:.0%}): "
-            f"check the judge {reward.judge.chat.model!r} at {reward.judge.chat.base_url}"
+            f"check the judge {reward.judge.chat.model!r} at {reward.judge.chat.where}"
         )
     return done
 
@@ -125,7 +124,7 @@ async def _scores(
     reward: RubricReward, tasks: Sequence[Task], texts: Sequence[str]
 ) -> list[float | None]:
     items = zip(tasks, texts, strict=True)
-    grades = await asyncio.gather(*(reward.judge.grade(t, x, reward.arm) for t, x in items))
+    grades = await together(reward.judge.grade(t, x, reward.arm) for t, x in items)
     return [grade.score for grade in grades]
 
 

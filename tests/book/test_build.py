@@ -51,14 +51,15 @@ def test_every_page_of_the_contents_is_built(html: Path) -> None:
 
 
 def test_an_unchanged_book_is_not_built_again(
-    run: Path, html: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, html: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="rar_lib")
     stamp = (html / "index.html").stat().st_mtime_ns
     started = time.perf_counter()
     assert build(run, BOOK, run.parent / "out", repo=REPO) == html
     assert time.perf_counter() - started < 1.0
     assert (html / "index.html").stat().st_mtime_ns == stamp
-    assert "unchanged" in capsys.readouterr().out
+    assert "unchanged" in caplog.text
 
 
 def test_missing_notebooks_are_named_with_the_command(tmp_path: Path, run: Path) -> None:

@@ -24,12 +24,20 @@ pytestmark = pytest.mark.fault
 
 PARAMETERS = 'profile = "smoke"'
 PROFILE = load("smoke")
-LIBRARY = {"judge.py": "x = 1\n", "prompts/judge.txt": "Grade.\n"}
+LIBRARY = {
+    "judge.py": "x = 1\n",
+    "prompts/judge.txt": "Grade.\n",
+    "cli/app.py": "x = 1\n",
+    "book/build.py": "x = 1\n",
+    "book/sanitize.py": "x = 1\n",
+    "book/tables.py": "x = 1\n",
+}
 
 
 def write_notebook(path: Path, *cells: str, **rar: Any) -> None:
     """A notebook whose first cell is tagged `parameters`."""
-    nb = nbformat.v4.new_notebook(metadata={"rar": rar})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nb = nbformat.v4.new_notebook(metadata={"rar": rar, "kernelspec": kernel})
     nb.cells = [nbformat.v4.new_code_cell(c, id=f"c{n}") for n, c in enumerate(cells)]
     nb.cells[0].metadata["tags"] = ["parameters"]
     path.parent.mkdir(exist_ok=True)
@@ -43,7 +51,6 @@ class Checkout:
         self.root, self.out = root, root / "_build"
         self.notebooks, self.library = root / "notebooks", root / "lib"
         self.started: list[str] = []
-        self.lines: list[str] = []
         for name, text in {**LIBRARY, "../env/laptop.txt": "torch==2.13.0+cpu\n"}.items():
             path = self.library / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +72,6 @@ class Checkout:
             library=self.library,
             servers=self.server,
             weights=lambda name: self.started.append(f"weights {name}"),
-            say=self.lines.append,
             **changes,
         )
 
@@ -107,13 +113,17 @@ def two_notebooks(checkout: Checkout) -> None:
         PARAMETERS,
         "1 + 1",
         after=["01_first"],
-        inputs=["results/study.json"],
+        inputs=["results/study.json", "results/later.json?"],
     )
 
 
 def test_only_what_is_missing_or_changed_is_run(
-    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkout: Checkout,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", logger="rar_lib")
     monkeypatch.setenv("RUNNER", sys.executable)
     monkeypatch.setenv("RAR_HOME", str(tmp_path / "cache"))
     two_notebooks(checkout)
@@ -125,7 +135,8 @@ def test_only_what_is_missing_or_changed_is_run(
         ("02_second", True, "never run"),
     ]
     assert checkout.started == ["weights smollm2-135m", "up smollm2-135m", "down smollm2-135m"]
-    assert checkout.lines[0] == "2 of 2 notebooks to run: about 0 min (01_first 0.5, 02_second ?)"
+    said = "2 of 2 notebooks to run: about 0 min (01_first 0.5, 02_second ?)"
+    assert caplog.messages[0] == said
     assert checkout.files() == {
         "01_first.ipynb", "01_first.json", "02_second.ipynb", "02_second.json"
     }  # fmt: skip
@@ -154,19 +165,25 @@ def test_only_what_is_missing_or_changed_is_run(
     both = "01_first", "02_second"
 
     def changed(file: Path, text: str | None) -> tuple[str | None, ...]:
-        before = file.read_text()
+        before = file.read_text() if file.exists() else None
         file.unlink() if text is None else file.write_text(text)
         try:
             return tuple(checkout.reasons()[stem] for stem in both)
         finally:
-            file.write_text(before)
+            file.unlink(missing_ok=True) if before is None else file.write_text(before)
 
     judge, prompt = "library changed (judge.py)", "library changed (prompts/judge.txt)"
     lock = "environment lock changed"
+    tables = "library changed (book/tables.py)"
     again = "earlier notebook was run again (01_first)"
     for file, text, first, second in [
         ("lib/judge.py", "x = 2", judge, f"{judge}; {again}"),
         ("lib/prompts/judge.txt", "?", prompt, f"{prompt}; {again}"),
+        ("lib/cli/app.py", "x = 2", None, None),  # a chapter sees neither the command line
+        ("lib/book/build.py", "x = 2", None, None),  # nor what makes pages of it
+        ("lib/book/sanitize.py", "x = 2", None, None),
+        ("lib/book/tables.py", "x = 2", tables, f"{tables}; {again}"),
+        ("results/later.json", "{}", None, "inputs changed (results/later.json?)"),
         ("env/laptop.txt", "torch==9\n", lock, f"{lock}; {again}"),
         ("results/study.json", "[]", None, "inputs changed (results/study.json)"),
         ("_build/01_first.ipynb", None, "the executed copy is missing", again),
@@ -175,13 +192,20 @@ def test_only_what_is_missing_or_changed_is_run(
     ]:
         found = changed(tmp_path / file, text)
         assert found == (first, second), file
-    longer = PROFILE.model_copy(update={"grpo_steps": 9})
-    assert checkout.reasons(longer)["02_second"] == f"parameters changed (grpo_steps); {again}"
+    training = PROFILE.training.model_copy(update={"steps": 9})
+    longer = PROFILE.model_copy(update={"training": training})
+    assert checkout.reasons(longer)["02_second"] == f"parameters changed (training); {again}"
     assert set(checkout.reasons().values()) == {None}
 
     # A changed notebook, for real: it and what builds on it, no more.
     source = checkout.notebooks / "02_second.ipynb"
-    write_notebook(source, PARAMETERS, "2 + 2", after=["01_first"], inputs=["results/study.json"])
+    write_notebook(
+        source,
+        PARAMETERS,
+        "2 + 2",
+        after=["01_first"],
+        inputs=["results/study.json", "results/later.json?"],
+    )
     results = checkout.run()
     assert [(r.ran, r.reason) for r in results] == [
         (False, "up to date"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from typing import get_args
 
@@ -32,7 +33,7 @@ from rar_lib.evaluation.consistency import (
 from rar_lib.judging.calibration import fit
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
-from rar_lib.judging.messages import SUFFIX, Wording, criterion_messages, rating_messages
+from rar_lib.judging.messages import Messages, Wording
 
 
 def pair(name: str, task: str, axis: str = "accuracy", **gold: bool) -> Pair:
@@ -229,15 +230,14 @@ def test_a_paraphrase_asks_in_both_wordings() -> None:
 def test_both_wordings_ask_for_the_same_things_in_other_words() -> None:
     task, response = MINI[0], "Keep calm."
     assert task.rubric is not None
-    assert set(SUFFIX) == set(get_args(Wording))
     for arm in ARMS:
         if arm in ("explicit", "predefined"):
             a, b = (
-                criterion_messages(task, response, task.rubric.criteria[0], "sampled", w)
+                Messages(w).criterion(task, response, task.rubric.criteria[0], "sampled")
                 for w in get_args(Wording)
             )
         else:
-            a, b = (rating_messages(task, response, arm, "sampled", w) for w in get_args(Wording))
+            a, b = (Messages(w).rating(task, response, arm, "sampled") for w in get_args(Wording))
         for one, other in zip(a, b, strict=True):
             lines = [set(m["content"].splitlines()) for m in (one, other)]
             assert lines[0] != lines[1]
@@ -255,8 +255,8 @@ def test_both_wordings_ask_for_the_same_things_in_other_words() -> None:
 def test_a_calibrated_judge_reports_calibrated_probabilities() -> None:
     with server(says("yes", tokens={"yes": 0.7, "no": 0.3})) as scripted:
         bare = Judge(Chat(scripted.url, "m", weights="w"))
-        strict = fit([0.1, 0.75, 0.8, 0.9], [False, False, True, True], "threshold",
-                     judge=bare.identity)  # fmt: skip
+        judged = [0.1, 0.2, 0.75, 0.75, 0.75, 0.8, 0.9]
+        strict = fit(judged, [p >= 0.8 for p in judged], judge=bare.identity)
         judge = replace(bare, calibration=strict)
         before, after = (
             asyncio.run(grade_pairs(j, MINI, MINI_PAIRS, "explicit")) for j in (bare, judge)
@@ -266,10 +266,8 @@ def test_a_calibrated_judge_reports_calibrated_probabilities() -> None:
     for graded_, met in ((before, True), (after, False)):
         assert {v.met for _, v, _ in graded_.verdicts()} == {met}
     (p,) = {v.probability for _, v, _ in after.verdicts()}
-    cut = strict.threshold
-    assert cut is not None
-    # The odds 7 : 3 are divided by the odds of the threshold.
-    assert p == pytest.approx(0.7 * (1 - cut) / (0.7 * (1 - cut) + 0.3 * cut))
+    log_odds = strict.slope * math.log(0.7 / 0.3) + strict.intercept
+    assert p == pytest.approx(1 / (1 + math.exp(-log_odds)))
 
 
 def asks(name: str, question: str, reference: str | None) -> Task:

@@ -259,7 +259,6 @@ def test_a_reply_that_is_no_valid_text_can_be_recorded(ask: Ask, tmp_path: Path)
         again = asyncio.run(judge.grade(TASK, "Cool it.", "implicit"))
     assert first.rating == pytest.approx(7.0)
     assert again == first
-    assert cassette.hits == 1
 
 
 def logprob(value: float | None) -> Reply:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 
@@ -16,12 +15,12 @@ from rar_lib.core.stats import auc
 from rar_lib.core.types import Grade, Pair, Verdict
 from rar_lib.data.tasks import load_mini_pairs
 from rar_lib.evaluation.alignment import PairGrades, calibrate
-from rar_lib.judging.calibration import Calibration, Identity, Kind, apply, fit
+from rar_lib.judging.calibration import Identity, apply, fit
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
+from rar_lib.judging.messages import Messages
 
-KINDS: tuple[Kind, ...] = ("threshold", "temperature", "platt")
-JUDGE = Identity.of("small", "0" * 64, "a")
+JUDGE = Identity.of("small", "0" * 64, Messages("a"))
 VAL = tuple(load_mini_pairs("val")[:6])
 
 
@@ -37,57 +36,27 @@ def world(slope: float, intercept: float, n: int = 4000) -> tuple[np.ndarray, np
 
 
 def test_platt_finds_the_line_that_made_the_labels() -> None:
-    found = fit(*world(0.5, -1.0), "platt", judge=JUDGE)
+    found = fit(*world(0.5, -1.0), judge=JUDGE)
     assert found.slope == pytest.approx(0.5, abs=0.06)
     assert found.intercept == pytest.approx(-1.0, abs=0.1)
     # The line is 0 at log-odds 2, which is a reported probability of 0.88.
-    assert found.threshold == pytest.approx(1 / (1 + math.exp(-2.0)), abs=0.02)
+    (half,) = apply(found, [1 / (1 + math.exp(-2.0))], JUDGE)
+    assert half == pytest.approx(0.5, abs=0.03)
     assert found.ece_after < 0.03 < 0.15 < found.ece_before
     assert found.n == 4000
 
 
-def test_temperature_finds_how_overconfident_a_judge_is() -> None:
-    found = fit(*world(0.25, 0.0), "temperature", judge=JUDGE)
-    assert 1 / found.slope == pytest.approx(4.0, abs=0.4)
-    assert (found.intercept, found.threshold) == (0.0, 0.5)
-    assert found.ece_after < found.ece_before
-
-
-def test_threshold_lies_between_the_classes() -> None:
-    # A judge that says yes too easily: everything true is above 0.8, everything false below 0.7.
-    found = fit([0.6, 0.7, 0.8, 0.9], [False, False, True, True], "threshold", judge=JUDGE)
-    middle = (math.log(0.7 / 0.3) + math.log(0.8 / 0.2)) / 2
-    assert (found.slope, found.intercept) == (1.0, pytest.approx(-middle))
-    assert found.threshold == pytest.approx(1 / (1 + math.exp(-middle)))
-    assert list(apply(found, [0.7, 0.8], JUDGE) > 0.5) == [False, True]
-
-
-def test_of_equally_good_thresholds_the_one_that_moves_least() -> None:
-    # Cuts between 0.1 and 0.4 and between 0.6 and 0.95 each get three of four right.
-    found = fit([0.1, 0.4, 0.6, 0.95], [False, True, False, True], "threshold", judge=JUDGE)
-    low = (math.log(0.1 / 0.9) + math.log(0.4 / 0.6)) / 2
-    high = (math.log(0.6 / 0.4) + math.log(0.95 / 0.05)) / 2
-    assert abs(low) < abs(high)
-    assert found.intercept == pytest.approx(-low)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_judge_that_ranks_backwards_is_not_turned_round(kind: Kind) -> None:
+def test_a_judge_that_ranks_backwards_is_not_turned_round() -> None:
     p, y = [0.2, 0.3, 0.7, 0.8], [True, True, True, False]
-    found = fit(p, y, kind, judge=JUDGE)
+    found = fit(p, y, judge=JUDGE)
     after = apply(found, p, JUDGE)
     assert (np.diff(after) >= 0).all()
-    if kind == "platt":
-        assert found.slope == 0.0
-        assert found.threshold is None
-        assert (after > 0.5).all()  # three of four are true: the majority
-    if kind == "threshold":
-        assert (found.slope, found.intercept) == (1.0, 0.0)
+    assert found.slope == 0.0
+    assert (after > 0.5).all()  # three of four are true: the majority
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_certain_and_separated_verdicts_stay_finite(kind: Kind) -> None:
-    found = fit([0.0, 0.0, 1.0, 1.0], [False, False, True, True], kind, judge=JUDGE)
+def test_certain_and_separated_verdicts_stay_finite() -> None:
+    found = fit([0.0, 0.0, 1.0, 1.0], [False, False, True, True], judge=JUDGE)
     after = apply(found, [0.0, 0.5, 1.0], JUDGE)
     assert np.isfinite(after).all()
     assert after[0] < 0.5 < after[2]
@@ -98,11 +67,10 @@ def test_certain_and_separated_verdicts_stay_finite(kind: Kind) -> None:
     st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=4, max_size=30).filter(
         lambda rows: len({y for _, y in rows}) == 2 and len({p for p, _ in rows}) > 1
     ),
-    st.sampled_from(KINDS),
 )
-def test_calibration_never_swaps_two_verdicts(rows: list[tuple[float, bool]], kind: Kind) -> None:
+def test_calibration_never_swaps_two_verdicts(rows: list[tuple[float, bool]]) -> None:
     p, y = zip(*rows, strict=True)
-    found = fit(p, y, kind, judge=JUDGE)
+    found = fit(p, y, judge=JUDGE)
     order = np.argsort(p)
     after = apply(found, p, JUDGE)
     assert (np.diff(after[order]) >= 0).all()
@@ -111,8 +79,7 @@ def test_calibration_never_swaps_two_verdicts(rows: list[tuple[float, bool]], ki
 
 def test_the_ranking_of_a_useful_judge_is_untouched() -> None:
     p, y = world(0.5, -1.0, n=300)
-    for kind in KINDS:
-        assert auc(apply(fit(p, y, kind, judge=JUDGE), p, JUDGE), y) == pytest.approx(auc(p, y))
+    assert auc(apply(fit(p, y, judge=JUDGE), p, JUDGE), y) == pytest.approx(auc(p, y))
 
 
 @pytest.mark.parametrize(
@@ -130,39 +97,16 @@ def test_nothing_is_fitted_on_too_little(p: list[float], y: list[bool], message:
         fit(p, y, judge=JUDGE)
 
 
-FITTED = fit([0.6, 0.7, 0.8, 0.9], [False, True, False, True], "platt", judge=JUDGE)
-
-
-def test_a_calibration_survives_json_exactly() -> None:
-    assert Calibration.from_json(FITTED.to_json()) == FITTED
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"slope": -1.0}, "slope"),
-        ({"kind": "isotonic"}, "kind"),
-        ({"extra": 1}, "extra"),
-        ({"judge": {"model": "small"}}, r"judge\.weights"),
-    ],
-)
-def test_a_changed_file_is_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        Calibration.from_json(json.dumps(json.loads(FITTED.to_json()) | change))
-
-
-def test_what_is_no_json_is_refused() -> None:
-    with pytest.raises(DataError, match="no calibration"):
-        Calibration.from_json("{")
+FITTED = fit([0.6, 0.7, 0.8, 0.9], [False, True, False, True], judge=JUDGE)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Identity.of("large", "0" * 64, "a"),
-        Identity.of("small", "1" * 64, "a"),
-        Identity.of("small", "0" * 64 + "+w8a8", "a"),
-        Identity.of("small", "0" * 64, "b"),
+        Identity.of("large", "0" * 64, Messages("a")),
+        Identity.of("small", "1" * 64, Messages("a")),
+        Identity.of("small", "0" * 64 + "+w8a8", Messages("a")),
+        Identity.of("small", "0" * 64, Messages("b")),
         JUDGE.model_copy(update={"prompt": "edited"}),
     ],
     ids=["model", "weights", "int8", "wording", "prompt"],
@@ -180,7 +124,7 @@ def test_a_judge_takes_its_own_calibration_and_no_other() -> None:
     assert bare.identity == JUDGE
     assert replace(bare, calibration=FITTED).calibration == FITTED
     with pytest.raises(DataError, match=r"fitted for small .* wording a.* applied to .* wording b"):
-        replace(bare, calibration=FITTED, wording="b")
+        replace(bare, calibration=FITTED, messages=Messages("b"))
     with pytest.raises(DataError, match="no probability"):
         replace(bare, calibration=FITTED, reading="sampled")
 
@@ -205,11 +149,11 @@ def judged(pairs: tuple[Pair, ...], shift: float = 0.0, soft: bool = True) -> Pa
 
 def test_a_calibration_is_fitted_on_the_grades_of_val_pairs() -> None:
     graded = judged(VAL, shift=0.3)
-    found = calibrate(graded, "threshold")
+    found = calibrate(graded)
     assert found.judge == JUDGE
     assert found.n == len(graded.verdicts())
-    assert found.threshold is not None
-    assert 0.65 < found.threshold < 0.95
+    low, high = apply(found, [0.65, 0.95], JUDGE)
+    assert low < 0.5 < high
 
 
 @pytest.mark.parametrize(

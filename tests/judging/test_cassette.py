@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 from scripted import says, server, status
 
 from rar_lib.core.errors import CassetteError, CassetteMiss, JudgeFault
-from rar_lib.judging.cassette import Cassette, export, request_key, stats, verify
+from rar_lib.judging.cassette import Cassette, request_key, stats
 from rar_lib.judging.chat import Chat, Reply
 
 pytestmark = pytest.mark.fault
@@ -39,7 +38,6 @@ def test_a_recorded_reply_comes_back_whole_without_a_call(tmp_path: Path) -> Non
     assert complete(again) == first  # nothing listens there
     assert first.first_token == pytest.approx({"yes": 0.9, "no": 0.1})
     assert chat.cassette
-    assert (chat.cassette.hits, chat.cassette.misses) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -100,29 +98,36 @@ def test_replay_answers_from_the_record_and_names_what_it_lacks(tmp_path: Path) 
         complete(replay, seed=5)
 
 
+class Started:
+    """A local server that counts its starts; without an address it must not be started."""
+
+    def __init__(self, address: str | None) -> None:
+        self.address = address
+        self.starts = 0
+
+    def url(self) -> str:
+        assert self.address is not None, "started"
+        self.starts += 1
+        return self.address
+
+    def check(self) -> None: ...
+
+
 def test_a_replay_never_starts_a_server(tmp_path: Path) -> None:
     Cassette(tmp_path / "c.sqlite").record({"any": 1}, {"text": ""})
 
-    def start() -> str:
-        raise AssertionError("started")
-
     cassette = Cassette(tmp_path / "c.sqlite", "replay")
     with pytest.raises(CassetteMiss):
-        complete(Chat("http://127.0.0.1/v1", "m", cassette=cassette, start=start))
+        complete(Chat(Started(None), "m", cassette=cassette))
 
 
 def test_the_server_starts_with_the_first_call_that_is_not_on_record(tmp_path: Path) -> None:
     cassette = Cassette(tmp_path / "c.sqlite")
     with server(YES) as scripted:
-        started = []
-
-        def start() -> str:
-            started.append(1)
-            return scripted.url
-
-        complete(Chat("http://127.0.0.1/v1", "m", weights="w", cassette=cassette, start=start))
-        complete(Chat("http://127.0.0.1/v1", "m", weights="w", cassette=cassette, start=start))
-    assert len(started) == 1
+        local = Started(scripted.url)
+        complete(Chat(local, "m", weights="w", cassette=cassette))
+        complete(Chat(local, "m", weights="w", cassette=cassette))
+    assert local.starts == 1
 
 
 def test_live_neither_reads_nor_writes(tmp_path: Path) -> None:
@@ -185,7 +190,6 @@ def test_a_killed_process_keeps_every_finished_call(tmp_path: Path) -> None:
     assert done.returncode == -9
     after = Cassette(path)
     assert [after.look_up({"n": n}) for n in (0, 49)] == [{"text": "0"}, {"text": "49"}]
-    assert verify(path) == []
 
 
 def test_two_writers_share_a_file(tmp_path: Path) -> None:
@@ -221,34 +225,21 @@ def test_replay_of_nothing_is_refused(tmp_path: Path) -> None:
         Cassette(tmp_path / "c.sqlite", "replay")
 
 
-def test_verify_finds_a_changed_request(tmp_path: Path) -> None:
-    path = tmp_path / "c.sqlite"
-    cassette = Cassette(path)
-    cassette.record({"n": 1}, {"text": "a"})
-    cassette.record({"n": 2}, {"text": "b"})
-    cassette.close()
-    db = sqlite3.connect(path)
-    db.execute("UPDATE calls SET request = '{\"n\":3}' WHERE key = ?", (request_key({"n": 1}),))
-    db.commit()
-    db.close()
-    assert verify(path) == [f"{request_key({'n': 1})[:12]}: the key is not the hash of its request"]
-
-
-def test_exports_of_the_same_calls_are_byte_equal_whatever_their_order(tmp_path: Path) -> None:
-    for name, order in (("a", (1, 2)), ("b", (2, 1))):
-        cassette = Cassette(tmp_path / name)
-        for n in order:
-            cassette.record({"n": n}, {"text": str(n)})
-        cassette.close()
-        assert export(tmp_path / name, tmp_path / f"{name}.jsonl") == 2
-    strip = [
-        [
-            {k: v for k, v in json.loads(line).items() if k != "recorded"}
-            for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()
-        ]
-        for name in "ab"
-    ]
-    assert strip[0] == strip[1]
+def test_the_key_of_a_request_never_changes() -> None:
+    """Recorded calls of earlier releases stay valid: the key is pinned here by its digits."""
+    request = {
+        "model": "m",
+        "weights": "w",
+        "messages": [{"role": "user", "content": "Gr\u00fc\u00dfe \u2026"}],
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "seed": 0,
+        "schema": None,
+        "top_logprobs": 20,
+        "prefill": False,
+    }
+    pinned = "30cf7dab24a3903ac1d90202f6d4b36f032f071772383f471f1f8629f65aa0cd"
+    assert request_key(request) == pinned
 
 
 def test_stats_add_up_what_each_model_cost(tmp_path: Path) -> None:

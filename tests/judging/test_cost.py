@@ -19,7 +19,7 @@ TASK = load_mini("val")[0]
 
 def test_an_estimate_by_hand() -> None:
     work = Work(calls=10, prompt_tokens=1000, fresh_tokens=400, completion_tokens=20)
-    found = estimate(work, Rate(200.0, 10.0, "now"), Price(prompt=3.0, completion=15.0))
+    found = estimate(work, Rate(200.0, 10.0), Price(prompt=3.0, completion=15.0))
     assert found.seconds == pytest.approx(400 / 200 + 20 / 10)
     assert found.money == pytest.approx((1000 * 3 + 20 * 15) / 1e6)
     assert "10 calls" in str(found)

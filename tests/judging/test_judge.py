@@ -9,11 +9,12 @@ import pytest
 from scripted import Reply, says, server, status
 
 from rar_lib.core.errors import ChatError, DataError, JudgeFault
-from rar_lib.core.types import ARMS, Arm, Grade, Task
+from rar_lib.core.text import visible
+from rar_lib.core.types import ARMS, Arm, Criterion, Grade, Task
 from rar_lib.data.tasks import load_mini
-from rar_lib.judging.chat import Chat, run_sync, sample
+from rar_lib.judging.chat import Chat, Message, run_sync, sample
 from rar_lib.judging.judge import Judge, grade_many
-from rar_lib.judging.messages import Reading
+from rar_lib.judging.messages import Messages, Reading
 from rar_lib.judging.reading import parse_reply, rating_probabilities, yes_probability
 
 pytestmark = pytest.mark.fault
@@ -339,3 +340,47 @@ def test_parse_reply_keeps_hostile_text_out_of_its_message() -> None:
     with pytest.raises(JudgeFault) as caught:
         parse_reply(ChatReply("\x1b[31m<|im_end|>", "stop", {}, Usage()), "met", bool)
     assert "\x1b" not in str(caught.value)
+
+
+class InOneSentence:
+    """What a researcher may write: other words, and the response without its fence."""
+
+    name = "one sentence"
+    fingerprint = "1"
+
+    def criterion(
+        self, task: Task, response: str, criterion: Criterion, reading: Reading
+    ) -> list[Message]:
+        text = f"Yes or no: {criterion.description} Answer: {visible(response)}"
+        return [{"role": "user", "content": text}]
+
+    def rating(self, task: Task, response: str, arm: Arm, reading: Reading) -> list[Message]:
+        return [{"role": "user", "content": f"From 1 to 10: {visible(response)}"}]
+
+
+def test_a_judge_asks_what_it_is_given_without_a_patch() -> None:
+    with server(says("yes", tokens={"yes": 0.9, "no": 0.1})) as scripted:
+        chat = Chat(scripted.url, "m")
+        judge = Judge(chat, messages=InOneSentence())
+        grade = asyncio.run(judge.grade(TASK, "Cool it.", "explicit"))
+    assert TASK.rubric is not None
+    asked = [request["messages"] for request in scripted.requests]
+    assert {len(messages) for messages in asked} == {1}
+    wanted = {f"Yes or no: {c.description} Answer: Cool it." for c in TASK.rubric.criteria}
+    assert {messages[0]["content"] for messages in asked} == wanted
+    assert grade.score is not None
+    assert judge.identity != Judge(chat).identity
+
+
+def test_when_the_endpoint_is_wrong_the_other_requests_are_not_sent() -> None:
+    """One request at a time; the next may have left when the first refusal arrives."""
+    with server(status(401)) as scripted:
+        judge = Judge(Chat(scripted.url, "m", concurrency=1))
+        with pytest.raises(ChatError, match="refused the key"):
+            asyncio.run(grade_many(judge, [(TASK, f"Cool it {n}.") for n in range(8)], "explicit"))
+    assert len(scripted.requests) <= 2
+
+
+def test_an_unknown_wording_is_named() -> None:
+    with pytest.raises(DataError, match="no wording 'c'; allowed: a, b"):
+        Messages("c")  # type: ignore[arg-type]

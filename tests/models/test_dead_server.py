@@ -22,7 +22,7 @@ from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge, grade_many
 from rar_lib.models import server as servers
-from rar_lib.models.server import Endpoint, OnDemand
+from rar_lib.models.server import Endpoint, LocalServer
 
 pytestmark = pytest.mark.fault
 
@@ -31,7 +31,7 @@ PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "helpers" / "fake_ser
 
 
 @pytest.fixture
-def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OnDemand]:
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
     """A local judge that no request has started yet."""
     monkeypatch.setenv("RAR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FAKE_TRACE", str(tmp_path / "trace"))
@@ -43,19 +43,18 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OnDemand]
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"0")
     with ExitStack() as stack:
-        yield OnDemand(stack, str(folder), {"_program": PROGRAM, "timeout_s": 30.0})
+        yield LocalServer(stack, str(folder), {"_program": PROGRAM, "timeout_s": 30.0})
 
 
-def judge(local: OnDemand) -> Judge:
-    url = "http://127.0.0.1/v1"
-    return Judge(Chat(url, "tiny", timeout_s=0.5, start=local.start, check=local.check))
+def judge(local: LocalServer) -> Judge:
+    return Judge(Chat(local, "tiny", timeout_s=0.5))
 
 
-def grade(local: OnDemand) -> Grade:
+def grade(local: LocalServer) -> Grade:
     return asyncio.run(judge(local).grade(TASK, "Cool it.", "direct_likert"))
 
 
-def kill(local: OnDemand) -> Endpoint:
+def kill(local: LocalServer) -> Endpoint:
     [endpoint] = local._found
     assert endpoint.pid is not None
     os.kill(endpoint.pid, signal.SIGKILL)
@@ -63,7 +62,7 @@ def kill(local: OnDemand) -> Endpoint:
 
 
 def test_a_server_killed_in_the_middle_of_a_run_stops_it_and_names_the_log(
-    local: OnDemand,
+    local: LocalServer,
 ) -> None:
     assert grade(local).rating == pytest.approx(7.0)
     dead = kill(local)
@@ -76,7 +75,7 @@ def test_a_server_killed_in_the_middle_of_a_run_stops_it_and_names_the_log(
 
 
 def test_requests_in_flight_when_it_dies_raise_too(
-    local: OnDemand, monkeypatch: pytest.MonkeyPatch
+    local: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_MODE", "mortal")  # ends by itself at the third grade
     items = [(TASK, f"answer {n}") for n in range(6)]
@@ -84,11 +83,11 @@ def test_requests_in_flight_when_it_dies_raise_too(
         asyncio.run(grade_many(judge(local), items, "direct_likert"))
 
 
-def test_a_server_that_another_process_started_is_watched_too(local: OnDemand) -> None:
-    url = local.start()
+def test_a_server_that_another_process_started_is_watched_too(local: LocalServer) -> None:
+    url = local.url()
     with ExitStack() as stack:
-        second = OnDemand(stack, local.model, local.settings)
-        assert second.start() == url
+        second = LocalServer(stack, local.model, local.settings)
+        assert second.url() == url
         assert not second._found[0].owned
         kill(local)
         with pytest.raises(ServerError, match="while it was needed"):
@@ -96,7 +95,7 @@ def test_a_server_that_another_process_started_is_watched_too(local: OnDemand) -
 
 
 def test_a_server_that_is_slow_leaves_the_grade_unscored(
-    local: OnDemand, monkeypatch: pytest.MonkeyPatch
+    local: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_MODE", "slow")  # alive, and later than the client waits
     found = grade(local)
@@ -107,7 +106,7 @@ def test_a_server_that_is_slow_leaves_the_grade_unscored(
 def test_a_server_that_is_busy_leaves_the_grade_unscored() -> None:
     with server(status(503)) as busy:
         here = Endpoint(busy.url, "m", pid=os.getpid(), log=Path("x.log"))
-        chat = Chat(busy.url, "m", check=here.check)
+        chat = Chat(here, "m")
         found = asyncio.run(Judge(chat).grade(TASK, "Cool it.", "direct_likert"))
     assert found.score is None
     assert "InternalServerError" in (found.reason or "")
@@ -115,9 +114,9 @@ def test_a_server_that_is_busy_leaves_the_grade_unscored() -> None:
 
 def test_an_unreadable_reply_of_a_dead_server_is_only_unreadable() -> None:
     """What was answered before the end counts as it was answered."""
-    gone = Endpoint("", "m", pid=2**22 + 1, log=Path("x.log"))
     with server(says("?", tokens={"?": 1.0})) as scripted:
-        chat = Chat(scripted.url, "m", check=gone.check)
+        gone = Endpoint(scripted.url, "m", pid=2**22 + 1, log=Path("x.log"))
+        chat = Chat(gone, "m")
         found = asyncio.run(Judge(chat).grade(TASK, "Cool it.", "direct_likert"))
     assert found.score is None
 

@@ -257,7 +257,8 @@ def test_ctrl_c_during_the_start(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_serve_forever_prints_the_url_and_stops_on_ctrl_c(folder: Path) -> None:
     code = OWNER.split("with server")[0] + (
-        f"server.serve_forever(sys.argv[1], _program=({sys.executable!r}, {str(FAKE)!r}))"
+        "from rar_lib.cli.models import serve_forever\n"
+        f"serve_forever(sys.argv[1], _program=({sys.executable!r}, {str(FAKE)!r}))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True

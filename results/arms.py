@@ -1,8 +1,8 @@
 """Every arm trained at the size of chapter 6 and graded by two judges: ``results/arms.json``.
 
-    python benchmarks/arms.py --list            # the runs, and which are done
-    python benchmarks/arms.py                   # what is missing: 2 to 6 minutes a run
-    python benchmarks/arms.py --minutes 10      # start no run later; call it again to go on
+    python -m results.arms --list            # the runs, and which are done
+    python -m results.arms                   # what is missing: 2 to 6 minutes a run
+    python -m results.arms --minutes 10      # start no run later; call it again to go on
 
 Each run lies in ``_build/arms`` and continues where it was stopped. All have the same policy,
 steps, rollouts and held-out tasks. Greedy answers before and after training get, in

@@ -1,7 +1,7 @@
 """How long the two commands take: cold, warm and with nothing changed.
 
-    python3 benchmarks/times.py reproduce      # about an hour on two cores
-    python3 benchmarks/times.py test
+    python3 results/times.py reproduce      # about an hour on two cores
+    python3 results/times.py test
 
 *cold*: a fresh clone and empty caches (packages, weights, compiled code). *warm*: a fresh clone,
 caches filled by the cold run. *unchanged*: the same command again in the same clone. Everything

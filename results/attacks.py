@@ -1,8 +1,8 @@
 """What attacks on the judge gain, before and after each defence, and what the defences cost.
 
-    python benchmarks/attacks.py --list          # the conditions, and which are complete
-    python benchmarks/attacks.py --minutes 4     # go on for so long; run it again to continue
-    python benchmarks/attacks.py --models qwen-0.5b --arms implicit --conditions prompt json
+    python -m results.attacks --list          # the conditions, and which are complete
+    python -m results.attacks --minutes 4     # go on for so long; run it again to continue
+    python -m results.attacks --models qwen-0.5b --arms implicit --conditions prompt json
 
 The corpus (rar_lib/evaluation/attacks.jsonl) is applied to the rejected response of a pair from
 RaR-Mini, one a task. The arm implicit meets every text; explicit, which asks about each criterion,
@@ -19,8 +19,8 @@ against its own unattacked grades; the first four by default:
     json      prompt, read as a sampled JSON reply instead of token probabilities
 
 Calls go through a cassette in _build/, so a run that --minutes cut off is continued by the next.
-Only conditions that are complete go to benchmarks/results/attacks.json, together with what needs no
-model (rules.py). A condition is measured again when corpus, tasks, prompts or pre-checks change.
+Only conditions that are complete go to results/attacks.json. A condition is measured again when
+corpus, tasks, prompts or the code of the judge change.
 """
 
 from __future__ import annotations
@@ -28,23 +28,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
-import hashlib
 import json
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rules import checks, dropout, shown
-
 from rar_lib.book.machine import hardware, versions
-from rar_lib.core.files import atomic_write
-from rar_lib.core.prompts import template
-from rar_lib.core.stats import bootstrap
-from rar_lib.core.text import fence, visible
+from rar_lib.core.files import atomic_write, digest, file_hash, sources
+from rar_lib.core.stats import Interval, bootstrap
+from rar_lib.core.text import fence
 from rar_lib.core.types import Pair, Task
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.evaluation.attacks import (
@@ -58,67 +54,74 @@ from rar_lib.evaluation.attacks import (
     success_rate,
 )
 from rar_lib.judging.cassette import Cassette
-from rar_lib.judging.chat import Chat, Message, Reply
+from rar_lib.judging.chat import Chat, Message
 from rar_lib.judging.guard import GuardedJudge
 from rar_lib.judging.judge import Judge, grade_many
-from rar_lib.judging.messages import Reading
+from rar_lib.judging.messages import Messages
 from rar_lib.models.catalogue import MODELS
+from rar_lib.models.server import local_chat
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "attacks.json"
+RESULTS = ROOT / "results" / "attacks.json"
 MODELS_MEASURED = ("qwen-1.5b-int8", "qwen-0.5b", "smollm2-135m")
 CONDITIONS = ("bare", "prompt", "guarded", "strip")
-_RESPONSE = re.compile(r"Response to be graded:\n(`{3,})\n(.*)\n\1\n", re.DOTALL)
+PROMPTS = Path(__file__).with_name("attacks_prompts")
+
+
+def text(name: str) -> str:
+    """A prompt that only this study sends."""
+    return (PROMPTS / f"{name}.txt").read_text(encoding="utf-8").strip()
 
 
 @dataclass(frozen=True)
-class Variant(Chat):
-    """A client that sends other wording than the library's.
+class Otherwise(Messages):
+    """The library's messages with another system prompt, and the response shown otherwise.
 
     Attributes:
-        system: name of the system prompt.
-        reminder: whether a sentence after the response says that it is over.
-        raw: visible text -> text as attacked; sent without fence where it is not empty.
+        told: the system prompt.
+        reminder: what stands after the response.
+        fenced: without it the response stands as it is, invisible characters and all.
     """
 
-    system: str = "judge_system"
-    reminder: bool = False
-    raw: Mapping[str, str] = field(default_factory=dict, compare=False)
+    told: str = ""
+    reminder: str = ""
+    fenced: bool = True
 
-    async def complete(self, messages: list[Message], **options: Any) -> Reply:
-        """The reply to the changed messages."""
-        changed = [dict(m) for m in messages]
-        changed[0]["content"] = template(self.system)
-        text = changed[1]["content"]
-        found = _RESPONSE.search(text)
-        if found is None:
-            raise ValueError("the judge's prompt no longer says 'Response to be graded:'")
-        body = self.raw[found[2]] if self.raw else fence(found[2])
-        if self.reminder:
-            body += "\n\n" + template("judge_reminder")
-        start, end = found.span()
-        changed[1]["content"] = f"{text[:start]}Response to be graded:\n{body}\n{text[end:]}"
-        return await super().complete(changed, **options)
+    @property
+    def fingerprint(self) -> str:
+        """That of the library's messages, and what is changed in them."""
+        return digest([super().fingerprint, self.told, self.reminder, self.fenced])
+
+    def criterion(self, *asked: Any) -> list[Message]:
+        """See :class:`rar_lib.judging.messages.JudgeMessages`."""
+        return self._told(super().criterion(*asked))
+
+    def rating(self, *asked: Any) -> list[Message]:
+        """See :class:`rar_lib.judging.messages.JudgeMessages`."""
+        return self._told(super().rating(*asked))
+
+    def shown(self, response: str) -> str:
+        """The response as it stands in the prompt."""
+        body = fence(response) if self.fenced else response
+        return f"{body}\n\n{self.reminder}" if self.reminder else body
+
+    def _told(self, messages: list[Message]) -> list[Message]:
+        return [{"role": "system", "content": self.told}, *messages[1:]]
 
 
-def variant(chat: Chat, **changes: Any) -> Variant:
-    """The same client with other wording."""
-    return Variant(**{f.name: getattr(chat, f.name) for f in fields(Chat)}, **changes)
-
-
-def judges(chat: Chat, raw: Mapping[str, str]) -> dict[str, Callable[[], Judge]]:
+def judges(chat: Chat) -> dict[str, Callable[[], Judge]]:
     """A judge for every condition, cheapest to answer first."""
-    guarded = variant(chat, system="judge_system_guarded", reminder=True)
-    read: Reading = "sampled"
+    guarded = Otherwise(told=text("system_guarded"), reminder=text("reminder"))
+    plain = Otherwise(told=text("system_plain"))
     return {
         "prompt": lambda: Judge(chat),
         "strip": lambda: GuardedJudge(chat, mode="strip"),
         "unscored": lambda: GuardedJudge(chat, mode="unscored"),
-        "bare": lambda: Judge(variant(chat, system="judge_system_plain", raw=raw)),
-        "guarded": lambda: Judge(guarded),
-        "all": lambda: GuardedJudge(guarded, mode="strip"),
-        "fence": lambda: Judge(variant(chat, system="judge_system_plain")),
-        "json": lambda: Judge(chat, read),
+        "bare": lambda: Judge(chat, messages=replace(plain, fenced=False)),
+        "guarded": lambda: Judge(chat, messages=guarded),
+        "all": lambda: GuardedJudge(chat, mode="strip", messages=guarded),
+        "fence": lambda: Judge(chat, messages=plain),
+        "json": lambda: Judge(chat, "sampled"),
     }
 
 
@@ -129,9 +132,9 @@ def chosen(n: int) -> list[tuple[Task, Pair]]:
     for pair in load_mini_pairs("test"):
         if pair.difficulty != "obvious":
             first.setdefault(pair.task_id, pair)
-    medicine = [p for i, p in first.items() if tasks[i].domain == "medicine"]
-    science = [p for i, p in first.items() if tasks[i].domain != "medicine"]
-    both = [p for two in zip(medicine, science, strict=False) for p in two]
+    medicine = [pair for task, pair in first.items() if tasks[task].domain == "medicine"]
+    science = [pair for task, pair in first.items() if tasks[task].domain != "medicine"]
+    both = [pair for two in zip(medicine, science, strict=False) for pair in two]
     return [(tasks[p.task_id], p) for p in both[:n]]
 
 
@@ -142,15 +145,17 @@ def texts_of(arm: str) -> tuple[Attack, ...]:
 
 def mark(arm: str, picked: Sequence[tuple[Task, Pair]]) -> str:
     """Identity of what a condition measures, so that a complete one is not measured again."""
-    library = ROOT / "rar_lib"
-    prompts = sorted((library / "core" / "prompts").glob("judge_*.txt"))
-    sources = [*prompts, library / "judging" / "guard.py"]
-    parts = [
-        *(p.read_text("utf-8") for p in sources),
-        *(a.model_dump_json() for a in texts_of(arm)),
-        *(t.model_dump_json() + p.rejected for t, p in picked),
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    prompts = [file_hash(path) for path in sorted(PROMPTS.glob("*.txt"))]
+    texts = [a.model_dump(mode="json") for a in texts_of(arm)]
+    items = [[t.model_dump(mode="json"), p.rejected] for t, p in picked]
+    return digest([sources("core", "judging"), prompts, texts, items])[:16]
+
+
+def shown(interval: Interval | None) -> dict[str, Any] | None:
+    """An interval as JSON."""
+    if interval is None:
+        return None
+    return {key: round(getattr(interval, key), 4) for key in ("value", "low", "high", "n")}
 
 
 async def measure(
@@ -192,50 +197,32 @@ def summary(results: Sequence[AttackResult]) -> dict[str, Any]:
 
 async def run(options: argparse.Namespace, known: dict[str, Any]) -> None:
     """Measure what is asked for until the time is over; finished conditions go to ``known``."""
-    from rar_lib.models.server import serve
-
     picked = chosen(options.tasks)
-    tasks, responses = [task for task, _ in picked], [pair.rejected for _, pair in picked]
-    raw = {
-        visible(text): text
-        for task, response in zip(tasks, responses, strict=True)
-        for text in (response, *(a.rewrite(task, response) for a in load_attacks()))
-    }
     done = known.setdefault("judges", {})
-    for model in options.models:
-        with ExitStack() as servers:
-            cassette = Cassette(ROOT / "_build" / "attacks.sqlite", "record")
-            servers.callback(cassette.close)
-
-            def start(model: str = model, servers: ExitStack = servers) -> str:
-                return servers.enter_context(serve(model)).base_url
-
-            chat = Chat(
-                "http://127.0.0.1/v1",
-                model,
-                weights=MODELS[model].identity,
-                cassette=cassette,
-                start=start,
-            )
-            for arm in options.arms:
-                of = mark(arm, picked)
-                for name in options.conditions:
+    with closing(Cassette(ROOT / "_build" / "attacks.sqlite", "record")) as cassette:
+        for model in options.models:
+            with local_chat(model, cassette=cassette) as chat:
+                for arm, name in product(options.arms, options.conditions):
                     key = f"{model}/{arm}/{name}"
+                    of = mark(arm, picked)
                     complete = done.get(key, {}).get("of") == of
                     if options.list:
                         print(f"{key:40}{'complete' if complete else 'to do'}")
-                    if options.list or complete:
-                        continue
-                    begin = time.perf_counter()
-                    row = await measure(judges(chat, raw)[name](), tasks, responses, arm)
-                    print(f"{key}: {time.perf_counter() - begin:.0f} s", flush=True)
-                    done[key] = {
-                        "rejected": row,
-                        "tasks": [t.id for t in tasks],
-                        "of": of,
-                        "date": datetime.date.today().isoformat(),
-                    }
-                    save(known)
+                    elif not complete:
+                        begin = time.perf_counter()
+                        done[key] = await condition(judges(chat)[name](), picked, arm) | {"of": of}
+                        print(f"{key}: {time.perf_counter() - begin:.0f} s", flush=True)
+                        save(known)
+
+
+async def condition(judge: Judge, picked: Sequence[tuple[Task, Pair]], arm: str) -> dict[str, Any]:
+    """One finished row of the record."""
+    tasks = [task for task, _ in picked]
+    return {
+        "rejected": await measure(judge, tasks, [pair.rejected for _, pair in picked], arm),
+        "tasks": [task.id for task in tasks],
+        "date": datetime.date.today().isoformat(),
+    }
 
 
 def save(known: dict[str, Any]) -> None:
@@ -265,9 +252,6 @@ def main() -> None:
         asyncio.run(asyncio.wait_for(run(options, known), options.minutes * 60))
     except TimeoutError:
         print("the time is over: run again to continue")
-    if not options.list:
-        known |= {"pre-checks": checks(), "dropout": dropout()}
-        save(known)
 
 
 if __name__ == "__main__":

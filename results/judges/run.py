@@ -1,20 +1,19 @@
 """Judges side by side: one server, one model, the same responses, every system.
 
-    .venv/bin/python benchmarks/judges.py                 # what is missing, then the table
-    .venv/bin/python benchmarks/judges.py --minutes 4     # as much as fits; run again to go on
-    .venv/bin/python benchmarks/judges.py --table         # the table of what is there
+    .venv/bin/python -m results.judges.run                 # what is missing, then the table
+    .venv/bin/python -m results.judges.run --minutes 4     # as much as fits; run again to go on
+    .venv/bin/python -m results.judges.run --table         # the table of what is there
 
 Each peer runs in an environment of its own, made here from its pinned list under ``peers/``. The
 work is cut into pieces of a few tasks; a finished piece lies in ``_build/judges`` and is done
 again only when something that can change it has changed, or with --force. Results go to
-``results/judges.json``; the arithmetic is in ``judges_table.py`` and ``judges_limit.py``.
+``judges.json`` beside this file; the arithmetic is in ``table.py`` and ``results/limit.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import subprocess
@@ -25,22 +24,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import judges_table as table
-from judges_items import TASKS, both_sides, item, resized, sample, tasks_by_id
-from judges_limit import matmul_tflops
-from judges_load import Watch
-
-from rar_lib.core.files import atomic_write, home
+from rar_lib.core.files import atomic_write, digest, file_hash, home, sources
 from rar_lib.core.types import Task
 from rar_lib.judging.messages import prompts_of
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.server import Endpoint, serve_plan
 from rar_lib.models.vllm import plan
+from results.judges import table
+from results.judges.items import TASKS, both_sides, item, resized, sample, tasks_by_id
+from results.limit import Watch, matmul_tflops
 
-ROOT = Path(__file__).resolve().parents[1]
-PEERS = ROOT / "benchmarks" / "peers"
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PEERS = HERE / "peers"
 PIECES = ROOT / "_build" / "judges"
-RESULTS = ROOT / "benchmarks" / "results" / "judges.json"
+RESULTS = HERE / "judges.json"
 TASKS_A_PIECE = 8
 SIZES, SIZE_TASKS = (1, 2, 4, 8, 16), 6
 CONCURRENCY = 32
@@ -48,8 +46,8 @@ CONCURRENCY = 32
 BUSY = 0.1
 #: autorubric's prompts are long; the key-value cache holds 32 of them.
 SERVER: dict[str, Any] = {"max_model_len": 4096, "kv_cache_gb": 3.0}
-#: What decides the requests of this project's own judge.
-OWN = ("judge.py", "replies.py", "chat.py", "rubric.py")
+#: Rooms that decide the requests of this project's own judge.
+OWN = ("core", "judging")
 
 
 @dataclass(frozen=True)
@@ -112,18 +110,16 @@ class Piece:
 
     @property
     def key(self) -> str:
-        sources = [PEERS / "harness.py", PEERS / f"run_{self.system.peer}.py"]
-        library = ("launch.py", *(OWN if self.system.peer == "rar" else ()))
-        sources += [p for name in library for p in sorted((ROOT / "rar_lib").glob(name))]
+        scripts = [PEERS / "harness.py", PEERS / f"run_{self.system.peer}.py"]
         if requirements(self.system.peer).exists():
-            sources.append(requirements(self.system.peer))
+            scripts.append(requirements(self.system.peer))
+        rooms = ("models", *(OWN if self.system.peer == "rar" else ()))
         system = self.system
         seen: list[Any] = [self.items, self.warm, system.variant, system.model, system.compact]
         seen += [SERVER, CONCURRENCY]
         if self.system.peer == "rar":
             seen += own_prompts(self.warm, self.system.variant)
-        text = json.dumps(seen, sort_keys=True) + "".join(p.read_text() for p in sources)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest([seen, [file_hash(path) for path in scripts], sources(*rooms)])[:16]
 
     def result(self) -> dict[str, Any] | None:
         """What was measured, if it was and is still valid."""
@@ -272,8 +268,7 @@ def environment(peer: str) -> Path:
     pinned = requirements(peer)
     if not pinned.exists():
         return Path(sys.executable)
-    digest = hashlib.sha256(pinned.read_bytes()).hexdigest()[:12]
-    folder = home() / "peers" / f"{peer}-{digest}"
+    folder = home() / "peers" / f"{peer}-{file_hash(pinned)[:12]}"
     python, ready = folder / "bin" / "python", folder / "ready"
     if not ready.exists():
         uv = str(Path(sys.executable).with_name("uv"))

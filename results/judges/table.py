@@ -1,14 +1,14 @@
-"""The arithmetic of ``judges.py``: measured pieces in, one JSON and one table out."""
+"""The arithmetic of ``run.py``: measured pieces in, one JSON and one table out."""
 
 from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from judges_limit import share_of_limit
 
 from rar_lib.book.machine import hardware
 from rar_lib.book.machine import versions as package_versions
@@ -16,7 +16,9 @@ from rar_lib.core.scoring import explicit_score
 from rar_lib.core.stats import auc, bootstrap, pairwise_accuracy
 from rar_lib.core.types import Pair, Rubric, Task
 from rar_lib.judging.calibration import Calibration, Identity, apply, fit
+from rar_lib.judging.messages import Messages
 from rar_lib.models.catalogue import MODELS
+from results.limit import share_of_limit
 
 Tasks = Mapping[str, tuple[Task, Pair]]
 Done = Sequence[tuple[Any, str, Sequence[dict[str, Any]], dict[str, Any]]]
@@ -166,7 +168,7 @@ def calibrated(
     model: str, pieces: Sequence[dict[str, Any]], val: Mapping[str, Any], tasks: Tasks
 ) -> dict[str, Any]:
     """The same probabilities after a Platt calibration that was fitted on the val split."""
-    judge = Identity.of(model, MODELS[model].identity, "a")
+    judge = Identity.of(model, MODELS[model].identity, Messages())
     known = [
         (o["value"], label)
         for entry in val["items"]
@@ -179,7 +181,14 @@ def calibrated(
         for piece in pieces
         for entry in piece["items"]
     ]
-    return correctness(items, tasks) | {"threshold": line.threshold, "fitted_on": line.n}
+    return correctness(items, tasks) | {"threshold": half(line), "fitted_on": line.n}
+
+
+def half(line: Calibration) -> float | None:
+    """The judge's own probability that becomes one half; ``None`` if none does."""
+    if not line.slope:
+        return None
+    return 1.0 / (1.0 + math.exp(line.intercept / line.slope))
 
 
 def moved(line: Calibration, value: float | None) -> float | None:

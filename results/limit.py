@@ -1,19 +1,25 @@
-"""How much of the machine's arithmetic a judge uses: useful work over the fastest bf16 product.
+"""What this machine can do, and what it is doing: one measure for all scripts.
 
-Useful work is what any system would have to do for the same prompts: every token once, however
-often it occurs as the beginning of another prompt.
+The fastest matrix product, the arithmetic that is useful for a set of prompts (every token once,
+however often it occurs as the beginning of another prompt), and the share of the cores that other
+processes took while something was measured.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from rar_lib.core.types import Task
 
@@ -63,11 +69,12 @@ def share_of_limit(
 
 def asks(task: Task, response: str) -> list[Any]:
     """The messages of every call of an explicit grade."""
-    from rar_lib.judging.messages import criterion_messages
+    from rar_lib.judging.messages import Messages
 
     if task.rubric is None:
         raise ValueError(f"task {task.id!r} has no rubric")
-    return [criterion_messages(task, response, c, "probability") for c in task.rubric.criteria]
+    asking = Messages()
+    return [asking.criterion(task, response, c, "probability") for c in task.rubric.criteria]
 
 
 def distinct_prefixes(sequences: Iterable[Sequence[int]]) -> int:
@@ -126,3 +133,44 @@ for m, k, n in ((4096, 4096, 4096), (2048, 1536, 8960), (2048, 8960, 1536)):
         best = max(best, 6 * m * k * n / (time.perf_counter() - start))
 print(best / 1e12)
 """
+
+
+class Watch:
+    """From its making to ``other_load``: the share of the cores that others used.
+
+    Others are neither the processes of ``group`` (the server) nor children of this one that have
+    ended (the adapter). Time that the hypervisor took away counts, too.
+    """
+
+    def __init__(self, group: int) -> None:
+        self.group = group
+        self.start = time.monotonic()
+        self.before = self._others()
+
+    def other_load(self) -> float:
+        """In [0, 1], over all cores that this process may use."""
+        cores = len(os.sched_getaffinity(0))
+        used = self._others() - self.before
+        return max(0.0, used / ((time.monotonic() - self.start) * cores))
+
+    def _others(self) -> float:
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        own = ended.ru_utime + ended.ru_stime + time.process_time()
+        return busy(psutil.cpu_times()) - group_seconds(self.group) - own
+
+
+def busy(times: Any) -> float:
+    """CPU seconds since boot that were not idle, of ``psutil.cpu_times()``."""
+    used = (times.user, times.nice, times.system, times.irq, times.softirq, times.steal)
+    return float(sum(used))
+
+
+def group_seconds(group: int) -> float:
+    """CPU seconds of the processes of a group that live."""
+    total = 0.0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):  # it ended meanwhile
+            if os.getpgid(process.pid) == group:
+                times = process.cpu_times()
+                total += times.user + times.system
+    return total

@@ -1,8 +1,8 @@
 """Seconds of one GRPO step by stage: this project, and stock TRL with a per-criterion JSON judge.
 
-    python benchmarks/grpo_step.py ours               # all steps, about 4 minutes
-    python benchmarks/grpo_step.py stock --piece 0    # one measured step, about 5 minutes; 0, 1, 2
-    python benchmarks/grpo_step.py table
+    python -m results.grpo_step ours               # all steps, about 4 minutes
+    python -m results.grpo_step stock --piece 0    # one measured step, about 5 minutes; 0, 1, 2
+    python -m results.grpo_step table
 
 Both train the same LoRA on the same prompts in the same order, with as many rollouts of the same
 length, on the same machine, and ask the same model on the same server; everything that a step
@@ -18,10 +18,8 @@ judge for one response only. Results gather in results/grpo_step.json.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import re
-import shutil
 import statistics
 import tempfile
 import time
@@ -31,17 +29,19 @@ from pathlib import Path
 from typing import Any
 
 from rar_lib.book.machine import hardware, versions
-from rar_lib.book.profiles import Profile, load
+from rar_lib.book.profiles import load
 from rar_lib.core.files import atomic_write
 from rar_lib.core.text import fence, visible
 from rar_lib.core.types import Task
 from rar_lib.data.tasks import load_mini
-from rar_lib.judging.chat import Chat
+from rar_lib.judging.chat import Chat, together
 from rar_lib.judging.judge import Judge
-from rar_lib.models.server import serve
+from rar_lib.models.server import local_chat
 from rar_lib.training.rewards import RubricReward, text_of
+from rar_lib.training.settings import Settings
+from rar_lib.training.train import train
 
-RESULTS = Path(__file__).with_name("results") / "grpo_step.json"
+RESULTS = Path(__file__).with_name("grpo_step.json")
 WARM_UP, MEASURED = 1, 3
 # The stock judge's prompt: the wording is ours, the shape is HealthBench's.
 ASK = """You grade one criterion of a rubric for a response to a question.
@@ -58,18 +58,18 @@ Say in one or two sentences whether the response meets the criterion, then decid
 and nothing else: {{"explanation": "...", "criteria_met": true or false}}"""
 
 
-def settings() -> Profile:
-    """The laptop profile, as long as the benchmark needs."""
-    return load("laptop").model_copy(update={"grpo_steps": WARM_UP + MEASURED})
+def settings() -> Settings:
+    """Those of the laptop profile, for as many steps as are measured."""
+    return load("laptop").training.model_copy(update={"steps": WARM_UP + MEASURED})
 
 
-def tasks_of(profile: Profile) -> list[Task]:
+def tasks_of(training: Settings) -> list[Task]:
     """Medicine and science in turn: as many as all steps need, each seen once."""
     found = load_mini("train")
     medicine = [t for t in found if t.domain == "medicine"]
     science = [t for t in found if t.domain == "science"]
     mixed = [t for pair in zip(medicine, science, strict=False) for t in pair]
-    return mixed[: profile.grpo_steps * profile.prompts_per_step]
+    return mixed[: training.steps * training.prompts_per_step]
 
 
 class Clock:
@@ -79,6 +79,7 @@ class Clock:
         self.ends: list[float] = []
 
     def callback(self) -> Any:
+        """A callback of transformers' trainer that notes each beginning and the end."""
         from transformers import TrainerCallback
 
         ends = self.ends
@@ -95,36 +96,40 @@ class Clock:
 
 def ours(judge: str) -> None:
     """One call of ``rar_lib.training.train.train``."""
-    from rar_lib.models.store import model_dir
-    from rar_lib.training import train, trainer
-
-    profile, clock, asked = settings(), Clock(), []
-    policy = model_dir(profile.policy)
+    training = settings()
+    clock = Clock()
+    asked: list[list[str]] = []
 
     class Recording(RubricReward):
         async def __call__(self, *args: Any, **columns: Any) -> list[float | None]:
-            asked.append([json.loads(t)["id"] for t in columns["task"][:: profile.rollouts]])
+            asked.append([json.loads(t)["id"] for t in columns["task"][:: training.rollouts]])
             return await super().__call__(*args, **columns)
 
-    original = trainer.callbacks
-    trainer.callbacks = lambda *a: [*original(*a), clock.callback()]
-    out = Path(tempfile.mkdtemp())
-    with serve(judge) as endpoint:
-        chat = Chat(endpoint.base_url, endpoint.model, endpoint.weights)
-        run = train.train(
-            profile, "implicit", 0, policy=policy, tasks=tasks_of(profile), held_out=[], out=out,
+    with local_chat(judge) as chat, tempfile.TemporaryDirectory() as out:
+        run = train(
+            "implicit",
+            0,
+            settings=training,
+            tasks=tasks_of(training),
+            out=Path(out),
             reward=Recording(Judge(chat), "implicit"),
-        )  # fmt: skip
-    shutil.rmtree(out)
+            callbacks=[clock.callback()],
+        )
     steps = []
     for n, row in enumerate(run.curve()):
         total = clock.ends[n + 1] - clock.ends[n]
         parts = {name: row[f"seconds/{name}"] for name in ("generate", "judge", "update")}
-        steps.append(
-            {"tasks": asked[n], **parts, "rest": total - sum(parts.values()), "total": total,
-             "length": row["length"], "reward": row["mean"], "calls": row["usage"]["calls"],
-             "unscored": row["unscored"]}
-        )  # fmt: skip
+        step = {
+            "tasks": asked[n],
+            **parts,
+            "rest": total - sum(parts.values()),
+            "total": total,
+            "length": row["length"],
+            "reward": row["mean"],
+            "calls": row["usage"]["calls"],
+            "unscored": row["unscored"],
+        }
+        steps.append(step)
     keep("ours", judge, steps[WARM_UP:], {"backend": run.backend, "warm_up": steps[:WARM_UP]})
 
 
@@ -144,14 +149,14 @@ def stock(judge: str, piece: int) -> None:
     # update fails ("0 active drivers", or "'NoneType' object has no attribute 'apply'" where
     # triton is not installed). This is what its earlier releases did, in plain torch.
     trl_utils._ChunkedLogProbFunction = PlainLogProb
-    profile = settings()
+    training = settings()
     done = stored()["ours"]
-    by_id = {t.id: t for t in tasks_of(profile)}
+    by_id = {t.id: t for t in tasks_of(training)}
     order = [i for step in (done["warm_up"][0], done["steps"][piece]) for i in step["tasks"]]
     rows = [
         {"prompt": policy_messages(by_id[i]), "task": by_id[i].model_dump_json()} for i in order
     ]
-    policy = str(model_dir(profile.policy))
+    policy = str(model_dir(training.policy))
     seconds: dict[str, list[float]] = {"generate": [], "judge": []}
     clock, seen = Clock(), []
 
@@ -168,8 +173,7 @@ def stock(judge: str, piece: int) -> None:
             seconds["judge"].append(time.perf_counter() - begin)
             return made
 
-    with serve(judge) as endpoint, tempfile.TemporaryDirectory() as out:
-        chat = Chat(endpoint.base_url, endpoint.model, endpoint.weights)
+    with local_chat(judge) as chat, tempfile.TemporaryDirectory() as out:
 
         async def reward(completions: list[Any], task: list[str], **_: Any) -> list[float | None]:
             few = len(seen) < WARM_UP
@@ -177,7 +181,7 @@ def stock(judge: str, piece: int) -> None:
                 grade_json(chat, Task.model_validate_json(t), text_of(c))
                 for t, c in zip(task[: 1 if few else None], completions, strict=not few)
             ]
-            scores = list(await asyncio.gather(*grades))
+            scores = await together(grades)
             seen.append(scores)
             return scores + [0.0] * (len(completions) - len(scores))
 
@@ -187,34 +191,49 @@ def stock(judge: str, piece: int) -> None:
             reward_funcs=reward,
             train_dataset=Dataset.from_list(rows),
             peft_config=LoraConfig(
-                r=profile.lora_rank, lora_alpha=2 * profile.lora_rank, task_type="CAUSAL_LM",
+                r=training.lora_rank,
+                lora_alpha=2 * training.lora_rank,
+                task_type="CAUSAL_LM",
                 target_modules="all-linear",
             ),
             args=GRPOConfig(
-                output_dir=out, use_cpu=True, bf16=True, dataloader_pin_memory=False,
-                gradient_checkpointing=False, shuffle_dataset=False, beta=0.0, seed=0,
-                per_device_train_batch_size=profile.rollouts * profile.prompts_per_step,
-                num_generations=profile.rollouts, temperature=profile.temperature,
-                max_completion_length=profile.max_completion, max_steps=WARM_UP + 1,
-                learning_rate=profile.learning_rate, logging_steps=1, report_to=[],
+                output_dir=out,
+                use_cpu=True,
+                bf16=True,
+                dataloader_pin_memory=False,
+                gradient_checkpointing=False,
+                shuffle_dataset=False,
+                beta=0.0,
+                seed=0,
+                per_device_train_batch_size=training.rollouts * training.prompts_per_step,
+                num_generations=training.rollouts,
+                temperature=training.temperature,
+                max_completion_length=training.max_completion,
+                max_steps=WARM_UP + 1,
+                learning_rate=training.learning_rate,
+                logging_steps=1,
+                report_to=[],
                 save_strategy="no",
             ),
             callbacks=[clock.callback()],
-        )  # fmt: skip
+        )
         trainer.train()
     log = [entry for entry in trainer.state.log_history if "reward" in entry][-1]
     total = clock.ends[-1] - clock.ends[-2]
     parts = {name: values[-1] for name, values in seconds.items()}
     parts["update"] = log["step_time"] - sum(parts.values())
     scored = [s for s in seen[-1] if s is not None]
-    criteria = [len(by_id[i].rubric.criteria) for i in order[-profile.prompts_per_step :]]  # type: ignore[union-attr]
+    criteria = [len(by_id[i].rubric.criteria) for i in order[-training.prompts_per_step :]]  # type: ignore[union-attr]
     step = {
-        "tasks": order[-profile.prompts_per_step :], **parts,
-        "rest": total - sum(parts.values()), "total": total,
+        "tasks": order[-training.prompts_per_step :],
+        **parts,
+        "rest": total - sum(parts.values()),
+        "total": total,
         "length": log["completions/mean_length"],
         "reward": statistics.fmean(scored) if scored else None,
-        "calls": profile.rollouts * sum(criteria), "unscored": 1 - len(scored) / len(seen[-1]),
-    }  # fmt: skip
+        "calls": training.rollouts * sum(criteria),
+        "unscored": 1 - len(scored) / len(seen[-1]),
+    }
     steps = stored().get("stock", {}).get("steps", [])
     kept = [s for s in steps if s["tasks"] != step["tasks"]] if same_judge("stock", judge) else []
     keep("stock", judge, [*kept, step], {"backend": "transformers+peft"})
@@ -256,7 +275,7 @@ async def grade_json(chat: Chat, task: Task, response: str) -> float | None:
         return value if isinstance(value, bool) else None
 
     criteria = task.rubric.criteria
-    verdicts = await asyncio.gather(*(met(c.description) for c in criteria))
+    verdicts = await together(met(c.description) for c in criteria)
     if any(v is None for v in verdicts):
         return None
     weights = [PAPER_WEIGHTS[c.category] for c in criteria]
@@ -286,18 +305,22 @@ def keep(side: str, judge: str, steps: Sequence[dict[str, Any]], more: dict[str,
     whole = all(len(s.get("steps", [])) == MEASURED for s in both)
     if whole and both[0]["judge"] == both[1]["judge"]:
         found["ratio"] = round(both[1]["mean"]["total"] / both[0]["mean"]["total"], 2)
-    profile = settings()
+    training = settings()
     found |= {
         "date": date,
         "machine": hardware(),
         "versions": versions(),
         "settings": {
-            "policy": profile.policy, "judge": judge, "lora_rank": profile.lora_rank,
-            "rollouts": profile.rollouts * profile.prompts_per_step,
-            "prompts": profile.prompts_per_step, "tokens": profile.max_completion,
-            "measured_steps": MEASURED, "warm_up_steps": WARM_UP,
+            "policy": training.policy,
+            "judge": judge,
+            "lora_rank": training.lora_rank,
+            "rollouts": training.rollouts * training.prompts_per_step,
+            "prompts": training.prompts_per_step,
+            "tokens": training.max_completion,
+            "measured_steps": MEASURED,
+            "warm_up_steps": WARM_UP,
         },
-    }  # fmt: skip
+    }
     atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")
     table()
 

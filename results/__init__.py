@@ -1,0 +1,1 @@
+"""What was measured, each record beside the script that makes it; see README.md."""

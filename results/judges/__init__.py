@@ -1,0 +1,1 @@
+"""This judge beside other graders: one server, one model, the same responses."""
