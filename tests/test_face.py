@@ -1,0 +1,96 @@
+"""The public names: light to import, each with one home, and the same for editors."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import rar_lib
+
+SOURCE = Path(rar_lib.__file__)
+MODULES = sorted(SOURCE.parent.rglob("*.py"))
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize("name", rar_lib.__all__)
+def test_a_name_is_defined_where_its_home_says(name: str) -> None:
+    home = f"rar_lib.{rar_lib._HOME[name]}"
+    tree = ast.parse(Path(str(import_module(home).__file__)).read_text(encoding="utf-8"))
+    defined = set()
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            defined.add(node.name)
+        if isinstance(node, ast.Assign):
+            defined |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            defined.add(node.target.id)
+    assert name in defined
+    assert getattr(rar_lib, name) is getattr(import_module(home), name)
+
+
+def test_editors_see_the_same_names_at_the_same_places() -> None:
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    shown = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        home = str(node.module).removeprefix("rar_lib.")
+        shown |= {alias.asname or alias.name: home for alias in node.names}
+    assert shown == rar_lib._HOME
+    assert set(rar_lib.__all__) <= set(dir(rar_lib))
+
+
+def test_an_unknown_name_is_told_the_known_ones() -> None:
+    with pytest.raises(AttributeError, match=r"rar_lib has no 'Juge'; it has .*Judge"):
+        _ = rar_lib.Juge
+
+
+def test_the_import_is_quick_and_loads_no_other_package() -> None:
+    code = (
+        "import sys, time; t = time.perf_counter(); import rar_lib\n"
+        "print(time.perf_counter() - t)\n"
+        "print(sorted({'torch', 'openai', 'numpy', 'pydantic'} & set(sys.modules)))"
+    )
+    seconds, loaded = zip(*(run(code).splitlines() for _ in range(3)), strict=True)
+    assert min(map(float, seconds)) < 0.3
+    assert set(loaded) == {"[]"}
+
+
+def test_grading_loads_neither_torch_nor_openai_before_the_first_call() -> None:
+    code = (
+        "import sys\n"
+        "from rar_lib import Chat, Judge, RubricReward, Settings, Policy, train, synthesize\n"
+        "RubricReward(Judge(Chat('http://127.0.0.1:1/v1', 'm')), 'implicit')\n"
+        "print(sorted({'torch', 'openai', 'trl', 'transformers'} & set(sys.modules)))"
+    )
+    assert run(code) == "[]"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(SOURCE.parent).as_posix())
+def test_nothing_is_exported_twice(path: Path) -> None:
+    """What a module imports it uses itself; `__all__` is the face's alone."""
+    if path == SOURCE:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            imported |= {alias.asname or alias.name for alias in node.names}
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    attributes = {
+        node.value.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    assert imported <= names | attributes
+    assert "__all__" not in names
