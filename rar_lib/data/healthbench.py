@@ -15,8 +15,8 @@ theme is kept; ``ideal_completions_data``, often null. Others, the canary too, a
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from rar_lib.core.errors import DataError
 from rar_lib.core.fetch import hub_file
 from rar_lib.core.types import Category, Criterion, Frozen, Polarity, Rubric, Task, Turn
-from rar_lib.data.jsonl import json_rows, read, short
+from rar_lib.data.jsonl import Account, json_rows, read, short
 
 Subset = Literal["oss_eval", "hard", "consensus"]
 Noun = TypeVar("Noun", bound=Frozen)
@@ -36,32 +36,18 @@ FILES: Mapping[str, str] = {
 }
 
 
-@dataclass
-class HealthBenchReport:
-    """What was read, and what became of every row and criterion.
-
-    Attributes:
-        source: file name, or "rows given".
-        commit: of the hub's repository, where it came from there.
-        sha256: of the file.
-        criteria: kept, by category.
-        without_reference: tasks without an ideal completion.
-        with_history: tasks with turns before the question.
-        zero_points: where a criterion of 0 points was left out: it cannot change a score.
-        dropped: rows left out because no criterion has positive points, so that
-            HealthBench's formula has nothing to divide by.
-    """
-
-    source: str
-    commit: str | None = None
-    sha256: str | None = None
-    rows: int = 0
-    tasks: int = 0
-    criteria: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Category, 0))
-    without_reference: int = 0
-    with_history: int = 0
-    zero_points: list[str] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
+#: What is counted beside the criteria of each category.
+NO_IDEAL = "tasks without an ideal completion"
+CONVERSATIONS = "tasks with turns before the question"
+NO_POINTS = "criteria of 0 points, left out"  # they cannot change a score
+NOTHING_TO_GAIN = "rows without positive points, left out"  # nothing to divide by
+_COUNTS = (
+    *(f"criteria, {category}" for category in Category),
+    NO_IDEAL,
+    CONVERSATIONS,
+    NO_POINTS,
+    NOTHING_TO_GAIN,
+)
 
 
 def load_healthbench(
@@ -70,13 +56,13 @@ def load_healthbench(
     repo: str = "openai/healthbench",
     revision: str = "main",
     subset: Subset = "oss_eval",
-) -> tuple[list[Task], HealthBenchReport]:
-    """HealthBench as tasks with rubrics, in published order, and a report of what was read.
+) -> tuple[list[Task], Account]:
+    """HealthBench as tasks with rubrics, in published order, and a account of what was read.
 
     Args:
         rows: a JSON-lines file or rows that you have; by default the hub's.
         repo: the data set on the hub.
-        revision: branch, tag or commit there; the report names the commit.
+        revision: branch, tag or commit there; the account names the commit.
         subset: ``oss_eval`` (all, 5,000 conversations), ``hard`` or ``consensus``.
 
     Raises:
@@ -85,33 +71,33 @@ def load_healthbench(
     """
     if subset not in get_args(Subset):
         raise DataError(f"no subset {subset!r}; allowed: {', '.join(FILES)}")
-    report = HealthBenchReport("rows given")
+    account = Account("rows given", counts=Counter(dict.fromkeys(_COUNTS, 0)))
     if rows is None:
         file = hub_file(repo, FILES[subset], revision)
-        rows, report.commit = file.path, file.commit
+        rows, account.commit = file.path, file.commit
     if isinstance(rows, str | Path):
-        data, report.source = read(Path(rows)), Path(rows).name
-        report.sha256 = hashlib.sha256(data).hexdigest()
+        data, account.source = read(Path(rows)), Path(rows).name
+        account.sha256 = hashlib.sha256(data).hexdigest()
         places = ((f"{rows}, line {n}", row) for n, row in json_rows(data, str(rows)))
     else:
         places = ((f"row {number}", row) for number, row in enumerate(rows, start=1))
     tasks: dict[str, Task] = {}
     for where, row in places:
-        report.rows += 1
-        task = _task(row, where, report)
+        account.rows += 1
+        task = _task(row, where, account)
         if task is None:
             continue
         if task.id in tasks:
             raise _wrong(where, "prompt_id", task.id, "an id that occurs once")
         tasks[task.id] = task
-        report.tasks += 1
-        report.without_reference += task.reference is None
-        report.with_history += bool(task.history)
+        account.kept += 1
+        account.counts[NO_IDEAL] += task.reference is None
+        account.counts[CONVERSATIONS] += bool(task.history)
         for criterion in task.rubric.criteria if task.rubric else ():
-            report.criteria[criterion.category] += 1
-    if not report.rows:
-        raise DataError(f"{report.source}: holds no row; give HealthBench's JSON lines")
-    return list(tasks.values()), report
+            account.counts[f"criteria, {criterion.category}"] += 1
+    if not account.rows:
+        raise DataError(f"{account.source}: holds no row; give HealthBench's JSON lines")
+    return list(tasks.values()), account
 
 
 def category(points: float) -> Category:
@@ -129,7 +115,7 @@ def category(points: float) -> Category:
     return Category.IMPORTANT if points >= 4 else Category.OPTIONAL
 
 
-def _task(row: object, where: str, report: HealthBenchReport) -> Task | None:
+def _task(row: object, where: str, account: Account) -> Task | None:
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: found {short(row)}; allowed: one object a row")
     turns = []
@@ -142,10 +128,10 @@ def _task(row: object, where: str, report: HealthBenchReport) -> Task | None:
     if not turns or turns[-1].role != "user":
         last = turns[-1].role if turns else "no message"
         raise _wrong(where, "prompt", last, "messages of which the last is the user's")
-    criteria = _criteria(_get(row, "rubrics", list, where), where, report)
+    criteria = _criteria(_get(row, "rubrics", list, where), where, account)
     name = _get(row, "prompt_id", str, where)
     if not any(c.points and c.points > 0 for c in criteria):
-        report.dropped.append(f"{where} ({name})")
+        account.leave_out(NOTHING_TO_GAIN, f"{where} ({name})")
         return None
     ideal = row.get("ideal_completions_data") or {}
     if not isinstance(ideal, Mapping):
@@ -168,7 +154,7 @@ def _task(row: object, where: str, report: HealthBenchReport) -> Task | None:
     )
 
 
-def _criteria(items: list[Any], where: str, report: HealthBenchReport) -> list[Criterion]:
+def _criteria(items: list[Any], where: str, account: Account) -> list[Criterion]:
     criteria = []
     for index, item in enumerate(items):
         place = f"rubrics.{index}"
@@ -179,7 +165,7 @@ def _criteria(items: list[Any], where: str, report: HealthBenchReport) -> list[C
         if points is None or not number or not abs(points) <= 10:  # nan is not <= 10
             raise _wrong(where, f"{place}.points", points, "a number from -10 to 10")
         if points == 0:
-            report.zero_points.append(f"{where}, field {place}")
+            account.leave_out(NO_POINTS, where, place)
             continue
         tags = _strings(item, "tags", where, place)
         axes = [t.removeprefix("axis:").replace("_", " ") for t in tags if t.startswith("axis:")]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -43,6 +43,56 @@ class Problem:
         line = [f"line {self.line}"] if self.line else []
         field = [f"field {self.field}"] if self.field else []
         return f"{', '.join(line + field)}: {self.found}; allowed: {self.allowed}"
+
+
+class Note(NamedTuple):
+    """One thing that was left out or repaired: where it is, the field, and why."""
+
+    where: str
+    field: str
+    reason: str
+
+
+@dataclass
+class Account:
+    """What a loader read, and what became of it; ``str()`` is a short table.
+
+    Attributes:
+        source: where the rows come from.
+        revision: as asked for on the hub; ``commit`` what it resolved to, ``None`` if unknown
+            (offline from the cache, or local rows).
+        sha256: of the file, where it is one.
+        rows: read.
+        kept: rows that became tasks.
+        counts: everything else that is counted, by its name.
+        notes: every row and part of one that was left out or repaired, by its place.
+        warnings: what a reader of results should know.
+    """
+
+    source: str
+    revision: str | None = None
+    commit: str | None = None
+    sha256: str | None = None
+    rows: int = 0
+    kept: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: list[Note] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def leave_out(self, name: str, where: str, field: str = "", reason: str = "") -> None:
+        """Count something that is left out, and note its place; ``reason`` is ``name`` if empty."""
+        self.counts[name] += 1
+        self.notes.append(Note(where, field, reason or name))
+
+    def __str__(self) -> str:
+        lines = [("source", self.source)]
+        if self.revision is not None:
+            lines += [("revision", self.revision), ("commit", self.commit or "unknown")]
+        lines += [("rows read", f"{self.rows:,}"), ("tasks out", f"{self.kept:,}")]
+        lines += [(name, f"{n:,}") for name, n in self.counts.items()]
+        width = max(len(name) for name, _ in lines)
+        table = [f"{name:<{width}}  {value}" for name, value in lines]
+        return "\n".join([*table, *(f"warning: {w}" for w in self.warnings)])
 
 
 def read(path: Path) -> bytes:

@@ -219,22 +219,30 @@ def _negated(text: str, *, imperative: bool) -> Reading:
     if kind in ("fail", "claim") or _ERROR.match(text):
         return Reading(Polarity.GOOD, "negated fault")
     if kind == "advise":
-        if _NOISE.match(rest) or _HARM.match(rest):
-            return Reading(Polarity.GOOD, "harmful advice withheld")
-        if _NEEDED.match(rest):
-            return Reading(Polarity.BAD, "omission")
-        return Reading(None, "negated advice")
+        return _advice_withheld(rest)
     if kind == "tell":
-        if _NOISE.match(rest):
-            return Reading(Polarity.GOOD, "flawed content withheld")
-        if _HARM.match(rest):
-            return Reading(None, "negated content on something wrong")
-        # "Mention that" takes its clause for true; "state that" holds for false ones as well.
-        if _CLAIMED.match(text):
-            return Reading(None, "negated statement")
-        # "Do not mention X" is an instruction; "Does not mention X" reports an omission.
-        return Reading(None, "instruction") if imperative else Reading(Polarity.BAD, "omission")
+        return _content_withheld(text, rest, imperative=imperative)
     return Reading(None, "no known wording")
+
+
+def _advice_withheld(rest: str) -> Reading:
+    if _NOISE.match(rest) or _HARM.match(rest):
+        return Reading(Polarity.GOOD, "harmful advice withheld")
+    if _NEEDED.match(rest):
+        return Reading(Polarity.BAD, "omission")
+    return Reading(None, "negated advice")
+
+
+def _content_withheld(text: str, rest: str, *, imperative: bool) -> Reading:
+    if _NOISE.match(rest):
+        return Reading(Polarity.GOOD, "flawed content withheld")
+    if _HARM.match(rest):
+        return Reading(None, "negated content on something wrong")
+    # "Mention that" takes its clause for true; "state that" holds for false ones as well.
+    if _CLAIMED.match(text):
+        return Reading(None, "negated statement")
+    # "Do not mention X" is an instruction; "Does not mention X" reports an omission.
+    return Reading(None, "instruction") if imperative else Reading(Polarity.BAD, "omission")
 
 
 def _verb(text: str) -> tuple[str | None, str]:

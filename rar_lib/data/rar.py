@@ -13,24 +13,25 @@ that as little as possible is lost and nothing silently:
 - A row that does not follow the schema stops the load (``strict``) or is kept out and listed.
 
 The commits of the two sets on the hub are not recorded here: ``revision`` is ``"main"`` unless
-a 40-digit commit is given. The commit that the report names is read off the cache folder that
+a 40-digit commit is given. The commit that the account names is read off the cache folder that
 the rows came from, because without a network the cache answers with whatever version it holds.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task
+from rar_lib.data.jsonl import Account, Note, json_rows
+from rar_lib.data.jsonl import read as read_bytes
 from rar_lib.data.polarity import read, split_prefix
 
 Rows = str | Path | Iterable[Mapping[str, Any]]
@@ -43,47 +44,6 @@ class Source(NamedTuple):
     name: str
     commit: str | None
     rows: Iterator[tuple[str, Any]]
-
-
-class Note(NamedTuple):
-    """One thing that was left out or repaired: where it is, the field, and why."""
-
-    where: str
-    field: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What was read and what became of it; ``str()`` is a short table.
-
-    Attributes:
-        revision: as asked for; ``commit``: what it resolved to, ``None`` if unknown (offline
-            from the cache, or local rows).
-        counts: every count, zeros included.
-        notes: every row and criterion that was left out, every category that was repaired.
-        warnings: what a reader of results should know.
-    """
-
-    source: str
-    split: str
-    revision: str | None
-    commit: str | None
-    rows: int
-    tasks: int
-    counts: Mapping[str, int]
-    notes: tuple[Note, ...]
-    warnings: tuple[str, ...]
-
-    def __str__(self) -> str:
-        lines = [("source", self.source), ("split", self.split)]
-        if self.revision is not None:
-            lines += [("revision", self.revision), ("commit", self.commit or "unknown")]
-        lines += [("rows read", f"{self.rows:,}"), ("tasks out", f"{self.tasks:,}")]
-        lines += [(name, f"{n:,}") for name, n in self.counts.items()]
-        width = max(len(name) for name, _ in lines)
-        table = [f"{name:<{width}}  {value}" for name, value in lines]
-        return "\n".join([*table, *(f"warning: {w}" for w in self.warnings)])
 
 
 def open_rows(repository: str, split: str, revision: str, rows: Rows | None = None) -> Source:
@@ -104,7 +64,8 @@ def open_rows(repository: str, split: str, revision: str, rows: Rows | None = No
     if path.suffix == ".parquet":
         return Source(str(path), None, _numbered(_parquet(path)))
     if path.suffix == ".jsonl":
-        return Source(str(path), None, _lines(path))
+        lines = json_rows(read_bytes(path), str(path))
+        return Source(str(path), None, ((f"line {n}", row) for n, row in lines))
     raise DataError(f"{path}: unknown kind of file {path.suffix!r}; give a .parquet or .jsonl file")
 
 
@@ -151,26 +112,6 @@ def _parquet(path: Path) -> list[Any]:
     return rows
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}); give a .parquet or .jsonl file"
-        ) from error
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{path}, line {number}: malformed JSON ({_first_line(error)}); allowed: one "
-                "complete JSON object a line, in UTF-8"
-            ) from error
-        yield f"line {number}", row
-
-
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0][:200]
 
@@ -197,9 +138,16 @@ def problem(row: Any) -> tuple[str, str] | None:
     """The first field that does not follow the schema, and what is wrong with it."""
     if not isinstance(row, Mapping):
         return "(the whole row)", f"found {type(row).__name__}; allowed: an object"
-    for field in ("question", "reference_answer", "rubric"):
-        if field not in row:
-            return field, "missing"
+    for name in ("question", "reference_answer", "rubric"):
+        if name not in row:
+            return name, "missing"
+    if wrong := _wrong_text(row):
+        return wrong
+    items = (_wrong_item(number, item) for number, item in enumerate(row["rubric"]))
+    return next((wrong for wrong in items if wrong), None)
+
+
+def _wrong_text(row: Mapping[str, Any]) -> tuple[str, str] | None:
     question, reference, rubric = row["question"], row["reference_answer"], row["rubric"]
     if not isinstance(question, str) or not question.strip():
         return "question", f"found {question!r}; allowed: text"
@@ -207,53 +155,56 @@ def problem(row: Any) -> tuple[str, str] | None:
         return "reference_answer", f"found {reference!r}; allowed: text, which may be empty"
     if not isinstance(rubric, list) or not rubric:
         return "rubric", f"found {type(rubric).__name__}; allowed: a list of criteria, not empty"
-    for field, ceiling in _CEILING.items():
-        if len(row[field] or "") > ceiling:
-            return field, f"length {len(row[field]):,}; allowed: at most {ceiling:,}"
-    for n, item in enumerate(rubric):
-        if not isinstance(item, Mapping):
-            return f"rubric.{n}", f"found {type(item).__name__}; allowed: an object"
-        for field in ("description", "title"):
-            value = item.get(field)
-            if not isinstance(value, str) or not split_prefix(value)[1] or len(value) > 20_000:
-                return f"rubric.{n}.{field}", f"found {str(value)[:60]!r}; allowed: text"
-        weight = item.get("weight")
-        if not isinstance(weight, int) or isinstance(weight, bool) or weight == 0:
-            return f"rubric.{n}.weight", f"found {weight!r}; allowed: a whole number, not 0"
+    for name, ceiling in _CEILING.items():
+        if len(row[name] or "") > ceiling:
+            return name, f"length {len(row[name]):,}; allowed: at most {ceiling:,}"
     return None
 
 
-def criteria(
-    rubric: list[Mapping[str, Any]], where: str, counts: Counter[str], notes: list[Note]
-) -> list[Criterion]:
-    """The items of one row as criteria; what is left out goes into ``counts`` and ``notes``."""
+def _wrong_item(number: int, item: Any) -> tuple[str, str] | None:
+    place = f"rubric.{number}"
+    if not isinstance(item, Mapping):
+        return place, f"found {type(item).__name__}; allowed: an object"
+    for name in ("description", "title"):
+        value = item.get(name)
+        if not isinstance(value, str) or not split_prefix(value)[1] or len(value) > 20_000:
+            return f"{place}.{name}", f"found {str(value)[:60]!r}; allowed: text"
+    weight = item.get("weight")
+    if not isinstance(weight, int) or isinstance(weight, bool) or weight == 0:
+        return f"{place}.weight", f"found {weight!r}; allowed: a whole number, not 0"
+    return None
+
+
+def criteria(rubric: list[Mapping[str, Any]], where: str, account: Account) -> list[Criterion]:
+    """The items of one row as criteria; what is left out goes into the account."""
+    counts = account.counts
     kept = []
-    for n, item in enumerate(rubric):
+    for number, item in enumerate(rubric):
         counts["criteria read"] += 1
-        field = f"rubric.{n}.description"
+        place = f"rubric.{number}.description"
         word, sentence = split_prefix(item["description"])
         kind, repaired = category(word)
         counts["category prefixes repaired"] += repaired
         if kind is None:
-            counts["criteria of unknown category, left out"] += 1
-            notes.append(Note(where, field, f"category {word!r} is unknown, left out"))
+            reason = f"category {word!r} is unknown, left out"
+            account.leave_out("criteria of unknown category, left out", where, place, reason)
             continue
         if repaired:
-            notes.append(Note(where, field, f"category {word!r} read as {kind}"))
+            account.notes.append(Note(where, place, f"category {word!r} read as {kind}"))
         pitfall = kind is Category.PITFALL
         counts["weights whose sign contradicts the category"] += (item["weight"] > 0) is pitfall
         polarity = Polarity.GOOD
         if pitfall:
             decided, rule = read(item["description"], item["weight"], item["title"])
             if decided is None:
-                counts["pitfalls of ambiguous polarity, left out"] += 1
-                notes.append(Note(where, field, f"polarity is ambiguous ({rule}), left out"))
+                reason = f"polarity is ambiguous ({rule}), left out"
+                account.leave_out("pitfalls of ambiguous polarity, left out", where, place, reason)
                 continue
             polarity = decided
             counts[f"pitfalls, met is {polarity}"] += 1
         kept.append(
             Criterion(
-                id=f"c{n + 1:02d}",
+                id=f"c{number + 1:02d}",
                 title=item["title"].strip(),
                 description=sentence,
                 category=kind,
@@ -292,13 +243,6 @@ _COUNTS = (
 )
 
 
-class Release(NamedTuple):
-    """Tasks in published order, and the account of how they were made."""
-
-    tasks: list[Task]
-    report: LoadReport
-
-
 def load_rar(
     name: Name,
     split: Split,
@@ -308,7 +252,7 @@ def load_rar(
     drop_overlap: bool = False,
     train_rows: Rows | None = None,
     strict: bool = True,
-) -> Release:
+) -> tuple[list[Task], Account]:
     """One split of RaR-Medicine or RaR-Science.
 
     Args:
@@ -322,84 +266,98 @@ def load_rar(
 
     Returns:
         Tasks with ids such as ``rar-med-train-000123`` (row number, from 0), criteria ``c01``,
-        ``c02``, ... by published position, published weights in ``Criterion.points``.
+        ``c02``, ... by published position, published weights in ``Criterion.points``; and the
+        account of how they were made.
 
     Raises:
         DataError: the source cannot be read, a row is malformed, or nothing is left.
     """
-    _check(name, split, rows, drop_overlap, train_rows)
+    _check(name, split, rows, drop_overlap=drop_overlap, train_rows=train_rows)
     source = open_rows(REPOSITORIES[name], split, revision, rows)
+    account = Account(f"{source.name}, split {split!r}", commit=source.commit)
+    account.counts = Counter(dict.fromkeys(_COUNTS, 0))
     train = _questions(name, source.commit or revision, train_rows) if drop_overlap else set()
-    counts = Counter(dict.fromkeys(_COUNTS, 0))
-    notes: list[Note] = []
+    reader = _Reader(name, split, account, train)
     tasks: list[Task] = []
-    seen: set[str] = set()
-    number = 0
-    for number, (at, row) in enumerate(source.rows, start=1):
+    for at, row in source.rows:
         where = f"{source.name}, {at}"
+        account.rows += 1
         wrong = problem(row)
-        if wrong is not None:
-            if strict:
-                raise DataError(
-                    f"{where}, field {wrong[0]}: {wrong[1]}; mend the row, or pass "
-                    "strict=False to keep it out and list it in the report"
-                )
-            counts["rows malformed, kept out"] += 1
-            notes.append(Note(where, *wrong))
-            continue
-        kept = criteria(row["rubric"], where, counts, notes)
+        if wrong is None:
+            tasks += reader.task(row, where)
+        elif strict:
+            raise DataError(
+                f"{where}, field {wrong[0]}: {wrong[1]}; mend the row, or pass "
+                "strict=False to keep it out and list it in the account"
+            )
+        else:
+            account.leave_out("rows malformed, kept out", where, *wrong)
+    if not tasks:
+        found = ", ".join(f"{name}: {n}" for name, n in account.counts.items() if n)
+        raise DataError(
+            f"{account.source}: none of {account.rows} rows became a task "
+            f"({found or 'it is empty'}); give rows in the published schema"
+        )
+    account.kept = len(tasks)
+    published = PUBLISHED_ROWS[name][split]
+    if account.rows != published:
+        account.warnings.append(f"{account.rows:,} rows read, {published:,} published for {split}")
+    if rows is None:
+        account.revision = revision
+        if source.commit is None:
+            account.warnings.append("the commit that was read is unknown")
+    return tasks, account
+
+
+@dataclass
+class _Reader:
+    """Makes tasks of the well-formed rows of one split.
+
+    Attributes:
+        train: normalised questions to keep out.
+    """
+
+    name: Name
+    split: Split
+    account: Account
+    train: set[str]
+    seen: set[str] = field(default_factory=set)
+
+    def task(self, row: Mapping[str, Any], where: str) -> list[Task]:
+        """The task of a row, or nothing."""
+        account = self.account
+        kept = criteria(row["rubric"], where, account)
         reference = (row["reference_answer"] or "").strip()
         question = normalise(row["question"])
         size = len(row["rubric"])
-        counts["empty references"] += not reference
-        counts["questions seen earlier in the split"] += question in seen
-        counts["rubric_count differs from the rubric"] += row.get("rubric_count", size) != size
-        seen.add(question)
-        if not kept:
-            counts["rows without a usable criterion, kept out"] += 1
-            notes.append(Note(where, "rubric", "no usable criterion"))
-        elif question in train:
-            counts["rows that occur in train, kept out"] += 1
-            notes.append(Note(where, "question", "occurs in train"))
-        else:
-            tasks.append(
-                Task(
-                    id=f"rar-{name[:3]}-{split}-{number - 1:06d}",
-                    domain=name,
-                    question=row["question"],
-                    reference=reference or None,
-                    rubric=Rubric(criteria=tuple(kept), source="synthetic_ref"),
-                )
-            )
-    if not tasks:
-        raise DataError(
-            f"{source.name}, split {split!r}: none of {number} rows became a task "
-            f"({', '.join(f'{k}: {n}' for k, n in counts.items() if n) or 'it is empty'}); "
-            "give rows in the published schema"
+        miscounted = row.get("rubric_count", size) != size
+        account.counts["empty references"] += not reference
+        account.counts["questions seen earlier in the split"] += question in self.seen
+        account.counts["rubric_count differs from the rubric"] += (
+            row.get("rubric_count", size) != size
         )
-    asked = revision if rows is None else None
-    published = PUBLISHED_ROWS[name][split]
-    warnings = []
-    if number != published:
-        warnings.append(f"{number:,} rows read, {published:,} published for {split}")
-    if asked is not None and source.commit is None:
-        warnings.append("the commit that was read is unknown")
-    report = LoadReport(
-        source=source.name,
-        split=split,
-        revision=asked,
-        commit=source.commit,
-        rows=number,
-        tasks=len(tasks),
-        counts=dict(counts),
-        notes=tuple(notes),
-        warnings=tuple(warnings),
-    )
-    return Release(tasks, report)
+        self.seen.add(question)
+        if not kept:
+            unusable = "rows without a usable criterion, kept out"
+            account.leave_out(unusable, where, "rubric", "no usable criterion")
+            return []
+        if question in self.train:
+            account.leave_out(
+                "rows that occur in train, kept out", where, "question", "occurs in train"
+            )
+            return []
+        made = Task(
+            id=f"rar-{self.name[:3]}-{self.split}-{account.rows - 1:06d}",
+            domain=self.name,
+            question=row["question"],
+            reference=reference or None,
+            rubric=Rubric(criteria=tuple(kept), source="synthetic_ref"),
+        )
+        return [made]
 
 
 def _check(
-    name: str, split: str, rows: Rows | None, drop_overlap: bool, train_rows: Rows | None
+    name: str, split: str, rows: Rows | None, *, drop_overlap: bool, train_rows: Rows | None
 ) -> None:
     if name not in REPOSITORIES:
         raise DataError(f"data set {name!r} does not exist; allowed: {', '.join(REPOSITORIES)}")

