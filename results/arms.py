@@ -27,7 +27,6 @@ from typing import Any
 
 from rar_lib.book.machine import hardware, versions
 from rar_lib.book.study import Study, training_tasks
-from rar_lib.core import stats
 from rar_lib.core.files import atomic_write
 from rar_lib.evaluation.held_out import evaluate, paired_difference
 from rar_lib.evaluation.multiple_choice import ask, outcomes, question_sets
@@ -153,11 +152,13 @@ def graded(study: Study, judge: Judge, run: Run) -> dict[str, Any]:
     held_out = run_sync(grade())
     return {
         "held_out": held_out,
-        "change": {
-            name: stats.as_json(paired_difference(found["after"], found["before"]))
-            for name, found in held_out.items()
-        },
+        "change": {name: _change(found) for name, found in held_out.items()},
     }
+
+
+def _change(found: dict[str, Scores]) -> dict[str, Any] | None:
+    change = paired_difference(found["after"], found["before"])
+    return change.to_json() if change else None
 
 
 def save(study: Study, runs: list[dict[str, Any]]) -> None:

@@ -43,6 +43,19 @@ class Interval:
         value, low, high = (round(x, 2) + 0.0 for x in (self.value, self.low, self.high))
         return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
+    def __neg__(self) -> Interval:
+        """The interval of the opposite difference, for a claim that something is below zero."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value, for a later chapter."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: dict[str, Any] | None) -> Interval | None:
+        """The reverse of :meth:`to_json`; ``None`` stays ``None``."""
+        return None if value is None else Interval(**value)
+
 
 def _mean(rows: NDArray[np.float64]) -> float:
     return float(np.mean(rows))
@@ -246,16 +259,39 @@ def expected_calibration_error(
     return sum(b.n * abs(b.probability - b.share) for b in found) / sum(b.n for b in found)
 
 
-def zero_variance_share(groups: Sequence[Sequence[float | None]]) -> float:
-    """Share of GRPO groups whose scored members all have the same reward (no gradient).
+#: Rewards and verdict probabilities closer than this are the same: one point in a hundred of a
+#: criterion is the judge's numerical noise, not a difference between two responses.
+TOLERANCE = 0.01
+
+
+def is_flat(values: Sequence[float | None], *, tolerance: float = TOLERANCE) -> bool:
+    """Whether the scored values of a group are the same: it teaches nothing."""
+    scored = [v for v in values if v is not None]
+    return not scored or max(scored) - min(scored) <= tolerance
+
+
+def flat_share(groups: Sequence[Sequence[float | None]], *, tolerance: float = TOLERANCE) -> float:
+    """Share of GRPO groups that are flat, in [0, 1].
 
     Raises:
         ValueError: there is no group.
     """
     if not groups:
         raise ValueError("no group given")
-    flat = [len({r for r in group if r is not None}) <= 1 for group in groups]
-    return sum(flat) / len(flat)
+    return sum(is_flat(group, tolerance=tolerance) for group in groups) / len(groups)
+
+
+def pearson(x: ArrayLike, y: ArrayLike) -> float | None:
+    """Pearson's r, in [-1, 1]; ``None`` where either side does not vary, or of less than two.
+
+    Args:
+        x, y: shape (n,).
+    """
+    a = np.asarray(x, dtype=np.float64)
+    b = np.asarray(y, dtype=np.float64)
+    if len(a) < 2 or a.std() == 0 or b.std() == 0:
+        return None
+    return float(np.clip(np.corrcoef(a, b)[0, 1], -1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -312,17 +348,19 @@ def sign_flip_p(
     Under that hypothesis the two sides of a cluster could be exchanged. Exact where
     ``2 ** clusters <= draws + 1``, else Monte Carlo, whose smallest value is 1 / (draws + 1).
     """
+    from scipy.stats import permutation_test
+
     data = np.asarray(differences, dtype=np.float64)
     sums = np.array([data[rows].sum() for rows in members_of(clusters)])
-    observed = abs(sums.sum())
-    if 2 ** len(sums) <= draws + 1:
-        bits = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
-        totals, extra = (2.0 * bits - 1.0) @ sums, 0
-    else:
-        rng = np.random.default_rng(seed)
-        totals, extra = rng.choice([-1.0, 1.0], size=(draws, len(sums))) @ sums, 1
-    reached = np.abs(totals) >= observed - 1e-9  # sums of floats: equal means nearly equal
-    return float((reached.sum() + extra) / (len(totals) + extra))
+    found = permutation_test(
+        (sums,),
+        lambda flipped, axis: flipped.sum(axis=axis),
+        permutation_type="samples",  # of one sample: signs are flipped
+        vectorized=True,
+        n_resamples=draws,  # all of them, if there are no more
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
 
 
 def family(comparisons: Mapping[str, Comparison]) -> dict[str, Comparison]:
@@ -362,20 +400,3 @@ def finding(difference: Interval | None) -> Finding:
     if difference.high < 0:
         return "not supported"
     return "inconclusive"
-
-
-def negated(interval: Interval | None) -> Interval | None:
-    """The interval of the opposite difference, for a claim that something is below zero."""
-    if interval is None:
-        return None
-    return replace(interval, value=-interval.value, low=-interval.high, high=-interval.low)
-
-
-def as_json(interval: Interval | None) -> dict[str, Any] | None:
-    """An interval as a JSON value, for a later chapter."""
-    return None if interval is None else asdict(interval)
-
-
-def from_json(value: dict[str, Any] | None) -> Interval | None:
-    """The reverse of :func:`as_json`."""
-    return None if value is None else Interval(**value)

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import numpy as np
 
 from rar_lib.core.scoring import PAPER_WEIGHTS, Weights
+from rar_lib.core.stats import pearson
 from rar_lib.core.text import content_words, normalise
 from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
 
@@ -117,7 +117,7 @@ def overview(tasks: Sequence[Task]) -> Overview:
         share_at_mode=at_mode,
         question_words=float(np.mean([len(t.question.split()) for t in tasks])),
         reference_words=float(np.mean(references)) if references else 0.0,
-        size_question_correlation=_pearson(sizes, [len(t.question.split()) for t, _ in rated]),
+        size_question_correlation=pearson(sizes, [len(t.question.split()) for t, _ in rated]),
     )
 
 
@@ -216,7 +216,7 @@ def weights_against_mean(
         good = rng.random((draws, len(w))) < met  # (draws, k), polarity already applied
         weighted.append(good @ w / w.sum())
         plain.append(good.mean(axis=1))
-    return _pearson(np.concatenate(weighted), np.concatenate(plain))
+    return pearson(np.concatenate(weighted), np.concatenate(plain))
 
 
 def measures(tasks: Sequence[Task]) -> dict[str, float | None]:
@@ -269,13 +269,6 @@ def _mode(values: Sequence[float]) -> tuple[float, float]:
     counts = Counter(values)
     top = min(counts, key=lambda v: (-counts[v], v))
     return top, counts[top] / len(values)
-
-
-def _pearson(x: Any, y: Any) -> float | None:
-    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if len(a) < 2 or a.std() == 0 or b.std() == 0:
-        return None
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 def _content(text: str) -> set[str]:

@@ -124,11 +124,6 @@ def split_prefix(description: str) -> tuple[str | None, str]:
     return match.group(1) or match.group(2), description[match.end() :].strip()
 
 
-def decide(description: str, points: float | None, title: str = "") -> Polarity | None:
-    """Polarity of a pitfall, or ``None`` if it is ambiguous; see :func:`read`."""
-    return read(description, points, title).polarity
-
-
 def read(description: str, points: float | None, title: str = "") -> Reading:
     """Read how a pitfall is worded.
 

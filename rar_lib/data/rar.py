@@ -333,9 +333,7 @@ class _Reader:
         miscounted = row.get("rubric_count", size) != size
         account.counts["empty references"] += not reference
         account.counts["questions seen earlier in the split"] += question in self.seen
-        account.counts["rubric_count differs from the rubric"] += (
-            row.get("rubric_count", size) != size
-        )
+        account.counts["rubric_count differs from the rubric"] += miscounted
         self.seen.add(question)
         if not kept:
             unusable = "rows without a usable criterion, kept out"

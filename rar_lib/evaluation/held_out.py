@@ -88,12 +88,6 @@ def paired_difference(after: Scores, before: Scores) -> Interval | None:
     return bootstrap(gains) if gains else None
 
 
-def mean(scores: Scores) -> Interval | None:
-    """Mean over the scored tasks, with interval; ``None`` if there is none."""
-    values = [s for s in scores.values() if s is not None]
-    return bootstrap(values) if values else None
-
-
 def overall(scores: Scores) -> Interval | None:
     """HealthBench's number for a set: the mean clipped to [0, 1].
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import PAPER_WEIGHTS, UNIFORM_WEIGHTS, Weights, explicit_score
-from rar_lib.core.stats import Interval, cluster_share, zero_variance_share
+from rar_lib.core.stats import Interval, cluster_share, flat_share
 from rar_lib.core.types import Category, Grade, Polarity, Rubric, Task, Verdict
 from rar_lib.evaluation.alignment import PairGrades
 
@@ -224,7 +224,7 @@ def summarise_groups(
                 variant=name,
                 draws=len(draws),
                 kendall=_over_draws(taus),
-                flat=float(np.mean([zero_variance_share(new) for new in draws])),
+                flat=float(np.mean([flat_share(new) for new in draws])),
                 ties=float(np.mean(same)) if same else None,
             )
         )

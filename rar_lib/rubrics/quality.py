@@ -15,6 +15,7 @@ import numpy as np
 
 from rar_lib.core.text import content_words
 from rar_lib.core.types import Category, Criterion, Rubric, Task
+from rar_lib.data.audit import is_generic
 
 #: Phrases that send the judge elsewhere: the sentence cannot be checked on its own.
 _POINTS_ELSEWHERE = re.compile(
@@ -36,7 +37,7 @@ class Quality:
         grounding: share of the criteria's content words found in the reference or the question.
         coverage: share of the reference's content words found in the criteria.
         redundancy: mean over criteria of the largest word overlap (Jaccard) with another one.
-        generic: share of criteria without a content word of the question or the reference.
+        generic: share of criteria, see :func:`rar_lib.data.audit.is_generic`.
     """
 
     compliance: float
@@ -69,7 +70,7 @@ def measure(rubric: Rubric, task: Task, size: tuple[int, int]) -> Quality:
         grounding=len(said & known) / len(said) if said else 0.0,
         coverage=len(said & wanted) / len(wanted) if wanted else 0.0,
         redundancy=_redundancy(words),
-        generic=_share([not (w & known) for w in words]),
+        generic=_share([is_generic(task, c) for c in criteria]),
     )
 
 

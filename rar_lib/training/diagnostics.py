@@ -12,11 +12,8 @@ from itertools import groupby
 from typing import Any
 
 from rar_lib.core.scoring import Weights, is_good
+from rar_lib.core.stats import flat_share, is_flat, pearson
 from rar_lib.core.types import Grade, Rubric
-
-#: Rewards and verdict probabilities closer than this are the same: one point in a hundred of a
-#: criterion is the judge's numerical noise, not a difference between two responses.
-TOLERANCE = 0.01
 
 
 def groups(keys: Sequence[str]) -> list[range]:
@@ -32,18 +29,6 @@ def groups(keys: Sequence[str]) -> list[range]:
 def spread(values: Sequence[float]) -> float | None:
     """Standard deviation, ``None`` of fewer than two values."""
     return statistics.stdev(values) if len(values) > 1 else None
-
-
-def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Pearson's r, in [-1, 1]; ``None`` where either side does not vary."""
-    if len(x) < 2 or max(x) == min(x) or max(y) == min(y):
-        return None
-    return max(-1.0, min(1.0, statistics.correlation(x, y)))
-
-
-def flat_groups(scores: Sequence[float | None], of: Sequence[range]) -> float:
-    """Share of groups whose scored rewards lie within ``TOLERANCE``: they teach nothing."""
-    return sum(_flat([scores[i] for i in group]) for group in of) / len(of)
 
 
 def flat_mass(
@@ -67,7 +52,7 @@ def flat_mass(
         if len(rows) < 2:
             continue
         weight = {c.id: weights[c.category] for c in rubric.criteria}
-        idle = [w for c, w in weight.items() if _flat([row[c] for row in rows])]
+        idle = [w for c, w in weight.items() if is_flat([row[c] for row in rows])]
         shares.append(math.fsum(idle) / math.fsum(weight.values()))
     return statistics.fmean(shares) if shares else None
 
@@ -116,9 +101,9 @@ def step_record(
         "mean": statistics.fmean(rewards) if rewards else None,
         "spread": spread(rewards),
         "unscored": 1 - len(scored) / len(scores),
-        "flat_groups": flat_groups(scores, of),
+        "flat_groups": flat_share([[scores[i] for i in group] for group in of]),
         "length": statistics.fmean(lengths),
-        "length_correlation": correlation(long, rewards),
+        "length_correlation": pearson(long, rewards),
     }
 
 
@@ -156,8 +141,3 @@ def _values(grade: Grade) -> dict[str, float]:
         v.criterion_id: float(v.probability if v.probability is not None else bool(v.met))
         for v in grade.verdicts
     }
-
-
-def _flat(values: Sequence[float | None]) -> bool:
-    scored = [v for v in values if v is not None]
-    return not scored or max(scored) - min(scored) < TOLERANCE

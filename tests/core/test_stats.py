@@ -19,13 +19,14 @@ from rar_lib.core.stats import (
     expected_calibration_error,
     family,
     finding,
+    flat_share,
     holm,
     minimum_detectable,
     pairwise_accuracy,
+    pearson,
     proportion,
     reliability,
     sign_flip_p,
-    zero_variance_share,
 )
 
 VALUES = st.lists(st.integers(-5, 5), min_size=4, max_size=12).filter(lambda v: len(set(v)) > 1)
@@ -98,7 +99,7 @@ def test_auc_by_hand() -> None:
 
 def test_a_group_without_variance_teaches_nothing() -> None:
     groups = [[0.5, 0.5, None], [0.5, 0.6, 0.5], [None, None], [0.1, 0.9]]
-    assert zero_variance_share(groups) == 0.5
+    assert flat_share(groups) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_sign_flips_by_chance_agree_with_all_of_them() -> None:
     signs = np.array(list(itertools.product([-1, 1], repeat=13)))
     exact = float((np.abs(signs @ gaps) >= abs(gaps.sum()) - 1e-9).mean())
     assert sign_flip_p(gaps, range(13), draws=9999) == pytest.approx(exact, abs=0.01)
-    assert sign_flip_p(gaps, range(13), draws=2**13 - 1) == pytest.approx(exact)
+    assert sign_flip_p(gaps, range(13), draws=2**13) == pytest.approx(exact)
 
 
 def test_a_difference_that_is_not_there_is_found_as_often_as_the_level_says() -> None:
@@ -317,3 +318,34 @@ def test_probabilities_are_between_0_and_1() -> None:
         reliability([1.5], [True])
     with pytest.raises(ValueError, match="one label per probability"):
         reliability([], [])
+
+
+def test_a_group_is_flat_when_its_scored_rewards_are_the_same() -> None:
+    groups = [[0.5, 0.5], [0.2, 0.9], [None, 0.3], [0.4, 0.405]]
+    assert flat_share(groups) == 0.75  # equal; different; one scored; within the tolerance
+    assert flat_share(groups, tolerance=0.0) == 0.5
+
+
+def test_pearson_is_none_where_it_is_undefined() -> None:
+    assert pearson([10, 20, 30], [0.1, 0.2, 0.3]) == pytest.approx(1.0)
+    assert pearson([10, 20, 30], [0.3, 0.2, 0.1]) == pytest.approx(-1.0)
+    assert pearson([64, 64, 64], [0.1, 0.2, 0.3]) is None
+    assert pearson([1, 2, 3], [0.5, 0.5, 0.5]) is None
+    assert pearson([1], [0.5]) is None
+
+
+def test_an_interval_turned_round_and_back_and_through_json_is_itself() -> None:
+    one = Interval(0.25, 0.125, 0.5, 9, 0.1)
+    opposite = -one
+    assert opposite == Interval(-0.25, -0.5, -0.125, 9, 0.1)
+    assert -opposite == one
+    assert Interval.from_json(one.to_json()) == one
+    assert Interval.from_json(None) is None
+
+
+def test_the_p_value_is_that_of_every_flip_of_signs() -> None:
+    sums = [0.5, 0.25, -0.125, 1.0, 0.75]
+    flips = list(itertools.product((-1, 1), repeat=len(sums)))
+    totals = [abs(sum(sign * s for sign, s in zip(flip, sums, strict=True))) for flip in flips]
+    reached = sum(total >= abs(sum(sums)) for total in totals)
+    assert sign_flip_p(sums, "abcde") == pytest.approx(reached / len(flips))

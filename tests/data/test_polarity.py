@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rar_lib.core.types import Category, Polarity
-from rar_lib.data.polarity import WORDS, decide, read, split_prefix
+from rar_lib.data.polarity import WORDS, read, split_prefix
 from rar_lib.data.tasks import load_mini
 
 GOOD, BAD, OPEN = Polarity.GOOD, Polarity.BAD, None
@@ -98,14 +98,14 @@ TABLE = [
 def test_a_pitfall_is_read_from_the_head_of_its_sentence(
     sentence: str, expected: Polarity | None
 ) -> None:
-    assert decide(sentence, -1) is expected
-    assert decide(f"Pitfall Criteria: {sentence}", -2) is expected
-    assert decide(f" **pitfall criterion:** {sentence.upper()}", None) is expected
+    assert read(sentence, -1).polarity is expected
+    assert read(f"Pitfall Criteria: {sentence}", -2).polarity is expected
+    assert read(f" **pitfall criterion:** {sentence.upper()}", None).polarity is expected
 
 
 def test_the_trap_an_omission_and_a_restraint_begin_with_the_same_two_words() -> None:
-    assert decide("Does not mention the red flags.", -1) is BAD
-    assert decide("Does not recommend inappropriate opioids.", -1) is GOOD
+    assert read("Does not mention the red flags.", -1).polarity is BAD
+    assert read("Does not recommend inappropriate opioids.", -1).polarity is GOOD
 
 
 @pytest.mark.parametrize(
@@ -127,13 +127,14 @@ def test_the_trap_an_omission_and_a_restraint_begin_with_the_same_two_words() ->
 def test_a_title_settles_only_what_the_sentence_leaves_open(
     sentence: str, title: str, expected: Polarity | None
 ) -> None:
-    assert decide(sentence, -1, title) is expected
+    assert read(sentence, -1, title).polarity is expected
 
 
 def test_the_published_sign_never_decides_and_a_positive_failure_is_a_contradiction() -> None:
-    assert decide("Avoids jargon.", -1) is decide("Avoids jargon.", 3) is GOOD
-    assert decide("Omits the dose.", -1) is decide("Omits the dose.", None) is BAD
-    assert decide("Omits the dose.", 2) is OPEN
+    assert read("Avoids jargon.", -1).polarity is read("Avoids jargon.", 3).polarity is GOOD
+    assert read("Omits the dose.", -1).polarity is BAD
+    assert read("Omits the dose.", None).polarity is BAD
+    assert read("Omits the dose.", 2).polarity is OPEN
     assert "+2" in read("Omits the dose.", 2).rule
 
 
@@ -174,7 +175,7 @@ def test_no_pitfall_of_the_embedded_set_is_read_against_its_authored_polarity() 
         for c in (t.rubric.criteria if t.rubric else ())
         if c.category is Category.PITFALL
     ]
-    decided = [(c, decide(c.description, c.points, c.title)) for c in pitfalls]
+    decided = [(c, read(c.description, c.points, c.title).polarity) for c in pitfalls]
     assert [c.description for c, p in decided if p not in (None, c.polarity)] == []
     assert any(p is GOOD for _, p in decided)
     assert any(p is BAD for _, p in decided)

@@ -7,9 +7,7 @@ import pytest
 from rar_lib.core.scoring import PAPER_WEIGHTS
 from rar_lib.core.types import Category, Criterion, Grade, Polarity, Rubric, Verdict
 from rar_lib.training.diagnostics import (
-    correlation,
     credit,
-    flat_groups,
     flat_mass,
     groups,
     joined,
@@ -45,20 +43,9 @@ def test_neighbours_with_one_key_are_a_group() -> None:
     assert groups([]) == []
 
 
-def test_spread_and_correlation_are_none_where_they_are_undefined() -> None:
+def test_spread_is_none_where_it_is_undefined() -> None:
     assert spread([0.2, 0.6]) == pytest.approx(0.2828427)
     assert spread([0.5]) is None
-    assert correlation([10, 20, 30], [0.1, 0.2, 0.3]) == pytest.approx(1.0)
-    assert correlation([10, 20, 30], [0.3, 0.2, 0.1]) == pytest.approx(-1.0)
-    assert correlation([64, 64, 64], [0.1, 0.2, 0.3]) is None
-    assert correlation([1, 2, 3], [0.5, 0.5, 0.5]) is None
-    assert correlation([1], [0.5]) is None
-
-
-def test_a_group_is_flat_when_its_scored_rewards_are_the_same() -> None:
-    of = [range(0, 2), range(2, 4), range(4, 6), range(6, 8)]
-    scores = [0.5, 0.5, 0.2, 0.9, None, 0.3, 0.4, 0.405]
-    assert flat_groups(scores, of) == 0.75  # equal; different; one scored; within the tolerance
 
 
 def test_mass_on_criteria_that_do_not_tell_the_group_apart() -> None:
