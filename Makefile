@@ -31,6 +31,7 @@ lint: setup  ## ruff, mypy, import layers, notebooks without outputs (5 s, the f
 	$(BIN)/mypy rar_lib
 	$(BIN)/lint-imports
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	@$(BIN)/python env/rooms.py
 
 lock: setup  ## both locks from pyproject.toml, newest allowed releases (10 s)
 	bash env/lock.sh

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from rar_lib.book.machine import hardware, versions
-from rar_lib.book.study import Study, training_tasks
+from rar_lib.book.study import Study
 from rar_lib.core.files import atomic_write
 from rar_lib.evaluation.held_out import evaluate, paired_difference
 from rar_lib.evaluation.multiple_choice import ask, outcomes, question_sets
@@ -101,7 +101,7 @@ def one(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
         cell.arm,
         cell.seed,
         settings=study.profile.training,
-        tasks=training_tasks(study, cell.arm),
+        tasks=study.tasks_for(cell.arm),
         held_out=study.test_tasks,
         out=out,
         judge=live,

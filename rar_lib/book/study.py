@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
 from rar_lib.book.profiles import Profile, load
 from rar_lib.core.errors import CassetteError, DataError
@@ -24,9 +24,6 @@ from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.judging.cassette import MODES, Cassette
 from rar_lib.judging.chat import Chat
 from rar_lib.models.server import local_chat
-
-if TYPE_CHECKING:
-    from rar_lib.book.profiles import Profile
 
 
 @dataclass
@@ -94,6 +91,15 @@ class Study:
         """Training tasks, medicine and science in turn, as many as the profile says."""
         return self._tasks("train")[: self.profile.train_tasks]
 
+    def tasks_for(self, arm: str) -> Sequence[Task]:
+        """Training tasks of an arm: the profile's, or for ``rlvr`` as many multiple choice questions.
+
+        They are MedMCQA's, because MedQA and MMLU are what chapter 7 evaluates on.
+        """
+        if arm == "rlvr":
+            return load_choices("medmcqa", limit=self.profile.train_tasks)[0]
+        return self.train_tasks
+
     @property
     def test_tasks(self) -> list[Task]:
         """Held-out tasks, medicine and science in turn, as many as the profile says."""
@@ -160,24 +166,3 @@ class Study:
         self._chats.clear()
         if self._cassette:
             self._cassette.close()
-
-
-class Source(Protocol):
-    """Where the tasks come from: a :class:`rar_lib.book.study.Study`."""
-
-    profile: Profile
-
-    @property
-    def train_tasks(self) -> list[Task]:
-        """Tasks with rubrics, as many as the profile says."""
-        ...
-
-
-def training_tasks(study: Source, arm: str) -> Sequence[Task]:
-    """Tasks of an arm: the profile's, or for ``rlvr`` as many multiple choice questions.
-
-    They are MedMCQA's, because MedQA and MMLU are what chapter 7 evaluates on.
-    """
-    if arm == "rlvr":
-        return load_choices("medmcqa", limit=study.profile.train_tasks)[0]
-    return study.train_tasks

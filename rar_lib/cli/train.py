@@ -11,7 +11,7 @@ from typing import Annotated, cast
 import typer
 
 from rar_lib.book.profiles import Profile, load
-from rar_lib.book.study import Study, training_tasks
+from rar_lib.book.study import Study
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Arm, Task
 from rar_lib.judging.chat import Chat, run_sync
@@ -75,7 +75,7 @@ def train_arm(
             arm=method,
             seed=seed,
             settings=settings.training,
-            tasks=training_tasks(study, arm),
+            tasks=study.tasks_for(arm),
             held_out=study.test_tasks,
             out=folder,
             reward=reward_for(arm, Judge(live), keep=keep, seed=seed),

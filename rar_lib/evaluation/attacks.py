@@ -32,9 +32,21 @@ from rar_lib.data.jsonl import json_rows
 from rar_lib.judging.judge import Judge, grade_many
 
 Family = Literal[
-    "control", "request", "verdict", "fence", "template", "token", "role",
-    "authority", "language", "echo", "stuffing", "padding", "praise", "unicode",
-]  # fmt: skip
+    "control",
+    "request",
+    "verdict",
+    "fence",
+    "template",
+    "token",
+    "role",
+    "authority",
+    "language",
+    "echo",
+    "stuffing",
+    "padding",
+    "praise",
+    "unicode",
+]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 _PLACEHOLDER = re.compile(r"\{\{(response|question|titles|criteria|keywords)\}\}")
 

@@ -58,7 +58,7 @@ class Kernel:
     """TRL's kernel, as far as Llama-shaped policies with an adapter need it."""
 
     @staticmethod
-    def apply(
+    def apply(  # noqa: PLR0917 - TRL calls it so
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor | None,

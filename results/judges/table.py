@@ -239,8 +239,18 @@ def figure(results: Mapping[str, Any]) -> Any:
 
 def render(results: Mapping[str, Any]) -> str:
     """The table as Markdown, with what belongs beside it."""
-    head = ["system", "verdicts/s", "tokens each", "accuracy", "AUC", "unreadable",
-            "abstained", "pairs right", "seconds", "n"]  # fmt: skip
+    head = [
+        "system",
+        "verdicts/s",
+        "tokens each",
+        "accuracy",
+        "AUC",
+        "unreadable",
+        "abstained",
+        "pairs right",
+        "seconds",
+        "n",
+    ]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     shown = []
     for row in results["systems"].values():
@@ -257,18 +267,22 @@ def render(results: Mapping[str, Any]) -> str:
             else "–"
         )
         pairs = row["pairs_right"] or {"share": None, "scored": 0}
-        rows.append([
-            row["label"],
-            f"{row['verdicts_per_s']:.2f}" if verdicts else f"{row['rewards_per_s']:.2f} rewards",
-            f"{row['tokens_per_verdict']:.0f}",
-            interval,
-            f"{row['auc']:.2f}" if row.get("auc") is not None else "–",
-            f"{row['unreadable_share']:.1%}",
-            f"{row['abstained_share']:.1%}",
-            f"{pairs['share']:.2f} of {pairs['scored']}" if pairs["share"] is not None else "–",
-            f"{row['seconds']:.0f}",
-            str(row["n"]),
-        ])  # fmt: skip
+        rows.append(
+            [
+                row["label"],
+                f"{row['verdicts_per_s']:.2f}"
+                if verdicts
+                else f"{row['rewards_per_s']:.2f} rewards",
+                f"{row['tokens_per_verdict']:.0f}",
+                interval,
+                f"{row['auc']:.2f}" if row.get("auc") is not None else "–",
+                f"{row['unreadable_share']:.1%}",
+                f"{row['abstained_share']:.1%}",
+                f"{pairs['share']:.2f} of {pairs['scored']}" if pairs["share"] is not None else "–",
+                f"{row['seconds']:.0f}",
+                str(row["n"]),
+            ]
+        )
     lines = [f"| {' | '.join(cells)} |" for cells in rows]
     ratio, share = results["ratio_verdicts_per_s"], results["share_of_limit"]
     lines.append("")

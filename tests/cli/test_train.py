@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rar_lib.book.profiles import load
-from rar_lib.book.study import Study, training_tasks
+from rar_lib.book.study import Study
 from rar_lib.cli.app import app
 from rar_lib.cli.train import default_out, judging_work, summary, train_arm
 from rar_lib.core.types import MultipleChoice
@@ -108,9 +108,9 @@ def test_rlvr_trains_on_questions_with_options_that_no_chapter_evaluates_on(
 
     monkeypatch.setattr("rar_lib.book.study.load_choices", loaded)
     study = Study.open("laptop", tmp_path)
-    assert len(training_tasks(study, "rlvr")) == LAPTOP.train_tasks
+    assert len(study.tasks_for("rlvr")) == LAPTOP.train_tasks
     assert asked == ["medmcqa"]
-    assert training_tasks(study, "implicit") == study.train_tasks
+    assert study.tasks_for("implicit") == study.train_tasks
 
 
 @pytest.mark.model

@@ -1,0 +1,62 @@
+"""The README's scripts, run as they stand there but for the judge's address and the folder."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scripted import says, server
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def script(name: str) -> str:
+    """The Python block behind the comment of that name."""
+    found = re.search(rf"<!-- {name} -->\n```python\n(.*?)```", README, re.DOTALL)
+    assert found is not None, name
+    return found[1]
+
+
+def run(code: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_a_judge_asks_other_messages_without_a_patch(tmp_path: Path) -> None:
+    code = script("messages")
+    with server(says("yes", tokens={"yes": 0.9, "no": 0.1})) as scripted:
+        code = code.replace("http://127.0.0.1:8000/v1", scripted.url)
+        grade = (
+            "import asyncio\n"
+            "from rar_lib import load_mini\n"
+            "task = load_mini('train')[0]\n"
+            "print(asyncio.run(judge.grade(task, 'Cool it.', 'explicit')).score)\n"
+        )
+        score = float(run(code + grade, tmp_path))
+    assert 0 < score < 1
+    asked = [request["messages"] for request in scripted.requests]
+    assert asked
+    assert all("Yes or no: " in messages[0]["content"] for messages in asked)
+
+
+@pytest.mark.model
+@pytest.mark.timeout(900)
+def test_ten_lines_train_a_policy_without_a_profile(tmp_path: Path) -> None:
+    code = script("train").replace("qwen-1.5b-int8", "smollm2-135m")
+    means = run(code, tmp_path).strip().splitlines()[-1]
+    assert re.fullmatch(r"\[0\.\d+, 0\.\d+\]", means)
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_every_path_in_the_readme_exists() -> None:
+    paths = re.findall(r"`((?:rar_lib|results|env|notebooks)/[\w./-]+)`", README)
+    paths += re.findall(r"\]\(((?!http)[\w./-]+)\)", README)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
