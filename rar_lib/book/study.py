@@ -92,7 +92,9 @@ class Study:
         return self._tasks("train")[: self.profile.train_tasks]
 
     def tasks_for(self, arm: str) -> Sequence[Task]:
-        """Training tasks of an arm: the profile's, or for ``rlvr`` as many multiple choice questions.
+        """Training tasks of an arm: the profile's, or for ``rlvr`` multiple choice questions.
+
+        As many as the profile says.
 
         They are MedMCQA's, because MedQA and MMLU are what chapter 7 evaluates on.
         """
