@@ -77,7 +77,8 @@ class Chat:
         server: its address, which ends in ``/v1``, or a server on this machine that starts with
             the first request which the cassette can't answer.
         model: name by which the server knows the model.
-        weights: SHA-256 of the weights where known; part of the judge's identity.
+        weights: SHA-256 of the weights where known; part of the judge's identity. Without it the
+            address stands for them: a judge that moves is then another one.
         concurrency: most requests in flight at once.
         timeout_s: seconds for one request, counted from when it is sent.
         key_env: environment variable with the API key; loopback servers need none.

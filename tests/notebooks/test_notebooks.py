@@ -62,7 +62,7 @@ def test_a_chapter_has_a_figure_a_table_and_no_noise(results: list[Result], stem
 @pytest.mark.parametrize("stem", [p.stem for p in SOURCES])
 def test_every_cell_that_draws_shows_its_figure(results: list[Result], stem: str) -> None:
     notebook = nbformat.read(OUT / f"{stem}.ipynb", as_version=4)
-    drawing = [c for c in notebook.cells if c.cell_type == "code" and "plots." in c.source]
+    drawing = [c for c in notebook.cells if c.cell_type == "code" and "figures." in c.source]
     assert drawing
     for cell in drawing:
         shown = [o for o in cell.outputs if "image/png" in o.get("data", {})]

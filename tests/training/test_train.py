@@ -6,25 +6,30 @@ The judge is scripted; the policy, the trainer and the kill are real.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted import Reply, Scripted, says, server
 
+from rar_lib.book.profiles import load
 from rar_lib.core.errors import DataError
-from rar_lib.core.types import Task
+from rar_lib.core.files import sources
+from rar_lib.core.scoring import UNIFORM_WEIGHTS
+from rar_lib.core.types import Arm, Task
 from rar_lib.data.tasks import load_mini
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
+from rar_lib.judging.messages import Messages
 from rar_lib.training.rewards import RubricReward
-from rar_lib.training.train import TRAINED, Run, Watch, train
+from rar_lib.training.settings import Settings
+from rar_lib.training.train import TRAINED, Job, Run, Watch, train
 
 pytestmark = pytest.mark.fault
 
@@ -36,17 +41,13 @@ TASKS = load_mini("train")[:4]
 
 def trained(url: str, out: Path, arm: str = "implicit") -> Run:
     """The run of every test here."""
-    from rar_lib.book.profiles import load
-    from rar_lib.judging.chat import Chat
-    from rar_lib.judging.judge import Judge
-
     change = {"steps": STEPS, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS}
     settings = load("smoke").training.model_copy(update=change | {"max_completion": 8})
     return train(
         arm,
         SEED,
         settings=settings,
-        judge=Judge(Chat(url, "scripted")),
+        judge=Judge(Chat(url, "scripted", weights="the same at any address")),
         tasks=TASKS,
         held_out=load_mini("test")[:2],
         out=out,
@@ -226,8 +227,6 @@ def test_rejection_sampling_that_was_killed_keeps_what_was_judged(tmp_path: Path
 
 
 def refuses(match: str, arm: str, tmp_path: Path, tasks: list[Task] = TASKS) -> None:
-    from rar_lib.book.profiles import load
-
     with pytest.raises(DataError, match=match):
         train(arm, settings=load("smoke").training, tasks=tasks, out=tmp_path)
 
@@ -238,15 +237,93 @@ def test_an_unknown_arm_and_a_missing_judge_are_named_before_anything_loads(tmp_
     refuses("'sft_filtered' needs a judge", "sft_filtered", tmp_path)
 
 
-def test_the_identity_of_a_run_is_all_that_changes_it(tmp_path: Path) -> None:
-    from rar_lib.judging.chat import Chat
-    from rar_lib.judging.judge import Judge
+def job(out: Path = Path("a"), **change: Any) -> Job:
+    """A run and, by ``change``, one like it in all but one part."""
+    settings = Settings(device="cpu", policy="smollm2-135m")
+    reward = RubricReward(Judge(Chat("http://127.0.0.1:1/v1", "m")), "implicit")
+    parts: dict[str, Any] = {"arm": "implicit", "settings": settings, "tasks": TASKS, "out": out}
+    return Job(**parts | {"reward": reward} | change)
 
-    def identity(**change: Any) -> str:
-        judge = Judge(Chat("http://127.0.0.1:1/v1", change.pop("model", "m")), **change)
-        return json.dumps(RubricReward(judge, "implicit").identity(), sort_keys=True)
 
-    same: Callable[[], str] = identity
-    assert same() == same()
-    assert same() != identity(model="other")
-    assert same() != identity(reading="sampled")
+def judged(chat: Chat | None = None, arm: Arm = "implicit", **change: Any) -> RubricReward:
+    """The reward of :func:`job` by another judge."""
+    return RubricReward(Judge(chat or Chat("http://127.0.0.1:1/v1", "m"), **change), arm)
+
+
+WORDED = TASKS[0].model_copy(update={"question": TASKS[0].question + "?"})
+OTHER_SETTINGS: dict[str, Any] = {
+    "device": "cuda",
+    "policy": "qwen-0.5b",
+    "rollouts": 3,
+    "prompts_per_step": 3,
+    "max_completion": 7,
+    "context": 99,
+    "steps": 5,
+    "learning_rate": 1e-3,
+    "lora_rank": 2,
+    "temperature": 0.7,
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arm": "explicit"},
+        {"seed": 1},
+        {"tasks": TASKS[::-1]},
+        {"tasks": [WORDED, *TASKS[1:]]},
+        {"held_out": TASKS[:1]},
+        {"watch": Watch(2, lambda step, answers: {})},
+        {"backend": "transformers"},
+        {"reward": None},
+        {"reward": judged(Chat("http://127.0.0.1:1/v1", "other"))},
+        {"reward": judged(Chat("http://127.0.0.1:2/v1", "m"))},  # another judge of that name
+        {"reward": judged(Chat("http://127.0.0.1:1/v1", "m", weights="sha"))},
+        {"reward": judged(arm="explicit")},
+        {"reward": judged(reading="sampled")},
+        {"reward": judged(weights=UNIFORM_WEIGHTS)},
+        {"reward": judged(messages=Messages("b"))},
+        {"reward": RubricReward(judged().judge, "implicit", keep=0.5)},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_a_run_that_differs_in_one_part_is_another_run(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rar_lib.training.train.resolve", lambda backend: backend)
+    assert job(**change).fingerprint != job().fingerprint
+
+
+def test_a_run_with_any_other_setting_is_another_run() -> None:
+    first = job()
+    assert set(OTHER_SETTINGS) == set(Settings.model_fields)
+    for name, value in OTHER_SETTINGS.items():
+        assert getattr(first.settings, name) != value, name
+        changed = first.settings.model_copy(update={name: value})
+        assert job(settings=changed).fingerprint != first.fingerprint, name
+
+
+def test_a_run_under_other_code_or_packages_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts and all modules of the rooms that decide a step, and the packages below them."""
+    read = sources("core", "judging", "training")
+    assert {"core/prompts/policy_system.txt", "training/decode.py", "judging/reading.py"} <= set(
+        read
+    )
+    first = job().fingerprint
+    for name in read:
+        monkeypatch.setattr(
+            "rar_lib.training.train.sources", lambda *_, name=name: read | {name: "changed"}
+        )
+        assert job().fingerprint != first, name
+    monkeypatch.setattr("rar_lib.training.train.sources", lambda *_: read)
+    assert job().fingerprint == first
+    monkeypatch.setattr("rar_lib.training.train.version", lambda package: "0.0")
+    assert job().fingerprint != first
+
+
+def test_folder_and_bookkeeping_do_not_make_another_run() -> None:
+    """A judge with declared weights may move to another address; so may the folder."""
+    moved = [judged(Chat(f"http://127.0.0.1:{p}/v1", "m", weights="sha")) for p in (1, 2)]
+    assert job(reward=moved[0]).fingerprint == job(reward=moved[1]).fingerprint
+    same = [job(Path("b")), job(checkpoint_every=3), job(callbacks=[object()])]
+    assert {j.fingerprint for j in same} == {job().fingerprint}
