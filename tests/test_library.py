@@ -23,7 +23,12 @@ MODULES = sorted(ROOT.glob("rar_lib/**/*.py"))
 #: Never imported by the library, only run.
 PROGRAMS = ("rar_lib.models.supervisor",)
 #: They compute, and are loaded by the functions that need them.
-ALLOWED = ("rar_lib.training.decode", "rar_lib.training.logprobs", "rar_lib.training.trainer")
+ALLOWED = (
+    "rar_lib.models.convert",
+    "rar_lib.training.decode",
+    "rar_lib.training.logprobs",
+    "rar_lib.training.trainer",
+)
 HEAVY = ("torch", "transformers", "unsloth", "vllm", "openai", "trl", "datasets", "matplotlib")
 
 

@@ -9,6 +9,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
 PACKAGES = (
     "accelerate",
     "datasets",
@@ -30,18 +32,15 @@ PACKAGES = (
 def hardware() -> str:
     """One line, for example ``2 cores Intel Xeon Processor, 25 GB memory``."""
     cpu = re.search(r"model name\s*:\s*(.+)", _read("/proc/cpuinfo"))
-    memory = memory_bytes()
     cores = len(os.sched_getaffinity(0))
     parts = [f"{cores} cores {cpu[1].strip() if cpu else platform.machine()}"]
-    if memory:
-        parts.append(f"{memory / 1e9:.0f} GB memory")
+    parts.append(f"{memory_bytes() / 1e9:.0f} GB memory")
     return ", ".join([*parts, *_gpus()])
 
 
-def memory_bytes() -> int | None:
-    """Memory of this machine in bytes; ``None`` where the system does not say."""
-    found = re.search(r"MemTotal:\s*(\d+)", _read("/proc/meminfo"))
-    return int(found[1]) * 1024 if found else None
+def memory_bytes() -> int:
+    """Memory of this machine in bytes."""
+    return int(psutil.virtual_memory().total)
 
 
 def versions() -> dict[str, str]:

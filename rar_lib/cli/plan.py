@@ -120,7 +120,8 @@ def forecast(
     embedded = profile.data == "mini"
     tasks = [*load_mini("train")[: profile.train_tasks], *load_mini("test")]
     pairs = load_mini_pairs("test")[: profile.pairs]
-    room = memory_gb * 1e9 or (_GPU_GB * 1e9 if profile.device == "cuda" else _own_memory())
+    own = _GPU_GB * 1e9 if profile.device == "cuda" else machine.memory_bytes()
+    room = memory_gb * 1e9 or own
     longest = _longest(profile, tasks) if embedded else profile.training.context
     budget = needed(
         profile.training,
@@ -166,13 +167,6 @@ def _with_judge(profile: Profile, judge: str) -> Profile:
     judges = tuple(dict.fromkeys(judge if m == profile.judge else m for m in profile.judges))
     servers = tuple(dict.fromkeys(judge if m == profile.judge else m for m in profile.servers))
     return profile.model_copy(update={"judge": judge, "judges": judges, "servers": servers})
-
-
-def _own_memory() -> float:
-    found = machine.memory_bytes()
-    if found is None:
-        raise DataError("the memory of this machine is not known: give it with --memory, in GB")
-    return float(found)
 
 
 def _longest(profile: Profile, tasks: list[Task]) -> int:

@@ -284,11 +284,9 @@ class Hub:
         return [self._download(pinned, endpoint)]
 
     def _download(self, pinned: Pinned, endpoint: str) -> Path:
-        try:
-            from huggingface_hub import hf_hub_download
-            from huggingface_hub.utils.tqdm import disable_progress_bars
-        except ImportError as error:
-            raise ArtifactError("needs the package huggingface_hub") from error
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
         if not sys.stderr.isatty():
             disable_progress_bars()
         try:
@@ -521,14 +519,9 @@ def hub_file(repo: str, file: str, revision: str) -> HubFile:
     Raises:
         DataError: no network, no such file or revision, or a gated set without access.
     """
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import GatedRepoError
-    except ImportError as error:
-        raise DataError(
-            f"{repo}: {file} needs the package huggingface_hub, which is not installed; install "
-            "it, or give the path of a file that you have"
-        ) from error
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError
+
     try:
         path = Path(hf_hub_download(repo, file, repo_type="dataset", revision=revision))
     except GatedRepoError as error:

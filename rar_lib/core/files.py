@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
+
+#: To write a file that nobody had, a link that points elsewhere included.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:
@@ -26,17 +29,17 @@ def atomic_write(path: Path, data: str | bytes) -> None:
         data = data.encode("utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system.
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with open(os.open(temporary, _NEW, 0o666), "wb") as stream:  # less what umask takes
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        # mkstemp makes files that only the owner reads; use what open() would have given.
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        os.replace(name, path)
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
+        os.replace(temporary, path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
@@ -45,12 +48,6 @@ def atomic_write(path: Path, data: str | bytes) -> None:
         os.fsync(folder)  # the rename itself must survive a power cut
     finally:
         os.close(folder)
-
-
-def _umask() -> int:
-    now = os.umask(0)
-    os.umask(now)
-    return now
 
 
 def home() -> Path:

@@ -17,13 +17,23 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from compressed_tensors.quantization import (
+    QuantizationConfig,
+    QuantizationStatus,
+    preset_name_to_scheme,
+)
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tokenizers import decoders
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
+from transformers.utils import logging
 
 from rar_lib.core.errors import ArtifactError
 from rar_lib.models.store import MARKER
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 END_OF_TURN = ("<|im_end|>", "<|endoftext|>")  # both end a reply of SmolLM2 and Qwen2.5
 
@@ -56,8 +66,6 @@ def plain_decoder(tokenizer: Any) -> None:
     out right all the same, but a grammar (structured output) then sees the inner spelling of
     a space as a letter, and can forbid spaces.
     """
-    from tokenizers import decoders
-
     backend = tokenizer.backend_tokenizer
     if "ByteLevel" in str(backend.pre_tokenizer):
         backend.decoder = decoders.ByteLevel()
@@ -69,15 +77,6 @@ def convert(gguf: Path, folder: Path) -> None:
     Raises:
         ArtifactError: as `name_ends`.
     """
-    import torch
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoTokenizer,
-        GenerationConfig,
-        GgufConfig,
-    )
-    from transformers.utils import logging
-
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     ends = name_ends(tokenizer, gguf)
@@ -104,20 +103,13 @@ _NOT_COPIED = ("config.json", "model.safetensors.index.json", MARKER)
 #: What is rounded: query, key, value, output, gate, up and down of every layer.
 PROJECTION = "_proj.weight"
 LEVELS = 127  # symmetric: -128 is left out, so that every value has its negative
-_EIGHT_BITS = {"num_bits": 8, "type": "int", "symmetric": True}
-SCHEME: dict[str, Any] = {
-    "quant_method": "compressed-tensors",
-    "format": "int-quantized",
-    "quantization_status": "compressed",
-    "config_groups": {
-        "group_0": {
-            "targets": ["Linear"],
-            "weights": _EIGHT_BITS | {"strategy": "channel", "dynamic": False},
-            "input_activations": _EIGHT_BITS | {"strategy": "token", "dynamic": True},
-        }
-    },
-    "ignore": ["lm_head"],
-}
+#: Weights by channel, activations by token; what is not a projection stays as it is.
+SCHEME = QuantizationConfig(
+    config_groups={"group_0": preset_name_to_scheme("W8A8", ["Linear"])},
+    format="int-quantized",
+    quantization_status=QuantizationStatus.COMPRESSED,
+    ignore=["lm_head"],
+)
 
 
 def round_channels(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,8 +125,6 @@ def round_channels(weight: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: the weight is not a matrix, or holds NaN or infinity.
     """
-    import torch
-
     if weight.dim() != 2:
         raise ValueError(f"a projection is a matrix, this has shape {tuple(weight.shape)}")
     exact = weight.float()
@@ -152,9 +142,6 @@ def quantize(source: Path, folder: Path) -> None:
         ArtifactError: the source holds no projection matrix, one that cannot be rounded, or a
             model that is quantised already.
     """
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
     config = json.loads((source / "config.json").read_text("utf-8"))
     if "quantization_config" in config:
         raise ArtifactError(f"{source} is quantised already; give the bf16 folder")
@@ -176,8 +163,9 @@ def quantize(source: Path, folder: Path) -> None:
         raise ArtifactError(f"{source} holds no matrix named *{PROJECTION}; nothing to round")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     del tensors
+    scheme = SCHEME.model_dump(mode="json", exclude_none=True)
     (folder / "config.json").write_text(
-        json.dumps(config | {"quantization_config": SCHEME}, indent=1), "utf-8"
+        json.dumps(config | {"quantization_config": scheme}, indent=1), "utf-8"
     )
     for file in source.iterdir():
         if file.suffix != ".safetensors" and file.name not in _NOT_COPIED:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from rar_lib.core.errors import DataError, ServerError
@@ -80,14 +81,13 @@ class Endpoint:
             raise ServerError(post_mortem(self.model, what, self.log, again))
 
 
-def process_start(pid: int) -> int | None:
-    """Start time of a live process in clock ticks since boot; guards against re-used pids."""
+def process_start(pid: int) -> float | None:
+    """When a live process began, in seconds since 1970; guards against re-used pids."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
         return None
-    fields = text[text.rindex(")") + 2 :].split()  # the command name may hold spaces
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def probe(base_url: str, model: str, timeout_s: float = 30.0) -> str | None:
@@ -121,6 +121,7 @@ def _http(url: str, body: dict[str, Any] | None, timeout_s: float) -> Any:
 
 GRACE_S = 10.0  # from SIGTERM to SIGKILL
 PROBE_S = 30.0
+SAME_START_S = 2.0
 
 
 def registered(entry: Path, model: str) -> Endpoint | None:
@@ -133,7 +134,9 @@ def registered(entry: Path, model: str) -> Endpoint | None:
         found = json.loads(entry.read_text())
         pid, base_url = int(found["pid"]), str(found["base_url"])
         log = Path(found["log"])
-        alive = process_start(pid) == int(found["started"])
+        started = process_start(pid)
+        # To within what a correction of the clock may move it.
+        alive = started is not None and abs(started - float(found["started"])) < SAME_START_S
         weights = str(found["weights"])
     except FileNotFoundError:
         return None

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from rar_lib.core.errors import ServerError
 
 Device = Literal["cpu", "cuda"]
@@ -177,15 +179,13 @@ def cpu_environment(cores: Sequence[int]) -> dict[str, str]:
     }
 
 
-def check_memory(todo: Plan, meminfo: Path = Path("/proc/meminfo")) -> None:
+def check_memory(todo: Plan) -> None:
     """Refuse a start that cannot end well.
 
     Raises:
         ServerError: Less memory is free than the server needs.
     """
-    lines = meminfo.read_text().splitlines()
-    kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    free_gb = kib * 1024 / 1e9
+    free_gb = psutil.virtual_memory().available / 1e9
     if free_gb < todo.needed_gb:
         raise ServerError(
             f"{todo.name} needs about {todo.needed_gb:.1f} GB of free memory, {free_gb:.1f} GB "

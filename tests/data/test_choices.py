@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import GatedRepoError
 
 from rar_lib.core.errors import ArtifactError, DataError
 from rar_lib.core.fetch import Pinned, Wheel
@@ -201,13 +202,11 @@ def test_gpqa_files_of_another_shape_are_refused(data: bytes, expected: str) -> 
 
 
 def test_gpqa_says_how_to_get_access(monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub")
-    gated = pytest.importorskip("huggingface_hub.errors").GatedRepoError
 
     def download(*_: object, **__: object) -> str:
-        raise gated.__new__(gated)
+        raise GatedRepoError.__new__(GatedRepoError)
 
-    monkeypatch.setattr(hub, "hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     with pytest.raises(DataError) as caught:
         load_choices("gpqa")
     for part in ("Idavidrein/gpqa", "gpqa_diamond.csv is gated", "accept the terms", "HF_TOKEN"):

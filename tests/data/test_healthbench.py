@@ -243,7 +243,6 @@ def test_malformed_files_are_named(tmp_path: Path, content: bytes, expected: str
 def test_the_hub_is_asked_for_the_subset_and_names_the_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub = pytest.importorskip("huggingface_hub")
     snapshot = tmp_path / "snapshots" / "0123abc"
     snapshot.mkdir(parents=True)
     asked = []
@@ -253,7 +252,7 @@ def test_the_hub_is_asked_for_the_subset_and_names_the_commit(
         (snapshot / file).write_bytes(FIXTURE.read_bytes())
         return str(snapshot / file)
 
-    monkeypatch.setattr(hub, "hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     tasks, report = load_healthbench(subset="hard", revision="v1")
     assert asked == [
         ("openai/healthbench", FILES["hard"], {"repo_type": "dataset", "revision": "v1"})
@@ -262,12 +261,11 @@ def test_the_hub_is_asked_for_the_subset_and_names_the_commit(
 
 
 def test_no_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub")
 
     def download(*_: object, **__: object) -> str:
         raise OSError("name or service not known\nand more")
 
-    monkeypatch.setattr(hub, "hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     with pytest.raises(DataError, match=r"oss_eval\.jsonl at revision 'main' .*not known\).*path$"):
         load_healthbench()
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,13 +86,15 @@ def test_key_changes_with_everything_that_changes_an_answer(weights: Path) -> No
     assert len({base.key, *(o.key for o in others)}) == 1 + len(others)
 
 
-def test_too_little_memory_names_both_numbers(weights: Path, tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    1000000 kB\n")
+def test_too_little_memory_names_both_numbers(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = SimpleNamespace(available=1_024_000_000)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
     todo = dataclasses.replace(vllm.plan(str(weights)), needed_gb=1.1)
     with pytest.raises(ServerError, match=r"about 1\.1 GB of free memory, 1\.0 GB are free"):
-        vllm.check_memory(todo, meminfo)
-    vllm.check_memory(dataclasses.replace(todo, needed_gb=1.0), meminfo)
+        vllm.check_memory(todo)
+    vllm.check_memory(dataclasses.replace(todo, needed_gb=1.0))
 
 
 def test_port_in_use_is_named() -> None:
@@ -150,8 +153,8 @@ def entry_for(tmp_path: Path, **changes: object) -> Path:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"started": 1}, {"pid": 2**22 + 1}, {"pid": "x"}, {}],
-    ids=["pid re-used", "process gone", "not a pid", "nobody answers"],
+    [{"started": 1}, {"started": None}, {"started": "x"}, {"pid": 2**22 + 1}, {"pid": "x"}, {}],
+    ids=["pid re-used", "no start", "not a start", "process gone", "not a pid", "nobody answers"],
 )
 def test_stale_entries_are_removed(tmp_path: Path, changes: dict[str, object]) -> None:
     path = entry_for(tmp_path, **changes)
