@@ -73,6 +73,20 @@ def test_nothing_is_pickled_evaluated_or_run_from_the_hub(path: Path) -> None:
             assert node.arg != "trust_remote_code"
 
 
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_dense_is_not_short(path: Path) -> None:
+    """A comprehension holds no other one, and the formatter lays out every line."""
+    text = path.read_text(encoding="utf-8")
+    assert "fmt: skip" not in text
+    for outer in ast.walk(ast.parse(text)):
+        if isinstance(outer, COMPREHENSIONS):
+            inside = [n.lineno for n in ast.walk(outer) if isinstance(n, COMPREHENSIONS)]
+            assert len(inside) == 1, f"{path.name}, line {outer.lineno}"
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_profile_builds_its_trainer_configuration(name: str, tmp_path: Path) -> None:
     settings = load(name).training

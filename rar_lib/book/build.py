@@ -152,7 +152,8 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
             f"{len(missing)} executed notebook(s) missing in {_shown(executed, repo)}: "
             f"{', '.join(missing)}. Run: make reproduce"
         )
-    html, old = out / "html", out / ".html.old"
+    html = out / "html"
+    old = out / ".html.old"
     if old.exists() and not html.exists():  # killed between the two renames of _swap
         old.rename(html)
     key = input_key(book, executed, list(notebooks))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rar_lib.core.stats import Bin, Interval
+from rar_lib.core.stats import Bin, Interval, scored
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,9 +138,9 @@ def reward_curve(
     """
     fig, ax = canvas(7.4, 3.8)
     x = np.arange(1, len(steps) + 1)
-    scored = [[r for r in step if r is not None] for step in steps]
-    mean = np.array([np.mean(s) if s else np.nan for s in scored])
-    spread = np.array([np.std(s) if s else np.nan for s in scored])
+    known = [scored(step) for step in steps]
+    mean = np.array([np.mean(s) if s else np.nan for s in known])
+    spread = np.array([np.std(s) if s else np.nan for s in known])
     ax.fill_between(x, mean - spread, mean + spread, alpha=0.2, color=COLOURS[0], lw=0)
     ax.plot(x, mean, "-o", ms=4, color=COLOURS[0], label="rollouts (band: one standard deviation)")
     shown = [*(mean - spread), *(mean + spread)]
@@ -281,7 +281,8 @@ def reliability(diagrams: Mapping[str, Sequence[Bin]]) -> Figure:
     fig, ax = canvas(4.8, 4.0)
     ax.plot([0, 1], [0, 1], color="#666666", lw=1, ls="--")
     for number, (name, bins) in enumerate(diagrams.items()):
-        x, y = [b.probability for b in bins], [b.share for b in bins]
+        x = [b.probability for b in bins]
+        y = [b.share for b in bins]
         ax.plot(x, y, "o-", label=name, color=COLOURS[number])
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)

@@ -328,7 +328,8 @@ def _run(step: Step, profile: Profile, root: Path, library: Path) -> float:
         cell_timeout_s=profile.cell_timeout_s,
     )
     seconds = time.monotonic() - clock
-    key, content = digest(parts), file_hash(step.executed)
+    key = digest(parts)
+    content = file_hash(step.executed)
     manifest = {
         "schema": SCHEMA,
         "key": key,
@@ -367,7 +368,8 @@ def _make_ready(
 
 def _estimate(todo: list[Step], profile: Profile) -> str:
     """Minutes for each step: as last measured, else as its metadata says."""
-    known, words = 0.0, []
+    known = 0.0
+    words = []
     for step in todo:
         last = load(step.manifest)
         minutes = last["seconds"] / 60 if last else step.rar.get("minutes", {}).get(profile.name)
@@ -380,7 +382,8 @@ def _estimate(todo: list[Step], profile: Profile) -> str:
 def _alone(out: Path) -> Iterator[None]:
     """One run at a time in ``out``; the lock goes with the process, however it ends."""
     out.mkdir(parents=True, exist_ok=True)
-    owner, lock = out / ".run.pid", FileLock(out / ".run.lock", timeout=0)
+    owner = out / ".run.pid"
+    lock = FileLock(out / ".run.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:

@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from rar_lib.core.files import checkout
+from rar_lib.core.stats import scored
 from rar_lib.evaluation.attacks import AttackResult, load_attacks
 
 Scores = dict[str, float | None]
@@ -112,6 +113,6 @@ def _average(seeds: Sequence[Mapping[str, float | None]]) -> Scores:
     average: Scores = {}
     for task in dict.fromkeys(task for scores in seeds for task in scores):
         values = [scores.get(task) for scores in seeds]
-        known = [v for v in values if v is not None]
+        known = scored(values)
         average[task] = fmean(known) if len(known) == len(values) else None
     return average

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
@@ -37,7 +37,11 @@ def quoted(name: str) -> Table:
     frame = published(name)
     print("quoted from:", frame.attrs["source"])
     rows = frame.to_dict("records")
-    return table([{k: general(v) for k, v in row.items()} for row in rows])
+    return table([_each(general, row) for row in rows])
+
+
+def _each(shown: Callable[[Any], Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: shown(value) for column, value in row.items()}
 
 
 def general(value: Any) -> Any:
@@ -66,7 +70,7 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     import pandas as pd
 
     pd.options.display.max_colwidth = 500  # sentences are meant to be read to their end
-    return Table(pd.DataFrame([{k: cell(v) for k, v in row.items()} for row in rows]))
+    return Table(pd.DataFrame([_each(cell, row) for row in rows]))
 
 
 def cell(value: Any) -> Any:

@@ -16,6 +16,7 @@ from rar_lib.core.types import Arm, Pair, Price, Task
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.judging.chat import run_sync
 from rar_lib.judging.cost import TEMPLATE, Rate, Work, estimate, grading_work, measure_rate, tokens
+from rar_lib.judging.messages import text_of
 from rar_lib.rubrics.synthesis import synthesis_work
 from rar_lib.training.memory import Backend, Judges
 from rar_lib.training.memory import memory as needed
@@ -171,14 +172,15 @@ def _with_judge(profile: Profile, judge: str) -> Profile:
 
 def _longest(profile: Profile, tasks: list[Task]) -> int:
     """Tokens of the longest prompt of the policy, with a response as long as it may get."""
-    prompts = ["\n".join(m["content"] for m in policy_messages(t)) for t in tasks]
+    longest = max(tokens(text_of(policy_messages(task))) for task in tasks)
     # A quarter on top: single prompts are denser than the average, and have a template.
-    return round(1.25 * max(map(tokens, prompts))) + TEMPLATE + profile.training.max_completion
+    return round(1.25 * longest) + TEMPLATE + profile.training.max_completion
 
 
 def _measured(name: str, profile: Profile) -> dict[str, Rate]:
     study = Study.open(name)
-    study.profile, rates = profile, dict[str, Rate]()
+    study.profile = profile
+    rates: dict[str, Rate] = {}
     for model in profile.judges:
         with study.serving(model) as chat:
             rates[model] = run_sync(measure_rate(chat))

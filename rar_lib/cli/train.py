@@ -91,7 +91,8 @@ def train_arm(
 
 def forecast(job: Job, keep: float, chat: Chat) -> str:
     """What is left of a run, and what it will ask of the judge, whose speed is measured first."""
-    steps, settings = job.steps_left, job.settings
+    steps = job.steps_left
+    settings = job.settings
     size = (
         f"{settings.prompts_per_step} prompts x {settings.rollouts} rollouts of up to "
         f"{settings.max_completion} tokens"

@@ -9,17 +9,15 @@ rows, the task is what is resampled, and ``n`` of an interval counts tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-if TYPE_CHECKING:
-    pass
-
+T = TypeVar("T")
 Statistic = Callable[[NDArray[np.float64]], float | None]
 
 
@@ -116,9 +114,12 @@ def cluster_bootstrap(
     rng = np.random.default_rng(seed)
     picks = rng.integers(0, len(members), size=(resamples, len(members)))
     alone = len(members) == len(data)  # then a cluster's number is its row's number
-    rows = (p if alone else np.concatenate([members[i] for i in p]) for p in picks)
-    drawn = [statistic(data[r]) for r in rows]
-    draws = np.array([d for d in drawn if d is not None])
+
+    def rows(pick: NDArray[np.intp]) -> NDArray[np.intp]:
+        return pick if alone else np.concatenate([members[i] for i in pick])
+
+    drawn = [statistic(data[rows(pick)]) for pick in picks]
+    draws = np.array(scored(drawn))
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(draws, [tail, 1.0 - tail])
     return Interval(float(value), float(low), float(high), len(members), float(draws.std()))
@@ -187,7 +188,8 @@ def auc(scores: ArrayLike, labels: ArrayLike) -> float | None:
     y = np.asarray(labels, dtype=bool)
     if s.shape != y.shape:
         raise ValueError(f"need one label per score, got {s.shape} and {y.shape}")
-    true, false = s[y], np.sort(s[~y])
+    true = s[y]
+    false = np.sort(s[~y])
     if not len(true) or not len(false):
         return None
     # How many false scores lie below each true one; the mean of both sides halves the ties.
@@ -205,7 +207,8 @@ def balanced_accuracy(verdicts: ArrayLike, labels: ArrayLike) -> float | None:
         verdicts: shape (n,), yes or no.
         labels: shape (n,), the truth.
     """
-    v, y = np.asarray(verdicts, dtype=bool), np.asarray(labels, dtype=bool)
+    v = np.asarray(verdicts, dtype=bool)
+    y = np.asarray(labels, dtype=bool)
     if v.shape != y.shape:
         raise ValueError(f"need one label per verdict, got {v.shape} and {y.shape}")
     if y.all() or not y.any():
@@ -235,7 +238,8 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 10) 
     Raises:
         ValueError: nothing given, another number of labels, or a value outside [0, 1].
     """
-    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=bool)
+    p = np.asarray(probabilities, dtype=np.float64)
+    y = np.asarray(labels, dtype=bool)
     if p.shape != y.shape or not p.size:
         raise ValueError(f"need one label per probability, got {p.shape} and {y.shape}")
     if not ((p >= 0) & (p <= 1)).all():
@@ -264,10 +268,15 @@ def expected_calibration_error(
 TOLERANCE = 0.01
 
 
+def scored(values: Iterable[T | None]) -> list[T]:
+    """Those that were scored, in their order: without the ``None``."""
+    return [value for value in values if value is not None]
+
+
 def is_flat(values: Sequence[float | None], *, tolerance: float = TOLERANCE) -> bool:
     """Whether the scored values of a group are the same: it teaches nothing."""
-    scored = [v for v in values if v is not None]
-    return not scored or max(scored) - min(scored) <= tolerance
+    known = scored(values)
+    return not known or max(known) - min(known) <= tolerance
 
 
 def flat_share(groups: Sequence[Sequence[float | None]], *, tolerance: float = TOLERANCE) -> float:

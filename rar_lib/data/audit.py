@@ -140,7 +140,7 @@ def defects(tasks: Sequence[Task], *, common: float = 1.0) -> Defects:
         for criterion in rubric.criteria:
             owners.setdefault(normalise(criterion.description), set()).add(index)
     pairs = [(task, c) for task, rubric in rated for c in rubric.criteria]
-    stated = sum(any(_states_answer(t, c) for c in rubric.criteria) for t, rubric in rated)
+    stated = sum(_gives_the_answer_away(task, rubric) for task, rubric in rated)
     repeated = sum(len(owners[normalise(c.description)]) > 1 for _, c in pairs)
     generic = sum(not (_content(c.description) & texts[id(t)]) - frequent for t, c in pairs)
     return Defects(
@@ -210,7 +210,8 @@ def weights_against_mean(
         ValueError: no task has a rubric.
     """
     rng = np.random.default_rng(seed)
-    weighted, plain = [], []
+    weighted = []
+    plain = []
     for _, rubric in _rated(tasks):
         w = np.array([weights[c.category] for c in rubric.criteria])
         good = rng.random((draws, len(w))) < met  # (draws, k), polarity already applied
@@ -228,7 +229,8 @@ def measures(tasks: Sequence[Task]) -> dict[str, float | None]:
     Raises:
         ValueError: no task has a rubric.
     """
-    size, flaws = overview(tasks), defects(tasks)
+    size = overview(tasks)
+    flaws = defects(tasks)
     points = points_by_category(tasks)
     pitfalls = size.pitfalls_good + size.pitfalls_bad
     essential = points.get(Category.ESSENTIAL)
@@ -273,6 +275,10 @@ def _mode(values: Sequence[float]) -> tuple[float, float]:
 
 def _content(text: str) -> set[str]:
     return content_words(text) | set(_NUMBER.findall(text))
+
+
+def _gives_the_answer_away(task: Task, rubric: Rubric) -> bool:
+    return any(_states_answer(task, criterion) for criterion in rubric.criteria)
 
 
 def _states_answer(task: Task, criterion: Criterion) -> bool:

@@ -14,15 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rar_lib.core.text import sentences
 from rar_lib.core.types import Category, Pair, Polarity, Task
 from rar_lib.data.jsonl import Problem, Row, read, scan, short
 from rar_lib.data.tasks import load_tasks, pair_check, task_problems
-
-if TYPE_CHECKING:
-    pass
 
 ITEMS = range(7, 21)  # the paper's size of a rubric (v2, A.9)
 SHOWN = 1_000  # characters of a text in the example
@@ -117,7 +114,8 @@ def show(path: str | Path, tasks: str | Path | None = None) -> Summary:
     Raises:
         DataError: as :func:`check`.
     """
-    data, counts = read(Path(path)), Counter[str]()
+    data = read(Path(path))
+    counts = Counter[str]()
     example: tuple[tuple[str, str], ...] = ()
     if tasks is not None:
         good, bad = _split(data, Pair, pair_check(load_tasks(tasks)))
@@ -132,13 +130,14 @@ def show(path: str | Path, tasks: str | Path | None = None) -> Summary:
     rows, bad = _split(data, Task, task_problems)
     criteria = [c for t in rows if t.rubric for c in t.rubric.criteria]
     counts.update(f"domain {t.domain}" for t in rows)
+    kinds = Counter(c.category for c in criteria)
     ordered = {
         "tasks": len(rows),
         **dict(sorted(counts.items())),
         "with reference": sum(t.reference is not None for t in rows),
         "with rubric": sum(t.rubric is not None for t in rows),
         "criteria": len(criteria),
-        **{c.value: sum(x.category is c for x in criteria) for c in Category},
+        **{c.value: kinds[c] for c in Category},
         "worded as a failure": sum(x.polarity is Polarity.BAD for x in criteria),
     }
     return Summary(str(path), "tasks", ordered, _task_example(rows[0]) if rows else (), bad)

@@ -125,7 +125,8 @@ def read_rows(data: bytes, member: str, name: str, account: Account) -> list[Mul
     only: set[int] | None = None
     if member == _MEMBERS["mmlu", "science"]:
         text = files("rar_lib.data").joinpath("mmlu_science.json").read_text("utf-8")
-        only, topic = set(json.loads(text)["lines"]), "science"
+        only = set(json.loads(text)["lines"])
+        topic = "science"
     slug = f"{name}-{topic}" if topic else name
     found = []
     for line, row in json_rows(data, member):

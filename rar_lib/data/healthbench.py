@@ -74,9 +74,11 @@ def load_healthbench(
     account = Account("rows given", counts=Counter(dict.fromkeys(_COUNTS, 0)))
     if rows is None:
         file = hub_file(repo, FILES[subset], revision)
-        rows, account.commit = file.path, file.commit
+        rows = file.path
+        account.commit = file.commit
     if isinstance(rows, str | Path):
-        data, account.source = read(Path(rows)), Path(rows).name
+        data = read(Path(rows))
+        account.source = Path(rows).name
         account.sha256 = hashlib.sha256(data).hexdigest()
         places = ((f"{rows}, line {n}", row) for n, row in json_rows(data, str(rows)))
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -149,13 +149,18 @@ def json_rows(data: bytes, source: str) -> Iterator[tuple[int, Any]]:
         yield line, value
 
 
+def repeated(names: Iterable[str]) -> list[str]:
+    """Those that come more than once, in the order of their first coming."""
+    return [name for name, times in Counter(names).items() if times > 1]
+
+
 def parse_json(raw: bytes) -> tuple[Any, list[Problem]]:
     """The value of one line, or what is wrong with it; no key may be given twice."""
     twice: list[str] = []
 
     def unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
         # Parsers keep the last one without a word.
-        twice.extend(key for key, times in Counter(k for k, _ in items).items() if times > 1)
+        twice.extend(repeated(key for key, _ in items))
         return dict(items)
 
     try:

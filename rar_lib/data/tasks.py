@@ -6,7 +6,6 @@ ids occur once; :mod:`rar_lib.data.jsonl` says what is refused before that.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -16,7 +15,7 @@ from typing import Literal
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
 from rar_lib.core.types import Category, Pair, Task
-from rar_lib.data.jsonl import Problem, Row, read, scan
+from rar_lib.data.jsonl import Problem, Row, read, repeated, scan
 
 Split = Literal["train", "val", "test", "all"]
 
@@ -84,10 +83,11 @@ def save_tasks(path: str | Path, tasks: Iterable[Task]) -> None:
     Raises:
         DataError: no tasks, a repeated id, or the file could not be written.
     """
-    target, rows = Path(path), list(tasks)
+    target = Path(path)
+    rows = list(tasks)
     if not rows:
         raise DataError(f"{path}: no tasks to save; a task file holds at least one")
-    twice = sorted(i for i, n in Counter(t.id for t in rows).items() if n > 1)
+    twice = sorted(repeated(t.id for t in rows))
     if twice:
         raise DataError(f"{path}: repeated task ids {', '.join(twice)}; ids must be unique")
     text = "".join(t.model_dump_json() + "\n" for t in rows)

@@ -75,7 +75,8 @@ class PairGrades:
     @property
     def cost(self) -> Cost:
         """Cost of one pair."""
-        used, n = self.usage, max(1, len(self.pairs))
+        used = self.usage
+        n = max(1, len(self.pairs))
         return Cost(
             calls=used.calls / n,
             prompt_tokens=used.prompt_tokens / n,
@@ -286,7 +287,8 @@ def spread_difference(
     if len(left) < 2 or len(left) != len(right):
         raise ValueError(f"need the same two or more judges, got {len(left)} and {len(right)}")
     wins = [g.wins(ties=ties) for g in (*left, *right)]
-    common = [p for p in left[0].pairs if all(p.id in w for w in wins)]
+    judged = set[str].intersection(*map(set, wins))
+    common = [p for p in left[0].pairs if p.id in judged]
     if not common:
         return None
 
@@ -294,7 +296,8 @@ def spread_difference(
         accuracy = rows.mean(axis=0)
         return float(accuracy[: len(left)].std() - accuracy[len(left) :].std())
 
-    table = [[w[p.id] for w in wins] for p in common]
+    ids = [p.id for p in common]
+    table = np.array([[*map(w.__getitem__, ids)] for w in wins]).T  # (pairs, judges)
     return cluster_bootstrap(table, [p.task_id for p in common], statistic)
 
 

@@ -25,7 +25,7 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import Interval, bootstrap, cluster_share, proportion
+from rar_lib.core.stats import Interval, bootstrap, cluster_share, proportion, scored
 from rar_lib.core.text import content_words
 from rar_lib.core.types import Arm, Frozen, Grade, Polarity, Slug, Task, Text
 from rar_lib.data.jsonl import json_rows
@@ -149,7 +149,7 @@ class AttackResult:
     @property
     def gain(self) -> Interval | None:
         """Mean gain with its interval over tasks; ``None`` if never scored."""
-        known = [g for g in self.gains if g is not None]
+        known = scored(self.gains)
         return bootstrap(known) if known else None
 
     @property
@@ -193,7 +193,8 @@ async def probe(
     honest = list(zip(tasks, responses, strict=True))
     attacked = [(t, attack.rewrite(t, r)) for attack in attacks for t, r in honest]
     grades = await grade_many(judge, honest + attacked, arm, progress=progress)
-    before, after = grades[: len(honest)], grades[len(honest) :]
+    before = grades[: len(honest)]
+    after = grades[len(honest) :]
     size = len(honest)
     return [
         AttackResult(attack, arm, _gains(before, after[i * size : (i + 1) * size]))
@@ -223,7 +224,7 @@ def by_family(
             continue
         tasks = list(zip(*(r.gains for r in rows), strict=True))
         hits = list(zip(*(r.successes(threshold) for r in rows), strict=True))
-        known = [[g for g in gains if g is not None] for gains in tasks]
+        known = [scored(gains) for gains in tasks]
         means = [fmean(gains) for gains in known if gains]
         found[family] = FamilyResult(
             family=family,
@@ -255,7 +256,8 @@ def success_change(
     Paired by task: both sides attack the same responses, in the same order.
     """
     both = {r.attack.id for r in before} & {r.attack.id for r in after}
-    old, new = (hit_rates([r for r in rows if r.attack.id in both]) for rows in (before, after))
+    old = hit_rates([r for r in before if r.attack.id in both])
+    new = hit_rates([r for r in after if r.attack.id in both])
     return bootstrap([b - a for a, b in zip(old, new, strict=True)]) if old else None
 
 
@@ -264,17 +266,16 @@ def against_control(results: Sequence[AttackResult], family: Family) -> Interval
 
     ``None`` if no task has a gain of both.
     """
-    gains = {
-        name: [_known(column) for column in zip(*rows, strict=True)]
-        for name in (family, "control")
-        if (rows := [r.gains for r in results if r.attack.family == name])
-    }
-    if len(gains) < 2:
+    attacked = _gains_by_task(results, family)
+    control = _gains_by_task(results, "control")
+    if not attacked or not control:
         return None
-    pairs = zip(gains[family], gains["control"], strict=True)
+    pairs = zip(attacked, control, strict=True)
     differences = [fmean(a) - fmean(b) for a, b in pairs if a and b]
     return bootstrap(differences) if differences else None
 
 
-def _known(gains: Sequence[float | None]) -> list[float]:
-    return [g for g in gains if g is not None]
+def _gains_by_task(results: Sequence[AttackResult], family: Family) -> list[list[float]]:
+    """What the attacks of a family gained on each task; nothing if there is no such attack."""
+    rows = [r.gains for r in results if r.attack.family == family]
+    return [scored(column) for column in zip(*rows, strict=True)]

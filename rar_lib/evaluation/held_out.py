@@ -11,19 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import healthbench_mean, healthbench_score, is_good, signed_points
-from rar_lib.core.stats import Interval, bootstrap, finding
+from rar_lib.core.stats import Interval, bootstrap, finding, scored
 from rar_lib.core.types import Arm, Category, Grade, Rubric, Task
 from rar_lib.judging.chat import run_sync, together
 from rar_lib.judging.judge import Judge, grade_many
-
-if TYPE_CHECKING:
-    pass
 
 Scores = Mapping[str, float | None]
 
@@ -94,7 +91,7 @@ def overall(scores: Scores) -> Interval | None:
     Its ``se`` is HealthBench's error, the standard deviation over 1,000 resamples of tasks,
     each clipped in the same way. ``None`` if no task was scored.
     """
-    values = [s for s in scores.values() if s is not None]
+    values = scored(scores.values())
     if not values:
         return None
     return bootstrap(values, lambda drawn: healthbench_mean(drawn.tolist()), resamples=1000)
@@ -121,7 +118,7 @@ def by_axis(found: Evaluation, tasks: Sequence[Task]) -> dict[str, dict[str, flo
                     (c, m) for c, m in zip(criteria, met, strict=True) if c.category == category
                 ]
                 good = [None if m is None else is_good(c, m) for c, m in part]
-                known = [g for g in good if g is not None]
+                known = scored(good)
                 axes[category] = sum(known) / len(good) if len(known) == len(good) else None
         for name, score in axes.items():
             scores.setdefault(str(name).removeprefix("axis:"), {})[task.id] = score
@@ -166,13 +163,13 @@ def look_with(
         in [0, 1], ``None`` where the grader could not score.
     """
 
+    def by_task(grades: Sequence[Grade]) -> Scores:
+        return {task.id: grade.score for task, grade in zip(tasks, grades, strict=True)}
+
     async def grade(answers: dict[str, str]) -> dict[str, Any]:
         items = [(task, answers[task.id]) for task in tasks]
         found = await together(grade_many(judge, items, arm) for judge, arm in graders.values())
-        return {
-            role: {t.id: g.score for t, g in zip(tasks, grades, strict=True)}
-            for role, grades in zip(graders, found, strict=True)
-        }
+        return dict(zip(graders, [by_task(grades) for grades in found], strict=True))
 
     return lambda _, answers: run_sync(grade(answers))
 
@@ -185,7 +182,7 @@ def course(looks: Sequence[Look], role: str) -> dict[int, Interval]:
     """
     if any(role not in look for look in looks):
         raise DataError(f"no grader {role!r} in these looks: watch the run with one of that name")
-    means = {look["step"]: [s for s in look[role].values() if s is not None] for look in looks}
+    means = {look["step"]: scored(look[role].values()) for look in looks}
     return {step: bootstrap(scores) for step, scores in means.items() if scores}
 
 
@@ -201,7 +198,8 @@ def since_start(looks: Sequence[Look], role: str) -> dict[int, Interval]:
 
 def change(looks: Sequence[Look], role: str) -> Interval | None:
     """Last look minus first, over the tasks that both scored; ``None`` if there is none."""
-    first, last = looks[0][role], looks[-1][role]
+    first = looks[0][role]
+    last = looks[-1][role]
     gains = [last[i] - first[i] for i in last if last[i] is not None and first.get(i) is not None]
     return bootstrap(gains) if gains else None
 
@@ -213,8 +211,11 @@ def slope(looks: Sequence[Look], role: str) -> Interval | None:
     with fewer than two looks, or without such a task.
     """
     steps = [look["step"] for look in looks]
-    series = [[look[role].get(task) for look in looks] for task in looks[0][role]]
-    whole = [scores for scores in series if None not in scores]
+
+    def series(task: str) -> list[float]:
+        return scored(look[role].get(task) for look in looks)
+
+    whole = [scores for task in looks[0][role] if len(scores := series(task)) == len(looks)]
     if len(set(steps)) < 2 or not whole:
         return None
     return bootstrap([float(np.polyfit(steps, scores, 1)[0]) for scores in whole])
@@ -227,7 +228,8 @@ def gamed(training: Interval | None, hold_out: Interval | None) -> str:
         training: change of the held-out answers' score by the judge that gave the reward.
         hold_out: the same by a judge that did not.
     """
-    reward, quality = finding(training), finding(hold_out)
+    reward = finding(training)
+    quality = finding(hold_out)
     if "not testable here" in (reward, quality):
         return "not testable here: too few tasks or looks, or no second judge"
     if reward != "supported":

@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from rar_lib.core.files import atomic_write, digest
 from rar_lib.core.prompts import LETTERS, policy_messages, shuffled
-from rar_lib.core.stats import Interval, cluster_share
+from rar_lib.core.stats import Interval, cluster_share, scored
 from rar_lib.core.types import MultipleChoice, Task
 from rar_lib.data.choices import load_choices
 
@@ -222,12 +222,16 @@ def accuracy(found: Outcomes) -> Interval | None:
 
 def readable(found: Outcomes) -> dict[str, list[int | None]]:
     """The answers that could be read, unreadable ones left out instead of counted as wrong."""
-    return {q: [o for o in runs if o is not None] for q, runs in found.items()}
+    return {q: scored(runs) for q, runs in found.items()}
 
 
 def by_question(found: Outcomes) -> dict[str, float | None]:
     """Share of a question's runs that are right, for paired differences between policies."""
-    return {q: fmean(o or 0 for o in runs) for q, runs in found.items() if runs}
+    return {q: _share_right(runs) for q, runs in found.items() if runs}
+
+
+def _share_right(runs: Sequence[int | None]) -> float:
+    return fmean(right or 0 for right in runs)
 
 
 def unreadable(found: Outcomes) -> float | None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import PAPER_WEIGHTS, UNIFORM_WEIGHTS, Weights, explicit_score
-from rar_lib.core.stats import Interval, cluster_share, flat_share
+from rar_lib.core.stats import Interval, cluster_share, flat_share, scored
 from rar_lib.core.types import Category, Grade, Polarity, Rubric, Task, Verdict
 from rar_lib.evaluation.alignment import PairGrades
 
@@ -140,8 +140,11 @@ def summarise_pairs(
         if a.score is not None and b.score is not None:
             rows.append((rubric, pair.task_id, a, b))
 
-    def scores(variant: Variant) -> list[list[float | None]]:
-        return [[recompute(r, g.verdicts, variant, hard=hard) for g in ab] for r, _, *ab in rows]
+    def scores(variant: Variant) -> list[float | None]:
+        found = []
+        for rubric, _, *both in rows:
+            found += [recompute(rubric, g.verdicts, variant, hard=hard) for g in both]
+        return found
 
     base = np.array(scores(PAPER), dtype=float).reshape(-1, 2)
     found = []
@@ -149,7 +152,8 @@ def summarise_pairs(
         draws = [scores(v) for v in family]
         new = np.array(draws, dtype=float).reshape(len(draws), len(rows), 2)  # None is NaN
         known = ~np.isnan(new).any(axis=(0, 2))
-        win, tie = new[:, known, 0] > new[:, known, 1], new[:, known, 0] == new[:, known, 1]
+        win = new[:, known, 0] > new[:, known, 1]
+        tie = new[:, known, 0] == new[:, known, 1]
         ids = [task for (_, task, *_), k in zip(rows, known, strict=True) if k]
         both = [(base[known].ravel(), draw[known].ravel()) for draw in new]
         found.append(
@@ -202,10 +206,11 @@ def summarise_groups(
     """
 
     def rewards(variant: Variant) -> list[list[float | None]]:
-        return [
-            [recompute(r, g.verdicts, variant, hard=hard) for g in grades if g.score is not None]
-            for r, grades in groups
-        ]
+        found = []
+        for rubric, grades in groups:
+            judged = [g.verdicts for g in grades if g.score is not None]
+            found.append([recompute(rubric, v, variant, hard=hard) for v in judged])
+        return found
 
     base = rewards(PAPER)
     found = []
@@ -241,7 +246,7 @@ def _correlation(kind: str, a: Any, b: Any) -> float | None:
 
 
 def _over_draws(values: Sequence[float | None]) -> Interval | None:
-    known = [v for v in values if v is not None]
+    known = scored(values)
     if not known:
         return None
     low, high = np.quantile(known, [0.025, 0.975])

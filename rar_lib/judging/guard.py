@@ -222,7 +222,10 @@ def strip(response: str, rubric: Rubric) -> str:
 def suspicious(response: str, rubric: Rubric) -> list[str]:
     """The names of the checks that a response in English does not pass; none for an honest one."""
     parts = sentences(response)
-    found = [n for n, check in SENTENCE_CHECKS.items() if any(check(s, rubric) for s in parts)]
+    found: list[str] = []
+    for name, check in SENTENCE_CHECKS.items():
+        if any(check(sentence, rubric) for sentence in parts):
+            found.append(name)
     long = [k for s in parts if (k := " ".join(plain(s).split())).count(" ") >= 4]
     if len(set(long)) < len(long):
         found.append("repeats itself")

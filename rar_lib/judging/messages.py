@@ -6,6 +6,7 @@ judge = Judge(chat, messages=MyMessages())      # anything with the methods of J
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -153,7 +154,12 @@ def prompts_of(
         asks = [asking.criterion(task, response, c, reading) for c in rubric.criteria]
     else:
         asks = [asking.rating(task, response, arm, reading)]
-    return ["\n".join(message["content"] for message in ask) for ask in asks]
+    return [text_of(ask) for ask in asks]
+
+
+def text_of(messages: Sequence[Message]) -> str:
+    """All that is said in a conversation, one turn after another."""
+    return "\n".join(message["content"] for message in messages)
 
 
 def rubric_of(task: Task) -> Rubric:

@@ -103,7 +103,9 @@ def _chain(model: Model) -> list[Model]:
 
 MARKER = "rar-model.json"
 RECIPE = 2  # raise it when the same source would become something else, bf16 or int8
-BF16, INT8 = "bf16", "int8"  # programs of `rar_lib.models.convert`
+#: Programs of `rar_lib.models.convert`.
+BF16 = "bf16"
+INT8 = "int8"
 
 
 def ready(folder: Path, identity: str) -> bool:

@@ -105,7 +105,9 @@ def plan(
         ServerError: The folder holds no weights.
         ArtifactError: The short name is unknown, or its weights cannot be had.
     """
-    folder, name, weights = Path(model), model, ""
+    folder = Path(model)
+    name = model
+    weights = ""
     hub = device == "cuda" and "/" in model and not folder.is_dir()
     if folder.is_dir():
         name = folder.resolve().name

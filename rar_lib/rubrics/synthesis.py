@@ -110,7 +110,8 @@ async def synthesize(
         ChatError: the endpoint itself is wrong.
     """
     prompt = synthesis_prompt(task, with_reference=with_reference, size=size)
-    usage, fault = Usage(), ""
+    usage = Usage()
+    fault = ""
     for attempt in range(_RE_ASKS + 1):
         try:
             reply = await chat.complete(

@@ -23,6 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rar_lib.core.errors import CheckpointError
+from rar_lib.core.fetch import bytes_under
 from rar_lib.core.files import atomic_write, digest
 
 MARKER = "complete.json"
@@ -165,9 +166,7 @@ def check_space(folder: Path, last_good: str) -> None:
         CheckpointError: too little space; names the checkpoint that is still good.
     """
     held = [p for p in folder.glob("checkpoint-*") if (p / MARKER).exists()]
-    size = max(
-        (sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) for p in held), default=0
-    )
+    size = max(map(bytes_under, held), default=0)
     free = shutil.disk_usage(folder).free
     if free < 1.2 * size:
         raise CheckpointError(

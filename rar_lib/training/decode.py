@@ -101,11 +101,12 @@ class Decoder:
     def __init__(self, model: Any) -> None:
         """Take the weights of a transformers model, or of one wrapped by PEFT."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._base, self._config = base, base.config
+        self._base = base
+        self._config = base.config
         self._heads = base.config.num_attention_heads
         self._kv = base.config.num_key_value_heads
         self._size = base.model.layers[0].self_attn.head_dim
-        self._fused = [[_fused(parts) for parts in _parts(layer)] for layer in base.model.layers]
+        self._fused = [list(map(_fused, _parts(layer))) for layer in base.model.layers]
 
     def generate(
         self,

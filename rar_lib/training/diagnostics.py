@@ -18,7 +18,8 @@ from rar_lib.core.types import Grade, Rubric
 
 def groups(keys: Sequence[str]) -> list[range]:
     """Places of neighbours with the same key: the groups of a batch, in order."""
-    found, start = [], 0
+    found = []
+    start = 0
     for _, members in groupby(keys):
         end = start + sum(1 for _ in members)
         found.append(range(start, end))
@@ -52,9 +53,17 @@ def flat_mass(
         if len(rows) < 2:
             continue
         weight = {c.id: weights[c.category] for c in rubric.criteria}
-        idle = [w for c, w in weight.items() if is_flat([row[c] for row in rows])]
+        idle = [w for c, w in weight.items() if _all_alike(rows, c)]
         shares.append(math.fsum(idle) / math.fsum(weight.values()))
     return statistics.fmean(shares) if shares else None
+
+
+def _all_alike(rows: Sequence[Mapping[str, float]], criterion: str) -> bool:
+    return is_flat([row[criterion] for row in rows])
+
+
+def _of(scores: Sequence[float | None], group: range) -> Sequence[float | None]:
+    return [scores[i] for i in group]
 
 
 def credit(
@@ -95,13 +104,14 @@ def step_record(
         of: the groups.
     """
     scored = [(s, n) for s, n in zip(scores, lengths, strict=True) if s is not None]
-    rewards, long = [s for s, _ in scored], [float(n) for _, n in scored]
+    rewards = [s for s, _ in scored]
+    long = [float(n) for _, n in scored]
     return {
         "scores": list(scores),
         "mean": statistics.fmean(rewards) if rewards else None,
         "spread": spread(rewards),
         "unscored": 1 - len(scored) / len(scores),
-        "flat_groups": flat_share([[scores[i] for i in group] for group in of]),
+        "flat_groups": flat_share([_of(scores, group) for group in of]),
         "length": statistics.fmean(lengths),
         "length_correlation": pearson(long, rewards),
     }

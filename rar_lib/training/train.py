@@ -301,7 +301,8 @@ class Job:
         from rar_lib.training import logprobs, trainer
 
         logprobs.install()
-        out, every = self.checkpoints, self.checkpoint_every
+        out = self.checkpoints
+        every = self.checkpoint_every
         made: Any
         if self.reward is None or selected:
             given = {s.task_id: s.response for s in selected} or references(self.tasks)

@@ -175,7 +175,8 @@ def quick_rollouts(policy: Policy) -> Callable[..., dict[str, Any]] | None:
 
     ``None`` where that does not know the model or the device: TRL then generates itself.
     """
-    decoder, settings = policy.decoder, policy.settings
+    decoder = policy.decoder
+    settings = policy.settings
     if decoder is None:
         return None
     # TRL calls its hook experimental on every start; its version is pinned here.
