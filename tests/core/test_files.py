@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import atomic_write, home
 
 
 def test_creates_folders_replaces_and_keeps_the_mode(tmp_path: Path) -> None:
@@ -57,3 +57,21 @@ def _umask() -> int:
     now = os.umask(0)
     os.umask(now)
     return now
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"RAR_HOME": "/a/b"}, "/a/b"),
+        ({"RAR_HOME": "/a/b", "XDG_CACHE_HOME": "/x"}, "/a/b"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/rar"),
+        ({"HOME": "/h"}, "/h/.cache/rar"),
+        ({"RAR_HOME": "~/w", "HOME": "/h"}, "/h/w"),
+    ],
+)
+def test_home(variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAR_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert home() == Path(expected)

@@ -1,4 +1,4 @@
-"""Rounding to int8: the arithmetic by hand, and which files and tensors a folder then holds."""
+"""Where a reply ends, and rounding to int8: by hand, and what a folder then holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rar_lib.core.errors import ArtifactError
-from rar_lib.models.convert import quantize, round_channels
+from rar_lib.models.convert import name_ends, quantize, round_channels
 from rar_lib.models.store import MARKER
 
 torch = pytest.importorskip("torch")
@@ -130,3 +130,41 @@ def test_a_broken_matrix_is_named(source: Path, tmp_path: Path) -> None:
     save_file(bad, source / "model-00001-of-00002.safetensors")
     with pytest.raises(ArtifactError, match=rf"{LAYER}\.weight in .*00001.*: the weight holds NaN"):
         quantize(source, tmp_path)
+
+
+END = "<|endoftext|>"
+
+
+class Tokenizer:
+    """As much of a tokenizer as its end tokens need."""
+
+    def __init__(self, tokens: list[str], eos: str, pad: str | None, template: str = "t") -> None:
+        self.tokens, self.eos_token, self.pad_token, self.chat_template = tokens, eos, pad, template
+
+    def get_vocab(self) -> dict[str, int]:
+        return {token: n for n, token in enumerate(self.tokens)}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "eos", "pad", "ids", "pads_with"),
+    [  # the first two are what transformers 5.17.0 reads from the GGUF files of the table
+        ([END, "<|im_start|>", "<|im_end|>"], "<|im_start|>", None, [2, 0], "<|im_end|>"),
+        ([END, "<|im_end|>"], END, END, [1, 0], END),
+        (["a", "<|im_end|>"], "a", None, [1], "<|im_end|>"),
+    ],
+)
+def test_a_reply_ends_where_the_chat_template_ends_it(
+    tokens: list[str], eos: str, pad: str | None, ids: list[int], pads_with: str
+) -> None:
+    tokenizer = Tokenizer(tokens, eos, pad)
+    assert name_ends(tokenizer, Path("m.gguf")) == ids
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", pads_with)
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [Tokenizer(["<|im_end|>"], "x", None, template=""), Tokenizer(["</s>"], "</s>", None)],
+)
+def test_a_model_that_is_not_made_for_chat_is_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ArtifactError, match=r"m\.gguf carries no chat template or none of"):
+        name_ends(tokenizer, Path("m.gguf"))
