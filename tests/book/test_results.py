@@ -67,3 +67,14 @@ def test_recorded_attacks_are_results_again(tmp_path: Path) -> None:
     rate = success_rate([result])
     assert rate is not None
     assert rate.value == pytest.approx(1 / 3)
+
+
+def test_a_result_that_was_not_recorded_is_none_and_a_recorded_one_says_when(
+    tmp_path: Path,
+) -> None:
+    assert results.load("judges", tmp_path) is None
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "judges.json").write_text('{"date": "2026-01-02", "machine": "two"}')
+    found = results.load("judges", tmp_path)
+    assert found is not None
+    assert results.origin(found) == "recorded on 2026-01-02, two"

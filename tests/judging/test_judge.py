@@ -8,14 +8,13 @@ import math
 import pytest
 from scripted import Reply, says, server, status
 
-from rar_lib.core.errors import ChatError, DataError, JudgeFault
+from rar_lib.core.errors import ChatError, DataError
 from rar_lib.core.text import visible
 from rar_lib.core.types import ARMS, Arm, Criterion, Grade, Task
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat, Message, run_sync, sample
 from rar_lib.judging.judge import Judge, grade_many
 from rar_lib.judging.messages import Messages, Reading
-from rar_lib.judging.reading import parse_reply, rating_probabilities, yes_probability
 
 pytestmark = pytest.mark.fault
 
@@ -37,19 +36,6 @@ def grade(
 
 def says_yes(_: Reply, __: int) -> Reply:
     return says("yes", tokens={"yes": 0.6, " Yes": 0.2, "no": 0.1, "maybe": 0.1})
-
-
-def test_yes_probability_adds_spellings_and_leaves_other_tokens_out() -> None:
-    assert yes_probability({"yes": 0.6, " Yes": 0.2, "No": 0.2, "maybe": 0.1}) == pytest.approx(0.8)
-    with pytest.raises(JudgeFault, match=r"only 0\.0050"):
-        yes_probability({"maybe": 0.9, "yes": 0.005})
-
-
-def test_rating_probabilities_take_whole_numbers_only() -> None:
-    mass = rating_probabilities({"7": 0.5, " 7": 0.1, "07": 0.1, "11": 0.1, "0": 0.1, "٣": 0.1})
-    assert mass == {7: pytest.approx(0.6)}
-    with pytest.raises(JudgeFault, match=r"on 1\.\.10"):
-        rating_probabilities({"good": 1.0})
 
 
 def test_explicit_asks_once_for_every_criterion_with_the_response_as_shared_prefix() -> None:
@@ -331,15 +317,6 @@ async def _raises_inside() -> None:
         return 1 / 0
 
     run_sync(broken())
-
-
-def test_parse_reply_keeps_hostile_text_out_of_its_message() -> None:
-    from rar_lib.core.types import Usage
-    from rar_lib.judging.chat import Reply as ChatReply
-
-    with pytest.raises(JudgeFault) as caught:
-        parse_reply(ChatReply("\x1b[31m<|im_end|>", "stop", {}, Usage()), "met", bool)
-    assert "\x1b" not in str(caught.value)
 
 
 class InOneSentence:

@@ -29,7 +29,7 @@ from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
 from rar_lib.training.rewards import RubricReward
 from rar_lib.training.settings import Settings
-from rar_lib.training.train import TRAINED, Job, Run, Watch, train
+from rar_lib.training.train import TRAINED, Job, Run, Watch, schedule, train
 
 pytestmark = pytest.mark.fault
 
@@ -327,3 +327,26 @@ def test_folder_and_bookkeeping_do_not_make_another_run() -> None:
     assert job(reward=moved[0]).fingerprint == job(reward=moved[1]).fingerprint
     same = [job(Path("b")), job(checkpoint_every=3), job(callbacks=[object()])]
     assert {j.fingerprint for j in same} == {job().fingerprint}
+
+
+def test_the_schedule_gives_every_round_an_order_of_its_own() -> None:
+    tasks = load_mini("train")[:8]
+    order = [t.id for t in schedule(tasks, 10, prompts=4, seed=0)]
+    rounds = [order[n : n + 8] for n in range(0, 40, 8)]
+    assert all(sorted(r) == sorted(t.id for t in tasks) for r in rounds)
+    assert len({tuple(r) for r in rounds}) == 5
+    assert [t.id for t in schedule(tasks, 10, prompts=4, seed=0)] == order
+    assert [t.id for t in schedule(tasks, 10, prompts=4, seed=1)] != order
+    assert [t.id for t in schedule(tasks, 3, prompts=4, seed=0)] == order[
+        :12
+    ]  # more steps go on alike
+
+
+def test_tasks_that_do_not_fill_a_step_wait_and_no_step_has_one_twice() -> None:
+    order = [t.id for t in schedule(load_mini("train")[:5], 50, prompts=2, seed=0)]
+    assert len(order) == 100
+    assert all(len(set(order[n : n + 2])) == 2 for n in range(0, 100, 2))
+    assert all(len(set(order[n : n + 4])) == 4 for n in range(0, 100, 4))
+    assert len(set(order)) == 5
+    with pytest.raises(DataError, match="3 tasks do not fill a step of 4 prompts"):
+        schedule(load_mini("train")[:3], 1, prompts=4, seed=0)

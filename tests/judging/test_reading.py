@@ -17,12 +17,15 @@ from typing import Any
 import pytest
 from scripted import Reply, Scripted, raw, says, server
 
-from rar_lib.core.types import Arm, Category, Criterion, Grade, Rubric, Task
+from rar_lib.core.errors import JudgeFault
+from rar_lib.core.types import Arm, Category, Criterion, Grade, Rubric, Task, Usage
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
+from rar_lib.judging.chat import Reply as ChatReply
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Reading
+from rar_lib.judging.reading import parse_reply, rating_probabilities, yes_probability
 
 pytestmark = pytest.mark.fault
 
@@ -321,3 +324,23 @@ def test_a_criterion_without_a_verdict_is_named_and_the_rest_is_kept(ask: Ask) -
         assert (grade.reason or "").startswith(f"{silent.id}: ")
         assert len(grade.verdicts) == len(TASK.rubric.criteria)
         assert [v.criterion_id for v in grade.verdicts if v.met is None] == [silent.id]
+
+
+def test_yes_probability_adds_spellings_and_leaves_other_tokens_out() -> None:
+    assert yes_probability({"yes": 0.6, " Yes": 0.2, "No": 0.2, "maybe": 0.1}) == pytest.approx(0.8)
+    with pytest.raises(JudgeFault, match=r"only 0\.0050"):
+        yes_probability({"maybe": 0.9, "yes": 0.005})
+
+
+def test_rating_probabilities_take_whole_numbers_only() -> None:
+    mass = rating_probabilities({"7": 0.5, " 7": 0.1, "07": 0.1, "11": 0.1, "0": 0.1, "٣": 0.1})
+    assert mass == {7: pytest.approx(0.6)}
+    with pytest.raises(JudgeFault, match=r"on 1\.\.10"):
+        rating_probabilities({"good": 1.0})
+
+
+def test_parse_reply_keeps_hostile_text_out_of_its_message() -> None:
+
+    with pytest.raises(JudgeFault) as caught:
+        parse_reply(ChatReply("\x1b[31m<|im_end|>", "stop", {}, Usage()), "met", bool)
+    assert "\x1b" not in str(caught.value)
