@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ def results() -> list[Result]:
 def outputs(stem: str) -> list[Any]:
     notebook = nbformat.read(OUT / f"{stem}.ipynb", as_version=4)
     return [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+
+
+def source_of(path: Path) -> tuple[str, dict[str, Any]]:
+    """The code of a chapter, and what its metadata says of it."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = [c.source for c in notebook.cells if c.cell_type == "code"]
+    return "\n".join(cells), dict(notebook.metadata["rar"])
 
 
 def data(name: str) -> Any:
@@ -67,6 +75,22 @@ def test_every_cell_that_draws_shows_its_figure(results: list[Result], stem: str
     for cell in drawing:
         shown = [o for o in cell.outputs if "image/png" in o.get("data", {})]
         assert len(shown) == 1, cell.source
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_a_chapter_is_stale_when_a_record_or_a_chapter_that_it_reads_has_changed(
+    path: Path,
+) -> None:
+    """What its metadata names is what its cells read, no more and no less."""
+    code, rar = source_of(path)
+    read = set(re.findall(r'results\.load\("(\w+)"', code))
+    read |= set(re.findall(r"results\.(arms|attacks)\(", code))
+    named = [Path(name.rstrip("?")) for name in rar.get("inputs", [])]
+    assert {name.stem for name in named} == read
+    assert all(name.parts[0] == "results" for name in named)
+    saved = {p.stem: re.findall(r'study\.save\(\s*"(\w+)"', source_of(p)[0]) for p in SOURCES}
+    loaded = set(re.findall(r'study\.load\("(\w+)"', code))
+    assert loaded <= {name for stem in rar["after"] for name in saved[stem]}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
