@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric
 
 Weights = Mapping[Category, float]
@@ -58,6 +59,22 @@ def is_good(criterion: Criterion, met: bool) -> bool:
 
 
 RATINGS = range(1, 11)
+
+
+def check_weights(weights: Weights) -> None:
+    """Refuse weights of which no score could be made.
+
+    Raises:
+        DataError: a category is missing, a weight is negative or no number, or all are zero.
+    """
+    for category in Category:
+        weight = weights.get(category)
+        if weight is None or not 0.0 <= weight < math.inf:  # not a number, too
+            raise DataError(
+                f"the weight of {category} is {weight}; it must be a number of 0 or more"
+            )
+    if not any(weights[category] > 0 for category in Category):
+        raise DataError("all weights are 0; at least one category must count")
 
 
 def explicit_score(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _KEPT_CONTROLS = {"\n", "\t"}
 
@@ -19,6 +20,23 @@ def visible(text: str) -> str:
     """
     kept = (c for c in text if c in _KEPT_CONTROLS or unicodedata.category(c)[0] != "C")
     return "".join(kept).replace("<|", "< |").replace("|>", "| >")
+
+
+#: Names of the tags between which reasoning models think.
+THOUGHTS = ("think", "thinking", "thought", "reasoning")
+
+
+def without_thoughts(text: str, tags: Sequence[str] = THOUGHTS) -> str:
+    """What a reasoning model says once it has thought: the text behind its last closing tag.
+
+    A thought that was not finished has no answer behind it: the text is then empty. Some chat
+    templates write the opening tag themselves, so that only the closing one is in the text.
+    """
+    names = "|".join(map(re.escape, tags))
+    if not tags:
+        return text
+    *_, answer = re.split(rf"</(?:{names})>", text, flags=re.IGNORECASE)
+    return "" if re.match(rf"\s*<(?:{names})>", answer, re.IGNORECASE) else answer
 
 
 def fence(text: str) -> str:

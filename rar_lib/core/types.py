@@ -124,11 +124,17 @@ class MultipleChoice(Task):
 
 
 class Verdict(Frozen):
-    """The judge's answer for one criterion; ``met is None`` means unscored."""
+    """The judge's answer for one criterion; ``met is None`` means unscored.
+
+    Attributes:
+        probability: that it is met; ``None`` where the verdict was sampled.
+        share: of the judge's probability, what lay on yes and no; the verdict is read from it.
+    """
 
     criterion_id: Slug
     met: bool | None
     probability: Unit | None = None
+    share: Unit | None = None
     reason: str | None = None
 
 
@@ -173,12 +179,18 @@ class Price:
 
 
 class Grade(Frozen):
-    """A response's reward in [0, 1], or ``None`` with the reason why not."""
+    """A response's reward in [0, 1], or ``None`` with the reason why not.
+
+    Attributes:
+        share: of the judge's probability, what lay on readable answers: of the rating, or the
+            mean over the verdicts. ``None`` where nothing was read from probabilities.
+    """
 
     arm: Arm
     score: Unit | None
     rating: Annotated[float, Field(ge=1.0, le=10.0)] | None = None
     verdicts: tuple[Verdict, ...] = ()
+    share: Unit | None = None
     reason: str | None = None
     usage: Usage = Usage()
 

@@ -26,10 +26,12 @@ from rar_lib.core.files import digest
 Mode = Literal["live", "record", "replay"]
 MODES: tuple[Mode, ...] = ("live", "record", "replay")
 #: Raise when the meaning of a stored request or reply changes: old files are then refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _TABLE = """CREATE TABLE IF NOT EXISTS calls (
     key TEXT PRIMARY KEY, request TEXT NOT NULL, reply TEXT NOT NULL, recorded TEXT NOT NULL
 ) WITHOUT ROWID"""
+#: Replies that were paid for and are no answer: replayed as they came, asked for again otherwise.
+_UNREAD = _TABLE.replace("calls", "unread")
 
 
 def request_key(request: Mapping[str, Any]) -> str:
@@ -69,7 +71,9 @@ class Cassette:
             return None
         key = request_key(request)
         with self._lock:
-            row = self._open().execute("SELECT reply FROM calls WHERE key = ?", (key,)).fetchone()
+            row = self._find("calls", key)
+            if row is None and self.mode == "replay":
+                row = self._find("unread", key)
         if row:
             reply: dict[str, Any] = json.loads(row[0])
             return reply
@@ -82,8 +86,18 @@ class Cassette:
             )
         return None
 
-    def record(self, request: Mapping[str, Any], reply: Mapping[str, Any]) -> None:
+    def _find(self, table: str, key: str) -> Any:
+        ask = f"SELECT reply FROM {table} WHERE key = ?"
+        return self._open().execute(ask, (key,)).fetchone()
+
+    def record(
+        self, request: Mapping[str, Any], reply: Mapping[str, Any], *, answered: bool = True
+    ) -> None:
         """Keep a reply; in mode ``live`` nothing happens.
+
+        Args:
+            answered: false for a refusal, or a reply that could not be read: it is kept apart with
+                what it cost, and the next run asks again.
 
         Raises:
             CassetteError: the file can't be written (disk full, read-only).
@@ -94,14 +108,17 @@ class Cassette:
         row = (request_key(request), _canonical(request), _canonical(reply), now)
         with self._lock:
             try:
-                self._open().execute("INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?)", row)
+                # The first answer stays; of what could not be read the last is what happened.
+                where = "IGNORE INTO calls" if answered else "REPLACE INTO unread"
+                self._open().execute(f"INSERT OR {where} VALUES (?, ?, ?, ?)", row)
             except sqlite3.OperationalError as error:
                 raise CassetteError(f"{self.path}: {error}; free space, or record=live") from error
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], str]]:
         """Key, request, reply and time of every call, in the order of the keys."""
         with self._lock:
-            rows = self._open().execute("SELECT * FROM calls ORDER BY key").fetchall()
+            both = "SELECT * FROM calls UNION ALL SELECT * FROM unread ORDER BY key"
+            rows = self._open().execute(both).fetchall()
         for key, request, reply, recorded in rows:
             yield key, json.loads(request), json.loads(reply), recorded
 
@@ -131,6 +148,7 @@ def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
         if write and version == 0:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(_TABLE)
+            db.execute(_UNREAD)
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise CassetteError(

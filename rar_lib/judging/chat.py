@@ -8,37 +8,46 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
+import logging
 import os
+import re
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
-from rar_lib.core.errors import ChatError, JudgeFault
-from rar_lib.core.types import Price, Usage
+from rar_lib.core.errors import ChatError, DataError, JudgeFault
+from rar_lib.core.types import Price
 from rar_lib.judging.cassette import Cassette
+from rar_lib.judging.dialect import Dialect, adapt, dialect_of
+from rar_lib.judging.failures import Refusal, advice, scope
+from rar_lib.judging.wire import (
+    Message,
+    Reply,
+    check_whole,
+    fields,
+    from_environment,
+    refused,
+    reply,
+    sort,
+)
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from openai import APIStatusError, AsyncOpenAI
 
 T = TypeVar("T")
-_Clients = WeakKeyDictionary[asyncio.AbstractEventLoop, "tuple[AsyncOpenAI, asyncio.Semaphore]"]
-Message = dict[str, str]
+_Clients = WeakKeyDictionary[
+    asyncio.AbstractEventLoop, "tuple[AsyncOpenAI, asyncio.Semaphore, AsyncGenerator[None]]"
+]
+#: Names in an address that stand before a secret.
+_SECRET = re.compile(r"key|token|secret|passw|sig(?:nature)?$|auth", re.IGNORECASE)
+_log = logging.getLogger(__name__)
+#: Words that end a reply which is not the model's answer; a word of any other kind is harmless.
+REFUSED = ("content_filter", "safety", "SAFETY", "refusal", "error", "tool_calls", "function_call")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came back: text, why it stopped, and the probabilities of the first token."""
-
-    text: str
-    finish_reason: str
-    first_token: Mapping[str, float]
-    usage: Usage
 
 
 class Server(Protocol):
@@ -69,6 +78,15 @@ class _Pending:
     waiting: int = 0
 
 
+@dataclass
+class _Line:
+    """What a chat has found out about its endpoint, and its connections."""
+
+    dialect: Dialect
+    clients: _Clients = field(default_factory=WeakKeyDictionary)
+    pending: dict[tuple[int, str], _Pending] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Chat:
     """A model behind an OpenAI-compatible endpoint.
@@ -79,25 +97,43 @@ class Chat:
         model: name by which the server knows the model.
         weights: SHA-256 of the weights where known; part of the judge's identity. Without it the
             address stands for them: a judge that moves is then another one.
+        dialect: what the endpoint takes, by name (:data:`rar_lib.judging.dialect.DIALECTS`) or
+            declared. A refusal that names a field is tried once without it, and remembered.
         concurrency: most requests in flight at once.
-        timeout_s: seconds for one request, counted from when it is sent.
-        key_env: environment variable with the API key; loopback servers need none.
+        timeout_s: seconds for one request, from when it is sent to when its reply is whole, tries
+            included.
+        key_env: environment variable with the API key. By default ``OPENAI_API_KEY``, which never
+            goes to a server on this machine; ``""`` sends no key.
         price: puts money on the usage of every reply, on record or new.
         cassette: where replies are recorded and looked up; ``None`` asks every time.
+
+    Raises:
+        DataError: the address holds a password or a key, or there is no such dialect.
     """
 
     server: str | Server
     model: str
     weights: str = ""
+    dialect: str | Dialect = "vllm"
     concurrency: int = 32
     timeout_s: float = 180.0
-    key_env: str = "OPENAI_API_KEY"
+    key_env: str | None = None
     price: Price | None = field(default=None, compare=False)
     cassette: Cassette | None = field(default=None, compare=False)
-    _clients: _Clients = field(default_factory=WeakKeyDictionary, repr=False, compare=False)
-    _pending: dict[tuple[int, str], _Pending] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    _line: _Line = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_line", _Line(dialect_of(self.dialect)))
+        if isinstance(self.server, str):
+            parts = urlsplit(self.server)
+            secret = [name for name, _ in parse_qsl(parts.query) if _SECRET.search(name)]
+            if parts.username or parts.password or secret:
+                raise DataError(
+                    f"the address of {self.model!r} at {parts.hostname} holds "
+                    f"{', '.join(secret) or 'a password'}, which would stand in every record: "
+                    "put it into an environment variable and name that, key_env='MY_KEY' or "
+                    "Dialect(headers={'Authorization': '$MY_HEADER'}, query={'key': '$MY_KEY'})"
+                )
 
     @property
     def where(self) -> str:
@@ -106,38 +142,69 @@ class Chat:
 
     @property
     def local(self) -> bool:
-        """Whether the endpoint is this machine (vLLM's extra parameters are allowed there)."""
+        """Whether the endpoint is on this machine: no key goes there and nobody is paid."""
         return not isinstance(self.server, str) or urlsplit(self.server).hostname in _LOOPBACK
+
+    @property
+    def speaks(self) -> Dialect:
+        """The dialect, less what the endpoint has refused so far."""
+        return self._line.dialect
+
+    def _key(self) -> str:
+        """The key that is sent; white space around it is not part of it.
+
+        Raises:
+            ChatError: there is none, or it cannot be one.
+        """
+        name = "" if self.key_env is None and self.local else self.key_env
+        name = "OPENAI_API_KEY" if name is None else name
+        key = os.environ.get(name, "").strip() if name else ""
+        if name and not key:
+            raise ChatError(
+                f"no API key for {self.where}: set the environment variable {name}, or give "
+                "key_env='' for an endpoint that needs none"
+            )
+        if not key.isascii() or re.search(r"[\s\x00-\x1f]", key):
+            raise ChatError(
+                f"the key in {name} holds a line end, a space or another character that no key "
+                "has: copy it again"
+            )
+        return key or "not-needed"
 
     async def _client(self) -> tuple[AsyncOpenAI, asyncio.Semaphore]:
         """One client per event loop: TRL runs rewards on a loop of its own."""
         loop = asyncio.get_running_loop()
-        if loop not in self._clients:
+        clients = self._line.clients
+        if loop not in clients:
             from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-            base_url = (
+            address = (
                 self.server
                 if isinstance(self.server, str)
                 else await asyncio.to_thread(self.server.url)
             )
-            key = os.environ.get(self.key_env, "")
-            if not key and not self.local:
-                raise ChatError(
-                    f"no API key for {self.where}: set the environment variable {self.key_env}"
-                )
-            # The client retries connection errors, 408, 409, 429 and 5xx with jitter and
-            # honours Retry-After; everything else is final.
+            parts = urlsplit(address)
+            said = self.speaks
+            # The client retries what _sort marks, with jitter, and honours Retry-After.
             client = AsyncOpenAI(
-                base_url=base_url,
-                api_key=key or "not-needed",
+                base_url=urlunsplit(parts._replace(query="")),
+                api_key=self._key(),
                 max_retries=4,
                 timeout=self.timeout_s,
-                # A proxy in the environment is for the outside, never for this machine.
-                http_client=DefaultAsyncHttpxClient(trust_env=not self.local),
+                default_headers=from_environment(said.headers),
+                default_query=dict(parse_qsl(parts.query)) | from_environment(said.query),
+                http_client=DefaultAsyncHttpxClient(
+                    # A proxy in the environment is for the outside, never for this machine.
+                    trust_env=not self.local,
+                    event_hooks={"response": [sort]},
+                ),
             )
+            open_ = _open(client)
+            await anext(open_)
             # While a server started, another task may have come first: one bound for all.
-            self._clients.setdefault(loop, (client, asyncio.Semaphore(self.concurrency)))
-        return self._clients[loop]
+            clients.setdefault(loop, (client, asyncio.Semaphore(self.concurrency), open_))
+        client, gate, _ = clients[loop]
+        return client, gate
 
     async def complete(
         self,
@@ -149,13 +216,17 @@ class Chat:
         schema: Mapping[str, Any] | None = None,
         top_logprobs: int = 0,
         prefill: str = "",
+        read: Callable[[Reply], object] | None = None,
     ) -> Reply:
         """One reply.
 
         Args:
             schema: JSON schema that the reply must follow (structured output).
             top_logprobs: how many alternatives of the first token to return, at most 20.
-            prefill: start of the assistant's own turn, to be continued (local servers only).
+            prefill: start of the assistant's own turn, to be continued, where the dialect has a
+                way to say so.
+            read: raises :class:`JudgeFault` for a reply that is no answer: it is returned all the
+                same, kept apart in the record, and asked for again by the next run.
 
         Raises:
             JudgeFault: this request failed after retries, or was refused for its content.
@@ -175,22 +246,25 @@ class Chat:
             "top_logprobs": top_logprobs,
             "prefill": bool(prefill),
         }
+        if declared := dialect_of(self.dialect).declared:
+            request["dialect"] = declared
         if self.cassette and (stored := self.cassette.look_up(request)):
-            return self._priced(Reply(**stored | {"usage": Usage(**stored["usage"])}))
+            return self._priced(Reply.recorded(stored))
         # An identical request in flight is waited for, not sent again.
         key = (id(asyncio.get_running_loop()), json.dumps(request, sort_keys=True))
-        if key not in self._pending:
-            self._pending[key] = _Pending(asyncio.ensure_future(self._answer(request)))
-        pending = self._pending[key]
-        pending.waiting += 1
+        pending = self._line.pending
+        if key not in pending:
+            pending[key] = _Pending(asyncio.ensure_future(self._answer(request, read)))
+        mine = pending[key]
+        mine.waiting += 1
         try:
             # Shielded: whoever gives up waiting does not take the answer from the others.
-            return self._priced(await asyncio.shield(pending.reply))
+            return self._priced(await asyncio.shield(mine.reply))
         finally:
-            pending.waiting -= 1
-            if not pending.waiting:  # answered, or nobody wants the answer any more
-                self._pending.pop(key, None)
-                pending.reply.cancel()
+            mine.waiting -= 1
+            if not mine.waiting:  # answered, or nobody wants the answer any more
+                pending.pop(key, None)
+                mine.reply.cancel()
 
     def _priced(self, reply: Reply) -> Reply:
         if self.price is None or not reply.usage.prompt_tokens:
@@ -198,114 +272,140 @@ class Chat:
         money = self.price.of(reply.usage)
         return replace(reply, usage=reply.usage.model_copy(update={"money": money}))
 
-    async def _answer(self, request: Mapping[str, Any]) -> Reply:
+    async def _answer(
+        self, request: Mapping[str, Any], read: Callable[[Reply], object] | None
+    ) -> Reply:
         """Ask, and keep the reply."""
-        reply = await self._ask(request)
-        # A refusal is the provider's mood, not the model's answer: asked again next time.
-        if self.cassette and reply.finish_reason in ("stop", "length"):
+        answer = await self._ask(request)
+        if self.cassette:
             # Without the price: what was read and written is what happened.
-            usage = reply.usage.model_dump(exclude={"money"})
-            self.cassette.record(request, asdict(reply) | {"usage": usage})
-        return reply
+            usage = answer.usage.model_dump(exclude={"money"})
+            kept = asdict(answer) | {"usage": usage}
+            self.cassette.record(request, kept, answered=_answers(answer, read))
+        return answer
 
     async def _ask(self, request: Mapping[str, Any]) -> Reply:
-        """Send one request; the client retries what is worth retrying."""
+        """Send one request, in other words where the endpoint refuses a field of it."""
+        while True:
+            said = self.speaks
+            try:
+                return await self._send(request, said)
+            except _FieldRefused as refused:
+                self._adapt(said, refused.refusal)
+
+    def without_probabilities(self) -> None:
+        """Remember that the endpoint gives none, and say so once."""
+        if self.speaks.alternatives:
+            self._line.dialect = replace(self.speaks, alternatives=0)
+            _log.warning(
+                "%s gives no log-probabilities: verdicts and ratings are sampled from now on; to "
+                "say so beforehand: dialect=Dialect(alternatives=0), or Judge(reading='sampled')",
+                self.where,
+            )
+
+    def _adapt(self, said: Dialect, refusal: Refusal) -> None:
+        """Remember what the endpoint does not take, and say so once.
+
+        Raises:
+            ChatError: it names a field that it does not take and that cannot be left out.
+            JudgeFault: it names none, so the request itself was refused.
+        """
+        if self.speaks != said:  # a request beside this one has found out
+            return
+        other, without = adapt(said, refusal.param, refusal.message)
+        if other == said:
+            own = [name for name in said.body if name in f"{refusal.param} {refusal.message}"]
+            if refusal.param or own:
+                raise ChatError(
+                    f"{self.where} does not take {refusal.param or own[0]!r} ({refusal.words}): "
+                    "declare what it takes, Chat(..., dialect=Dialect(...))"
+                )
+            raise JudgeFault(f"refused ({refusal.words})")
+        self._line.dialect = other
+        _log.warning(
+            "%s refuses %s (%s): asked without from now on; to say so beforehand: dialect=%s",
+            self.where,
+            " and ".join(without),
+            refusal.words,
+            f"Dialect(**{other.declared})",
+        )
+
+    async def _send(self, request: Mapping[str, Any], said: Dialect) -> Reply:
+        """Send one request in the words of a dialect; the client retries what is worth it."""
         import openai
 
         client, gate = await self._client()
         try:
             async with gate:
                 start = time.perf_counter()
-                answer = await client.chat.completions.create(
-                    model=self.model,
-                    messages=request["messages"],
-                    max_completion_tokens=request["max_tokens"],
-                    temperature=request["temperature"],
-                    seed=request["seed"],
-                    **_options(request),
-                )
+                async with asyncio.timeout(self.timeout_s):
+                    answer = await client.chat.completions.create(
+                        model=self.model, **fields(request, said)
+                    )
                 seconds = time.perf_counter() - start
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise ChatError(
-                f"{self.where} refused the key in {self.key_env} ({error.status_code}): "
-                "check that it is set and may use this model"
-            ) from error
-        except openai.NotFoundError as error:
-            raise ChatError(
-                f"{self.where} has no model {self.model!r} (404): "
-                "ask it for /v1/models, or correct the address"
-            ) from error
+        except TimeoutError as error:
+            self._check()
+            raise JudgeFault(f"no reply within {self.timeout_s:g} s (timeout_s)") from error
+        except openai.APIStatusError as error:
+            raise self._failure(error) from error
         except openai.OpenAIError as error:
-            if not isinstance(self.server, str):
-                self.server.check()  # gone, or only busy?
+            self._check()
             raise JudgeFault(f"{type(error).__name__}: {str(error)[:200]}") from error
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise JudgeFault(f"the reply is not JSON: {str(error)[:200]}") from error
-        return _reply(answer, seconds)
+        found = reply(answer, seconds)
+        check_whole(request["messages"], found.usage)
+        return found
+
+    def _check(self) -> None:
+        """Tell a local server that is gone from one that is busy.
+
+        Raises:
+            ServerError: it is gone.
+        """
+        if not isinstance(self.server, str):
+            self.server.check()
+
+    def _failure(self, error: APIStatusError) -> Exception:
+        """What a refusal means: for this request, for one of its fields, or for all requests."""
+        refusal = refused(error.response)
+        reach = scope(refusal)
+        if reach == "run":
+            fix = advice(refusal, key_env=self.key_env or "OPENAI_API_KEY", model=self.model)
+            return ChatError(f"{self.where} refuses every request ({refusal.words}): {fix}")
+        if reach == "field":
+            return _FieldRefused(refusal)
+        if reach == "retry":
+            self._check()
+        return JudgeFault(f"{type(error).__name__}: {refusal.words}")
 
 
-def _options(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that not every request has."""
-    options: dict[str, Any] = {}
-    if request["schema"] is not None:
-        shape = {"name": "reply", "schema": dict(request["schema"]), "strict": True}
-        options["response_format"] = {"type": "json_schema", "json_schema": shape}
-    if request["top_logprobs"]:
-        options |= {"logprobs": True, "top_logprobs": request["top_logprobs"]}
-    if request["prefill"]:
-        options["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
-    return options
-
-
-def _reply(answer: Any, seconds: float) -> Reply:
-    """What the endpoint sent, checked, because the client does not check it.
-
-    Raises:
-        JudgeFault: it is off the protocol.
-    """
+def _answers(reply: Reply, read: Callable[[Reply], object] | None) -> bool:
+    """Whether a reply is the model's answer, and one that could be read."""
+    if reply.finish_reason in REFUSED:
+        return False
     try:
-        if not answer.choices:
-            raise JudgeFault("the reply holds no choice")
-        choice = answer.choices[0]
-        return Reply(
-            text=_storable(choice.message.content or ""),
-            finish_reason=choice.finish_reason or "",
-            first_token=_first_token(choice.logprobs),
-            usage=_usage(answer.usage, seconds),
-        )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise JudgeFault(f"the reply is off the protocol: {str(error)[:200]}") from error
+        if read:
+            read(reply)
+    except JudgeFault:
+        return False
+    return True
 
 
-def _first_token(logprobs: Any) -> dict[str, float]:
-    """Token -> probability for the first generated position; equal spellings are added up."""
-    if logprobs is None or not logprobs.content:
-        return {}
-    mass: dict[str, float] = {}
-    for item in logprobs.content[0].top_logprobs:
-        if not item.logprob < 0.01:  # not a number, too
-            raise JudgeFault(f"the log-probability of {item.token!r} is {item.logprob}")
-        token = _storable(item.token)
-        mass[token] = mass.get(token, 0.0) + math.exp(item.logprob)
-    return mass
+class _FieldRefused(Exception):
+    """A request was refused for what it is made of."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.words)
+        self.refusal = refusal
 
 
-def _storable(text: str) -> str:
-    """Text with question marks for halves of surrogate pairs, which no file can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _usage(usage: Any, seconds: float) -> Usage:
-    if usage is None:
-        return Usage(calls=1, seconds=seconds)
-    details = usage.prompt_tokens_details
-    return Usage(
-        calls=1,
-        prompt_tokens=usage.prompt_tokens,
-        cached_tokens=(details.cached_tokens or 0) if details else 0,
-        completion_tokens=usage.completion_tokens,
-        seconds=seconds,
-    )
+async def _open(client: AsyncOpenAI) -> AsyncGenerator[None]:
+    """Keeps a client open as long as its event loop; ``asyncio.run`` ends open generators."""
+    try:
+        yield
+    finally:
+        await client.close()
 
 
 async def sample(
@@ -353,16 +453,29 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     outcome: list[T] = []
     failure: list[BaseException] = []
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
+
+    async def kept() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        running.append((asyncio.get_running_loop(), task))
+        return await work
 
     def target() -> None:
         try:
-            outcome.append(asyncio.run(work))
+            outcome.append(asyncio.run(kept()))
         except BaseException as error:  # handed to the caller below
             failure.append(error)
 
     thread = threading.Thread(target=target, name="rar-run-sync")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:  # an interrupted cell: nothing more is asked or paid for
+        for loop, task in running:
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        raise
     if failure:
         raise failure[0]
     return outcome[0]

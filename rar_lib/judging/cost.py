@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rar_lib.core.types import Arm, Price, Task
-from rar_lib.judging.chat import Chat, Reply, together
+from rar_lib.judging.chat import Chat, together
 from rar_lib.judging.messages import prompts_of
+from rar_lib.judging.wire import Reply
 
 _CHARACTERS_A_TOKEN = 4.0
 #: Tokens of a chat template around a prompt.

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args
 
 from rar_lib.core.errors import DataError, JudgeFault
 from rar_lib.core.scoring import (
@@ -23,19 +24,39 @@ from rar_lib.core.scoring import (
     PREDEFINED,
     UNIFORM_WEIGHTS,
     Weights,
+    check_weights,
     expected_rating,
     explicit_score,
     normalise_rating,
 )
+from rar_lib.core.stats import scored
 from rar_lib.core.text import visible
 from rar_lib.core.types import Arm, Criterion, Grade, Rubric, Task, Usage, Verdict
 from rar_lib.judging.calibration import Calibration, Identity, apply
-from rar_lib.judging.chat import Chat, Message, Reply, together
+from rar_lib.judging.chat import REFUSED, Chat, together
 from rar_lib.judging.messages import JudgeMessages, Messages, Reading, rubric_of
-from rar_lib.judging.reading import parse_reply, rating_probabilities, yes_probability
+from rar_lib.judging.reading import (
+    LEAST_SHARE,
+    RATING_TOKENS,
+    TOO_ALIKE,
+    VERDICT_TOKENS,
+    Expected,
+    Ratings,
+    parse_reply,
+    ratings,
+    yes_probability,
+    zero_follows,
+)
+from rar_lib.judging.wire import Message, NoProbabilities, Reply
 
-#: The one-token reading of "10" needs a second look at what follows "1".
-_TEN_FOLLOWS = 0.005
+T = TypeVar("T")
+#: ``auto`` reads probabilities where the endpoint gives them, and else samples.
+ReadingChoice = Literal["auto", "probability", "sampled"]
+_log = logging.getLogger(__name__)
+#: Alternatives of a token that are asked for.
+_ALTERNATIVES = 20
+#: Tokens of a sampled answer.
+_SAMPLED_TOKENS = 24
 _RE_ASKS = 2
 _ONE_KEY = {"type": "object", "additionalProperties": False}
 _MET = {"met": {"type": "boolean"}}
@@ -51,27 +72,38 @@ class Judge:
     Attributes:
         chat: the model.
         reading: ``sampled`` is the paper's way, a JSON reply with a boolean or an integer.
-            ``probability`` asks for one token and takes the expected verdict or rating
-            under the token probabilities: no ties, no unreadable replies, one token.
+            ``probability`` takes the expected verdict or rating under the probabilities of the
+            first tokens: no ties, few tokens. ``auto`` does so where the endpoint gives
+            probabilities, and samples where it does not, which it says once.
         weights: category weights of the explicit arm.
         messages: what is asked, in which words; an object of your own asks something else
             (:class:`rar_lib.judging.messages.JudgeMessages`).
         calibration: turns yes-probabilities into calibrated ones; a verdict is met above 0.5.
         temperature, seed: of the sampled reading; another seed is an independent second answer.
+        least_share: a verdict or rating is unscored when less than this share of the judge's
+            probability lies on readable answers.
 
     Raises:
-        DataError: the calibration is another judge's, or the reading has no probability.
+        DataError: the calibration is another judge's, the reading has no probability, or the
+            weights make no score.
     """
 
     chat: Chat
-    reading: Reading = "probability"
+    reading: ReadingChoice = "auto"
     weights: Weights = field(default_factory=lambda: PAPER_WEIGHTS)
     messages: JudgeMessages = field(default_factory=Messages)
     calibration: Calibration | None = None
     temperature: float = 0.0
     seed: int = 0
+    least_share: float = LEAST_SHARE
 
     def __post_init__(self) -> None:
+        if self.reading not in get_args(ReadingChoice):
+            allowed = ", ".join(get_args(ReadingChoice))
+            raise DataError(f"no reading {self.reading!r}; allowed: {allowed}")
+        if not 0.0 <= self.least_share <= 1.0:
+            raise DataError(f"least_share is {self.least_share}; it must be in [0, 1]")
+        check_weights(self.weights)
         if self.calibration:
             self.calibration.check(self.identity)
             if self.reading == "sampled":
@@ -90,8 +122,6 @@ class Judge:
             ChatError: the endpoint itself is wrong, so no response could ever be graded.
             ServerError: the local server did not start, or has ended since.
         """
-        if not visible(response).strip():
-            return Grade(arm=arm, score=None, reason="the response is empty")
         if arm == "explicit":
             return await self._by_criteria(task, response, arm, rubric=rubric_of(task))
         if arm == "predefined":
@@ -99,6 +129,13 @@ class Judge:
                 task, response, arm, rubric=PREDEFINED, weights=UNIFORM_WEIGHTS
             )
         return await self._by_rating(task, response, arm)
+
+    @property
+    def read_as(self) -> Reading:
+        """The reading, where ``auto`` has been decided by what the endpoint gives."""
+        if self.reading == "auto":
+            return "probability" if self.chat.speaks.alternatives else "sampled"
+        return self.reading
 
     async def _by_criteria(
         self,
@@ -110,9 +147,12 @@ class Judge:
         weights: Weights | None = None,
     ) -> Grade:
         """Eq. 1: every criterion is judged on its own; the response is their shared prefix."""
-        judged = await together(
-            self._verdict(task, response, criterion) for criterion in rubric.criteria
-        )
+        if is_empty(response):  # it is a response, in which nothing is met
+            judged = [(_not_met(criterion), Usage()) for criterion in rubric.criteria]
+        else:
+            judged = await together(
+                self._verdict(task, response, criterion) for criterion in rubric.criteria
+            )
         verdicts = tuple(verdict for verdict, _ in judged)
         usage = sum((use for _, use in judged), Usage())
         values: dict[str, bool | float | None] = {
@@ -121,52 +161,120 @@ class Judge:
         score = explicit_score(rubric, values, weights or self.weights)
         failed = [f"{v.criterion_id}: {v.reason}" for v in verdicts if v.met is None]
         return Grade(
-            arm=arm, score=score, verdicts=verdicts, reason="; ".join(failed) or None, usage=usage
+            arm=arm,
+            score=score,
+            verdicts=verdicts,
+            share=_mean([v.share for v in verdicts]),
+            reason="; ".join(failed) or None,
+            usage=usage,
         )
 
     async def _verdict(
         self, task: Task, response: str, criterion: Criterion
     ) -> tuple[Verdict, Usage]:
-        ask = self.messages.criterion(task, response, criterion, self.reading)
         calls = _Calls(self.chat)
         try:
-            if self.reading == "sampled":
-                value = await self._ask_json(calls, ask, "met", _VERDICT_SCHEMA, bool)
-                return Verdict(criterion_id=criterion.id, met=value), calls.usage
-            reply = await calls.complete(ask, max_tokens=1, top_logprobs=20)
-            p = yes_probability(reply.first_token)
-            if self.calibration:
-                p = float(apply(self.calibration, p, self.identity))
-            return Verdict(criterion_id=criterion.id, met=p > 0.5, probability=p), calls.usage
+            if self.read_as == "probability":
+                ask = self.messages.criterion(task, response, criterion, "probability")
+                found = await self._expected_verdict(calls, ask)
+                if found is not None:
+                    p = found.value
+                    if self.calibration:
+                        p = float(apply(self.calibration, p, self.identity))
+                    return Verdict(
+                        criterion_id=criterion.id, met=p > 0.5, probability=p, share=found.share
+                    ), calls.usage
+            ask = self.messages.criterion(task, response, criterion, "sampled")
+            value = await self._ask_json(calls, ask, "met", _VERDICT_SCHEMA, bool)
+            return Verdict(criterion_id=criterion.id, met=value), calls.usage
         except JudgeFault as fault:
             return Verdict(criterion_id=criterion.id, met=None, reason=str(fault)), calls.usage
 
     async def _by_rating(self, task: Task, response: str, arm: Arm) -> Grade:
         """Eq. 2 and the Likert baselines: one rating of the whole response."""
-        ask = self.messages.rating(task, response, arm, self.reading)
+        asked = self.messages.rating(task, response, arm, self.read_as)
+        if is_empty(response):  # it is a response, and the worst
+            return Grade(arm=arm, score=normalise_rating(1.0), rating=1.0)
         calls = _Calls(self.chat)
+        share = None
         try:
-            if self.reading == "sampled":
+            found = None
+            if self.read_as == "probability":
+                found = await self._expected_rating(calls, asked)
+            if found is None:
+                ask = self.messages.rating(task, response, arm, "sampled")
                 rating = await self._ask_json(calls, ask, "rating", _RATING_SCHEMA, int)
                 if not 1 <= rating <= 10:
-                    raise JudgeFault(f"rating {rating} is outside 1..10")
+                    raise JudgeFault(f"rating {str(rating)[:20]} is outside 1..10")
             else:
-                rating = await self._expected_rating(calls, ask)
+                rating, share = found.value, found.share
         except JudgeFault as fault:
             return Grade(arm=arm, score=None, reason=str(fault), usage=calls.usage)
-        return Grade(arm=arm, score=normalise_rating(rating), rating=rating, usage=calls.usage)
+        return Grade(
+            arm=arm, score=normalise_rating(rating), rating=rating, share=share, usage=calls.usage
+        )
 
-    async def _expected_rating(self, calls: _Calls, ask: list[Message]) -> float:
-        reply = await calls.complete(ask, max_tokens=1, top_logprobs=20)
-        mass = rating_probabilities(reply.first_token)
-        if 10 in mass or mass.get(1, 0.0) < _TEN_FOLLOWS or not self.chat.local:
-            return expected_rating(mass)
-        # Digit tokenisers spell 10 as "1", "0": split the mass of "1" by what would follow.
-        after = await calls.complete(ask, max_tokens=1, top_logprobs=20, prefill="1")
-        zero = sum(p for token, p in after.first_token.items() if token.strip() == "0")
-        mass[10] = mass[1] * zero
-        mass[1] -= mass[10]
-        return expected_rating(mass)
+    async def _expected_verdict(self, calls: _Calls, ask: list[Message]) -> Expected | None:
+        """The verdict by probabilities; ``None`` where ``auto`` finds that there are none."""
+        reply = await self._likely(calls, ask, self._yes, VERDICT_TOKENS)
+        return self._yes(reply) if reply else None
+
+    async def _expected_rating(self, calls: _Calls, ask: list[Message]) -> Expected | None:
+        """The rating by probabilities; ``None`` where ``auto`` finds that there are none."""
+        reply = await self._likely(calls, ask, self._ratings, RATING_TOKENS)
+        if reply is None:
+            return None
+        found = self._ratings(reply)
+        if found.unclear:  # "1" was not what it wrote, so the reply does not show what follows it
+            found = found.split(await self._zero_after_one(calls, ask))
+        return Expected(expected_rating(found.mass), found.share)
+
+    async def _zero_after_one(self, calls: _Calls, ask: list[Message]) -> float:
+        """Probability that a 1, put into the judge's mouth, goes on as a 10."""
+
+        def read(reply: Reply) -> float:
+            return zero_follows(reply.tokens)
+
+        try:
+            return read(await self._with_alternatives(calls, ask, read, 1, prefill="1"))
+        except JudgeFault as fault:
+            raise JudgeFault(f"{TOO_ALIKE} ({fault}): use Judge(reading='sampled')") from fault
+
+    async def _likely(
+        self, calls: _Calls, ask: list[Message], read: Callable[[Reply], object], tokens: int
+    ) -> Reply | None:
+        """A reply with probabilities; ``None`` where ``auto`` has to sample."""
+        try:
+            reply = await self._with_alternatives(calls, ask, read, tokens)
+        except NoProbabilities:
+            if self.reading == "auto":
+                return None
+            raise
+        if reply.finish_reason in REFUSED:
+            raise JudgeFault(f"the endpoint withheld the reply ({reply.finish_reason})")
+        if reply.tokens or self.reading != "auto":
+            return reply
+        self.chat.without_probabilities()
+        return None
+
+    async def _with_alternatives(
+        self,
+        calls: _Calls,
+        ask: list[Message],
+        read: Callable[[Reply], object],
+        tokens: int,
+        prefill: str = "",
+    ) -> Reply:
+        return await calls.complete(
+            ask, read, max_tokens=tokens, top_logprobs=_ALTERNATIVES, prefill=prefill
+        )
+
+    def _yes(self, reply: Reply) -> Expected:
+        return yes_probability(reply.tokens, self.least_share)
+
+    def _ratings(self, reply: Reply) -> Ratings:
+        ended = reply.finish_reason != "length"
+        return ratings(reply.tokens, self.least_share, ended=ended)
 
     async def _ask_json(
         self, calls: _Calls, ask: list[Message], key: str, schema: dict[str, Any], kind: type
@@ -176,14 +284,34 @@ class Judge:
         for n in range(_RE_ASKS + 1):
             seed = _seed(ask, self.seed * (_RE_ASKS + 1) + n)
             warmth = max(self.temperature, 0.7) if n else self.temperature
+            read: Callable[[Reply], Any] = lambda reply: parse_reply(reply, key, kind)  # noqa: E731
             reply = await calls.complete(
-                ask, max_tokens=24, schema=schema, seed=seed, temperature=warmth
+                ask,
+                read,
+                max_tokens=_SAMPLED_TOKENS,
+                schema=schema,
+                seed=seed,
+                temperature=warmth,
             )
             try:
-                return parse_reply(reply, key, kind)
+                return read(reply)
             except JudgeFault as error:
                 fault = str(error)
         raise JudgeFault(f"no readable reply in {_RE_ASKS + 1} tries: {fault}")
+
+
+def is_empty(response: str) -> bool:
+    """Whether a response has no character that a reader would see."""
+    return not visible(response).strip()
+
+
+def _not_met(criterion: Criterion) -> Verdict:
+    return Verdict(criterion_id=criterion.id, met=False, probability=0.0)
+
+
+def _mean(shares: Sequence[float | None]) -> float | None:
+    known = scored(shares)
+    return sum(known) / len(known) if known else None
 
 
 @dataclass
@@ -193,9 +321,13 @@ class _Calls:
     chat: Chat
     usage: Usage = field(default_factory=Usage)
 
-    async def complete(self, ask: list[Message], **settings: Any) -> Reply:
+    async def complete(
+        self, ask: list[Message], read: Callable[[Reply], object], **settings: Any
+    ) -> Reply:
         try:
-            reply = await self.chat.complete(ask, **settings)
+            reply = await self.chat.complete(ask, read=read, **settings)
+        except NoProbabilities:  # nothing was asked
+            raise
         except JudgeFault:
             # No reply, no tokens.
             self.usage += Usage(calls=1, money=0.0 if self.chat.price else None)

@@ -16,7 +16,7 @@ from rar_lib.core.prompts import conversation, fill, template
 from rar_lib.core.scoring import PREDEFINED
 from rar_lib.core.text import fence, visible
 from rar_lib.core.types import Arm, Criterion, Polarity, Rubric, Task
-from rar_lib.judging.chat import Message
+from rar_lib.judging.wire import Message
 
 Wording = Literal["a", "b"]
 Reading = Literal["probability", "sampled"]

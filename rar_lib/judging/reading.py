@@ -1,46 +1,194 @@
-"""What a judge's reply says: a probability, a rating or one value; else a fault, never a guess."""
+"""What a judge's reply says: a probability, a rating or one value; else a fault, never a guess.
+
+Beside every value stands its share: how much of the judge's probability lay on tokens that answer
+the question at all. A value read from a sliver is no verdict.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, TypeVar
 
 from rar_lib.core.errors import JudgeFault
-from rar_lib.core.text import visible
-from rar_lib.judging.chat import Reply
+from rar_lib.core.text import visible, without_thoughts
+from rar_lib.judging.wire import Reply, Token
 
-#: Below this mass on readable tokens the judge did not answer the question.
-MIN_MASS = 0.01
+T = TypeVar("T")
+#: Below this share of the probability on readable answers the judge did not answer the question.
+LEAST_SHARE = 0.5
+#: Tokens to ask for: white space may come first, then the answer; a rating may take two.
+VERDICT_TOKENS = 2
+RATING_TOKENS = 3
+#: Less probability than this on a "1" that may begin a "10" is not worth a second look.
+TEN_FOLLOWS = 0.005
+#: Marks of tokenizers for a space and a line end, where a server writes tokens as they are stored.
+_MARKS = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": " "})
+_WRAPPING = " \t\r\n\"'`*_()[]{}:.,;!“”‘’"
 
 
-def yes_probability(first_token: Mapping[str, float]) -> float:
-    """P(yes) / (P(yes) + P(no)) from first-token probabilities, case and spaces ignored.
+@dataclass(frozen=True)
+class Expected:
+    """A value under the judge's probabilities, and its share in [0, 1]."""
+
+    value: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Probability of each rating.
+
+    Attributes:
+        mass: rating 1..10 -> probability; the sum is the share.
+        unclear: probability of a "1" of which the reply does not show whether it begins a 10.
+    """
+
+    mass: Mapping[int, float]
+    unclear: float
+
+    @property
+    def share(self) -> float:
+        """Probability on all ratings together, in [0, 1]."""
+        return min(1.0, sum(self.mass.values()))
+
+    def split(self, zero: float) -> Ratings:
+        """The "1" shared out between 1 and 10 by the probability in [0, 1] that a 0 follows."""
+        one = self.mass.get(1, 0.0)
+        ten = self.mass.get(10, 0.0) + one * zero
+        return Ratings({**self.mass, 1: one - one * zero, 10: ten}, 0.0)
+
+
+def spelling(token: str) -> str:
+    """A token without tokenizers' marks, white space, quotes and emphasis, in lower case."""
+    return token.translate(_MARKS).strip(_WRAPPING).lower()
+
+
+def yes_probability(tokens: Sequence[Token], least: float = LEAST_SHARE) -> Expected:
+    """P(yes) / (P(yes) + P(no)) where the answer stands, and P(yes) + P(no).
 
     Raises:
-        JudgeFault: less than ``MIN_MASS`` on yes and no together.
+        JudgeFault: no probabilities, or a share below ``least``.
     """
-    yes = sum(p for token, p in first_token.items() if token.strip().lower() == "yes")
-    no = sum(p for token, p in first_token.items() if token.strip().lower() == "no")
-    if yes + no < MIN_MASS:
-        raise JudgeFault(f"only {yes + no:.4f} of the probability is on yes or no")
-    return min(1.0, yes / (yes + no))
+    mass, _ = _answers(tokens, lambda text: text if text in ("yes", "no") else None)
+    share = sum(mass.values())
+    _enough(share, least, "yes or no")
+    return Expected(min(1.0, mass.get("yes", 0.0) / share), min(1.0, share))
 
 
-def rating_probabilities(first_token: Mapping[str, float]) -> dict[int, float]:
-    """Mass on each rating 1..10 that is spelt by a single token.
+def ratings(tokens: Sequence[Token], least: float = LEAST_SHARE, *, ended: bool = False) -> Ratings:
+    """The probability of each rating where the answer stands.
+
+    A 10 that is spelt "1", "0" is told from a 1 by the probabilities of the token behind it.
+
+    Args:
+        ended: the reply ended by itself, so that a lone "1" is a 1.
 
     Raises:
-        JudgeFault: less than ``MIN_MASS`` on all of them together.
+        JudgeFault: no probabilities, or a share below ``least``.
     """
-    mass: dict[int, float] = {}
-    for token, p in first_token.items():
-        text = token.strip()
-        if text.isascii() and text.isdigit() and text == str(int(text)) and 1 <= int(text) <= 10:
-            mass[int(text)] = mass.get(int(text), 0.0) + p
-    if sum(mass.values()) < MIN_MASS:
-        raise JudgeFault(f"only {sum(mass.values()):.4f} of the probability is on 1..10")
-    return mass
+    mass, place = _answers(tokens, _rating)
+    _enough(sum(mass.values()), least, "1..10")
+    one = mass.get(1, 0.0)
+    found = Ratings(mass, 0.0)
+    if not one:
+        return found
+    if spelling(tokens[place].text) == "1" and place + 1 < len(tokens):
+        behind = tokens[place + 1].alternatives
+        return found.split(min(1.0, sum(p for text, p in behind.items() if spelling(text) == "0")))
+    alone = ended and spelling(tokens[place].text) == "1"
+    whole = 10 in mass or alone  # the tokenizer has a 10 of its own
+    return Ratings(mass, 0.0 if whole or one < TEN_FOLLOWS else one)
+
+
+def zero_follows(tokens: Sequence[Token]) -> float:
+    """Probability in [0, 1] that a "1", which was put into the judge's mouth, goes on with "0".
+
+    Raises:
+        JudgeFault: no probabilities, or the endpoint began a new answer instead of going on.
+    """
+    if not tokens:
+        raise JudgeFault(NO_PROBABILITIES)
+    first = tokens[0].alternatives
+    anew = sum(p for text, p in first.items() if spelling(text) in set("123456789"))
+    if anew > LEAST_SHARE:
+        raise JudgeFault("the endpoint did not go on with a turn that was begun for the judge")
+    return min(1.0, sum(p for text, p in first.items() if spelling(text) == "0"))
+
+
+NO_PROBABILITIES = (
+    "the endpoint gave no log-probabilities of its tokens: use Judge(reading='sampled'), or 'auto'"
+)
+TOO_ALIKE = "1 and 10 begin with the same token here and cannot be told apart"
+
+
+def _answers(
+    tokens: Sequence[Token], read: Callable[[str], T | None]
+) -> tuple[dict[T, float], int]:
+    """Probability of every value that ``read`` finds, and the place of the answer.
+
+    Tokens of nothing but white space, quotes or emphasis are passed; what might have stood in
+    their place counts as well.
+    """
+    if not tokens:
+        raise JudgeFault(NO_PROBABILITIES)
+    mass: dict[T, float] = {}
+    path = 1.0
+    blank = len([*takewhile(lambda token: not spelling(token.text), tokens)])
+    place = min(blank, len(tokens) - 1)
+    for token in tokens[: place + 1]:
+        for text, p in token.alternatives.items():
+            if (value := read(spelling(text))) is not None:
+                mass[value] = mass.get(value, 0.0) + path * p
+        path *= min(1.0, token.alternatives.get(token.text, 0.0))
+    return mass, place
+
+
+def _rating(text: str) -> int | None:
+    whole = text.isascii() and text.isdigit() and text == str(int(text)) and 1 <= int(text) <= 10
+    return int(text) if whole else None
+
+
+def _enough(share: float, least: float, answers: str) -> None:
+    if share < least or share <= 0:
+        raise JudgeFault(
+            f"only {share:.4f} of the probability is on {answers}, at least {least:g} is needed: "
+            "the judge did not answer the question"
+        )
+
+
+_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)\n?```", re.DOTALL)
+
+
+def json_object(reply: Reply) -> dict[str, Any]:
+    """The reply's only JSON object, out of a code fence and behind thoughts as models wrap it.
+
+    Raises:
+        JudgeFault: cut off, no answer behind the thoughts, not one JSON object, or a key twice.
+    """
+    text = without_thoughts(reply.text).strip()
+    if reply.finish_reason == "length" or (reply.text.strip() and not text):
+        hint = "" if text else "; thoughts used up its tokens: Dialect(thinking=4000) gives more"
+        raise JudgeFault(f"the reply was cut off{hint}")
+    fenced = _FENCE.findall(text)
+    if len(fenced) == 1 and text.startswith("```") and text.endswith("```"):
+        text = fenced[0]
+
+    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        if len({k for k, _ in pairs}) != len(pairs):
+            raise JudgeFault("the reply repeats a key")
+        return dict(pairs)
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise JudgeFault(f"the reply is not JSON: {visible(reply.text)[:80]!r}") from error
+    if not isinstance(value, dict):
+        raise JudgeFault(f"expected one JSON object, got {visible(reply.text)[:80]!r}")
+    return value
 
 
 def parse_reply(reply: Reply, key: str, kind: type) -> Any:
@@ -50,19 +198,8 @@ def parse_reply(reply: Reply, key: str, kind: type) -> Any:
         JudgeFault: cut off, not JSON, duplicate or other keys, or a value of another type
             (``"true"`` is not a boolean, ``true`` is not an integer).
     """
-    if reply.finish_reason == "length":
-        raise JudgeFault("the reply was cut off")
-
-    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        if len({k for k, _ in pairs}) != len(pairs):
-            raise JudgeFault("the reply repeats a key")
-        return dict(pairs)
-
-    try:
-        value = json.loads(reply.text, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise JudgeFault(f"the reply is not JSON: {visible(reply.text)[:80]!r}") from error
-    if not isinstance(value, dict) or set(value) != {key} or type(value[key]) is not kind:
+    value = json_object(reply)
+    if set(value) != {key} or type(value[key]) is not kind:
         raise JudgeFault(
             f"expected one {kind.__name__} named {key!r}, got {visible(reply.text)[:80]!r}"
         )

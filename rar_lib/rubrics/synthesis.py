@@ -12,8 +12,7 @@ the chat a killed run goes on where it stopped.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,6 +26,8 @@ from rar_lib.core.types import Category, Criterion, Polarity, Price, Rubric, Tas
 from rar_lib.data.tasks import load_tasks, save_tasks
 from rar_lib.judging.chat import Chat, run_sync, together
 from rar_lib.judging.cost import TEMPLATE, Estimate, Work, estimate, measure_rate, tokens
+from rar_lib.judging.reading import json_object
+from rar_lib.judging.wire import Reply
 
 #: Fewest and most criteria besides the one or two pitfalls.
 Size = tuple[int, int]
@@ -110,8 +111,13 @@ async def synthesize(
         ChatError: the endpoint itself is wrong.
     """
     prompt = synthesis_prompt(task, with_reference=with_reference, size=size)
+    source = "synthetic_ref" if with_reference else "synthetic_noref"
     usage = Usage()
     fault = ""
+
+    def read(reply: Reply) -> tuple[Rubric, tuple[str, ...]]:
+        return rubric_from(json_object(reply), task.id, size)
+
     for attempt in range(_RE_ASKS + 1):
         try:
             reply = await chat.complete(
@@ -120,12 +126,10 @@ async def synthesize(
                 schema=_schema(size),
                 seed=attempt,
                 temperature=0.0 if not attempt else 0.7,
+                read=read,
             )
             usage += reply.usage
-            if reply.finish_reason == "length":
-                raise JudgeFault("the rubric was cut off")
-            rubric, dropped = parse_rubric(reply.text, task.id, size)
-            source = "synthetic_ref" if with_reference else "synthetic_noref"
+            rubric, dropped = read(reply)
             return Synthesis(rubric.model_copy(update={"source": source}), None, usage, dropped)
         except JudgeFault as error:
             fault = str(error)
@@ -159,21 +163,19 @@ async def synthesize_many(
         return await together(one(task) for task in tasks)
 
 
-def parse_rubric(text: str, prefix: str, size: Size) -> tuple[Rubric, tuple[str, ...]]:
-    """A model's JSON as a rubric with ids of ours, and why items were left out.
+def rubric_from(
+    reply: Mapping[str, Any], prefix: str, size: Size
+) -> tuple[Rubric, tuple[str, ...]]:
+    """A model's JSON object as a rubric with ids of ours, and why items were left out.
 
     A sentence said twice counts once, and an item of the wrong shape does not count; what
     remains has to be a rubric by itself.
 
     Raises:
-        JudgeFault: not JSON, wrong shape, or too few or too many items left.
+        JudgeFault: wrong shape, or too few or too many items left.
     """
-    try:
-        reply = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise JudgeFault(f"not JSON: {visible(text)[:60]!r}") from error
-    if not isinstance(reply, dict) or set(reply) != {"criteria", "pitfalls"}:
-        raise JudgeFault(f"expected criteria and pitfalls, got {visible(text)[:60]!r}")
+    if set(reply) != {"criteria", "pitfalls"}:
+        raise JudgeFault(f"expected criteria and pitfalls, got {visible(str(reply))[:60]!r}")
     dropped: list[str] = []
     seen: set[str] = set()
     graded = _items(reply["criteria"], _Graded, "criteria", seen, dropped)

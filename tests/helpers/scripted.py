@@ -13,17 +13,24 @@ from typing import Any
 Reply = dict[str, Any]
 
 
-def says(text: str, finish: str = "stop", tokens: dict[str, float] | None = None) -> Reply:
-    """A completion with this text, and perhaps first-token probabilities."""
+Likely = dict[str, float]
+
+
+def says(
+    text: str | None,
+    finish: str | None = "stop",
+    tokens: Likely | list[Likely] | None = None,
+    **message: Any,
+) -> Reply:
+    """A completion with this text, and perhaps the probabilities of its first token or tokens."""
     choice: dict[str, Any] = {
         "index": 0,
-        "message": {"role": "assistant", "content": text},
+        "message": {"role": "assistant", "content": text} | message,
         "finish_reason": finish,
     }
     if tokens is not None:
-        top = [{"token": t, "logprob": math.log(p), "bytes": None} for t, p in tokens.items()]
-        first = {"token": text or " ", "logprob": 0.0, "bytes": None, "top_logprobs": top}
-        choice["logprobs"] = {"content": [first], "refusal": None}
+        places = tokens if isinstance(tokens, list) else [tokens]
+        choice["logprobs"] = {"content": [_place(likely) for likely in places], "refusal": None}
     return {
         "id": "x",
         "object": "chat.completion",
@@ -34,9 +41,16 @@ def says(text: str, finish: str = "stop", tokens: dict[str, float] | None = None
     }
 
 
-def status(code: int, message: str = "no") -> Reply:
+def _place(likely: Likely) -> dict[str, Any]:
+    """One token of a reply: the likeliest was written."""
+    top = [{"token": t, "logprob": math.log(p), "bytes": None} for t, p in likely.items()]
+    return {**max(top, key=lambda one: one["logprob"], default={"token": ""}), "top_logprobs": top}
+
+
+def status(http: int, message: str = "no", **more: Any) -> Reply:
     """An HTTP error, with a Retry-After that keeps the test short."""
-    return {"status": code, "error": {"message": message, "type": "test", "code": code}}
+    error = {"message": message, "type": "test", "code": http} | more
+    return {"status": http, "error": error}
 
 
 def raw(body: bytes, content_type: str = "application/json") -> Reply:
@@ -49,19 +63,28 @@ class Scripted:
 
     def __init__(self, answer: Callable[[Reply, int], Reply]) -> None:
         self.requests: list[Reply] = []
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.answer = answer
         self.url = ""
         self._lock = threading.Lock()
 
-    def reply(self, request: Reply) -> Reply:
+    def reply(self, request: Reply, path: str = "", headers: dict[str, str] | None = None) -> Reply:
         with self._lock:
             self.requests.append(request)
+            self.paths.append(path)
+            self.headers.append(headers or {})
             return self.answer(request, len(self.requests) - 1)
 
 
 @contextmanager
-def server(answer: Callable[[Reply, int], Reply] | list[Reply] | Reply) -> Iterator[Scripted]:
-    """Serve on a free loopback port; a list is answered in order, its last item for ever."""
+def server(
+    answer: Callable[[Reply, int], Reply] | list[Reply] | Reply, host: str = "127.0.0.1"
+) -> Iterator[Scripted]:
+    """Serve on a free loopback port; a list is answered in order, its last item for ever.
+
+    Under ``127.0.0.2`` it is a machine that the library does not take for its own.
+    """
     if isinstance(answer, dict):
         answer = [answer]
     if isinstance(answer, list):
@@ -74,20 +97,22 @@ def server(answer: Callable[[Reply, int], Reply] | list[Reply] | Reply) -> Itera
 
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            reply = scripted.reply(request)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            reply = scripted.reply(request, self.path, headers)
             body = reply["raw"] if "raw" in reply else json.dumps(reply).encode()
             self.send_response(reply.get("status", 200))
             self.send_header("Content-Type", reply.get("content_type", "application/json"))
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("retry-after-ms", "1")
+            if reply.get("waits", True):
+                self.send_header("retry-after-ms", "1")
             self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    scripted.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
+    http = ThreadingHTTPServer((host, 0), Handler)
+    scripted.url = f"http://{host}:{http.server_address[1]}/v1"
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
     try:

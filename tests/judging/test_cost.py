@@ -127,7 +127,7 @@ def test_a_grade_by_criteria_costs_a_call_each() -> None:
 
 
 def test_a_second_look_at_ten_is_paid_for() -> None:
-    usage = grade(says("1", tokens={"1": 0.9, "2": 0.1})).usage
+    usage = grade(says("1", "length", {"1": 0.9, "2": 0.1})).usage
     assert (usage.calls, usage.prompt_tokens) == (2, 20)
     assert usage.money == pytest.approx(2 * ONE)
 

@@ -168,7 +168,7 @@ def test_an_honest_response_is_graded_as_without_a_guard(mode: Mode) -> None:
     assert WEAK in asked[0]
 
 
-def test_an_empty_response_has_the_usual_reason() -> None:
+def test_an_empty_response_is_the_worst_and_asks_nobody() -> None:
     grade, asked = graded("strip", "\u200b ")
-    assert grade.reason == "the response is empty"
+    assert (grade.rating, grade.score, grade.reason) == (1.0, 0.0, None)
     assert asked == []

@@ -9,6 +9,7 @@ import pytest
 from scripted import Reply, says, server, status
 
 from rar_lib.core.errors import ChatError, DataError
+from rar_lib.core.scoring import explicit_score
 from rar_lib.core.text import visible
 from rar_lib.core.types import ARMS, Arm, Criterion, Grade, Task
 from rar_lib.data.tasks import load_mini
@@ -47,7 +48,7 @@ def test_explicit_asks_once_for_every_criterion_with_the_response_as_shared_pref
     prompts = [r["messages"][1]["content"] for r in scripted.requests]
     head = {p.split("Criterion:")[0] for p in prompts}
     assert len(head) == 1  # what a prefix cache can share
-    assert all(r["max_completion_tokens"] == 1 for r in scripted.requests)
+    assert all(r["max_completion_tokens"] == 2 for r in scripted.requests)
     assert result.usage.calls == len(RUBRIC.criteria)
 
 
@@ -72,18 +73,54 @@ def test_baselines_never_see_the_rubric(arm: Arm) -> None:
     assert (TASK.reference in text) == (arm == "reference_likert")
 
 
-def test_ten_is_told_from_one_where_the_tokenizer_splits_it() -> None:
-    def answer(request: Reply, _: int) -> Reply:
-        if request["messages"][-1]["role"] == "assistant":  # "1" was put into its mouth
-            assert request["continue_final_message"] is True
-            return says("0", tokens={"0": 0.75, "<|im_end|>": 0.25})
-        return says("1", tokens={"1": 0.8, "9": 0.2})
-
-    with server(answer) as scripted:
+def test_ten_is_told_from_one_by_the_token_behind_it() -> None:
+    places = [{"1": 0.8, "9": 0.2}, {"0": 0.75, "<|im_end|>": 0.25}]
+    with server(says("10", "length", places)) as scripted:
         result = grade(scripted.url, "direct_likert")
     # 0.8 splits into 0.6 on ten and 0.2 on one: 10*0.6 + 1*0.2 + 9*0.2
     assert result.rating == pytest.approx(8.0)
+    assert len(scripted.requests) == 1
+
+
+def unsure(request: Reply, _: int) -> Reply:
+    """A judge that writes 9 and might have begun with a 1, of which nobody sees what follows."""
+    if request["messages"][-1]["role"] == "assistant":  # "1" was put into its mouth
+        assert request["continue_final_message"] is True
+        return says("0", tokens={"0": 0.75, "<|im_end|>": 0.25})
+    return says("9", tokens=[{"9": 0.6, "1": 0.4}, {"<|im_end|>": 1.0}])
+
+
+def test_where_one_was_not_written_it_is_put_into_the_judges_mouth() -> None:
+    with server(unsure) as scripted:
+        result = grade(scripted.url, "direct_likert")
+    assert result.rating == pytest.approx(9 * 0.6 + 10 * 0.3 + 0.1)
     assert len(scripted.requests) == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+@pytest.mark.parametrize(
+    ("after", "why"),
+    [
+        (says("9", tokens={"9": 0.9, "8": 0.1}), "did not go on"),  # a new turn, a new rating
+        (status(400, "unknown field continue_final_message"), "does not go on"),
+        (status(400, "the conversation must end with a user message"), "does not go on"),
+        (says("0"), "no log-probabilities"),
+    ],
+)
+def test_where_one_and_ten_cannot_be_told_apart_the_grade_is_unscored(
+    after: Reply, why: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On this machine and on any other: an address says nothing about what a server can do."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-made-up")
+
+    def answer(request: Reply, n: int) -> Reply:
+        return after if request["messages"][-1]["role"] == "assistant" else unsure(request, n)
+
+    with server(answer, host) as scripted:
+        result = grade(scripted.url, "direct_likert")
+    assert result.score is None
+    assert "1 and 10 begin with the same token" in (result.reason or "")
+    assert why in (result.reason or "")
 
 
 def test_a_single_token_ten_needs_no_second_call() -> None:
@@ -94,7 +131,6 @@ def test_a_single_token_ten_needs_no_second_call() -> None:
 
 BAD_RATINGS = {
     "not JSON": says("I would say seven"),
-    "fenced": says('```json\n{"rating": 7}\n```'),
     "prose before": says('Sure! {"rating": 7}'),
     "two objects": says('{"rating": 7} {"rating": 2}'),
     "think left open": says('<think>{"rating": 7}'),
@@ -192,7 +228,8 @@ def test_a_dead_endpoint_leaves_the_grade_unscored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "fix"), [(401, "OPENAI_API_KEY"), (403, "key"), (404, "/v1/models")]
+    ("code", "fix"),
+    [(401, "the key in OPENAI_API_KEY"), (403, "the key in OPENAI_API_KEY"), (404, "/v1/models")],
 )
 def test_a_wrong_key_or_model_stops_at_once_and_says_the_fix(code: int, fix: str) -> None:
     with server(status(code)) as scripted, pytest.raises(ChatError, match=fix):
@@ -208,11 +245,15 @@ def test_a_request_refused_for_its_content_is_unscored() -> None:
 
 
 @pytest.mark.parametrize("response", ["", " \n\t", "\u200b\u200b", "\x00"])
-def test_an_empty_response_is_unscored_without_asking(response: str) -> None:
+def test_an_empty_response_is_a_response_that_meets_nothing(response: str) -> None:
+    """A policy that stays silent where it was wrong must not gain by it."""
     with server(says_yes) as scripted:
-        result = grade(scripted.url, "explicit", response=response)
-    assert result.score is None
-    assert result.reason == "the response is empty"
+        by_criteria = grade(scripted.url, "explicit", response=response)
+        by_rating = grade(scripted.url, "implicit", response=response)
+    assert [v.met for v in by_criteria.verdicts] == [False] * len(RUBRIC.criteria)
+    assert by_criteria.score == explicit_score(RUBRIC, {c.id: False for c in RUBRIC.criteria})
+    assert (by_rating.rating, by_rating.score) == (1.0, 0.0)
+    assert by_criteria.reason is by_rating.reason is None
     assert scripted.requests == []
 
 
@@ -273,7 +314,7 @@ def test_no_more_requests_in_flight_than_allowed() -> None:
 
     with server(answer) as scripted:
         scripted._lock = threading.RLock()  # answers may overlap here
-        scripted.reply = lambda r: answer(r, 0)  # type: ignore[method-assign]
+        scripted.reply = lambda r, *_: answer(r, 0)  # type: ignore[method-assign]
         judge = Judge(Chat(scripted.url, "scripted", concurrency=3))
         asyncio.run(grade_many(judge, [(TASK, f"answer {i}") for i in range(12)], "direct_likert"))
     assert most == 3
@@ -353,7 +394,7 @@ def test_when_the_endpoint_is_wrong_the_other_requests_are_not_sent() -> None:
     """One request at a time; the next may have left when the first refusal arrives."""
     with server(status(401)) as scripted:
         judge = Judge(Chat(scripted.url, "m", concurrency=1))
-        with pytest.raises(ChatError, match="refused the key"):
+        with pytest.raises(ChatError, match="the key in OPENAI_API_KEY"):
             asyncio.run(grade_many(judge, [(TASK, f"Cool it {n}.") for n in range(8)], "explicit"))
     assert len(scripted.requests) <= 2
 

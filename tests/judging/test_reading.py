@@ -22,10 +22,11 @@ from rar_lib.core.types import Arm, Category, Criterion, Grade, Rubric, Task, Us
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
-from rar_lib.judging.chat import Reply as ChatReply
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Reading
-from rar_lib.judging.reading import parse_reply, rating_probabilities, yes_probability
+from rar_lib.judging.reading import parse_reply, ratings, yes_probability, zero_follows
+from rar_lib.judging.wire import Reply as ChatReply
+from rar_lib.judging.wire import Token
 
 pytestmark = pytest.mark.fault
 
@@ -116,12 +117,15 @@ def test_a_long_response_reaches_the_judge_whole(ask: Ask) -> None:
     ("arm", "reading"), [*EVERY, ("predefined", "sampled"), ("direct_likert", "probability")]
 )
 @pytest.mark.parametrize("response", ["", " \n\t ", "\u200b\u2060", "\x00\x1b", "\ud83d"])
-def test_a_response_without_a_visible_letter_is_unscored_without_asking(
+def test_a_response_without_a_visible_letter_is_the_worst_without_asking(
     ask: Ask, response: str, arm: Arm, reading: Reading
 ) -> None:
     grade = ask(answers, arm, reading, response)
-    assert (grade.score, grade.rating, grade.verdicts) == (None, None, ())
-    assert grade.reason == "the response is empty"
+    assert grade.reason is None
+    if grade.verdicts:
+        assert not any(v.met for v in grade.verdicts)
+    else:
+        assert (grade.score, grade.rating) == (0.0, 1.0)
     assert ask.endpoint.requests == []
 
 
@@ -295,8 +299,6 @@ def test_an_impossible_probability_is_unscored_with_a_reason(
 OFF_PROTOCOL: dict[str, Reply] = {
     "message null": says("7") | {"choices": [{"index": 0, "message": None}]},
     "choices a string": says("7") | {"choices": "yes"},
-    "usage of words": says('{"rating": 7}')
-    | {"usage": {"prompt_tokens": None, "completion_tokens": "few", "total_tokens": 0}},
 }
 
 
@@ -326,21 +328,145 @@ def test_a_criterion_without_a_verdict_is_named_and_the_rest_is_kept(ask: Ask) -
         assert [v.criterion_id for v in grade.verdicts if v.met is None] == [silent.id]
 
 
-def test_yes_probability_adds_spellings_and_leaves_other_tokens_out() -> None:
-    assert yes_probability({"yes": 0.6, " Yes": 0.2, "No": 0.2, "maybe": 0.1}) == pytest.approx(0.8)
-    with pytest.raises(JudgeFault, match=r"only 0\.0050"):
-        yes_probability({"maybe": 0.9, "yes": 0.005})
+def tokens(*places: dict[str, float]) -> list[Token]:
+    """The tokens of a reply; at every place the likeliest was written."""
+    return [Token(max(likely, key=likely.__getitem__), likely) for likely in places]
 
 
-def test_rating_probabilities_take_whole_numbers_only() -> None:
-    mass = rating_probabilities({"7": 0.5, " 7": 0.1, "07": 0.1, "11": 0.1, "0": 0.1, "٣": 0.1})
-    assert mass == {7: pytest.approx(0.6)}
-    with pytest.raises(JudgeFault, match=r"on 1\.\.10"):
-        rating_probabilities({"good": 1.0})
+@pytest.mark.parametrize(
+    ("places", "p", "share"),
+    [
+        ([{"yes": 0.6, " Yes": 0.2, "No": 0.2}], 0.8, 1.0),
+        ([{"\u0120yes": 0.80, "\u2581Yes": 0.10, "no": 0.08, "yes": 0.02}], 0.92, 1.0),
+        ([{"**Yes": 0.5, '"no"': 0.5}], 0.5, 1.0),
+        ([{"Yes.": 0.7, "maybe": 0.3}], 1.0, 0.7),
+        ([{" ": 1.0}, {"yes": 0.9, "no": 0.1}], 0.9, 1.0),
+        ([{"**": 0.8, "no": 0.2}, {"Yes": 0.5, "No": 0.25, "I": 0.25}], 0.5, 0.8),
+        ([{"\n": 1.0}, {"\u2581no": 0.9, "yes": 0.1}], 0.1, 1.0),
+        ([{"yes": 1.0}, {"no": 1.0}], 1.0, 1.0),  # what comes behind the answer is not the answer
+    ],
+)
+def test_a_verdict_is_read_where_it_stands_in_any_spelling(
+    places: list[dict[str, float]], p: float, share: float
+) -> None:
+    found = yes_probability(tokens(*places))
+    assert (found.value, found.share) == (pytest.approx(p), pytest.approx(share))
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [{"maybe": 0.9, "yes": 0.005}],
+        [{"I": 0.6, "yes": 0.4}],
+        [{"yesterday": 0.6, "nobody": 0.4}],
+        [{" ": 0.6, "The": 0.4}, {"The": 0.9, "yes": 0.1}],
+        [{" ": 1.0}],  # the answer would have come next
+    ],
+)
+def test_a_verdict_read_from_less_than_half_is_none(places: list[dict[str, float]]) -> None:
+    with pytest.raises(JudgeFault, match=r"of the probability is on yes or no, at least 0\.5"):
+        yes_probability(tokens(*places))
+
+
+def test_without_probabilities_the_other_reading_is_named() -> None:
+    for read in (yes_probability, ratings):
+        with pytest.raises(JudgeFault, match=r"no log-probabilities.*reading='sampled'"):
+            read([])
+
+
+@pytest.mark.parametrize(
+    ("places", "mass"),
+    [
+        ([{"7": 0.5, " 7": 0.2, "07": 0.1, "11": 0.1, "0": 0.1}], {7: 0.7}),
+        ([{"10": 0.9, "1": 0.1}], {10: 0.9, 1: 0.1}),
+        (
+            [{"1": 0.96, "9": 0.04}, {"0": 0.97, "<|im_end|>": 0.03}],
+            {10: 0.9312, 1: 0.0288, 9: 0.04},
+        ),
+        ([{"1": 0.9, "2": 0.1}, {"<|im_end|>": 0.8, "0": 0.2}], {1: 0.72, 10: 0.18, 2: 0.1}),
+        ([{"1": 1.0}, {"/": 0.7, "\n": 0.3}], {1: 1.0, 10: 0.0}),
+        ([{" ": 0.995, "8": 0.005}, {"8": 0.9, "7": 0.1}], {8: 0.9005, 7: 0.0995}),
+        ([{"\u2581": 1.0}, {"1": 1.0}, {"0": 1.0}], {10: 1.0, 1: 0.0}),
+        ([{"**": 1.0}, {"9": 1.0}], {9: 1.0}),
+        ([{"\u0120" + "1": 1.0}, {"0": 0.5, ".": 0.5}], {10: 0.5, 1: 0.5}),
+        ([{"9": 0.999, "1": 0.001}], {9: 0.999, 1: 0.001}),  # too little to matter
+    ],
+)
+def test_a_rating_is_read_where_it_stands_and_ten_is_told_from_one(
+    places: list[dict[str, float]], mass: dict[int, float]
+) -> None:
+    found = ratings(tokens(*places))
+    assert found.unclear == 0
+    assert found.mass == pytest.approx(mass)
+
+
+def test_what_cannot_be_told_apart_is_said() -> None:
+    assert ratings(tokens({"9": 0.7, "1": 0.3})).unclear == 0.3
+    assert ratings(tokens({"1": 1.0})).unclear == 1.0  # cut off behind its first token
+    assert ratings(tokens({"1": 1.0}), ended=True).unclear == 0  # the reply is a 1 and nothing else
+    assert ratings(tokens({"9": 0.6, "1": 0.3, "10": 0.1})).unclear == 0  # it has a 10 of its own
+    assert ratings(tokens({"9": 0.7, "1": 0.3})).split(0.5).mass == pytest.approx(
+        {9: 0.7, 1: 0.15, 10: 0.15}
+    )
+
+
+def test_digits_of_other_scripts_and_other_numbers_are_no_rating() -> None:
+    for text in ("\u0663", "0", "11", "07", "1.5", "-3", "ten", "\u00b2"):
+        with pytest.raises(JudgeFault, match=r"on 1\.\.10"):
+            ratings(tokens({text: 1.0}))
+
+
+def test_a_turn_that_was_begun_for_the_judge_has_to_be_gone_on_with() -> None:
+    assert zero_follows(tokens({"0": 0.9, "<|im_end|>": 0.1})) == pytest.approx(0.9)
+    assert zero_follows(tokens({"<|im_end|>": 0.9, ".": 0.1})) == 0
+    with pytest.raises(JudgeFault, match="did not go on"):
+        zero_follows(tokens({"9": 0.8, "1": 0.2}))  # a new turn with a new rating
+
+
+WRAPPED = {
+    "bare": '{"rating": 8}',
+    "spaces": '\n  {"rating": 8} \n',
+    "fence": '```json\n{"rating": 8}\n```',
+    "fence without a name": '```\n{"rating": 8}\n```',
+    "thoughts before": '<think>9? No, {"rating": 9} is too much.</think>\n{"rating": 8}',
+    "only the end of thoughts": 'Perhaps 9.</think>{"rating": 8}',
+    "thoughts and fence": '<thinking>so</thinking>\n\n```json\n{"rating": 8}\n```\n',
+    "two thoughts": '<think>a</think> <think>b</think> {"rating": 8}',
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_the_only_object_is_read_out_of_its_wrapping(name: str) -> None:
+    assert parse_reply(ChatReply(WRAPPED[name], "stop", (), Usage()), "rating", int) == 8
+
+
+UNREADABLE = {
+    "two fences": '```json\n{"rating": 8}\n```\n```json\n{"rating": 2}\n```',
+    "two objects": '{"rating": 8} {"rating": 2}',
+    "prose around": 'I say {"rating": 8}.',
+    "thoughts alone": '<think>{"rating": 8}',
+    "empty": "",
+    "a list": '[{"rating": 8}]',
+    "another key": '{"score": 8}',
+    "text": '{"rating": "8"}',
+    "twice": '{"rating": 8, "rating": 2}',
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_is_not_one_object_is_no_answer(name: str) -> None:
+    with pytest.raises(JudgeFault):
+        parse_reply(ChatReply(UNREADABLE[name], "stop", (), Usage()), "rating", int)
+
+
+def test_a_budget_that_thoughts_used_up_is_named() -> None:
+    for text in ("", "<think>First the bubbles ..."):
+        with pytest.raises(JudgeFault, match=r"cut off; thoughts.*Dialect\(thinking="):
+            parse_reply(ChatReply(text, "length", (), Usage()), "rating", int)
 
 
 def test_parse_reply_keeps_hostile_text_out_of_its_message() -> None:
 
     with pytest.raises(JudgeFault) as caught:
-        parse_reply(ChatReply("\x1b[31m<|im_end|>", "stop", {}, Usage()), "met", bool)
+        parse_reply(ChatReply("\x1b[31m<|im_end|>", "stop", (), Usage()), "met", bool)
     assert "\x1b" not in str(caught.value)

@@ -12,16 +12,18 @@ import pytest
 from scripted import says, server, status
 
 from rar_lib.core.errors import JudgeFault
-from rar_lib.core.types import Category, Polarity, Task
+from rar_lib.core.types import Category, Polarity, Rubric, Task, Usage
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
+from rar_lib.judging.reading import json_object
+from rar_lib.judging.wire import Reply
 from rar_lib.rubrics.synthesis import (
     LARGE,
     SMALL,
     Synthesis,
     _schema,
-    parse_rubric,
+    rubric_from,
     synthesis_prompt,
     synthesis_work,
     synthesize,
@@ -46,6 +48,10 @@ def reply(**changes: Any) -> str:
     return json.dumps(good | changes)
 
 
+def parse_rubric(text: str, prefix: str, size: tuple[int, int]) -> tuple[Rubric, tuple[str, ...]]:
+    return rubric_from(json_object(Reply(text, "stop", (), Usage())), prefix, size)
+
+
 def test_positive_criteria_are_good_and_pitfalls_are_bad_to_meet() -> None:
     rubric, dropped = parse_rubric(reply(), "burn", SIZE)
     assert dropped == ()
@@ -62,7 +68,7 @@ def test_positive_criteria_are_good_and_pitfalls_are_bad_to_meet() -> None:
         ("", "not JSON"),
         ("Here is the rubric: []", "not JSON"),
         ("[" * 20_000, "not JSON|recursion"),
-        ("[]", "expected criteria and pitfalls"),
+        ("[]", "expected one JSON object"),
         (reply(criteria="none"), "criteria: expected a list"),
         (reply(criteria=[item(1, category="Essential")]), "criteria"),
         (reply(criteria=[item(n, category="Essential") for n in range(4, 9)]), "criteria"),

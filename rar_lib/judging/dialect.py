@@ -1,0 +1,193 @@
+"""What an endpoint takes: the names of its fields, what it does without, what it gives back.
+
+    chat = Chat("https://api.anthropic.com/v1", "a-model", dialect=DIALECTS["anthropic"])
+    slow = replace(DIALECTS["openai-reasoning"], thinking=8000, body={"reasoning_effort": "low"})
+
+"OpenAI-compatible" is a family. What differs is said here once, as data; :func:`adapt` finds out by
+itself what a refusal names. Sources of the ready-made ones are in the table of the documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from rar_lib.core.errors import DataError
+
+Structure = Literal["schema", "json", "none"]
+Limit = Literal["max_completion_tokens", "max_tokens"]
+#: How vLLM and SGLang are told to go on with the assistant's own turn.
+_CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What one endpoint takes. The defaults are vLLM's.
+
+    Values of ``headers``, ``query`` and ``body`` that begin with ``$`` name an environment
+    variable: secrets stay there, and neither logs nor records ever hold them.
+
+    Attributes:
+        limit: the field that bounds the reply.
+        least: smallest bound that is allowed, in tokens.
+        thinking: tokens on top of every bound, for models that think before they answer: hidden
+            reasoning counts against it.
+        temperature, seed: whether the field may be sent.
+        alternatives: most alternatives of a token that may be asked for; 0 where the endpoint gives
+            no probabilities, so that the judge samples its verdicts.
+        structure: a JSON schema is obeyed, or a JSON object is promised, or neither.
+        system: whether a conversation may begin with a system turn; else its text goes to the head
+            of the user's first turn.
+        prefill: body fields that make the endpoint go on with an assistant turn; ``None`` if it
+            cannot.
+        headers, query, body: sent with every request.
+
+    Raises:
+        DataError: a number is negative.
+    """
+
+    limit: Limit = "max_completion_tokens"
+    least: int = 1
+    thinking: int = 0
+    temperature: bool = True
+    seed: bool = True
+    alternatives: int = 20
+    structure: Structure = "schema"
+    system: bool = True
+    prefill: Mapping[str, Any] | None = field(default_factory=lambda: dict(_CONTINUE))
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("least", "thinking", "alternatives"):
+            if getattr(self, name) < 0:
+                raise DataError(
+                    f"dialect: {name} is {getattr(self, name)}; it is a count, 0 or more"
+                )
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON: part of the identity of every call."""
+        usual = asdict(Dialect())
+        return {name: value for name, value in asdict(self).items() if value != usual[name]}
+
+    def bound(self, tokens: int) -> dict[str, int]:
+        """The field that bounds a reply of so many tokens of answer."""
+        return {self.limit: max(self.least, tokens + self.thinking)}
+
+
+_HOSTED = Dialect(prefill=None)
+#: Ready-made, by name; which facts they rest on stands in the documentation.
+DIALECTS: dict[str, Dialect] = {
+    "vllm": Dialect(),
+    "sglang": Dialect(),
+    "llama.cpp": Dialect(limit="max_tokens", prefill={}),
+    "ollama": Dialect(limit="max_tokens", prefill=None),
+    "openai": _HOSTED,
+    "openai-reasoning": replace(
+        _HOSTED, temperature=False, seed=False, alternatives=0, thinking=4000
+    ),
+    "azure": replace(_HOSTED, headers={"api-key": "$AZURE_OPENAI_API_KEY"}),
+    "anthropic": replace(_HOSTED, limit="max_tokens", seed=False, alternatives=0, structure="none"),
+    "google": replace(_HOSTED, limit="max_tokens", seed=False, alternatives=0, thinking=2000),
+    "openrouter": replace(
+        _HOSTED, limit="max_tokens", body={"provider": {"require_parameters": True}}
+    ),
+}
+
+
+def dialect_of(name: str | Dialect) -> Dialect:
+    """The dialect of that name, or the given one.
+
+    Raises:
+        DataError: there is none of that name.
+    """
+    if isinstance(name, Dialect):
+        return name
+    if name not in DIALECTS:
+        raise DataError(
+            f"no dialect {name!r}; choose one of: {', '.join(DIALECTS)}; or declare your own: "
+            "Dialect(limit='max_tokens', alternatives=5, ...)"
+        )
+    return DIALECTS[name]
+
+
+def adapt(used: Dialect, param: str, words: str) -> tuple[Dialect, tuple[str, ...]]:
+    """What to say instead, after a refusal (400 or 422) that names what it does not take.
+
+    Args:
+        used: how the refused request was said.
+        param: the field that the refusal names, if it does so in a field of its own.
+        words: all else that it says.
+
+    Returns:
+        The other dialect, and the fields that it does without or says otherwise; the same dialect
+        and none where the refusal names nothing that could be left out.
+    """
+    named = f"{param}\n{words}".lower() if not param else param.lower()
+    full = f"{param}\n{words}".lower()
+    changed = used
+    fields = []
+    for name, pattern, change in _CHANGES:
+        if re.search(pattern, full if name in _BY_MESSAGE else named):
+            other = change(changed, full)
+            if other != changed:
+                changed = other
+                fields.append(name)
+    return changed, tuple(fields)
+
+
+def _other_limit(used: Dialect, words: str) -> Dialect:
+    if not re.search(rf"\b{used.limit}\b", words):
+        return used
+    if found := re.search(
+        r"(?:>=|at least|minimum(?: value)?(?: of| is|:)?|equal to)\s*(\d+)", words
+    ):
+        return replace(used, least=max(used.least, int(found[1])))
+    other: Limit = (
+        "max_tokens" if used.limit == "max_completion_tokens" else "max_completion_tokens"
+    )
+    return replace(used, limit=other)
+
+
+def _fewer_alternatives(used: Dialect, words: str) -> Dialect:
+    most = re.search(
+        r"(?:<=|at most|maximum(?: value)?(?: of| is|:)?|equal to|0 (?:and|to))\s*(\d+)", words
+    )
+    allowed = int(most[1]) if most else 0
+    return replace(used, alternatives=allowed if allowed < used.alternatives else 0)
+
+
+def _less_structure(used: Dialect, words: str) -> Dialect:
+    weaker: dict[Structure, Structure] = {"schema": "json", "json": "none", "none": "none"}
+    return replace(used, structure=weaker[used.structure])
+
+
+_Change = Callable[[Dialect, str], Dialect]
+#: Read in the whole message, since no field is named for them.
+_BY_MESSAGE = ("prefill", "system")
+_CHANGES: tuple[tuple[str, str, _Change], ...] = (
+    ("limit", r"\bmax_(?:completion_)?tokens\b", _other_limit),
+    ("alternatives", r"\b(?:top_)?logprobs?\b|log.?probabilit", _fewer_alternatives),
+    ("temperature", r"\btemperature\b", lambda used, _: replace(used, temperature=False)),
+    ("seed", r"\bseed\b", lambda used, _: replace(used, seed=False)),
+    (
+        "structure",
+        r"\bresponse_format\b|\bjson_schema\b|\bresponse_schema\b|structured.?output|guided",
+        _less_structure,
+    ),
+    (
+        "prefill",
+        r"continue_final_message|add_generation_prompt|prefill|must end with a user",
+        lambda used, _: replace(used, prefill=None),
+    ),
+    (
+        "system",
+        r"\bsystem\b.{0,40}(?:role|messag|prompt|instruct|turn)|(?:role|messag)\w*.{0,20}\bsystem\b"
+        r"|developer instruction|roles? must alternate",
+        lambda used, _: replace(used, system=False),
+    ),
+)

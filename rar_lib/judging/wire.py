@@ -1,0 +1,247 @@
+"""A request as an endpoint takes it, and its reply as it comes, checked.
+
+Nothing here decides anything about a judgement: fields are named as the endpoint names them, and
+what comes back is text, tokens with their alternatives, and counts, or a fault.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rar_lib.core.errors import ChatError, JudgeFault
+from rar_lib.core.types import Usage
+from rar_lib.judging.dialect import Dialect
+from rar_lib.judging.failures import Refusal, hidden_error, refusal_of, scope
+
+Message = dict[str, str]
+
+
+class NoProbabilities(JudgeFault):
+    """The endpoint gives no probabilities, so a question that needs them is not sent."""
+
+
+class Token(NamedTuple):
+    """A token of a reply, and what else might have stood there, by its probability in (0, 1]."""
+
+    text: str
+    alternatives: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: text, why it stopped, and the probabilities of its first tokens.
+
+    Attributes:
+        tokens: empty where the endpoint gave no probabilities.
+        said_by: the model that the endpoint names, and the fingerprint of its system.
+    """
+
+    text: str
+    finish_reason: str
+    tokens: tuple[Token, ...]
+    usage: Usage
+    said_by: str = ""
+
+    @staticmethod
+    def recorded(stored: Mapping[str, Any]) -> Reply:
+        """A reply as the cassette kept it."""
+        tokens = tuple(Token(text, likely) for text, likely in stored["tokens"])
+        return Reply(**dict(stored) | {"tokens": tokens, "usage": Usage(**stored["usage"])})
+
+
+async def sort(response: Any) -> None:
+    """Decide what is asked again, by what the reply says; an error in a 200 gets its status."""
+    await response.aread()
+    if response.status_code < 400:
+        hidden = hidden_error(_json(response))
+        if hidden is None:
+            return
+        response.status_code = hidden.status
+    again = scope(refused(response)) == "retry"
+    response.headers["x-should-retry"] = "true" if again else "false"
+
+
+def refused(response: Any) -> Refusal:
+    body = _json(response)
+    waits = any(name in response.headers for name in ("retry-after", "retry-after-ms"))
+    return refusal_of(response.status_code, body, waits=waits)
+
+
+def _json(response: Any) -> Any:
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        return response.text
+
+
+def from_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """Values as they are, and those that name a variable (``$NAME``) by what it holds.
+
+    Raises:
+        ChatError: the variable is not set.
+    """
+    found = {}
+    for name, value in values.items():
+        if value.startswith("$"):
+            if not (held := os.environ.get(value[1:], "").strip()):
+                raise ChatError(f"{name}: set the environment variable {value[1:]}")
+            value = held
+        found[name] = value
+    return found
+
+
+def fields(request: Mapping[str, Any], said: Dialect) -> dict[str, Any]:
+    """The fields of a request, in the words of a dialect."""
+    messages = request["messages"] if said.system else _without_system(request["messages"])
+    found: dict[str, Any] = {"messages": messages, **said.bound(request["max_tokens"])}
+    if said.temperature:
+        found["temperature"] = request["temperature"]
+    if said.seed:
+        found["seed"] = request["seed"]
+    if request["schema"] is not None and said.structure == "schema":
+        shape = {"name": "reply", "schema": dict(request["schema"]), "strict": True}
+        found["response_format"] = {"type": "json_schema", "json_schema": shape}
+    if request["schema"] is not None and said.structure == "json":
+        found["response_format"] = {"type": "json_object"}
+    if wanted := request["top_logprobs"]:
+        if not said.alternatives:
+            raise NoProbabilities("the endpoint gives no log-probabilities")
+        found |= {"logprobs": True, "top_logprobs": min(wanted, said.alternatives)}
+    body = _from_environment_in(said.body)
+    if request["prefill"]:
+        if said.prefill is None:
+            raise JudgeFault("the endpoint does not go on with an assistant's turn")
+        body |= said.prefill
+    return found | {"extra_body": body} if body else found
+
+
+def _from_environment_in(body: Mapping[str, Any]) -> dict[str, Any]:
+    words = {name: value for name, value in body.items() if isinstance(value, str)}
+    return dict(body) | from_environment(words)
+
+
+def _without_system(messages: list[Message]) -> list[Message]:
+    """The system turn's text at the head of the first turn of the user."""
+    if not messages or messages[0]["role"] != "system":
+        return messages
+    head, first, *rest = messages
+    return [{"role": first["role"], "content": f"{head['content']}\n\n{first['content']}"}, *rest]
+
+
+def reply(answer: Any, seconds: float) -> Reply:
+    """What the endpoint sent, checked, because the client does not check it.
+
+    Raises:
+        JudgeFault: it is off the protocol.
+    """
+    try:
+        if not answer.choices:
+            raise JudgeFault("the reply holds no choice")
+        choice = answer.choices[0]
+        mark = getattr(answer, "system_fingerprint", None)
+        return Reply(
+            text=_storable(_text(choice.message)),
+            finish_reason=choice.finish_reason or "",
+            tokens=_tokens(choice.logprobs),
+            usage=_usage(answer.usage, seconds),
+            said_by=_storable(" ".join(str(part) for part in (answer.model, mark) if part)),
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise JudgeFault(f"the reply is off the protocol: {str(error)[:200]}") from error
+
+
+#: More characters a token than any tokenizer reaches on text without long runs of one character.
+_CHARACTERS_A_TOKEN = 10
+_SMALLEST_WINDOW = 256  # tokens; a smaller count is no window but a count that means something else
+_RUN = re.compile(r"(.)\1{3,}", re.DOTALL)
+
+
+def check_whole(messages: Sequence[Message], usage: Usage) -> None:
+    """Notice a prompt that the server cut to its window: it counts fewer tokens than were sent.
+
+    Raises:
+        JudgeFault: what was read cannot have been all of it.
+    """
+    sent = sum(len(_RUN.sub(r"\1\1\1", message["content"])) for message in messages)
+    if _SMALLEST_WINDOW * _CHARACTERS_A_TOKEN <= usage.prompt_tokens * _CHARACTERS_A_TOKEN < sent:
+        raise JudgeFault(
+            f"the endpoint read {usage.prompt_tokens} tokens of {sent} characters: it cut the "
+            "prompt to its window; give the server a longer one"
+        )
+
+
+def _text(message: Any) -> str:
+    """The content, which some send in parts; thoughts in a field of their own are no answer.
+
+    Raises:
+        JudgeFault: the model refused to answer.
+    """
+    content = message.content
+    if content is None and getattr(message, "refusal", None):
+        raise JudgeFault(f"the model refused: {str(message.refusal)[:200]}")
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
+    if not isinstance(content, str | None):
+        raise JudgeFault(f"the content is {type(content).__name__}, not text")
+    return content or ""
+
+
+def _tokens(logprobs: Any) -> tuple[Token, ...]:
+    """The tokens of a reply with their alternatives; equal spellings are added up.
+
+    A list that holds nothing beside the written token tells no probability of anything else, and
+    is left out.
+    """
+    if logprobs is None or not logprobs.content:
+        return ()
+    found: list[Token] = []
+    for item in logprobs.content:
+        likely: dict[str, float] = {}
+        for one in item.top_logprobs or []:
+            if not one.logprob < 0.01:  # not a number, too
+                raise JudgeFault(f"the log-probability of {one.token!r} is {one.logprob}")
+            token = _spelt(one)
+            likely[token] = likely.get(token, 0.0) + math.exp(one.logprob)
+        if not likely:
+            return tuple(found)
+        found.append(Token(_spelt(item), likely))
+    return tuple(found)
+
+
+def _spelt(item: Any) -> str:
+    """A token as text, by its bytes where they are given: some servers write marks for spaces."""
+    raw = getattr(item, "bytes", None)
+    if raw:
+        try:
+            return bytes(raw).decode("utf-8")
+        except (ValueError, TypeError):  # half a character
+            pass
+    return _storable(item.token)
+
+
+def _storable(text: str) -> str:
+    """Text with question marks for halves of surrogate pairs, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _usage(usage: Any, seconds: float) -> Usage:
+    """The tokens that the endpoint counted; a count that is missing makes all of them unknown."""
+    counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
+    read, written = (n if isinstance(n, int) and n >= 0 else None for n in counts)
+    if read is None or written is None:
+        return Usage(calls=1, seconds=seconds)
+    details = getattr(usage, "prompt_tokens_details", None)
+    cached = getattr(details, "cached_tokens", None)
+    return Usage(
+        calls=1,
+        prompt_tokens=read,
+        cached_tokens=cached if isinstance(cached, int) else 0,
+        completion_tokens=written,
+        seconds=seconds,
+    )

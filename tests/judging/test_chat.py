@@ -1,0 +1,318 @@
+"""One request: its time, its key, its connections, and what is counted and recorded of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import Reply, says, server, status
+
+from rar_lib import Chat, Judge, Price, load_mini
+from rar_lib.core.errors import ChatError, DataError, JudgeFault, RarError
+from rar_lib.core.types import Grade
+from rar_lib.judging.cassette import Cassette, stats
+from rar_lib.judging.chat import run_sync
+from rar_lib.judging.dialect import Dialect
+
+pytestmark = pytest.mark.fault
+TASK = load_mini("train")[0]
+ASK = [{"role": "user", "content": "hi"}]
+GOOD = says("8", tokens=[{"8": 0.9, "7": 0.1}, {"\n": 1.0}])
+ELSEWHERE = "127.0.0.2"  # a loopback address that does not count as this machine
+
+
+def grade(chat: Chat, **settings: Any) -> Grade:
+    return run_sync(Judge(chat, **settings).grade(TASK, "Cool it.", "implicit"))
+
+
+# --- Time ------------------------------------------------------------------------------
+
+
+def test_bytes_that_keep_a_request_alive_do_not_keep_it_for_ever() -> None:
+    class Trickling(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                for _ in range(100):
+                    self.wfile.write(b"\n")
+                    self.wfile.flush()
+                    time.sleep(0.1)
+            except OSError:
+                return
+
+        def log_message(self, *_: Any) -> None: ...
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Trickling)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    try:
+        chat = Chat(f"http://127.0.0.1:{http.server_port}/v1", "m", timeout_s=0.5)
+        start = time.perf_counter()
+        with pytest.raises(JudgeFault, match=r"no reply within 0\.5 s \(timeout_s\)"):
+            run_sync(chat.complete(ASK, max_tokens=1))
+        assert time.perf_counter() - start < 3
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+def open_sockets() -> int:
+    gc.collect()
+    found = 0
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found += os.readlink(f"/proc/self/fd/{number}").startswith("socket:")
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("run", [run_sync, asyncio.run], ids=["run_sync", "asyncio.run"])
+def test_connections_are_closed_with_the_loop_that_opened_them(run: Any) -> None:
+    with server(GOOD) as scripted:
+        chat = Chat(scripted.url, "m")
+
+        async def several(n: int) -> None:
+            judge = Judge(chat)
+            await asyncio.gather(*(judge.grade(TASK, f"{n} {i}", "implicit") for i in range(8)))
+
+        run(several(0))
+        before = open_sockets()
+        for n in range(1, 20):
+            run(several(n))
+        assert open_sockets() <= before + 8  # the server's own ends close a moment later
+
+
+def test_an_interrupted_cell_asks_nothing_more(tmp_path: Path) -> None:
+    """Ctrl-C in a notebook, where a loop runs already and the work is on a thread of its own."""
+    asked: list[Reply] = []
+
+    def slow(request: Reply, _: int) -> Reply:
+        asked.append(request)
+        time.sleep(0.2)
+        return GOOD
+
+    with server(slow) as scripted:
+        program = textwrap.dedent(f"""
+            import asyncio, signal
+            from rar_lib import Chat, Judge, grade_many, load_mini
+            from rar_lib.judging.chat import run_sync
+            judge = Judge(Chat({scripted.url!r}, "m", concurrency=1))
+            items = [(load_mini("train")[0], f"answer {{n}}") for n in range(100)]
+            async def cell():
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a notebook
+                print("ready", flush=True)
+                run_sync(grade_many(judge, items, "implicit"))
+            asyncio.run(cell())
+        """)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        while len(asked) < 2:
+            time.sleep(0.05)
+        process.send_signal(2)
+        process.communicate(timeout=20)
+        stopped = len(asked)
+        time.sleep(1)
+        assert len(asked) == stopped < 50
+        assert process.returncode != 0
+
+
+# --- Keys ------------------------------------------------------------------------------
+
+
+def test_the_openai_key_never_goes_to_a_server_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("MINE", "sk-mine")
+    with server(GOOD) as scripted:
+        grade(Chat(scripted.url, "m"))
+        grade(Chat(scripted.url, "m", key_env="MINE"))
+        grade(Chat(scripted.url, "m", key_env="OPENAI_API_KEY"))
+    sent = [headers["authorization"] for headers in scripted.headers]
+    assert sent == ["Bearer not-needed", "Bearer sk-mine", "Bearer sk-secret"]
+    with server(GOOD, ELSEWHERE) as scripted:
+        grade(Chat(scripted.url, "m"))
+        grade(Chat(scripted.url, "m", key_env=""))
+    assert [h["authorization"] for h in scripted.headers] == [
+        "Bearer sk-secret",
+        "Bearer not-needed",
+    ]
+
+
+@pytest.mark.parametrize("around", ["\n", "\r\n", " ", "\t", "  \n\n"])
+def test_white_space_around_a_key_is_no_part_of_it(
+    around: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f"{around}sk-made-up{around}")
+    with server(GOOD, ELSEWHERE) as scripted:
+        assert grade(Chat(scripted.url, "m")).score is not None
+    assert scripted.headers[0]["authorization"] == "Bearer sk-made-up"
+
+
+@pytest.mark.parametrize("key", ["sk-a\nb", "sk-a b", "sk-\u00e9", "sk-\u200ba"])
+def test_a_key_that_cannot_be_one_is_named_and_not_shown(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ChatError, match="the key in OPENAI_API_KEY holds") as caught:
+        grade(Chat(f"http://{ELSEWHERE}:1/v1", "m"))
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:s3cret@127.0.0.1:1/v1",
+        "https://s3cret@host/v1",
+        "https://host/v1?api_key=s3cret",
+        "https://host/v1?subscription-key=s3cret",
+        "https://host/v1?sig=s3cret&x=1",
+        "https://host/v1?access_token=s3cret",
+    ],
+)
+def test_an_address_with_a_secret_is_refused_without_showing_it(address: str) -> None:
+    with pytest.raises(DataError, match="environment variable") as caught:
+        Chat(address, "m")
+    assert "s3cret" not in str(caught.value)
+
+
+# --- What is counted, and what is recorded ---------------------------------------------
+
+HOLES: dict[str, Any] = {
+    "no completion_tokens": {"prompt_tokens": 300, "total_tokens": 300},
+    "no prompt_tokens": {"completion_tokens": 2, "total_tokens": 302},
+    "empty": {},
+    "null": None,
+    "a count as null": {"prompt_tokens": 300, "completion_tokens": None, "total_tokens": 302},
+    "a count in words": {"prompt_tokens": 300, "completion_tokens": "few", "total_tokens": 302},
+    "negative": {"prompt_tokens": -1, "completion_tokens": 2, "total_tokens": 1},
+}
+
+
+@pytest.mark.parametrize("name", HOLES)
+def test_a_verdict_is_not_lost_for_its_bookkeeping(name: str) -> None:
+    with server(GOOD | {"usage": HOLES[name]}) as scripted:
+        found = grade(Chat(scripted.url, "m", price=Price(3.0, 15.0)))
+    assert found.score is not None
+    assert found.usage.calls == 1
+    assert found.usage.money is None  # unknown, and unknown is not free
+
+
+@pytest.mark.parametrize(
+    ("text", "read", "whole"),
+    [
+        ("The patient tells a long story. " * 1_300, 2_050, False),
+        ("The patient tells a long story. " * 1_300, 9_000, True),
+        ("=" * 40_000, 900, True),  # long runs of one character take few tokens
+        (" " * 9_000 + "x", 300, True),
+        ("The patient tells a long story. " * 1_300, 0, True),  # not counted
+    ],
+)
+def test_a_prompt_that_the_server_cut_is_noticed_by_its_count(
+    text: str, read: int, whole: bool
+) -> None:
+    usage = {"prompt_tokens": read, "completion_tokens": 1, "total_tokens": read + 1}
+    with server(GOOD | {"usage": usage}) as scripted:
+        judge = Judge(Chat(scripted.url, "m"))
+        found = run_sync(judge.grade(TASK, text + "end", "implicit"))
+    assert (found.score is not None) == whole
+    if not whole:
+        assert "cut the prompt" in (found.reason or "")
+
+
+@pytest.mark.parametrize("word", ["eos_token", "eos", "STOP", "end", "", None, "end_turn"])
+def test_an_answer_is_recorded_whatever_word_ends_it(word: str | None, tmp_path: Path) -> None:
+    with server(says("8", word, [{"8": 1.0}, {"\n": 1.0}])) as scripted:
+        tape = Cassette(tmp_path / "c.sqlite")
+        scores = [grade(Chat(scripted.url, "m", cassette=tape)).score for _ in range(2)]
+    assert scores[0] == scores[1] is not None
+    assert len(scripted.requests) == 1
+
+
+UNREAD: dict[str, Reply] = {
+    "no probabilities": says("8", "length"),
+    "another answer": says("good", tokens=[{"good": 1.0}]),
+    "a refusal": says("", "content_filter"),
+    "an error as its end": says("", "error"),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_what_could_not_be_read_is_kept_with_its_cost_and_asked_again(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.sqlite"
+    with server([UNREAD[name], GOOD]) as scripted:
+        first = grade(Chat(scripted.url, "m", "w", cassette=Cassette(path)), reading="probability")
+        paid = stats(path)["m"]["calls"]
+        again = grade(
+            Chat("http://127.0.0.1:1/v1", "m", "w", cassette=Cassette(path, "replay")),
+            reading="probability",
+        )
+        second = grade(Chat(scripted.url, "m", "w", cassette=Cassette(path)), reading="probability")
+    assert first.score is None
+    assert paid == 1
+    assert (again.score, again.reason) == (first.score, first.reason)  # a replay shows what was
+    assert second.score is not None
+    assert len(scripted.requests) == 2
+
+
+def test_the_model_that_answered_is_on_record(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    with server(GOOD | {"model": "m-2026-01", "system_fingerprint": "fp_1"}) as scripted:
+        grade(Chat(scripted.url, "m", cassette=Cassette(path)))
+    (row,) = Cassette(path, "replay").rows()
+    assert row[2]["said_by"] == "m-2026-01 fp_1"
+
+
+def test_a_declared_dialect_is_in_the_key_and_the_default_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    with server(GOOD) as scripted:
+        for said in ("vllm", Dialect(), Dialect(limit="max_tokens"), "openai"):
+            grade(Chat(scripted.url, "m", dialect=said, cassette=Cassette(path)))
+    assert len(scripted.requests) == 3
+    requests = [row[1] for row in Cassette(path, "replay").rows()]
+    assert sorted(json.dumps(r.get("dialect")) for r in requests) == [
+        "null",
+        '{"limit": "max_tokens"}',
+        '{"prefill": null}',
+    ]
+
+
+def test_content_in_parts_is_text(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="rar_lib")
+    parts = [{"type": "text", "text": '{"rating"'}, {"type": "text", "text": ": 8}"}]
+    with server(says("") | {"choices": [{"index": 0, "message": {"content": parts}}]}) as scripted:
+        assert grade(Chat(scripted.url, "m"), reading="sampled").rating == 8
+
+
+def test_a_server_that_is_not_there_is_no_verdict() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    found = grade(Chat(f"http://127.0.0.1:{port}/v1", "m", timeout_s=5))
+    assert found.score is None
+    assert found.reason
+
+
+def test_every_error_is_one_of_ours() -> None:
+    for reply in (status(401), status(404), status(402)):
+        with server(reply) as scripted, pytest.raises(RarError):
+            grade(Chat(scripted.url, "m"))

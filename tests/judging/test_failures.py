@@ -1,0 +1,160 @@
+"""How far a failure reaches, by what the endpoint says: its status, its code and its words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from scripted import Reply, raw, says, server, status
+
+from rar_lib import Chat, Judge, load_mini
+from rar_lib.core.errors import ChatError
+from rar_lib.core.types import Grade
+from rar_lib.judging.chat import run_sync
+from rar_lib.judging.failures import Refusal, Scope, hidden_error, refusal_of, scope
+from rar_lib.judging.judge import grade_many
+
+pytestmark = pytest.mark.fault
+TASK = load_mini("train")[0]
+GOOD = says("8", tokens=[{"8": 1.0}, {"\n": 1.0}])
+BUSY_200 = {"error": {"message": "the provider behind this gateway is busy", "code": 429}}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reach"),
+    [
+        (Refusal(429, "rate_limit_exceeded", message="slow down", waits=True), "retry"),
+        (Refusal(429, message="Too Many Requests"), "retry"),
+        (
+            Refusal(429, "RESOURCE_EXHAUSTED", message="check your plan and billing", waits=True),
+            "retry",
+        ),
+        (Refusal(429, "insufficient_quota", message="see its billing page", waits=True), "run"),
+        (Refusal(429, message="your credit balance is too low"), "run"),
+        (Refusal(402, message="the balance does not cover this request"), "run"),
+        (Refusal(401, message="bad key"), "run"),
+        (Refusal(403, message="your key may not use this model"), "run"),
+        (Refusal(403, message="unsupported country, region, or territory"), "run"),
+        (Refusal(403, "content_policy_violation", message="blocked"), "request"),
+        (Refusal(400, "content_filter", message="content management policy"), "request"),
+        (Refusal(400, "context_length_exceeded"), "request"),
+        (Refusal(400, message="This model's maximum context length is 2048 tokens"), "request"),
+        (Refusal(413, message="prompt is too long"), "request"),
+        (Refusal(400, param="temperature"), "field"),
+        (Refusal(422, message="Extra inputs are not permitted"), "field"),
+        (Refusal(404, message="Resource not found"), "run"),
+        (Refusal(405), "run"),
+        (Refusal(408), "retry"),
+        (Refusal(500), "retry"),
+        (Refusal(503, message="overloaded"), "retry"),
+        (Refusal(529, "overloaded_error"), "retry"),
+        (Refusal(418), "request"),
+    ],
+    ids=str,
+)
+def test_the_scope_of_a_failure(refusal: Refusal, reach: Scope) -> None:
+    assert scope(refusal) == reach
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"error": {"message": "no", "code": "x", "param": "p"}}, ("x", "p", "no")),
+        ([{"error": {"message": "no", "status": "UNAVAILABLE"}}], ("UNAVAILABLE", "", "no")),
+        ({"object": "error", "message": "no", "code": 7}, ("7", "", "no")),
+        ({"detail": "no"}, ("", "", "no")),
+        ({"detail": [{"loc": ["body", "seed"]}]}, ("", "", '[{"loc": ["body", "seed"]}]')),
+        ({"error": "no"}, ("", "", "no")),
+        ("<html>\n no </html>", ("", "", "<html> no </html>")),
+        (None, ("", "", "null")),
+        ({"type": "error", "error": {"type": "invalid", "message": "no"}}, ("invalid", "", "no")),
+    ],
+)
+def test_every_form_of_an_error_is_read(body: Any, expected: tuple[str, str, str]) -> None:
+    found = refusal_of(400, body)
+    assert (found.code, found.param, found.message) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (BUSY_200, 429),
+        ({"error": {"message": "x", "code": "502"}}, 502),
+        ({"error": {"message": "rate limit reached", "type": "rate_limit_error"}}, 429),
+        ({"error": {"message": "No auth credentials found"}}, 401),
+        ({"error": {"message": "Insufficient credits"}}, 402),
+        ({"error": "something broke"}, 502),
+        ({"choices": [{"error": {"code": 503, "message": "upstream"}, "message": None}]}, 503),
+        (GOOD, None),
+        ({"choices": []}, None),
+        ({"error": None, "choices": []}, None),
+        ([], None),
+        ("text", None),
+    ],
+)
+def test_an_error_in_a_reply_of_200_has_the_status_of_its_code(body: Any, code: int | None) -> None:
+    found = hidden_error(body)
+    assert (found.status if found else None) == code
+
+
+def rated(script: list[Reply], **settings: Any) -> tuple[Grade, int]:
+    with server(script) as scripted:
+        judge = Judge(Chat(scripted.url, "m", **settings))
+        return run_sync(judge.grade(TASK, "Cool it.", "implicit")), len(scripted.requests)
+
+
+@pytest.mark.parametrize("busy", [BUSY_200, status(429), status(503), status(408)], ids=str)
+def test_what_is_busy_for_a_moment_is_asked_again(busy: Reply) -> None:
+    found, asked = rated([busy, busy, GOOD])
+    assert (found.rating, asked) == (8.0, 3)
+
+
+def test_what_stays_busy_is_unscored_with_the_gateways_words() -> None:
+    found, asked = rated([BUSY_200])
+    assert found.score is None
+    assert "the provider behind this gateway is busy" in (found.reason or "")
+    assert asked == 5
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (
+            status(429, "no credit is left on this account", code="insufficient_quota"),
+            "credit",
+        ),
+        (status(402, "the balance does not cover this request"), "balance"),
+        (status(401, "bad key"), "OPENAI_API_KEY"),
+        (status(403, "not in your region"), "region"),
+        (status(404, "Resource not found"), "api-version"),
+        ({"error": {"message": "Insufficient credits", "code": 402}}, "add credit"),
+    ],
+)
+def test_what_no_request_can_pass_stops_the_run_at_once(reply: Reply, words: str) -> None:
+    with server(reply) as scripted:
+        judge = Judge(Chat(scripted.url, "m", concurrency=4))
+        items = [(TASK, f"Answer number {n} about burns.") for n in range(20)]
+        with pytest.raises(ChatError, match=words):
+            run_sync(grade_many(judge, items, "implicit"))
+    assert len(scripted.requests) <= 8  # those in flight beside the first
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        status(400, "blocked by our content management policy", code="content_filter"),
+        status(400, "maximum context length is 2048 tokens; max_tokens is too large"),
+        says("", "content_filter"),
+        says(None, refusal="I can't help with that."),
+        raw(b"<html>log in first</html>", "text/html"),
+        raw(b"", "application/json"),
+    ],
+)
+def test_what_this_request_alone_cannot_pass_is_unscored_and_the_run_goes_on(reply: Reply) -> None:
+    with server([reply, GOOD]) as scripted:
+        judge = Judge(Chat(scripted.url, "m", concurrency=1))
+        first = run_sync(judge.grade(TASK, "One.", "implicit"))
+        second = run_sync(judge.grade(TASK, "Two.", "implicit"))
+    assert first.score is None
+    assert first.reason
+    assert second.rating == 8.0
