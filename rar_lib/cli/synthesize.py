@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.dialect import DIALECTS
+
 if TYPE_CHECKING:
-    from rar_lib.judging.chat import Chat
     from rar_lib.judging.cost import Estimate
 
 
@@ -20,7 +23,13 @@ def synthesize(
     output: Annotated[Path, typer.Option("--output", "-o", help="Tasks with rubrics.")],
     model: Annotated[str, typer.Option(help="Who writes: a local model, or a name.")] = "qwen-1.5b",
     base_url: Annotated[str, typer.Option(help="An OpenAI-compatible endpoint.")] = "",
-    key_env: Annotated[str, typer.Option(help="Variable with its key.")] = "OPENAI_API_KEY",
+    key_env: Annotated[
+        str | None,
+        typer.Option(help="Variable with its key; by default OPENAI_API_KEY, off this machine."),
+    ] = None,
+    dialect: Annotated[
+        str, typer.Option(help=f"What the endpoint takes: {', '.join(DIALECTS)}.")
+    ] = "vllm",
     device: Annotated[str, typer.Option(help="cpu or cuda, for a local model.")] = "cpu",
     reference: Annotated[bool, typer.Option(help="Show the model the reference.")] = True,
     large: Annotated[
@@ -39,7 +48,8 @@ def synthesize(
         return yes or typer.confirm("go on?")
 
     record = output.with_name(output.name + ".calls.sqlite")
-    with _writer(model, base_url, key_env, record=record, device=device) as chat:
+    endpoint = Chat(base_url, model, dialect=dialect, key_env=key_env) if base_url else None
+    with _writer(endpoint, model, record=record, device=device) as chat:
         written = write_rubrics(
             questions,
             output,
@@ -62,17 +72,14 @@ def synthesize(
 
 
 @contextmanager
-def _writer(
-    model: str, base_url: str, key_env: str, *, record: Path, device: str
-) -> Iterator[Chat]:
+def _writer(endpoint: Chat | None, model: str, *, record: Path, device: str) -> Iterator[Chat]:
     """A chat with recorded calls: the given endpoint, or a server of the model on this machine."""
     from rar_lib.judging.cassette import Cassette
-    from rar_lib.judging.chat import Chat
     from rar_lib.models.server import local_chat
 
     with closing(Cassette(record)) as cassette:
-        if base_url:
-            yield Chat(base_url, model, key_env=key_env, cassette=cassette)
+        if endpoint:
+            yield replace(endpoint, cassette=cassette)
             return
         with local_chat(model, {"device": device}, cassette) as chat:
             yield chat

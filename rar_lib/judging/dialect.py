@@ -42,6 +42,8 @@ class Dialect:
             of the user's first turn.
         prefill: body fields that make the endpoint go on with an assistant turn; ``None`` if it
             cannot.
+        lead: whether a judge's turn is begun for it ("Answer:", "Score:"), where that is possible:
+            a small model then answers instead of talking about the question.
         headers, query, body: sent with every request.
 
     Raises:
@@ -57,6 +59,7 @@ class Dialect:
     structure: Structure = "schema"
     system: bool = True
     prefill: Mapping[str, Any] | None = field(default_factory=lambda: dict(_CONTINUE))
+    lead: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)

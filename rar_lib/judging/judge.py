@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
 from rar_lib.core.errors import DataError, JudgeFault
+from rar_lib.core.prompts import fill
 from rar_lib.core.scoring import (
     PAPER_WEIGHTS,
     PREDEFINED,
@@ -216,36 +217,49 @@ class Judge:
 
     async def _expected_verdict(self, calls: _Calls, ask: list[Message]) -> Expected | None:
         """The verdict by probabilities; ``None`` where ``auto`` finds that there are none."""
-        reply = await self._likely(calls, ask, self._yes, VERDICT_TOKENS)
+        lead = self._lead("verdict")
+        reply = await self._likely(calls, ask, self._yes, VERDICT_TOKENS, lead)
         return self._yes(reply) if reply else None
 
     async def _expected_rating(self, calls: _Calls, ask: list[Message]) -> Expected | None:
         """The rating by probabilities; ``None`` where ``auto`` finds that there are none."""
-        reply = await self._likely(calls, ask, self._ratings, RATING_TOKENS)
+        lead = self._lead("rating")
+        reply = await self._likely(calls, ask, self._ratings, RATING_TOKENS, lead)
         if reply is None:
             return None
         found = self._ratings(reply)
         if found.unclear:  # "1" was not what it wrote, so the reply does not show what follows it
-            found = found.split(await self._zero_after_one(calls, ask))
+            found = found.split(await self._zero_after_one(calls, ask, lead))
         return Expected(expected_rating(found.mass), found.share)
 
-    async def _zero_after_one(self, calls: _Calls, ask: list[Message]) -> float:
+    def _lead(self, answer: Literal["verdict", "rating"]) -> str:
+        """How the judge's turn is begun for it; nothing for a judge that answers by itself."""
+        said = self.chat.speaks
+        return fill(f"lead_{answer}") if said.lead and said.prefill is not None else ""
+
+    async def _zero_after_one(self, calls: _Calls, ask: list[Message], lead: str) -> float:
         """Probability that a 1, put into the judge's mouth, goes on as a 10."""
 
         def read(reply: Reply) -> float:
             return zero_follows(reply.tokens)
 
         try:
-            return read(await self._with_alternatives(calls, ask, read, 1, prefill="1"))
+            begun = f"{lead} 1".strip()
+            return read(await self._with_alternatives(calls, ask, read, 1, begun))
         except JudgeFault as fault:
             raise JudgeFault(f"{TOO_ALIKE} ({fault}): use Judge(reading='sampled')") from fault
 
     async def _likely(
-        self, calls: _Calls, ask: list[Message], read: Callable[[Reply], object], tokens: int
+        self,
+        calls: _Calls,
+        ask: list[Message],
+        read: Callable[[Reply], object],
+        tokens: int,
+        begun: str,
     ) -> Reply | None:
         """A reply with probabilities; ``None`` where ``auto`` has to sample."""
         try:
-            reply = await self._with_alternatives(calls, ask, read, tokens)
+            reply = await self._with_alternatives(calls, ask, read, tokens, begun)
         except NoProbabilities:
             if self.reading == "auto":
                 return None
@@ -263,10 +277,10 @@ class Judge:
         ask: list[Message],
         read: Callable[[Reply], object],
         tokens: int,
-        prefill: str = "",
+        begun: str,
     ) -> Reply:
         return await calls.complete(
-            ask, read, max_tokens=tokens, top_logprobs=_ALTERNATIVES, prefill=prefill
+            ask, read, max_tokens=tokens, top_logprobs=_ALTERNATIVES, prefill=begun
         )
 
     def _yes(self, reply: Reply) -> Expected:

@@ -13,7 +13,8 @@ class Model:
 
     ``pinned`` is the GGUF file, ``upstream`` the repository it was quantised from, ``converted``
     the size of the folder that is served. ``base`` is set for an int8 model: the name of the
-    bf16 model that it is made from.
+    bf16 model that it is made from. ``led``: as a judge it answers only when its turn is begun for
+    it (:class:`rar_lib.judging.dialect.Dialect`).
     """
 
     name: str
@@ -23,6 +24,7 @@ class Model:
     licence: str
     upstream: str
     base: str = ""
+    led: bool = False
 
     @property
     def sha256(self) -> str:
@@ -64,6 +66,7 @@ _ALL = (
         converted=272_585_942,
         licence="Apache-2.0",
         upstream="HuggingFaceTB/SmolLM2-135M-Instruct",
+        led=True,
     ),
     Model(
         name="qwen-0.5b",

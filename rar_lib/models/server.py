@@ -32,6 +32,7 @@ from rar_lib.core.errors import DataError, ServerError
 from rar_lib.core.files import atomic_write
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
+from rar_lib.judging.dialect import Dialect
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.vllm import (
     DROPPED_ENV,
@@ -280,10 +281,12 @@ def local_chat(
             "address of an endpoint that has it (--base-url)"
         )
     weights = MODELS[model].identity if model in MODELS else ""
+    said = Dialect(lead=model in MODELS and MODELS[model].led)
     # A folder is served under its own name, as `plan` says.
     name = Path(model).resolve().name if model not in MODELS and Path(model).is_dir() else model
     with contextlib.ExitStack() as until:
-        yield Chat(LocalServer(until, model, settings), name, weights, cassette=cassette)
+        local = LocalServer(until, model, settings)
+        yield Chat(local, name, weights, dialect=said, cassette=cassette)
 
 
 @contextlib.contextmanager
