@@ -7,6 +7,7 @@ not fit a :class:`Problem` names the line, the field and what is allowed there.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -129,7 +130,8 @@ def scan(
 
 
 def raw_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers from 1."""
+    """The lines that are not blank, with their numbers from 1; a byte order mark is no text."""
+    data = data.removeprefix(codecs.BOM_UTF8)
     # Split bytes at newlines only: str.splitlines would also cut at U+2028 inside a text.
     for line, raw in enumerate(data.split(b"\n"), start=1):
         if raw.strip():
@@ -167,6 +169,8 @@ def parse_json(raw: bytes) -> tuple[Any, list[Problem]]:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
     except UnicodeDecodeError as error:
         byte = f"byte {error.start + 1} of the line ({raw[error.start]:#04x}) is not UTF-8"
+        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            byte = "a file in UTF-16, as its byte order mark says"
         return None, [Problem(0, "", byte, "text saved as UTF-8")]
     except (ValueError, RecursionError) as error:
         found = f"malformed JSON ({error}), found {short(raw.decode('utf-8'))}"

@@ -52,7 +52,7 @@ def boxed_answer(text: str, options: int = len(LETTERS)) -> str | None:
     The last box decides: if it holds no single letter of the ``options`` offered, or is
     never closed, there is no answer, whatever an earlier box says.
     """
-    content = _last_box(text)
+    content = last_box(text)
     return None if content is None else _letter(content, options)
 
 
@@ -64,7 +64,7 @@ def answer_letter(text: str, options: int = len(LETTERS)) -> Reading:
     a capital, "B" or "(B)", with or without the option's text behind "B." or "B)". The last line
     of a list of options ("A. ...", then "B. ...") chooses none of them.
     """
-    if _last_box(text) is not None:
+    if last_box(text) is not None:
         letter = boxed_answer(text, options)
         return Reading(letter, "boxed" if letter else "none")
     lines = [part.strip() for part in text.splitlines() if part.strip()] or [""]
@@ -79,7 +79,7 @@ def answer_letter(text: str, options: int = len(LETTERS)) -> Reading:
     return Reading(letter, "last line" if letter else "none")
 
 
-def _last_box(text: str) -> str | None:
+def last_box(text: str) -> str | None:
     """What the last box holds, "" if it is not closed; ``None`` if there is no box."""
     start = text.rfind("\\boxed")
     if start < 0:

@@ -11,6 +11,7 @@ new prompt, seed or set of weights asks anew, and another port or concurrency do
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import FileLock
 
 from rar_lib.core.errors import CassetteError, CassetteMiss
 from rar_lib.core.files import digest
@@ -112,7 +115,7 @@ class Cassette:
                 where = "IGNORE INTO calls" if answered else "REPLACE INTO unread"
                 self._open().execute(f"INSERT OR {where} VALUES (?, ?, ?, ?)", row)
             except sqlite3.OperationalError as error:
-                raise CassetteError(f"{self.path}: {error}; free space, or record=live") from error
+                raise CassetteError(_what_is_wrong(self.path, error)) from error
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], str]]:
         """Key, request, reply and time of every call, in the order of the keys."""
@@ -137,32 +140,84 @@ class Cassette:
 
 
 def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
-    if write:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    elif not path.exists():
+    if not write and not path.exists():
         raise CassetteError(f"{path} does not exist")
-    where = f"{path.resolve().as_uri()}?mode={'rwc' if write else 'ro'}"
-    db = sqlite3.connect(where, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
     try:
+        if write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(
+            _address(path, write=write),
+            uri=True,
+            timeout=30,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except (OSError, sqlite3.OperationalError) as error:
+        raise CassetteError(_what_is_wrong(path, error)) from error
+    try:
+        if write:
+            _make(db, path)
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if write and version == 0:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute(_TABLE)
-            db.execute(_UNREAD)
-            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        elif version != SCHEMA_VERSION:
+        if version != SCHEMA_VERSION:
             raise CassetteError(
                 f"{path} has schema version {version}, this library writes {SCHEMA_VERSION}: "
                 "move the file away and record again"
             )
         db.execute("PRAGMA synchronous=NORMAL")
-    except sqlite3.DatabaseError as error:
+    except (OSError, sqlite3.DatabaseError) as error:
         db.close()
-        raise CassetteError(f"{path} is not a cassette: {error}") from error
+        raise CassetteError(_what_is_wrong(path, error)) from error
     except CassetteError:
         db.close()
         raise
     return db
+
+
+def _address(path: Path, *, write: bool) -> str:
+    """The file as SQLite opens it; where nothing can be written beside it, as one that is fixed.
+
+    Raises:
+        CassetteError: calls beside the file have not been put into it, and can't be now.
+    """
+    where = path.resolve().as_uri()
+    if write:
+        return f"{where}?mode=rwc"
+    if os.access(path.parent, os.W_OK):
+        return f"{where}?mode=ro"
+    beside = path.with_name(path.name + "-wal")
+    if beside.exists() and beside.stat().st_size:
+        raise CassetteError(
+            f"{path} lies in a read-only folder and {beside.name} holds calls that are not in it "
+            "yet: open it once where it can be written, then copy it"
+        )
+    return f"{where}?mode=ro&immutable=1"
+
+
+def _make(db: sqlite3.Connection, path: Path) -> None:
+    """Tables and journal of a new file, made by one process at a time."""
+    if db.execute("PRAGMA user_version").fetchone()[0]:
+        return
+    with FileLock(path.with_name(path.name + ".lock"), timeout=30):
+        if not db.execute("PRAGMA user_version").fetchone()[0]:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute(_TABLE)
+            db.execute(_UNREAD)
+            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    """Locked, read-only, full and damaged, told apart, each with what to do."""
+    said = str(error).lower()
+    if "locked" in said or "busy" in said:
+        return f"{path} is held by another process ({error}): wait for it, or record elsewhere"
+    if "full" in said or "no space" in said:
+        return f"{path}: the disk is full ({error}): free some space; finished calls are kept"
+    if "readonly" in said or "read-only" in said or "unable to open" in said or "denied" in said:
+        return (
+            f"{path} can't be written, its file or folder is read-only ({error}): replay it "
+            "(RAR_CASSETTE=replay), or record into another folder"
+        )
+    return f"{path} is damaged or is not a cassette ({error}): move it away and record again"
 
 
 def stats(path: Path) -> dict[str, dict[str, float]]:

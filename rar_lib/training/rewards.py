@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.prompts import policy_messages, shuffled
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
+from rar_lib.core.text import THOUGHTS, same, without_thoughts
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
-from rar_lib.evaluation.multiple_choice import answer_letter
+from rar_lib.data.jsonl import short
+from rar_lib.evaluation.multiple_choice import answer_letter, last_box
 from rar_lib.judging.chat import together
 from rar_lib.judging.judge import Judge
 from rar_lib.training.diagnostics import credit, flat_mass, groups, step_record
@@ -84,6 +88,8 @@ class RubricReward:
             rubric dropout (see :mod:`rar_lib.training.rubric_dropout`), for the arms that read
             the rubric.
         seed: decides, with the trainer's step, which criteria those are.
+        thoughts: names of the tags between which a reasoning policy thinks: the judge is shown what
+            comes behind them. A thought that was cut off has no answer: an empty response.
         on_step: is given a record of each call: scores, spread, flat groups, length and its
             correlation with the reward, unscored share, seconds of judging, and for the arms with
             criteria ``flat_mass``, ``credit`` by category and ``criteria`` by task and id.
@@ -97,6 +103,7 @@ class RubricReward:
     max_unscored: float = 0.25
     keep: float = 1.0
     seed: int = 0
+    thoughts: tuple[str, ...] = THOUGHTS
     on_step: OnStep | None = None
 
     def __post_init__(self) -> None:
@@ -119,6 +126,7 @@ class RubricReward:
             "messages": [messages.name, messages.fingerprint],
             "settings": {name: str(value) for name, value in settings.items()},
             "keep": self.keep,
+            "thoughts": list(self.thoughts),
             "seed": self.seed if self.keep < 1.0 else None,
         }
 
@@ -126,7 +134,7 @@ class RubricReward:
         self,
         prompts: Sequence[Any],
         completions: Sequence[Completion],
-        task: Sequence[str],
+        task: Sequence[str] | None = None,
         *,
         completion_ids: Sequence[Sequence[int]] | None = None,
         log_metric: LogMetric | None = None,
@@ -139,14 +147,13 @@ class RubricReward:
             UnscoredError: more than ``max_unscored`` of the batch could not be scored.
             DataError: rubric dropout, and the trainer does not say which step this is.
         """
-        items = [
-            (self._shown(task_from(column), trainer_state), text_of(completion))
-            for column, completion in zip(task, completions, strict=True)
-        ]
+        tasks = [self._shown(t, trainer_state) for t in tasks_from(task, len(completions))]
+        texts = [text_of(completion, self.thoughts) for completion in completions]
+        items = list(zip(tasks, texts, strict=True))
         start = time.perf_counter()
         grades = await together(self.judge.grade(t, text, self.arm) for t, text in items)
         seconds = time.perf_counter() - start
-        of = groups(task)
+        of = groups(task or ())
         record = step_record([g.score for g in grades], _lengths(completions, completion_ids), of)
         record |= {
             "judge_seconds": seconds,
@@ -197,7 +204,8 @@ def exact_match(task: Task, text: str) -> bool:
 
     Multiple choice: the letter that :func:`rar_lib.evaluation.multiple_choice.answer_letter`
     reads is the right one, options shown in the order of seed 0. Else: the box, or the last
-    line, or the whole text equals the reference, letters and digits alone, in lower case.
+    line, or the whole text says the same as the reference (:func:`rar_lib.core.text.same`): numbers
+    by their value, words in any case; signs, decimal points, fractions and comparison signs count.
 
     Raises:
         DataError: the task has no reference to compare with.
@@ -206,9 +214,10 @@ def exact_match(task: Task, text: str) -> bool:
         return answer_letter(text, len(task.options)).letter == shuffled(task, 0)[1]
     if task.reference is None:
         raise DataError(f"task {task.id!r} has no reference: rlvr needs an answer to check")
-    boxed = re.findall(r"\\boxed\{([^{}]*)\}", text)
-    last = text.strip().splitlines()[-1:]
-    return _plain(task.reference) in {_plain(part) for part in (*boxed[-1:], *last, text)}
+    lines = text.strip().splitlines() or [""]
+    named = re.sub(r"^\W*(?:final\s+)?answer\s*(?:is|[:=])\s*", "", lines[-1], flags=re.IGNORECASE)
+    parts = [last_box(text), lines[-1], named, text]
+    return any(same(part, task.reference) for part in parts if part)
 
 
 @dataclass
@@ -218,11 +227,13 @@ class VerifiableReward:
     Attributes:
         verify: task and response -> right or wrong; it cannot fail to score.
         name: what the rule is called in the identity of a run.
+        thoughts: names of the tags around what is thought and not said.
     """
 
     verify: Callable[[Task, str], bool] = exact_match
     name: str = "exact match"
     arm: str = "rlvr"
+    thoughts: tuple[str, ...] = THOUGHTS
     on_step: OnStep | None = None
 
     @property
@@ -232,13 +243,13 @@ class VerifiableReward:
 
     def identity(self) -> dict[str, Any]:
         """The name of the rule."""
-        return {"arm": self.arm, "verify": self.name}
+        return {"arm": self.arm, "verify": self.name, "thoughts": list(self.thoughts)}
 
     def __call__(
         self,
         prompts: Sequence[Any],
         completions: Sequence[Completion],
-        task: Sequence[str],
+        task: Sequence[str] | None = None,
         *,
         completion_ids: Sequence[Sequence[int]] | None = None,
         log_metric: LogMetric | None = None,
@@ -246,11 +257,12 @@ class VerifiableReward:
     ) -> list[float | None]:
         """1.0 or 0.0 in the order of ``completions``."""
         start = time.perf_counter()
+        tasks = tasks_from(task, len(completions))
+        texts = [text_of(completion, self.thoughts) for completion in completions]
         scores: list[float | None] = [
-            float(self.verify(task_from(column), text_of(completion)))
-            for column, completion in zip(task, completions, strict=True)
+            float(self.verify(one, text)) for one, text in zip(tasks, texts, strict=True)
         ]
-        record = step_record(scores, _lengths(completions, completion_ids), groups(task))
+        record = step_record(scores, _lengths(completions, completion_ids), groups(task or ()))
         record |= {"judge_seconds": time.perf_counter() - start, "usage": Usage().model_dump()}
         _report(record, self.on_step, log_metric)
         return scores
@@ -262,22 +274,69 @@ def task_from(column: str) -> Task:
     return kind.model_validate_json(column)
 
 
-def text_of(completion: Completion) -> str:
-    """The text of a completion, plain or conversational."""
+def text_of(completion: Completion, thoughts: Sequence[str] = THOUGHTS) -> str:
+    """What the policy said to the user: without its thoughts, its calls of tools and their output.
+
+    Args:
+        completion: text, or chat messages whose content is text, parts of it, or nothing.
+        thoughts: names of the tags around what is thought and not said.
+
+    Raises:
+        DataError: it is neither.
+    """
     if isinstance(completion, str):
-        return completion
-    return "".join(message["content"] for message in completion)
+        return without_thoughts(completion, thoughts)
+    if not isinstance(completion, Sequence):
+        raise DataError(
+            f"a completion is {type(completion).__name__}; allowed: text, or a list of messages "
+            "with role and content"
+        )
+    said = [_content(m) for m in completion if _role(m) == "assistant"]
+    return "\n\n".join(text for part in said if (text := without_thoughts(part, thoughts)))
+
+
+def _role(message: object) -> str:
+    if not isinstance(message, Mapping):
+        raise DataError(f"a message is {type(message).__name__}; allowed: role and content")
+    return str(message.get("role", "assistant"))
+
+
+def _content(message: Any) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    parts = [part.get("text") for part in content if isinstance(part, Mapping)]
+    return "".join(text for text in parts if isinstance(text, str))
+
+
+def tasks_from(task: Any, count: int) -> list[Task]:
+    """The tasks of a batch.
+
+    Raises:
+        DataError: the data set has no such column, or something else in it.
+    """
+    make = "make the data set by rar_lib.dataset_of(tasks), or add a column task of JSON strings"
+    if task is None:
+        raise DataError(f"the data set has no column 'task': {make}")
+    if isinstance(task, str) or len(task) != count:
+        raise DataError(f"column 'task' holds {short(task)}; allowed: one text a row: {make}")
+    found = []
+    for row, column in enumerate(task):
+        try:
+            found.append(task_from(column))
+        except (ValidationError, TypeError) as error:
+            why = str(error).splitlines()[0]
+            raise DataError(
+                f"column 'task', row {row}: found {short(column)}, which is no task ({why}): {make}"
+            ) from error
+    return found
 
 
 def _lengths(completions: Sequence[Completion], ids: Sequence[Sequence[int]] | None) -> list[int]:
     """Tokens of each response; words where the trainer gives no tokens."""
     if ids is not None:
         return [len(row) for row in ids]
-    return [len(text_of(completion).split()) for completion in completions]
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
+    return [len(text_of(completion, ()).split()) for completion in completions]
 
 
 #: The scalars of a record that go to the trainer's own log.

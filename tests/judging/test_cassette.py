@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from scripted import says, server, status
 
 from rar_lib.core.errors import CassetteError, CassetteMiss, JudgeFault
-from rar_lib.judging.cassette import Cassette, request_key, stats
+from rar_lib.judging.cassette import Cassette, _what_is_wrong, request_key, stats
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.wire import Reply
 
@@ -252,3 +253,86 @@ def test_stats_add_up_what_each_model_cost(tmp_path: Path) -> None:
         chat.cassette.close()
     found = stats(tmp_path / "c.sqlite")["m"]
     assert (found["calls"], found["prompt_tokens"], found["completion_tokens"]) == (2, 20, 2)
+
+
+READ_ONLY = """
+import sys
+from pathlib import Path
+from rar_lib.core.errors import CassetteError
+from rar_lib.judging.cassette import Cassette, stats
+request = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+path = Path(sys.argv[1]) / "calls.sqlite"
+print(Cassette(path, "replay").look_up(request)["text"], int(stats(path)["m"]["calls"]))
+for tape, name in ((Cassette(path), "a hit"), (Cassette(path.with_name("new.sqlite")), "new")):
+    try:
+        print(name, tape.look_up(request)["text"])
+    except CassetteError as error:
+        print(name, "read-only" in str(error) and "replay" in str(error))
+"""
+
+
+def test_a_recording_on_a_read_only_disk_is_replayed(tmp_path: Path) -> None:
+    folder = tmp_path / "fixed"
+    tape = Cassette(folder / "calls.sqlite")
+    request = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    tape.record(request, {"text": "8", "usage": {"calls": 1}})
+    tape.close()
+    program = [sys.executable, "-c", READ_ONLY, str(folder)]
+    if os.getuid() == 0:  # root may write anywhere, but not to a read-only mount
+        mount = f'mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && exec "$@"'
+        program = ["unshare", "-rm", "sh", "-c", mount, "sh", *program]
+    else:
+        folder.chmod(0o555)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip(f"no read-only folder can be made here: {done.stderr.strip()[-200:]}")
+    assert done.stdout.splitlines() == ["8 1", "a hit True", "new True"], done.stderr
+
+
+OPENING = """
+import sys, time
+from pathlib import Path
+from rar_lib.judging.cassette import Cassette
+folder, n = Path(sys.argv[1]), sys.argv[2]
+(folder / f"{n}.ready").touch()
+while len(list(folder.glob("*.ready"))) < 6:
+    pass
+Cassette(folder / "calls.sqlite").record({"model": n, "messages": []}, {"text": n})
+"""
+
+
+def test_several_processes_open_a_fresh_cassette_at_the_same_moment(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", OPENING, str(tmp_path)]
+    running = [
+        subprocess.Popen([*program, str(n)], stderr=subprocess.PIPE, text=True) for n in range(6)
+    ]
+    errors = [process.communicate(timeout=60)[1] for process in running]
+    assert [process.returncode for process in running] == [0] * 6, errors
+    assert len(list(Cassette(tmp_path / "calls.sqlite", "replay").rows())) == 6
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (sqlite3.OperationalError("database is locked"), "held by another process"),
+        (sqlite3.OperationalError("database or disk is full"), "the disk is full"),
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "read-only"),
+        (sqlite3.OperationalError("unable to open database file"), "read-only"),
+        (PermissionError(13, "Permission denied"), "read-only"),
+        (sqlite3.DatabaseError("file is not a database"), "damaged or is not a cassette"),
+        (sqlite3.DatabaseError("database disk image is malformed"), "damaged"),
+    ],
+)
+def test_locked_read_only_full_and_damaged_are_told_apart(error: Exception, words: str) -> None:
+    said = _what_is_wrong(Path("calls.sqlite"), error)
+    assert words in said
+    assert said.startswith("calls.sqlite")
+
+
+def test_text_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "calls.sqlite"
+    path.write_text("hello, this is not a database at all, only a long enough text " * 20)
+    for mode in ("record", "replay"):
+        with pytest.raises(CassetteError, match="damaged or is not a cassette"):
+            Cassette(path, mode).look_up({"model": "m"})  # type: ignore[arg-type]

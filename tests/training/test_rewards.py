@@ -15,7 +15,7 @@ from transformers import TrainerState
 
 from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.prompts import policy_messages, shuffled
-from rar_lib.core.types import Arm, MultipleChoice, Task
+from rar_lib.core.types import Arm, Category, MultipleChoice, Task
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
@@ -86,7 +86,7 @@ def test_training_stops_when_too_much_is_unscored_and_says_why() -> None:
 def test_completions_and_tasks_must_match() -> None:
     with server(seven) as scripted:
         reward = RubricReward(Judge(Chat(scripted.url, "m")), "implicit")
-        with pytest.raises(ValueError, match="longer"):
+        with pytest.raises(DataError, match="one text a row"):
             asyncio.run(reward(prompts=[], completions=["a", "b"], task=[TASK.model_dump_json()]))
 
 
@@ -208,7 +208,7 @@ def test_rlvr_is_one_criterion_of_weight_one_and_asks_no_judge() -> None:
     assert call(reward, texts, log_metric=metrics.__setitem__) == [1.0, 1.0, 0.0]
     assert steps[0]["mean"] == pytest.approx(2 / 3)
     assert metrics["flat_groups"] == 0.0
-    assert reward.identity() == {"arm": "rlvr", "verify": "says 42"}
+    assert reward.identity()["verify"] == "says 42"
 
 
 def test_a_multiple_choice_task_survives_the_data_set_with_its_options() -> None:
@@ -324,3 +324,134 @@ def test_dropout_is_part_of_the_identity_and_its_seed_only_with_it() -> None:
     assert identity() == identity(keep=1.0, seed=3)
     assert identity() != identity(keep=0.5)
     assert identity(keep=0.5) != identity(keep=0.5, seed=3)
+
+
+SAID = "Cool the burn under running water."
+COMPLETIONS: dict[str, Any] = {
+    "text": SAID,
+    "one message": [{"role": "assistant", "content": SAID}],
+    "content null beside a tool call": [
+        {"role": "assistant", "content": None, "tool_calls": [{"type": "function"}]},
+        {"role": "tool", "content": "TOOL OUTPUT 42"},
+        {"role": "assistant", "content": SAID},
+    ],
+    "content missing": [
+        {"role": "assistant", "tool_calls": []},
+        {"role": "assistant", "content": SAID},
+    ],
+    "content in parts": [{"role": "assistant", "content": [{"type": "text", "text": SAID}]}],
+    "parts of other kinds": [
+        {"role": "assistant", "content": [{"type": "image"}, {"type": "text", "text": SAID}]},
+    ],
+    "no role": [{"content": SAID}],
+    "thoughts before": f"<think>I could say: call 112.</think>{SAID}",
+    "thoughts before, in a message": [{"role": "assistant", "content": f"<think>x</think>{SAID}"}],
+    "only the end of thoughts": f"I could say: call 112.</think>{SAID}",
+}
+
+
+@pytest.mark.parametrize("name", COMPLETIONS)
+def test_the_judge_is_shown_what_the_policy_said(name: str) -> None:
+    assert text_of(COMPLETIONS[name]) == SAID
+    with server(says("8", tokens=[{"8": 1.0}, {"\n": 1.0}])) as scripted:
+        reward = RubricReward(Judge(Chat(scripted.url, "m")), "implicit")
+        column = [TASK.model_dump_json()]
+        score = asyncio.run(reward(["p"], [COMPLETIONS[name]], column))
+    assert score == [pytest.approx(7 / 9)]
+    shown = scripted.requests[0]["messages"][1]["content"]
+    assert SAID in shown
+    assert "112" not in shown
+    assert "TOOL OUTPUT" not in shown
+
+
+@pytest.mark.parametrize(
+    "silent", ["<think>Or should I", "<think>so</think>", "", [{"role": "tool", "content": "42"}]]
+)
+def test_a_thought_without_an_answer_is_the_worst_response(silent: Any) -> None:
+    with server(says("8", tokens=[{"8": 1.0}])) as scripted:
+        reward = RubricReward(Judge(Chat(scripted.url, "m")), "implicit")
+        assert asyncio.run(reward(["p"], [silent], [TASK.model_dump_json()])) == [0.0]
+    assert scripted.requests == []
+
+
+def test_the_tags_of_thoughts_are_a_setting_and_part_of_a_runs_identity() -> None:
+    plan = "<plan>call 112</plan>Cool it."
+    assert text_of(plan) == plan
+    assert text_of(plan, ("plan",)) == "Cool it."
+    judge = Judge(Chat("http://127.0.0.1:1/v1", "m"))
+    own = RubricReward(judge, "implicit", thoughts=("plan",))
+    assert own.identity() != RubricReward(judge, "implicit").identity()
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (None, "no column 'task'"),
+        (TASK.model_dump_json(), "column 'task' holds"),
+        ([], "column 'task' holds"),
+        ([TASK.model_dump()], "row 0: found"),
+        ([[TASK.model_dump_json()]], "row 0: found"),
+        (["What is a burn?"], "row 0: found 'What is a burn"),
+        (['{"id": "a"}'], "which is no task"),
+        ([None], "row 0: found None"),
+    ],
+)
+def test_a_column_that_holds_no_tasks_is_named_with_the_way_to_make_it(
+    column: Any, words: str
+) -> None:
+    with pytest.raises(DataError, match=re.escape(words)) as caught:
+        VerifiableReward()(["p"], ["Cool it."], column)
+    assert "dataset_of" in str(caught.value)
+    judged = RubricReward(Judge(Chat("http://127.0.0.1:1/v1", "m")), "implicit")
+    with pytest.raises(DataError, match=re.escape(words)):
+        asyncio.run(judged(["p"], ["Cool it."], column))
+
+
+@pytest.mark.parametrize("completion", [None, 7, ["Cool it."], [None]])
+def test_a_completion_of_another_kind_is_named(completion: Any) -> None:
+    with pytest.raises(DataError, match="allowed: "):
+        text_of(completion)
+
+
+@pytest.mark.parametrize(
+    ("reference", "text", "right"),
+    [
+        ("-7", "7", False),
+        ("-7", r"So it is \boxed{7}", False),
+        ("-7", r"\boxed{-7}", True),
+        ("1/2", r"\boxed{\frac{1}{2}}", True),
+        (r"\frac{3}{4}", r"It is \boxed{\dfrac{3}{4}}.", True),
+        ("3.5", "3:5", False),
+        ("3.5", "Answer:\n3.5", True),
+        ("3.5", "The sum is\nAnswer: 3.50", True),
+        ("10^-6", "10^6", False),
+        ("< 5", "> 5", False),
+        ("Vitamin C", "vitamin c.", True),
+        ("Vitamin C", "vitamin D", False),
+        ("2.5 mg", "2/5 mg", False),
+    ],
+)
+def test_the_exact_match_goes_by_value(reference: str, text: str, right: bool) -> None:
+    task = Task(id="t", question="How much?", reference=reference)
+    assert exact_match(task, text) is right
+    assert VerifiableReward()(["p"], [text], [task.model_dump_json()]) == [float(right)]
+
+
+E_, I_, O_, P_ = Category.ESSENTIAL, Category.IMPORTANT, Category.OPTIONAL, Category.PITFALL
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({E_: float("nan"), I_: 0.7, O_: 0.3, P_: 0.9}, "the weight of Essential is nan"),
+        ({E_: float("inf"), I_: 0.7, O_: 0.3, P_: 0.9}, "the weight of Essential is inf"),
+        ({E_: 1.0, I_: 0.7, O_: 0.3}, "the weight of Pitfall is None"),
+        ({E_: 1.0, I_: 0.7, O_: 0.3, P_: -0.9}, "the weight of Pitfall is -0.9"),
+        (dict.fromkeys(Category, 0.0), "all weights are 0"),
+    ],
+)
+def test_weights_that_make_no_score_are_refused_when_the_judge_is_made(
+    weights: dict[Category, float], words: str
+) -> None:
+    with pytest.raises(DataError, match=re.escape(words)):
+        Judge(Chat("http://127.0.0.1:1/v1", "m"), weights=weights)
