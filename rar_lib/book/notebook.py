@@ -13,7 +13,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
 
 SIZE_LIMIT = 5_000_000  # bytes of an executed notebook
 IOPUB_TIMEOUT_S = 60  # papermill's own 4 s fail on a busy machine
-_SECRET_NAME = re.compile(r"(_KEY|_TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(?:^|_)(?:api_?|access_?)?keys?(?:_|$)|apikey|token|secret|passw(?:or)?d|passphrase|_pwd$|_pass$"
+    r"|(?:^|_)pat(?:_|$)|credential|(?:^|_)dsn(?:_|$)",
+    re.IGNORECASE,
+)
+#: A password inside an address, as in DATABASE_URL.
+_IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
+#: Variables that a notebook itself names as holding a key.
+_NAMED = re.compile(r"""key_env\s*=\s*["'](\w+)["']|["']\$(\w+)["']""")
 _ADDED = {"injected-parameters", "papermill-error-cell-tag"}
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -102,7 +111,7 @@ def execute(
             raise ReproduceError(f"{source.name} could not be started: {error}") from error
         notebook = read(running)
         fault = _fault(notebook, error)
-        secrets = {value for _, value in secret_values()}
+        secrets = {value for _, value in secret_values(keys_named(read(source)))}
         if not fault and (leaked := _leak(notebook)):
             fault = f"it shows the value of {leaked}; print no key and no environment"
         clean = _map_outputs(notebook, scrub)
@@ -131,13 +140,25 @@ def execute(
         running.unlink(missing_ok=True)
 
 
-def secret_values() -> list[tuple[str, str]]:
-    """Name and value of every environment variable that looks like a credential."""
-    return [
-        (name, value)
-        for name, value in sorted(os.environ.items())
-        if _SECRET_NAME.search(name) and len(value) >= 8
-    ]
+def secret_values(named: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Name and value of every environment variable that looks like a credential.
+
+    Args:
+        named: variables that are known to hold one, whatever they are called.
+    """
+    found = []
+    for name, value in sorted(os.environ.items()):
+        if inside := _IN_ADDRESS.search(value):
+            found += [(name, value), (name, inside[1])]
+        elif len(value) >= 8 and (name in named or _SECRET_NAME.search(name)):
+            found.append((name, value))
+    return found
+
+
+def keys_named(notebook: NotebookNode) -> set[str]:
+    """Environment variables that the cells name as holding a key: ``key_env``, or ``"$NAME"``."""
+    text = "\n".join(cell.source for cell in notebook.cells)
+    return {name for pair in _NAMED.findall(text) for name in pair if name}
 
 
 def mask(text: str, secrets: set[str]) -> str:
@@ -178,7 +199,10 @@ def _this_python() -> type:
         def __init__(self, **settings: Any) -> None:
             specs = KernelSpecManager(kernel_dirs=[])
             # Sockets in the file system: nobody else on the machine can connect.
-            super().__init__(**{**settings, "kernel_spec_manager": specs, "transport": "ipc"})
+            # In a folder of their own: two runs in one checkout must not take the same ones.
+            self._sockets = tempfile.TemporaryDirectory(prefix="rar-")
+            own = {"transport": "ipc", "ip": f"{self._sockets.name}/k"}
+            super().__init__(**{**settings, "kernel_spec_manager": specs, **own})
 
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
             # Shutting down interrupts an idle kernel, which would log that as an error.

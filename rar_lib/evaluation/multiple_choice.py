@@ -23,8 +23,9 @@ from statistics import fmean
 from typing import Literal, NamedTuple, Protocol
 
 from rar_lib.core.files import atomic_write, digest
-from rar_lib.core.prompts import LETTERS, policy_messages, shuffled
+from rar_lib.core.prompts import LETTERS, in_order, policy_messages, shuffled
 from rar_lib.core.stats import Interval, cluster_share, scored
+from rar_lib.core.text import normalise
 from rar_lib.core.types import MultipleChoice, Task
 from rar_lib.data.choices import load_choices
 
@@ -32,7 +33,13 @@ _COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|texttt|textsf|mathrm|math
 _SPACING = re.compile(r"\\[,;:!() ]|[${}*_`]|\\\[|\\\]|~")
 _NAMED = r"(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)*(?:answer|option|choice)(?:\s+is\b)?"
 _ANSWER = re.compile(rf"{_NAMED}\s*[:=]?\s*(?=\S)(.*)", re.IGNORECASE | re.DOTALL)
-_LETTER = re.compile(r"[(\[]?\s*([A-Ja-j])\s*(?:[)\].:](.*))?", re.DOTALL)
+_LETTER = re.compile(r"[(\[]?\s*([A-Ja-j])\s*(?:([)\].:])(.*))?", re.DOTALL)
+#: A letter that is named as the answer, and the reason for it.
+_REASONED = re.compile(
+    r"[(\[]?([A-J])[)\]]?\s*(?:,|;|\s[-\u2013\u2014]\s|\b(?:because|since|as|for)\b)(.*)", re.DOTALL
+)
+#: A letter that stands alone in a line, as an option would; "A" and "I" also begin sentences.
+_LONE = re.compile(r"(?<![\w'])([A-J])(?![\w'])(?!(?<=[AI])\s+[a-z])")
 #: The head of a line that repeats an option.
 _OPTION_LINE = re.compile(r"[*_(\[]*([A-J])[)\].:]")
 #: Behind a letter: another one, or a word that promises one.
@@ -46,7 +53,7 @@ class Reading(NamedTuple):
     way: Literal["boxed", "last line", "none"]
 
 
-def boxed_answer(text: str, options: int = len(LETTERS)) -> str | None:
+def boxed_answer(text: str, options: int | Sequence[str] = len(LETTERS)) -> str | None:
     r"""The letter in the last ``\boxed{...}``, upper case.
 
     The last box decides: if it holds no single letter of the ``options`` offered, or is
@@ -56,27 +63,70 @@ def boxed_answer(text: str, options: int = len(LETTERS)) -> str | None:
     return None if content is None else _letter(content, options)
 
 
-def answer_letter(text: str, options: int = len(LETTERS)) -> Reading:
+def answer_letter(text: str, options: int | Sequence[str] = len(LETTERS)) -> Reading:
     r"""The letter of a reply and how it was read.
 
-    First the last ``\boxed{...}``. Only where the reply holds no box at all, its last line
-    that is not blank: "Answer: B", "The correct answer is (B)." or nothing but the letter as
-    a capital, "B" or "(B)", with or without the option's text behind "B." or "B)". The last line
-    of a list of options ("A. ...", then "B. ...") chooses none of them.
+    First the last ``\boxed{...}``, if it holds a letter. Else the last line that names one as the
+    answer: "Answer: B", "The correct answer is (B).", "The answer is B because ...", with a remark
+    behind it that names no other. Only where the reply holds no box, its last line if it is nothing but
+    the letter as a capital, "B" or "(B)", with or without the option's text behind "B." or "B)". The last
+    line of a list of options ("A. ...", then "B. ...") chooses none of them, and a letter that belongs
+    to a name ("C. difficile") is none.
+
+    Args:
+        options: how many there are, or their texts in the order shown: a text behind a letter
+            then has to be that option's.
     """
-    if last_box(text) is not None:
-        letter = boxed_answer(text, options)
-        return Reading(letter, "boxed" if letter else "none")
-    lines = [part.strip() for part in text.splitlines() if part.strip()] or [""]
-    line = lines[-1]
-    named = _ANSWER.fullmatch(line.strip("*_ "))
-    if not named and not re.match(r"[*_(\[]*[A-J](?![a-z])", line):
-        return Reading(None, "none")
-    letter = _letter(named[1] if named else line, options)
-    if letter and not named:
-        listed = {m[1] for part in lines[:-1] if (m := _OPTION_LINE.match(part))}
-        letter = None if listed - {letter} else letter
+    box = last_box(text)
+    letter = None if box is None else _letter(box, options)
+    if letter:
+        return Reading(letter, "boxed")
+    after = text if box is None else text[text.rfind("\\boxed") :]
+    lines = [part.strip() for part in after.splitlines() if part.strip()] or [""]
+    letter = _named(lines, options)
+    if letter is None and box is None:
+        letter = _last(lines, options)
     return Reading(letter, "last line" if letter else "none")
+
+
+def _named(lines: Sequence[str], options: int | Sequence[str]) -> str | None:
+    """The letter of the last line that names an answer; what follows may name no other."""
+    for place in range(len(lines) - 1, -1, -1):
+        line = lines[place].strip("*_ ")
+        found = _ANSWER.fullmatch(line)
+        rest = lines[place + 1 :]
+        named = found[1] if found else ""
+        if _ANSWER.fullmatch(f"{line} x") and not named.strip("*_:. ") and rest:
+            named, rest = rest[0], rest[1:]  # the answer stands on a line of its own
+        elif not found:
+            continue
+        letter = _letter(named.strip("*_ "), options) or _reasoned(named, options)
+        others = {m[1] for part in rest for m in _LONE.finditer(part)}
+        return None if others - {letter} else letter
+    return None
+
+
+def _last(lines: Sequence[str], options: int | Sequence[str]) -> str | None:
+    """The letter that is the last line, if the reply does not only repeat the options."""
+    line = lines[-1]
+    if not re.match(r"[*_(\[]*[A-J](?![a-z])", line):
+        return None
+    letter = _letter(line, options)
+    listed = {m[1] for part in lines[:-1] if (m := _OPTION_LINE.match(part))}
+    return None if listed - {letter} else letter
+
+
+def _reasoned(named: str, options: int | Sequence[str]) -> str | None:
+    found = _REASONED.fullmatch(named.strip("*_ "))
+    if found is None or (
+        _ANOTHER.match(f",{found[2]}") and re.match(r"\s*[(\[]?[A-J]\b(?!\s+[a-z])", found[2])
+    ):
+        return None
+    return found[1] if found[1] in _offered(options) else None
+
+
+def _offered(options: int | Sequence[str]) -> str:
+    return LETTERS[: options if isinstance(options, int) else len(options)]
 
 
 def last_box(text: str) -> str | None:
@@ -95,14 +145,28 @@ def last_box(text: str) -> str | None:
     return ""
 
 
-def _letter(content: str, options: int) -> str | None:
+def _letter(content: str, options: int | Sequence[str]) -> str | None:
     plain = _SPACING.sub(" ", _COMMAND.sub(" ", content)).strip()
     named = _ANSWER.fullmatch(plain)
     match = _LETTER.fullmatch((named[1] if named else plain).strip())
-    if match is None or (match[2] and _ANOTHER.match(match[2])):
+    if match is None or (match[3] and _ANOTHER.match(match[3])):
         return None  # no letter, or more than one
     letter = match[1].upper()
-    return letter if letter in LETTERS[:options] else None
+    if letter not in _offered(options) or not _is_its_text(match, letter, options):
+        return None
+    return letter
+
+
+def _is_its_text(match: re.Match[str], letter: str, options: int | Sequence[str]) -> bool:
+    """Whether what stands behind a letter and its mark is the option's text, and not a name's rest."""
+    rest = (match[3] or "").strip(" .*_")
+    if not rest or match[2] in ")]":
+        return True
+    if isinstance(options, int):
+        return not rest[0].islower()  # "B. The dog", and not "B. cereus"
+    text = normalise(options[LETTERS.index(letter)]).strip(" .")
+    said = normalise(rest).strip(" .")
+    return bool(text) and (said.startswith(text) or text.startswith(said))
 
 
 #: Question id -> one entry a run: 1 right, 0 wrong, ``None`` without a readable answer.
@@ -183,7 +247,7 @@ def ask(
         texts = policy.respond(tasks, max_tokens)
         atomic_write(kept, json.dumps({"mark": mark, "texts": texts}, indent=1))
     return [
-        Answer(q.id, run, right, text, answer_letter(text, len(q.options)))
+        Answer(q.id, run, right, text, answer_letter(text, in_order(q, run)))
         for (q, run, _, right), text in zip(asked, texts, strict=True)
     ]
 

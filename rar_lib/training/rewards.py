@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError, UnscoredError
-from rar_lib.core.prompts import policy_messages, shuffled
+from rar_lib.core.prompts import in_order, policy_messages, shuffled
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
 from rar_lib.core.text import THOUGHTS, same, without_thoughts
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
@@ -211,7 +211,7 @@ def exact_match(task: Task, text: str) -> bool:
         DataError: the task has no reference to compare with.
     """
     if isinstance(task, MultipleChoice):
-        return answer_letter(text, len(task.options)).letter == shuffled(task, 0)[1]
+        return answer_letter(text, in_order(task, 0)).letter == shuffled(task, 0)[1]
     if task.reference is None:
         raise DataError(f"task {task.id!r} has no reference: rlvr needs an answer to check")
     lines = text.strip().splitlines() or [""]

@@ -383,9 +383,62 @@ def test_paths_are_replaced_by_whole_components(
 def test_only_long_values_with_telling_names_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         monkeypatch.delenv(name)
-    for name in ("OPENAI_API_KEY", "HF_TOKEN", "MY_SECRET", "DB_PASSWORD"):
+    telling = """OPENAI_API_KEY OPENAI_APIKEY HF_TOKEN MY_SECRET DB_PASSWORD DB_PASSWD GH_PAT KEY TOKEN
+        AZURE_CREDENTIALS SENTRY_DSN SSH_PASSPHRASE MYSQL_PWD access_key_id""".split()
+    for name in telling:
+        monkeypatch.setenv(name, "12345678")
+    for name in ("EDITOR", "PWD", "OLDPWD", "PATH", "KEYBOARD", "MONKEY", "PATTERN", "COMPATIBLE"):
         monkeypatch.setenv(name, "12345678")
     monkeypatch.setenv("SHORT_KEY", "1234567")
-    monkeypatch.setenv("EDITOR", "12345678")
-    names = [name for name, _ in notebook.secret_values()]
-    assert names == ["DB_PASSWORD", "HF_TOKEN", "MY_SECRET", "OPENAI_API_KEY"]
+    assert {name for name, _ in notebook.secret_values()} == set(telling)
+    monkeypatch.setenv("DATABASE_URL", "postgres://me:pa55@host/db")
+    monkeypatch.setenv("MINE", "in no list")
+    found = notebook.secret_values({"MINE"})
+    assert ("DATABASE_URL", "pa55") in found
+    assert ("MINE", "in no list") in found
+
+
+def test_the_variables_that_a_notebook_names_as_keys_are_secrets() -> None:
+    import nbformat
+
+    cells = [
+        "chat = Chat(url, 'm', key_env='JUDGE_LOGIN')",
+        'said = Dialect(headers={"api-key": "$OTHER_LOGIN"})',
+        "price = '$5'",
+    ]
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    assert notebook.keys_named(made) >= {"JUDGE_LOGIN", "OTHER_LOGIN"}
+
+
+TWO = """
+import sys
+from pathlib import Path
+from rar_lib.book.notebook import execute
+folder, word = Path(sys.argv[1]), sys.argv[2]
+(folder / f"{word}.ready").touch()
+while len(list(folder.glob("*.ready"))) < 2:
+    pass
+execute(folder / f"{word}.ipynb", folder / f"out-{word}.ipynb", {"word": word}, cwd=folder,
+        cell_timeout_s=60)
+"""
+
+
+def test_two_notebooks_run_in_one_folder_at_the_same_moment(tmp_path: Path) -> None:
+    import nbformat
+
+    for word in ("left", "right"):
+        first = nbformat.v4.new_code_cell("word = ''")
+        first.metadata["tags"] = ["parameters"]
+        said = nbformat.v4.new_code_cell("import time; time.sleep(0.5); print('I am', word)")
+        nbformat.write(nbformat.v4.new_notebook(cells=[first, said]), tmp_path / f"{word}.ipynb")
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO, str(tmp_path), word], stderr=subprocess.PIPE, text=True
+        )
+        for word in ("left", "right")
+    ]
+    errors = [process.communicate(timeout=180)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], errors
+    for word in ("left", "right"):
+        assert f"I am {word}" in (tmp_path / f"out-{word}.ipynb").read_text()
+    assert not list(tmp_path.glob("*ipc*"))

@@ -16,7 +16,7 @@ from huggingface_hub.errors import GatedRepoError
 
 from rar_lib.core.errors import ArtifactError, DataError
 from rar_lib.core.fetch import Pinned, Wheel
-from rar_lib.core.prompts import LETTERS, shuffled
+from rar_lib.core.prompts import LETTERS, in_order, shuffled
 from rar_lib.core.types import MultipleChoice
 from rar_lib.data import choices
 from rar_lib.data.choices import REPAIRED, load_choices, parse_options, read_gpqa, read_rows
@@ -355,8 +355,28 @@ def test_a_letter_that_was_not_offered_is_no_answer() -> None:
     ("text", "letter", "way"),
     [
         (r"First A. \boxed{B}" + "\nAnswer: C", "B", "boxed"),
-        (r"\boxed{A and B}" + "\nAnswer: C", None, "none"),  # the box is the answer, unreadable
-        (r"\boxed{B" + "\nAnswer: C", None, "none"),
+        (r"\boxed{A and B}" + "\nAnswer: C", "C", "last line"),  # said afterwards, and plainly
+        (r"\boxed{B" + "\nAnswer: C", "C", "last line"),
+        (r"\boxed{A and B}" + "\nC", None, "none"),  # the box is the answer, unreadable
+        (r"\boxed{\tau \gg 1/\Delta f_B}" + ".\n\n**Answer: D**", "D", "last line"),
+        (r"$\boxed{v = 3\,\mathrm{m/s}}$." + "\nThe correct answer is (B).", "B", "last line"),
+        (r"Answer: C. So \boxed{x = 2}", None, "none"),  # the box came afterwards
+        ("Answer: B\n\nLet me know if you want the derivation.", "B", "last line"),
+        ("The answer is B because the charge is conserved.", "B", "last line"),
+        ("The answer is B, since A is larger.", "B", "last line"),
+        ("**Answer:**\n\n**B**\n", "B", "last line"),
+        ("**Correct answer:**\n(B) A = the ester, B = the acid", "B", "last line"),
+        ("Answer: A\nActually, C is right.", None, "none"),
+        ("The answer is not C.", None, "none"),
+        ("The answer is I think B", None, "none"),
+        ("The most likely pathogen is:\nC. difficile", None, "none"),
+        ("The most likely organism is\nB. cereus, from the fried rice.", None, "none"),
+        ("This mould is\nA. fumigatus.", None, "none"),
+        ("So the yeast in the smear is\n**C. albicans**", None, "none"),
+        ("Answer: C. difficile colitis", None, "none"),
+        ("The fly is\nD. melanogaster", None, "none"),
+        ("I would give vitamin\nB12 by injection.", None, "none"),
+        ("It is vitamin\nC", "C", "last line"),  # nothing but a letter cannot be told apart
         ("Because.\nAnswer: B", "B", "last line"),
         ("Because.\nanswer: b\n\n", "B", "last line"),
         ("Final answer: (B).", "B", "last line"),
@@ -369,7 +389,7 @@ def test_a_letter_that_was_not_offered_is_no_answer() -> None:
         ("(B)", "B", "last line"),
         ("**B**", "B", "last line"),
         ("B. The dog", "B", "last line"),
-        ("Answer: B\nBut I may be wrong.", None, "none"),
+        ("Answer: B\nBut I may be wrong.", "B", "last line"),
         ("The answer is B\nor C", None, "none"),
         ("Answer: B or C", None, "none"),
         ("Answer: not B", None, "none"),
@@ -394,3 +414,57 @@ def test_the_way_an_answer_was_read(text: str, letter: str | None, way: str) -> 
 def test_a_pronoun_is_not_read_where_ten_options_were_not_offered() -> None:
     assert answer_letter("I", options=4).letter is None
     assert LETTERS[8] == "I"
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("Answer: C. difficile", "C"),
+        ("C. difficile", "C"),
+        ("C. difficile colitis", "C"),
+        ("B. cereus", None),
+        ("Answer: B. Difficile", None),
+        (r"\boxed{A. The dog}", "A"),
+        (r"\boxed{A. A cat}", None),
+        ("(B) whatever stands here", "B"),
+        ("D. the", "D"),
+    ],
+)
+def test_a_text_behind_a_letter_has_to_be_that_options(text: str, letter: str | None) -> None:
+    assert answer_letter(text, ["the dog", "a cat", "difficile", "The end"]).letter == letter
+
+
+SPECIAL = {
+    "Both A and B": list(range(4)),
+    "A and C only": list(range(4)),
+    "Neither B nor C": list(range(4)),
+    "A, B and C": list(range(4)),
+    "All of the above": [3],
+    "None of the above": [3],
+    "All of these": [3],
+    "Any of the other options": [3],
+    "Both": [3],
+    "An animal": [],
+    "Above-knee amputation of everything": [3],  # kept in its place, which changes nothing
+    "Vitamin A": [],
+}
+
+
+@pytest.mark.parametrize("option", SPECIAL)
+def test_options_that_speak_of_others_keep_their_meaning(option: str) -> None:
+    choice = MultipleChoice(
+        id="q",
+        question="Which?",
+        options=("Iron", "Tin", "Ice", option),
+        answer=3,
+        reference=option,
+    )
+    orders = [in_order(choice, seed) for seed in range(40)]
+    for place in range(4):
+        fixed = all(order[place] == choice.options[place] for order in orders)
+        assert fixed == (place in SPECIAL[option])
+    for seed, order in enumerate(orders):
+        prompt, right = shuffled(choice, seed)
+        assert order[LETTERS.index(right)] == option
+        assert sorted(order) == sorted(choice.options)
+        assert f"{right}. {option}" in prompt

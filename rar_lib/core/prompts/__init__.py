@@ -49,14 +49,45 @@ def conversation(task: Task) -> str:
 LETTERS = "ABCDEFGHIJ"
 
 
+#: An option that speaks of others by their letters: no order but the published one keeps its sense.
+_BY_LETTER = re.compile(
+    r"\b(?:both|either|neither|only|options?|answers?)\b.{0,12}\b[A-J]\b(?!')|\b[A-J]\b\s*(?:,|&|and|or|\+)\s*\b[A-J]\b"
+)
+#: An option that speaks of those around it: it keeps its place among them.
+_BY_PLACE = re.compile(
+    r"\b(?:above|below|preceding|following)\b|\b(?:all|none|any|both|neither|either|two|some)\s+(?:of\s+)?"
+    r"(?:these|those|them|the\s+(?:other|options|choices|answers|statements))\b|^\s*(?:both|all|none|neither|everything)\W*$",
+    re.IGNORECASE,
+)
+
+
+def order_of(choice: MultipleChoice, seed: int) -> list[int]:
+    """Which published option stands at each place: random, but for those that speak of others."""
+    count = len(choice.options)
+    if any(_BY_LETTER.search(option) for option in choice.options):
+        return list(range(count))
+    free = [n for n, option in enumerate(choice.options) if not _BY_PLACE.search(option)]
+    mixed = list(free)
+    random.Random(f"{seed} {choice.id}").shuffle(mixed)
+    order = list(range(count))
+    for place, option in zip(free, mixed, strict=True):
+        order[place] = option
+    return order
+
+
+def in_order(choice: MultipleChoice, seed: int) -> list[str]:
+    """The texts of the options as :func:`shuffled` shows them."""
+    return [choice.options[index] for index in order_of(choice, seed)]
+
+
 def shuffled(choice: MultipleChoice, seed: int) -> tuple[str, str]:
     """The prompt with lettered options in random order, and the right letter.
 
     The order depends on the seed and the question's id alone, so the same run can be
-    repeated and questions do not share an order.
+    repeated and questions do not share an order. "All of the above" keeps its place, and "Both A
+    and B" the published order of all.
     """
-    order = list(range(len(choice.options)))
-    random.Random(f"{seed} {choice.id}").shuffle(order)
+    order = order_of(choice, seed)
     lines = [f"{LETTERS[place]}. {choice.options[index]}" for place, index in enumerate(order)]
     prompt = fill(
         "multiple_choice", question=visible(choice.question), options=visible("\n".join(lines))
