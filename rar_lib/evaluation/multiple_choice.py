@@ -38,6 +38,8 @@ _LETTER = re.compile(r"[(\[]?\s*([A-Ja-j])\s*(?:([)\].:])(.*))?", re.DOTALL)
 _REASONED = re.compile(
     r"[(\[]?([A-J])[)\]]?\s*(?:,|;|\s[-\u2013\u2014]\s|\b(?:because|since|as|for)\b)(.*)", re.DOTALL
 )
+#: Another letter that follows at once, and is not the article of a reason.
+_AT_ONCE = re.compile(r"\s*[(\[]?[A-J]\b(?!\s+[a-z])")
 #: A letter that stands alone in a line, as an option would; "A" and "I" also begin sentences.
 _LONE = re.compile(r"(?<![\w'])([A-J])(?![\w'])(?!(?<=[AI])\s+[a-z])")
 #: The head of a line that repeats an option.
@@ -68,10 +70,10 @@ def answer_letter(text: str, options: int | Sequence[str] = len(LETTERS)) -> Rea
 
     First the last ``\boxed{...}``, if it holds a letter. Else the last line that names one as the
     answer: "Answer: B", "The correct answer is (B).", "The answer is B because ...", with a remark
-    behind it that names no other. Only where the reply holds no box, its last line if it is nothing but
-    the letter as a capital, "B" or "(B)", with or without the option's text behind "B." or "B)". The last
-    line of a list of options ("A. ...", then "B. ...") chooses none of them, and a letter that belongs
-    to a name ("C. difficile") is none.
+    behind it that names no other. Only where the reply holds no box, its last line if it is nothing
+    but the letter as a capital, "B" or "(B)", with or without the option's text behind "B." or
+    "B)". The last line of a list of options ("A. ...", then "B. ...") chooses none of them, and a
+    letter that belongs to a name ("C. difficile") is none.
 
     Args:
         options: how many there are, or their texts in the order shown: a text behind a letter
@@ -118,9 +120,7 @@ def _last(lines: Sequence[str], options: int | Sequence[str]) -> str | None:
 
 def _reasoned(named: str, options: int | Sequence[str]) -> str | None:
     found = _REASONED.fullmatch(named.strip("*_ "))
-    if found is None or (
-        _ANOTHER.match(f",{found[2]}") and re.match(r"\s*[(\[]?[A-J]\b(?!\s+[a-z])", found[2])
-    ):
+    if found is None or _AT_ONCE.match(found[2]):
         return None
     return found[1] if found[1] in _offered(options) else None
 
@@ -158,7 +158,7 @@ def _letter(content: str, options: int | Sequence[str]) -> str | None:
 
 
 def _is_its_text(match: re.Match[str], letter: str, options: int | Sequence[str]) -> bool:
-    """Whether what stands behind a letter and its mark is the option's text, and not a name's rest."""
+    """Whether what stands behind a letter and its mark is the option's text, no name's rest."""
     rest = (match[3] or "").strip(" .*_")
     if not rest or match[2] in ")]":
         return True

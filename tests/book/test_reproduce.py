@@ -383,8 +383,10 @@ def test_paths_are_replaced_by_whole_components(
 def test_only_long_values_with_telling_names_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         monkeypatch.delenv(name)
-    telling = """OPENAI_API_KEY OPENAI_APIKEY HF_TOKEN MY_SECRET DB_PASSWORD DB_PASSWD GH_PAT KEY TOKEN
-        AZURE_CREDENTIALS SENTRY_DSN SSH_PASSPHRASE MYSQL_PWD access_key_id""".split()
+    telling = (
+        "OPENAI_API_KEY OPENAI_APIKEY HF_TOKEN MY_SECRET DB_PASSWORD DB_PASSWD GH_PAT KEY TOKEN "
+        "AZURE_CREDENTIALS SENTRY_DSN SSH_PASSPHRASE MYSQL_PWD access_key_id"
+    ).split()
     for name in telling:
         monkeypatch.setenv(name, "12345678")
     for name in ("EDITOR", "PWD", "OLDPWD", "PATH", "KEYBOARD", "MONKEY", "PATTERN", "COMPATIBLE"):
@@ -430,7 +432,9 @@ def test_two_notebooks_run_in_one_folder_at_the_same_moment(tmp_path: Path) -> N
         first = nbformat.v4.new_code_cell("word = ''")
         first.metadata["tags"] = ["parameters"]
         said = nbformat.v4.new_code_cell("import time; time.sleep(0.5); print('I am', word)")
-        nbformat.write(nbformat.v4.new_notebook(cells=[first, said]), tmp_path / f"{word}.ipynb")
+        made = nbformat.v4.new_notebook(cells=[first, said])
+        made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(made, tmp_path / f"{word}.ipynb")
     running = [
         subprocess.Popen(
             [sys.executable, "-c", TWO, str(tmp_path), word], stderr=subprocess.PIPE, text=True

@@ -51,12 +51,15 @@ LETTERS = "ABCDEFGHIJ"
 
 #: An option that speaks of others by their letters: no order but the published one keeps its sense.
 _BY_LETTER = re.compile(
-    r"\b(?:both|either|neither|only|options?|answers?)\b.{0,12}\b[A-J]\b(?!')|\b[A-J]\b\s*(?:,|&|and|or|\+)\s*\b[A-J]\b"
+    r"\b(?i:both|either|neither|only|options?|answers?)\b.{0,12}\b[A-J]\b(?!')"
+    r"|\b[A-J]\b\s*(?:,|&|and|or|nor|\+)\s*\b[A-J]\b"
 )
 #: An option that speaks of those around it: it keeps its place among them.
 _BY_PLACE = re.compile(
-    r"\b(?:above|below|preceding|following)\b|\b(?:all|none|any|both|neither|either|two|some)\s+(?:of\s+)?"
-    r"(?:these|those|them|the\s+(?:other|options|choices|answers|statements))\b|^\s*(?:both|all|none|neither|everything)\W*$",
+    r"\b(?:above|below|preceding|following)\b"
+    r"|\b(?:all|none|any|both|neither|either|two|some)\s+(?:of\s+)?"
+    r"(?:these|those|them|the\s+(?:other|options|choices|answers|statements))\b"
+    r"|^\s*(?:both|all|none|neither|everything)\W*$",
     re.IGNORECASE,
 )
 
