@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from scripted import says, server
 
+from rar_lib.judging.dialect import DIALECTS
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -60,3 +62,16 @@ def test_every_path_in_the_readme_exists() -> None:
     paths += re.findall(r"\]\(((?!http)[\w./-]+)\)", README)
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_table_of_endpoints_says_what_the_library_declares() -> None:
+    table = README.split("<!-- dialects -->")[1].split("<!-- /dialects -->")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.split("|")][1:-1] for line in lines[1:]]
+    found = {row[0].strip("`"): row[2:] for row in rows}
+    assert set(found) == set(DIALECTS)
+    for name, said in DIALECTS.items():
+        by, limit, structure, *room = found[name]
+        assert by == ("probabilities" if said.alternatives else "sampling")
+        assert (limit.strip("`"), structure) == (said.limit, said.structure)
+        assert room == [f"{said.thinking} tokens" if said.thinking else ""]

@@ -26,6 +26,7 @@ from rar_lib.core.stats import (
     expected_calibration_error,
     family,
     pairwise_accuracy,
+    scored,
 )
 from rar_lib.core.types import Arm, Grade, Pair, Task, Usage, Verdict
 from rar_lib.judging.calibration import Calibration, Identity, fit
@@ -89,6 +90,15 @@ class PairGrades:
     def unscored(self) -> int:
         """Pairs in which at least one response has no score."""
         return len(self.pairs) - len(self.scored())
+
+    @property
+    def share(self) -> float | None:
+        """Mean share of the judge's probability on readable answers, in [0, 1].
+
+        ``None`` where nothing was read from probabilities.
+        """
+        known = scored(g.share for g in (*self.preferred, *self.rejected))
+        return sum(known) / len(known) if known else None
 
     @property
     def ties(self) -> int:

@@ -43,6 +43,7 @@ from rar_lib.judging.reading import (
     VERDICT_TOKENS,
     Expected,
     Ratings,
+    Unanswered,
     parse_reply,
     ratings,
     yes_probability,
@@ -189,7 +190,9 @@ class Judge:
             value = await self._ask_json(calls, ask, "met", _VERDICT_SCHEMA, bool)
             return Verdict(criterion_id=criterion.id, met=value), calls.usage
         except JudgeFault as fault:
-            return Verdict(criterion_id=criterion.id, met=None, reason=str(fault)), calls.usage
+            return Verdict(
+                criterion_id=criterion.id, met=None, share=_share_of(fault), reason=str(fault)
+            ), calls.usage
 
     async def _by_rating(self, task: Task, response: str, arm: Arm) -> Grade:
         """Eq. 2 and the Likert baselines: one rating of the whole response."""
@@ -210,7 +213,9 @@ class Judge:
             else:
                 rating, share = found.value, found.share
         except JudgeFault as fault:
-            return Grade(arm=arm, score=None, reason=str(fault), usage=calls.usage)
+            return Grade(
+                arm=arm, score=None, share=_share_of(fault), reason=str(fault), usage=calls.usage
+            )
         return Grade(
             arm=arm, score=normalise_rating(rating), rating=rating, share=share, usage=calls.usage
         )
@@ -321,6 +326,10 @@ def is_empty(response: str) -> bool:
 
 def _not_met(criterion: Criterion) -> Verdict:
     return Verdict(criterion_id=criterion.id, met=False, probability=0.0)
+
+
+def _share_of(fault: JudgeFault) -> float | None:
+    return fault.share if isinstance(fault, Unanswered) else None
 
 
 def _mean(shares: Sequence[float | None]) -> float | None:

@@ -30,6 +30,21 @@ _MARKS = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": " "})
 _WRAPPING = " \t\r\n\"'`*_()[]{}:.,;!“”‘’"
 
 
+class Unanswered(JudgeFault):
+    """Too little of the judge's probability lies on readable answers.
+
+    Attributes:
+        share: how much, in [0, 1].
+    """
+
+    def __init__(self, share: float, least: float, answers: str) -> None:
+        super().__init__(
+            f"only {share:.4f} of the probability is on {answers}, at least {least:g} is needed: "
+            "the judge did not answer the question"
+        )
+        self.share = min(1.0, share)
+
+
 @dataclass(frozen=True)
 class Expected:
     """A value under the judge's probabilities, and its share in [0, 1]."""
@@ -154,10 +169,7 @@ def _rating(text: str) -> int | None:
 
 def _enough(share: float, least: float, answers: str) -> None:
     if share < least or share <= 0:
-        raise JudgeFault(
-            f"only {share:.4f} of the probability is on {answers}, at least {least:g} is needed: "
-            "the judge did not answer the question"
-        )
+        raise Unanswered(share, least, answers)
 
 
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)\n?```", re.DOTALL)
