@@ -91,11 +91,18 @@ _HARM = re.compile(
     r"|unsafe|dangerous|outdated|unproven|ignoring|skipping|neglecting)"
 )
 _WRONG = re.compile(_ARTICLE + r"(?:incorrect|wrong|inaccurate|false|outdated)")
+#: What leaves something out, which is good where that has no place in an answer.
+_LEAVES_OUT = re.compile(r"(?:omi|ignor|skip|leav|disregard|dismiss|exclud)\w*")
+#: Advice that is right whatever it is about.
+_CAUTION = re.compile(
+    r"(?:(?:the|more|great|due|extra|appropriate)\s+)*(?:caution|care\b(?! of)|prudence|vigilance"
+    r"|restraint|moderation|safety)"
+)
 _COMMITS = re.compile(
     r"(?:provid|stat|giv|present|offer|us|includ|conclud|cit|calculat|draw|mak|contain)\w{1,3}\b"
 )
 _NEEDED = re.compile(
-    r"(?:(?:the|any|a)\s+)?(?:seeking|consult|follow-?\s?up|referral|necessary|appropriate"
+    r"(?:(?:the|any|a|an|immediate|urgent|prompt|timely|early|emergency)\s+)*(?:seeking|consult|follow-?\s?up|referral|necessary|appropriate"
     r"|importance|need (?:for|to))"
 )
 _LATER = re.compile(
@@ -178,11 +185,11 @@ def _affirmed(text: str) -> Reading:
     if kind == "avoid":
         return _avoiding(text, rest)
     if kind == "fail":
-        return Reading(Polarity.BAD, "failure")
-    if kind == "advise" and re.match(r"(?:against|avoiding|not)\b", rest):
-        return Reading(None, "advice against something")
-    if kind in ("advise", "claim"):
-        return Reading(Polarity.BAD, kind)
+        return _failing(text, rest)
+    if kind == "advise":
+        return _advising(rest)
+    if kind == "claim":
+        return Reading(Polarity.BAD, "claim")
     predicate = re.match(r"(?:is|are|contains)\b", text)
     if predicate:
         rest = text[predicate.end() :].strip()
@@ -193,6 +200,23 @@ def _affirmed(text: str) -> Reading:
     return Reading(None, "no known wording")
 
 
+def _failing(text: str, rest: str) -> Reading:
+    left = re.sub(r"^out\s+", "", rest)
+    if _LEAVES_OUT.match(_plain_verb(text)) and _NOISE.match(left):
+        return Reading(Polarity.GOOD, "noise left out")
+    return Reading(Polarity.BAD, "failure")
+
+
+def _advising(rest: str) -> Reading:
+    if _CAUTION.match(rest):
+        return Reading(Polarity.GOOD, "advice of caution")
+    if _NEEDED.match(rest):
+        return Reading(None, "advice that may be needed")
+    if re.match(r"(?:against|avoiding|not)\b", rest):
+        return Reading(None, "advice against something")
+    return Reading(Polarity.BAD, "advise")
+
+
 def _avoiding(text: str, rest: str) -> Reading:
     kind, after = _verb(re.sub(r"^(?:from|against|clear of)\s+", "", rest))
     if re.match(r"(?:warn|caution)", text):  # a warning may itself be the mistake
@@ -200,6 +224,10 @@ def _avoiding(text: str, rest: str) -> Reading:
         return Reading(Polarity.GOOD if good else None, "warning against " + (kind or "something"))
     if kind == "tell" and not (_NOISE.match(after) or _HARM.match(after)):
         return Reading(None, "avoids telling: evasion or restraint")
+    if kind == "advise" and _NEEDED.match(after):
+        return Reading(Polarity.BAD, "omission")
+    if kind == "advise" and not (_NOISE.match(after) or _HARM.match(after)):
+        return Reading(None, "avoids advice: omission or restraint")
     return Reading(Polarity.GOOD, "avoidance")
 
 
@@ -238,6 +266,13 @@ def _content_withheld(text: str, rest: str, *, imperative: bool) -> Reading:
         return Reading(None, "negated statement")
     # "Do not mention X" is an instruction; "Does not mention X" reports an omission.
     return Reading(None, "instruction") if imperative else Reading(Polarity.BAD, "omission")
+
+
+def _plain_verb(text: str) -> str:
+    """The text from its first word on that is no adverb."""
+    while adverb := _ADVERB.match(text):
+        text = text[adverb.end() :].strip()
+    return text
 
 
 def _verb(text: str) -> tuple[str | None, str]:

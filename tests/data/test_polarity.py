@@ -179,3 +179,31 @@ def test_no_pitfall_of_the_embedded_set_is_read_against_its_authored_polarity() 
     assert [c.description for c, p in decided if p not in (None, c.polarity)] == []
     assert any(p is GOOD for _, p in decided)
     assert any(p is BAD for _, p in decided)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "polarity"),
+    [
+        ("Omits irrelevant details.", Polarity.GOOD),
+        ("Leaves out unnecessary detail.", Polarity.GOOD),
+        ("Ignores irrelevant information in the question.", Polarity.GOOD),
+        ("Skips unnecessary tests.", Polarity.GOOD),
+        ("Omits the dose.", Polarity.BAD),
+        ("Ignores the red flags.", Polarity.BAD),
+        ("Fails to avoid unnecessary jargon.", Polarity.BAD),
+        ("Recommends caution.", Polarity.GOOD),
+        ("Advises great care with the dose.", Polarity.GOOD),
+        ("Recommends careless use.", Polarity.BAD),
+        ("Recommends delaying treatment.", Polarity.BAD),
+        ("Recommends consulting a doctor.", None),
+        ("Avoids recommending immediate referral for red-flag symptoms.", Polarity.BAD),
+        ("Avoids advising urgent follow-up.", Polarity.BAD),
+        ("Avoids recommending unnecessary imaging.", Polarity.GOOD),
+        ("Avoids recommending harmful remedies.", Polarity.GOOD),
+        ("Refrains from recommending vaccination.", None),
+    ],
+)
+def test_the_object_decides_where_the_verb_alone_does_not(
+    sentence: str, polarity: Polarity | None
+) -> None:
+    assert read(sentence, -1).polarity is polarity
