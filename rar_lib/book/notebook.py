@@ -57,14 +57,14 @@ def check_parameters(path: Path, names: set[str]) -> None:
     """Every name must be set in the cell tagged `parameters`; papermill would only warn.
 
     Raises:
-        ReproduceError: a name is missing there, or the notebook names no kernel.
+        ReproduceError: a name is missing there.
     """
     import papermill
 
-    try:
-        known = set(papermill.inspect_notebook(str(path)))
-    except ValueError as error:  # it does not say which kernel runs it
-        raise ReproduceError(f"{path.name}: {error}; save it once in Jupyter") from error
+    notebook = read(path)
+    # Which kernel runs it is ours to say (`execute`), whatever stands in the file, or does not.
+    notebook.metadata["kernelspec"] = {"name": "python3", "language": "python"}
+    known = set(papermill.inspect_notebook(notebook))
     if missing := sorted(names - known):
         raise ReproduceError(
             f"{path.name}: parameter {', '.join(missing)} is not set in a cell tagged "

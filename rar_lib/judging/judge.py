@@ -316,7 +316,10 @@ class Judge:
                 return read(reply)
             except JudgeFault as error:
                 fault = str(error)
-        raise JudgeFault(f"no readable reply in {_RE_ASKS + 1} tries: {fault}")
+        why = (
+            " (sampled: the endpoint gives no log-probabilities)" if self.reading == "auto" else ""
+        )
+        raise JudgeFault(f"no readable reply in {_RE_ASKS + 1} tries: {fault}{why}")
 
 
 def is_empty(response: str) -> bool:

@@ -183,7 +183,9 @@ def json_object(reply: Reply) -> dict[str, Any]:
     """
     text = without_thoughts(reply.text).strip()
     if reply.finish_reason == "length" or (reply.text.strip() and not text):
-        hint = "" if text else "; thoughts used up its tokens: Dialect(thinking=4000) gives more"
+        hint = (
+            "" if text else "; reasoning used up the token limit: Dialect(thinking=4000) gives more"
+        )
         raise JudgeFault(f"the reply was cut off{hint}")
     fenced = _FENCE.findall(text)
     if len(fenced) == 1 and text.startswith("```") and text.endswith("```"):

@@ -433,8 +433,6 @@ def test_two_notebooks_run_in_one_folder_at_the_same_moment(tmp_path: Path) -> N
         first.metadata["tags"] = ["parameters"]
         said = nbformat.v4.new_code_cell("import time; time.sleep(0.5); print('I am', word)")
         made = nbformat.v4.new_notebook(cells=[first, said])
-        made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-        made.metadata["language_info"] = {"name": "python"}
         nbformat.write(made, tmp_path / f"{word}.ipynb")
     running = [
         subprocess.Popen(

@@ -461,7 +461,7 @@ def test_what_is_not_one_object_is_no_answer(name: str) -> None:
 
 def test_a_budget_that_thoughts_used_up_is_named() -> None:
     for text in ("", "<think>First the bubbles ..."):
-        with pytest.raises(JudgeFault, match=r"cut off; thoughts.*Dialect\(thinking="):
+        with pytest.raises(JudgeFault, match=r"cut off; reasoning.*Dialect\(thinking="):
             parse_reply(ChatReply(text, "length", (), Usage()), "rating", int)
 
 
