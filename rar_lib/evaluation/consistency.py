@@ -64,7 +64,6 @@ def self_agreement(first: PairGrades, second: PairGrades) -> SelfAgreement:
             if a.score is not None and b.score is not None:
                 shifts.append(abs(a.score - b.score))
                 shift_tasks.append(pair.task_id)
-            # An empty response has no verdicts at all.
             known = {v.criterion_id: v.met for v in b.verdicts}
             for verdict in a.verdicts:
                 other = known.get(verdict.criterion_id)
