@@ -17,7 +17,7 @@ from rar_lib.core.stats import Interval, cluster_bootstrap, cluster_share, pairw
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Arm, Pair, Task
 from rar_lib.evaluation.alignment import PairGrades, grade_pairs
-from rar_lib.judging.judge import Judge, grade_many
+from rar_lib.judging.judge import Judge, grade_many, is_empty
 from rar_lib.judging.messages import Messages, Wording
 
 Under = Literal["re-ask", "paraphrase"]
@@ -167,7 +167,8 @@ async def reference_control(
 ) -> ReferenceControl:
     """Does the arm ``reference_likert`` rate a response lower under the wrong reference?
 
-    No label is needed: whoever wrote the response, it answers its own question.
+    No label is needed: whoever wrote the response, it answers its own question. An empty one
+    answers none and is the worst under any reference, so it is counted as unscored here.
 
     Args:
         tasks: where the wrong references come from.
@@ -184,10 +185,10 @@ async def reference_control(
     grades = await grade_many(judge, twice, "reference_likert", progress=progress)
     rows = [
         (true.score, false.score, task.id)
-        for (task, _), true, false in zip(
+        for (task, text), true, false in zip(
             items, grades[: len(items)], grades[len(items) :], strict=True
         )
-        if true.score is not None and false.score is not None
+        if true.score is not None and false.score is not None and not is_empty(text)
     ]
     ids = [task for _, _, task in rows]
 

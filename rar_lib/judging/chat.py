@@ -83,6 +83,7 @@ class _Line:
     """What a chat has found out about its endpoint, and its connections."""
 
     dialect: Dialect
+    refused: list[Dialect] = field(default_factory=list)
     clients: _Clients = field(default_factory=WeakKeyDictionary)
     pending: dict[tuple[int, str], _Pending] = field(default_factory=dict)
 
@@ -150,14 +151,20 @@ class Chat:
         """The dialect, less what the endpoint has refused so far."""
         return self._line.dialect
 
+    @property
+    def _key_name(self) -> str:
+        """The variable that holds the key; ``""`` where none is sent."""
+        if self.key_env is None:
+            return "" if self.local else "OPENAI_API_KEY"
+        return self.key_env
+
     def _key(self) -> str:
         """The key that is sent; white space around it is not part of it.
 
         Raises:
             ChatError: there is none, or it cannot be one.
         """
-        name = "" if self.key_env is None and self.local else self.key_env
-        name = "OPENAI_API_KEY" if name is None else name
+        name = self._key_name
         key = os.environ.get(name, "").strip() if name else ""
         if name and not key:
             raise ChatError(
@@ -290,8 +297,8 @@ class Chat:
             said = self.speaks
             try:
                 return await self._send(request, said)
-            except _FieldRefused as refused:
-                self._adapt(said, refused.refusal)
+            except _FieldRefused as error:
+                self._adapt(said, error.refusal)
 
     def without_probabilities(self) -> None:
         """Remember that the endpoint gives none, and say so once."""
@@ -313,7 +320,8 @@ class Chat:
         if self.speaks != said:  # a request beside this one has found out
             return
         other, without = adapt(said, refusal.param, refusal.message)
-        if other == said:
+        self._line.refused.append(said)
+        if other in self._line.refused:
             own = [name for name in said.body if name in f"{refusal.param} {refusal.message}"]
             if refusal.param or own:
                 raise ChatError(
@@ -371,7 +379,7 @@ class Chat:
         refusal = refused(error.response)
         reach = scope(refusal)
         if reach == "run":
-            fix = advice(refusal, key_env=self.key_env or "OPENAI_API_KEY", model=self.model)
+            fix = advice(refusal, key_env=self._key_name, model=self.model)
             return ChatError(f"{self.where} refuses every request ({refusal.words}): {fix}")
         if reach == "field":
             return _FieldRefused(refusal)

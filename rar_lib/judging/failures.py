@@ -22,7 +22,7 @@ class Refusal:
         status: HTTP status; of an error within a 200, the one that its code stands for.
         code: its word for the error, ``""`` if it has none.
         param: the field that it names, ``""`` if it names none.
-        message: what it says to a person, on one line, cut to 300 characters.
+        message: what it says to a person, on one line.
         waits: whether it says when to come back.
     """
 
@@ -36,9 +36,12 @@ class Refusal:
     def words(self) -> str:
         """Status, code and message, for an error message."""
         code = f", {self.code}" if self.code and self.code != str(self.status) else ""
-        return f"{self.status}{code}: {self.message}" if self.message else f"{self.status}{code}"
+        return (
+            f"{self.status}{code}: {self.message[:300]}" if self.message else f"{self.status}{code}"
+        )
 
 
+_LONGEST = 5_000  # characters of a message that are read
 _CONTENT = r"content.?(?:filter|policy|management)|safety|moderation|flagged|jailbreak"
 _TOO_LONG = (
     r"context.?length|context.?window|maximum context|too (?:long|many tokens)|prompt is too"
@@ -74,13 +77,19 @@ def advice(refusal: Refusal, *, key_env: str, model: str) -> str:
     if refusal.status == 402 or re.search(_CREDIT, said):
         return "add credit there, then run again: finished calls are on record"
     if refusal.status == 401 or (refusal.status == 403 and re.search("key|token|auth|permi", said)):
-        return f"check that the key in {key_env} is set and may use {model!r}"
+        return _about_the_key(key_env, model)
     if refusal.status in (404, 405):
         return (
             f"ask it for /v1/models whether it has {model!r}, correct the address, or give what "
             "the address needs: Dialect(query={'api-version': '...'})"
         )
-    return f"its own words say why; if not, check that the key in {key_env} may use {model!r}"
+    return f"its own words say why; if not, {_about_the_key(key_env, model)}"
+
+
+def _about_the_key(key_env: str, model: str) -> str:
+    if not key_env:
+        return "no key was sent: name the variable that holds one, key_env='MY_KEY'"
+    return f"check that the key in {key_env} is set and may use {model!r}"
 
 
 def refusal_of(status: int, body: Any, *, waits: bool = False) -> Refusal:
@@ -138,4 +147,4 @@ def _error_in(body: Any) -> Any:
 
 def _line(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return " ".join(text.split())[:300]
+    return " ".join(text.split())[:_LONGEST]

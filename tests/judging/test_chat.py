@@ -316,3 +316,14 @@ def test_every_error_is_one_of_ours() -> None:
     for reply in (status(401), status(404), status(402)):
         with server(reply) as scripted, pytest.raises(RarError):
             grade(Chat(scripted.url, "m"))
+
+
+def test_a_key_that_was_refused_is_named_and_so_is_one_that_was_never_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MINE", "sk-mine")
+    with server(status(401, "bad key")) as scripted:
+        with pytest.raises(ChatError, match=r"bad key.*no key was sent.*key_env"):
+            grade(Chat(scripted.url, "m"))
+        with pytest.raises(ChatError, match="the key in MINE is set"):
+            grade(Chat(scripted.url, "m", key_env="MINE"))

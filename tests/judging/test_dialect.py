@@ -185,6 +185,25 @@ def test_a_field_that_cannot_be_left_out_stops_the_run_and_is_named() -> None:
     assert len(scripted.requests) == 1
 
 
+def test_a_field_that_is_refused_under_both_names_ends_the_trying() -> None:
+    def answer(request: Reply, _: int) -> Reply:
+        name = "max_tokens" if "max_tokens" in request else "max_completion_tokens"
+        return refuse(f"{name} is not a field", param=name)
+
+    with server(answer) as scripted, pytest.raises(ChatError, match="max_tokens"):
+        graded(scripted)
+    assert len(scripted.requests) == 2
+
+
+def test_a_field_named_at_the_end_of_a_long_message_is_found() -> None:
+    def answer(request: Reply, _: int) -> Reply:
+        long = [{"input": "x" * 900}, {"loc": ["body", "seed"]}]
+        return {"status": 422, "detail": long} if "seed" in request else plain(request)
+
+    with server(answer) as scripted:
+        assert graded(scripted).score is not None
+
+
 def test_a_bad_request_that_names_no_field_is_that_requests_alone() -> None:
     with server(refuse("something is odd about this text")) as scripted:
         found = graded(scripted)

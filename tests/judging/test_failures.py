@@ -124,7 +124,7 @@ def test_what_stays_busy_is_unscored_with_the_gateways_words() -> None:
             "credit",
         ),
         (status(402, "the balance does not cover this request"), "balance"),
-        (status(401, "bad key"), "OPENAI_API_KEY"),
+        (status(401, "bad key"), "no key was sent"),
         (status(403, "not in your region"), "region"),
         (status(404, "Resource not found"), "api-version"),
         ({"error": {"message": "Insufficient credits", "code": 402}}, "add credit"),

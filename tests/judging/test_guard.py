@@ -52,7 +52,7 @@ def test_an_attacked_response_stays_inside_its_fence(attack: Attack) -> None:
         before_honest, rest = honest[arm].split("Response to be graded:\n", maxsplit=1)
         assert head == before_honest
         assert after == rest.split("```")[2]  # what the judge is asked is untouched
-        assert not re.search(r"<\||\|>", text)
+        assert not re.search(r"<\|\S{1,40}\|>", text)
         assert not re.search("[\u200b-\u200f\u202a-\u202e\U000e0000-\U000e007f]", inside)
 
 
