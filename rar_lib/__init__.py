@@ -44,6 +44,8 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.evaluation.alignment import grade_pairs as grade_pairs
     from rar_lib.evaluation.held_out import evaluate as evaluate
     from rar_lib.judging.chat import Chat as Chat
+    from rar_lib.judging.dialect import DIALECTS as DIALECTS
+    from rar_lib.judging.dialect import Dialect as Dialect
     from rar_lib.judging.guard import GuardedJudge as GuardedJudge
     from rar_lib.judging.judge import Judge as Judge
     from rar_lib.judging.judge import grade_many as grade_many
@@ -94,6 +96,8 @@ _HOME = {
     "grade_pairs": "evaluation.alignment",
     "evaluate": "evaluation.held_out",
     "Chat": "judging.chat",
+    "DIALECTS": "judging.dialect",
+    "Dialect": "judging.dialect",
     "GuardedJudge": "judging.guard",
     "Judge": "judging.judge",
     "grade_many": "judging.judge",
