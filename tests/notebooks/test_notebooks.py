@@ -129,8 +129,8 @@ def test_training_really_changed_the_policy(results: list[Result]) -> None:
     assert all(len(step["scores"]) == rollouts for step in run["steps"])
     assert all(entry["grad_norm"] > 0 for entry in run["log"])
     assert set(run["before"]) == set(run["after"])
-    # An adapter begins as no change at all (its second matrices are zero); what one small step makes
-    # of it need not show in a greedy answer of a few words.
+    # An adapter begins as no change at all (its second matrices are zero); what one small step
+    # makes of it need not show in a greedy answer of a few words.
     weights = load_file(OUT / "data" / "grpo" / "adapter" / "adapter_model.safetensors")
     second = [tensor for name, tensor in weights.items() if "lora_B" in name]
     assert len(second) > 100
