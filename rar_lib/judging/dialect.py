@@ -130,8 +130,8 @@ def adapt(used: Dialect, param: str, words: str) -> tuple[Dialect, tuple[str, ..
         The other dialect, and the fields that it does without or says otherwise; the same dialect
         and none where the refusal names nothing that could be left out.
     """
-    named = f"{param}\n{words}".lower() if not param else param.lower()
     full = f"{param}\n{words}".lower()
+    named = param.lower() or full
     changed = used
     fields = []
     for name, pattern, change in _CHANGES:

@@ -265,9 +265,8 @@ def test_query_headers_and_body_are_sent_and_secrets_come_from_the_environment(
     assert scripted.requests[0]["reasoning_effort"] == "low"
     assert "s3cret" not in repr(chat)
     monkeypatch.delenv("MY_KEY")
-    with server(plain_reply := says("8")) as scripted, pytest.raises(ChatError, match="MY_KEY"):
+    with server(says("8")) as scripted, pytest.raises(ChatError, match="MY_KEY"):
         graded(scripted, dialect=said)
-    assert plain_reply
 
 
 def test_a_query_in_the_address_is_kept() -> None:
