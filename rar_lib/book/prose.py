@@ -21,7 +21,7 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$!&^@:-])")
 
 
 def written(value: Any) -> str:
-    """A value as a reader wants it: two decimals, an interval with its bounds, a list with *and*."""
+    """A value as a reader wants it: two decimals, intervals with bounds, lists with *and*."""
     if value is None:
         return "unknown"
     if isinstance(value, bool):
