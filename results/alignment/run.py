@@ -1,0 +1,253 @@
+"""Judge alignment on record: every test pair, three judges, all arms, and synthetic rubrics.
+
+    .venv/bin/python -m results.alignment.run --list          # the pieces, and which are complete
+    .venv/bin/python -m results.alignment.run --minutes 30    # go on for so long; run it again
+    .venv/bin/python -m results.alignment.run --judges qwen-0.5b --arms explicit implicit
+
+A piece is one judge in one arm: the grades of both responses of all 92 pairs (or of the val pairs,
+on which calibrations are fitted), each response graded alone. It lies beside this file as JSON
+lines, its first line says what made it, and it is measured again when what is asked or how a reply
+is read changes. Calls go through a cassette in _build/, so a piece that was cut off is continued
+by the next run. Speeds are not recorded here, so other work beside it does no harm.
+
+Declared before the first run: judges, arms, pairs (all there are), and the order of the pieces. The
+synthetic rubrics are written by the largest judge for the 48 tasks of the pairs, once with and once
+without the reference; they are graded by all judges in the arm implicit, as the paper does.
+``table.py`` computes the findings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rar_lib.book.machine import hardware, versions
+from rar_lib.core.files import atomic_write, checkout, digest, file_hash
+from rar_lib.core.types import Arm, Grade, Pair, Rubric, Task
+from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.evaluation.alignment import grade_pairs
+from rar_lib.judging.cassette import Cassette
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
+from rar_lib.judging.messages import prompts_of
+from rar_lib.judging.reading import LEAST_SHARE, RATING_TOKENS, VERDICT_TOKENS
+from rar_lib.models.catalogue import MODELS
+from rar_lib.models.server import local_chat
+from rar_lib.models.vllm import cpu_dtype
+from rar_lib.rubrics.synthesis import synthesis_prompt, synthesize_many
+
+HERE = Path(__file__).parent
+ROOT = checkout() or Path.cwd()
+JUDGES = ("qwen-0.5b", "smollm2-135m", "qwen-1.5b")
+ARMS: tuple[Arm, ...] = (
+    "implicit",
+    "direct_likert",
+    "explicit",
+    "reference_likert",
+    "predefined",
+)
+SOURCES = ("synthetic_ref", "synthetic_noref")
+WRITER = "qwen-1.5b"
+#: What models of this size can fill without repeating themselves (profile laptop).
+RUBRIC_SIZE = (4, 6)
+#: The modules that turn a reply into a number; what is asked is compared as text.
+_READERS = ("core/scoring.py", "core/text.py", "judging/reading.py")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One judge in one arm on one split, under one kind of rubric."""
+
+    judge: str
+    arm: Arm
+    split: str = "test"
+    source: str = "authored"
+
+    @property
+    def name(self) -> str:
+        """Name of the piece, and of its file without the ending."""
+        parts = [self.judge, self.arm]
+        parts += [self.split] if self.split != "test" else []
+        return "-".join([*parts, self.source] if self.source != "authored" else parts)
+
+    @property
+    def path(self) -> Path:
+        return HERE / f"{self.name}.jsonl"
+
+
+def pieces() -> list[Piece]:
+    """All of them, in the order in which they are measured: claims about size come first."""
+    found = [Piece(judge, arm) for arm in ARMS[:3] for judge in JUDGES]
+    found += [Piece(judge, "explicit", "val") for judge in JUDGES]
+    found += [Piece(judge, arm) for arm in ARMS[3:] for judge in JUDGES]
+    return found + [Piece(judge, "implicit", "test", s) for s in SOURCES for judge in JUDGES]
+
+
+def pairs_of(piece: Piece) -> list[Pair]:
+    """All pairs of its split, less those whose task has no synthetic rubric."""
+    found = load_mini_pairs("val" if piece.split == "val" else "test")
+    known = {task.id for task in tasks_of(piece)}
+    return [pair for pair in found if pair.task_id in known]
+
+
+def tasks_of(piece: Piece) -> list[Task]:
+    """The tasks under the piece's rubric.
+
+    Raises:
+        FileNotFoundError: its synthetic rubrics have not been written.
+    """
+    tasks = load_mini("all")
+    if piece.source == "authored":
+        return tasks
+    lines = (HERE / f"rubrics_{piece.source}.jsonl").read_text(encoding="utf-8").splitlines()
+    rubrics = {row["task"]: Rubric.model_validate(row["rubric"]) for row in map(json.loads, lines)}
+    return [t.model_copy(update={"rubric": rubrics[t.id]}) for t in tasks if t.id in rubrics]
+
+
+def mark(piece: Piece) -> str:
+    """Identity of what a piece measures: every prompt, the weights and their number format, and
+    how a reply is read."""
+    by_id = {task.id: task for task in tasks_of(piece)}
+    asked = [
+        prompts_of(by_id[pair.task_id], text, piece.arm)
+        for pair in pairs_of(piece)
+        for text in (pair.preferred, pair.rejected)
+    ]
+    library = ROOT / "rar_lib"
+    readers = [file_hash(library / name) for name in _READERS]
+    model = MODELS[piece.judge]
+    settings = [LEAST_SHARE, VERDICT_TOKENS, RATING_TOKENS, model.led]
+    return digest([asked, readers, settings, model.identity, cpu_dtype()])[:16]
+
+
+def header(piece: Piece) -> dict[str, Any]:
+    """The first line of a piece's file; empty where there is none."""
+    if not piece.path.exists():
+        return {}
+    with piece.path.open(encoding="utf-8") as lines:
+        first: dict[str, Any] = json.loads(lines.readline())
+    return first
+
+
+def grades(piece: Piece) -> tuple[list[Grade], list[Grade]]:
+    """What a finished piece holds: grades of the preferred and of the rejected responses."""
+    lines = piece.path.read_text(encoding="utf-8").splitlines()[1:]
+    rows = [json.loads(line) for line in lines]
+    both = [[Grade.model_validate(row[side]) for row in rows] for side in ("preferred", "rejected")]
+    return both[0], both[1]
+
+
+async def measure(piece: Piece, chat: Chat) -> None:
+    """Grade a piece and write its file."""
+    pairs = pairs_of(piece)
+    found = await grade_pairs(Judge(chat), tasks_of(piece), pairs, piece.arm, progress=piece.name)
+    first = {
+        "of": mark(piece),
+        "pairs": len(pairs),
+        "judge": piece.judge,
+        "weights": MODELS[piece.judge].identity,
+        "number format": cpu_dtype(),
+        "machine": hardware(),
+        "versions": versions(),
+        "date": datetime.date.today().isoformat(),
+    }
+    rows = [
+        {"pair": pair.id, "preferred": kept(a), "rejected": kept(b)}
+        for pair, a, b in zip(pairs, found.preferred, found.rejected, strict=True)
+    ]
+    write_lines(piece.path, [first, *rows])
+
+
+def kept(grade: Grade) -> dict[str, Any]:
+    """A grade without its cost, which on a busy machine means nothing."""
+    return grade.model_dump(mode="json", exclude={"usage"}, exclude_none=True) | {
+        "score": grade.score
+    }
+
+
+def write_lines(path: Path, rows: Iterable[Any]) -> None:
+    """JSON lines, whole or not at all; floats to six places."""
+    text = "\n".join(json.dumps(rounded(row), ensure_ascii=False) for row in rows)
+    atomic_write(path, text + "\n")
+
+
+def rounded(value: Any) -> Any:
+    """The same value with every float at six places."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: rounded(v) for key, v in value.items()}
+    return [rounded(v) for v in value] if isinstance(value, list) else value
+
+
+async def write_rubrics(source: str, chat: Chat) -> None:
+    """The synthetic rubrics of one kind, for the tasks that have test pairs."""
+    wanted = {pair.task_id for pair in load_mini_pairs("test")}
+    tasks = [task for task in load_mini("all") if task.id in wanted]
+    with_reference = source == "synthetic_ref"
+    found = await synthesize_many(
+        tasks, chat, with_reference=with_reference, size=RUBRIC_SIZE, progress=source
+    )
+    asked = [synthesis_prompt(t, with_reference=with_reference, size=RUBRIC_SIZE) for t in tasks]
+    rows = [
+        {"task": task.id, "of": digest(prompt)[:16], "rubric": s.rubric.model_dump(mode="json")}
+        for task, prompt, s in zip(tasks, asked, found, strict=True)
+        if s.rubric is not None
+    ]
+    write_lines(HERE / f"rubrics_{source}.jsonl", rows)
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Measure what is asked for and not complete, one judge's server at a time."""
+    with closing(Cassette(ROOT / "_build" / "alignment.sqlite", "record")) as cassette:
+        for piece in chosen(options):
+            if piece.source != "authored" and not (HERE / f"rubrics_{piece.source}.jsonl").exists():
+                with local_chat(WRITER, cassette=cassette) as chat:
+                    await write_rubrics(piece.source, chat)
+            if header(piece).get("of") == mark(piece):
+                continue
+            begin = time.perf_counter()
+            with local_chat(piece.judge, cassette=cassette) as chat:
+                await measure(piece, chat)
+            print(f"{piece.name}: {time.perf_counter() - begin:.0f} s", flush=True)
+
+
+def chosen(options: argparse.Namespace) -> Sequence[Piece]:
+    """The pieces that the command line asks for, in order."""
+    return [p for p in pieces() if p.judge in options.judges and p.arm in options.arms]
+
+
+def listing(options: argparse.Namespace) -> None:
+    """Say which pieces are complete."""
+    for piece in chosen(options):
+        written = piece.source == "authored" or (HERE / f"rubrics_{piece.source}.jsonl").exists()
+        complete = written and header(piece).get("of") == mark(piece)
+        print(f"{piece.name:44}{'complete' if complete else 'to do'}")
+
+
+def main() -> None:
+    """Measure, or say what is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--judges", nargs="+", default=JUDGES, choices=JUDGES)
+    parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
+    parser.add_argument("--minutes", type=float, default=600.0)
+    parser.add_argument("--list", action="store_true", help="only say what is complete")
+    options = parser.parse_args()
+    if options.list:
+        return listing(options)
+    try:
+        asyncio.run(asyncio.wait_for(run(options), options.minutes * 60))
+    except TimeoutError:
+        print("the time is over: run again to continue")
+
+
+if __name__ == "__main__":
+    main()
