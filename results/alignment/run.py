@@ -85,9 +85,11 @@ class Piece:
 
 def pieces() -> list[Piece]:
     """All of them, in the order in which they are measured: claims about size come first."""
-    found = [Piece(judge, arm) for arm in ARMS[:3] for judge in JUDGES]
-    found += [Piece(judge, "explicit", "val") for judge in JUDGES]
-    found += [Piece(judge, arm) for arm in ARMS[3:] for judge in JUDGES]
+    found = []
+    for judge in JUDGES:
+        found += [Piece(judge, arm) for arm in ARMS[:3]]
+        found.append(Piece(judge, "explicit", "val"))
+    found += [Piece(judge, arm) for judge in JUDGES for arm in ARMS[3:]]
     return found + [Piece(judge, "implicit", "test", s) for s in SOURCES for judge in JUDGES]
 
 
@@ -113,8 +115,11 @@ def tasks_of(piece: Piece) -> list[Task]:
 
 
 def mark(piece: Piece) -> str:
-    """Identity of what a piece measures: every prompt, the weights and their number format, and
-    how a reply is read."""
+    """Identity of what a piece measures: every prompt, the weights, and how a reply is read.
+
+    The number format, which depends on the processor, stands in the piece's first line instead:
+    another processor may go on with the record, one judge's pieces must not be mixed.
+    """
     by_id = {task.id: task for task in tasks_of(piece)}
     asked = [
         prompts_of(by_id[pair.task_id], text, piece.arm)
@@ -125,7 +130,7 @@ def mark(piece: Piece) -> str:
     readers = [file_hash(library / name) for name in _READERS]
     model = MODELS[piece.judge]
     settings = [LEAST_SHARE, VERDICT_TOKENS, RATING_TOKENS, model.led]
-    return digest([asked, readers, settings, model.identity, cpu_dtype()])[:16]
+    return digest([asked, readers, settings, model.identity])[:16]
 
 
 def header(piece: Piece) -> dict[str, Any]:
