@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Frozen
+from rar_lib.models.processor import suited
 from rar_lib.training.settings import Count, Settings
 
 FILE = Path(__file__).with_name("profiles.toml")
@@ -103,14 +104,17 @@ def names(file: Path = FILE) -> tuple[str, ...]:
 
 
 def load(name: str, file: Path = FILE) -> Profile:
-    """The profile of that name.
+    """The profile of that name, with models that suit this processor.
+
+    Where int8 is no gain the model that an int8 one is made from takes its place, and its name
+    (:func:`rar_lib.models.processor.suited`).
 
     Raises:
         DataError: unknown name, or a key or value that a profile does not have.
     """
     values = _resolve(name, _tables(file), file, ())
     try:
-        return Profile.model_validate({"name": name, **values})
+        return Profile.model_validate({"name": name, **_suited(values)})
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'profile'}: {e['msg']}" for e in error.errors()
@@ -120,6 +124,18 @@ def load(name: str, file: Path = FILE) -> Profile:
             f"{', '.join(k for k in Profile.model_fields if k != 'name')}; those of training: "
             f"{', '.join(Settings.model_fields)}"
         ) from error
+
+
+def _suited(values: dict[str, Any]) -> dict[str, Any]:
+    """The same values with every local model replaced by the one that suits this processor."""
+    found = dict(values)
+    for key in ("judge", "synthesizer"):
+        if isinstance(found.get(key), str):
+            found[key] = suited(found[key])
+    for key in ("judges", "servers"):
+        if isinstance(found.get(key), list):
+            found[key] = list(dict.fromkeys(map(suited, found[key])))
+    return found
 
 
 def _tables(file: Path) -> dict[str, dict[str, Any]]:

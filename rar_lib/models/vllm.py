@@ -16,6 +16,7 @@ from typing import Literal
 import psutil
 
 from rar_lib.core.errors import ServerError
+from rar_lib.models.processor import cpu_dtype
 
 Device = Literal["cpu", "cuda"]
 # -P: a file of the working folder must not shadow a module that vLLM imports.
@@ -145,7 +146,9 @@ def plan(
         # vLLM 0.32 then ends the whole server ("CPU Generator does not use offset").
         args += ["--no-enable-chunked-prefill"]
         env |= cpu_environment(sorted(os.sched_getaffinity(0)))
-        needed_gb = weights_gb + kv_cache_gb + OVERHEAD_GB
+        # The files hold bf16; int8 weights stay what they are, the few others double, too.
+        widened = 2 if dtype == "float32" else 1
+        needed_gb = widened * weights_gb + kv_cache_gb + OVERHEAD_GB
     else:
         # The cache has its size above; what is left of this is the share that must be free at
         # the start, 0.92 by default, which a second server beside the policy never finds.
@@ -193,17 +196,6 @@ def check_memory(todo: Plan) -> None:
             f"{todo.name} needs about {todo.needed_gb:.1f} GB of free memory, {free_gb:.1f} GB "
             "are free: close programs, lower kv_cache_gb, or take a smaller model"
         )
-
-
-def cpu_dtype() -> Literal["bfloat16", "float32"]:
-    """The number format that this processor computes fastest.
-
-    Without AVX-512 there are no bfloat16 products: libraries then convert number by number, and
-    a product takes eight times as long as in float32 (measured on two AVX2 cores of an AMD EPYC).
-    """
-    flags = Path("/proc/cpuinfo")
-    known = flags.read_text(encoding="utf-8") if flags.exists() else ""
-    return "bfloat16" if "avx512bw" in known else "float32"
 
 
 def free_port(port: int) -> int:

@@ -25,7 +25,7 @@ from rar_lib.core.files import file_hash, home
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Task
 from rar_lib.models.catalogue import MODELS
-from rar_lib.models.vllm import cpu_dtype
+from rar_lib.models.processor import cpu_dtype
 from rar_lib.training.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
-from rar_lib.models.vllm import cpu_dtype
+from rar_lib.models.processor import cpu_dtype
 from rar_lib.training.checkpoints import Journal, Sealer
 from rar_lib.training.logprobs import kl_to_base
 from rar_lib.training.policy import Policy

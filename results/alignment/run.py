@@ -40,8 +40,8 @@ from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import prompts_of
 from rar_lib.judging.reading import LEAST_SHARE, RATING_TOKENS, VERDICT_TOKENS
 from rar_lib.models.catalogue import MODELS
+from rar_lib.models.processor import cpu_dtype
 from rar_lib.models.server import local_chat
-from rar_lib.models.vllm import cpu_dtype
 from rar_lib.rubrics.synthesis import synthesis_prompt, synthesize_many
 
 HERE = Path(__file__).parent

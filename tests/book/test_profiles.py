@@ -8,6 +8,7 @@ import pytest
 
 from rar_lib.book import profiles
 from rar_lib.core.errors import DataError
+from rar_lib.models import processor
 from rar_lib.training.settings import Settings
 
 
@@ -47,13 +48,36 @@ def test_the_hold_out_judge_is_the_largest_of_those_that_do_not_reward() -> None
     assert profiles.load("smoke").hold_out is None
 
 
-def test_models_are_named_once_each() -> None:
+@pytest.mark.parametrize(
+    ("flags", "judge"),
+    [
+        ({"avx2"}, "qwen-1.5b"),
+        ({"avx2", "avx512bw"}, "qwen-1.5b"),
+        ({"avx2", "avx_vnni"}, "qwen-1.5b-int8"),
+        ({"avx512bw", "avx512_vnni"}, "qwen-1.5b-int8"),
+        ({"avx512bw", "amx_int8"}, "qwen-1.5b-int8"),
+    ],
+)
+def test_models_are_named_once_each_and_suit_the_processor(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], judge: str
+) -> None:
+    monkeypatch.setattr(processor, "flags", lambda: frozenset(flags))
+    laptop = profiles.load("laptop")
+    assert laptop.models == ("smollm2-135m", "qwen-0.5b", judge)
+    assert (laptop.judge, laptop.synthesizer, laptop.servers) == (judge, judge, (judge,))
     assert profiles.load("smoke").models == ("smollm2-135m",)
-    assert profiles.load("laptop").models == (
-        "smollm2-135m",
-        "qwen-0.5b",
-        "qwen-1.5b-int8",
-    )
+    assert profiles.load("gpu").judge == "Qwen/Qwen2.5-14B-Instruct"
+
+
+def test_both_forms_of_a_judge_become_one_where_int8_is_no_gain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))
+    file = tmp_path / "p.toml"
+    text = profiles.FILE.read_text()
+    both = 'judges = ["smollm2-135m", "qwen-1.5b", "qwen-1.5b-int8"]\n'
+    file.write_text(text + f"[mine]\nlike = 'laptop'\n{both}")
+    assert profiles.load("mine", file).judges == ("smollm2-135m", "qwen-1.5b")
 
 
 def test_cpu_profiles_keep_the_judge_and_the_synthesizer_up() -> None:

@@ -15,13 +15,17 @@ from rar_lib.book.profiles import Profile, load
 from rar_lib.cli.app import app
 from rar_lib.cli.plan import judges_of
 from rar_lib.core.errors import DataError, PlanError
+from rar_lib.models import processor
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.store import disk_needed, model_dir
 from rar_lib.training.memory import SHAPES, Budget, Line, Shape, memory, shape
 from rar_lib.training.policy import _PROJECTIONS
 from rar_lib.training.settings import Settings
 
-GPU, LAPTOP = load("gpu"), load("laptop")
+GPU = load("gpu")
+with pytest.MonkeyPatch.context() as on_vnni:  # where the laptop's judge is the int8 one
+    on_vnni.setattr(processor, "flags", lambda: frozenset({"avx512bw", "avx512_vnni"}))
+    LAPTOP = load("laptop")
 B32 = "Qwen/Qwen2.5-32B-Instruct"
 #: Totals that the hub shows for these repositories (safetensors metadata).
 PUBLISHED = {
