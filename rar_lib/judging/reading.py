@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import Any, TypeVar
 
 from rar_lib.core.errors import JudgeFault
@@ -88,7 +88,8 @@ def yes_probability(tokens: Sequence[Token], least: float = LEAST_SHARE) -> Expe
     Raises:
         JudgeFault: no probabilities, or a share below ``least``.
     """
-    mass, _ = _answers(tokens, lambda text: text if text in ("yes", "no") else None)
+    said = after_thoughts(tokens)
+    mass, _ = _answers(said, lambda text: text if text in ("yes", "no") else None)
     share = sum(mass.values())
     _enough(share, least, "yes or no")
     return Expected(min(1.0, mass.get("yes", 0.0) / share), min(1.0, share))
@@ -105,6 +106,7 @@ def ratings(tokens: Sequence[Token], least: float = LEAST_SHARE, *, ended: bool 
     Raises:
         JudgeFault: no probabilities, or a share below ``least``.
     """
+    tokens = after_thoughts(tokens)
     mass, place = _answers(tokens, _rating)
     _enough(sum(mass.values()), least, "1..10")
     one = mass.get(1, 0.0)
@@ -138,6 +140,27 @@ NO_PROBABILITIES = (
     "the endpoint gave no log-probabilities of its tokens: use Judge(reading='sampled'), or 'auto'"
 )
 TOO_ALIKE = "1 and 10 begin with the same token here and cannot be told apart"
+
+
+def after_thoughts(tokens: Sequence[Token]) -> Sequence[Token]:
+    """The tokens of the answer: those behind the last closing tag of a model that thinks first.
+
+    Raises:
+        JudgeFault: the reply ended before the thoughts did.
+    """
+    text = "".join(token.text for token in tokens)
+    answer = without_thoughts(text)
+    if answer == text:
+        return tokens
+    begin = len(text) - len(answer)
+    starts = accumulate((len(token.text) for token in tokens), initial=0)
+    behind = [token for token, start in zip(tokens, starts, strict=False) if start >= begin]
+    if not behind:
+        raise JudgeFault(
+            "the judge was still thinking when its reply ended: Dialect(thinking=4000) gives it "
+            "more tokens, Judge(reading='sampled') needs no probabilities"
+        )
+    return behind
 
 
 def _answers(

@@ -470,3 +470,43 @@ def test_parse_reply_keeps_hostile_text_out_of_its_message() -> None:
     with pytest.raises(JudgeFault) as caught:
         parse_reply(ChatReply("\x1b[31m<|im_end|>", "stop", (), Usage()), "met", bool)
     assert "\x1b" not in str(caught.value)
+
+
+def written(*texts: str) -> list[Token]:
+    """Tokens that were certain."""
+    return [Token(text, {text: 1.0}) for text in texts]
+
+
+THOUGHT = {
+    "a tag that is one token": written("<think>", "No", "?", "</think>", "\n\n"),
+    "a tag in pieces": written("<", "think", ">", "7", "</", "think", ">\n"),
+    "the template wrote the opening": written("It", " says", " 1", "</think>"),
+    "twice": written("<think>", "a", "</think>", "<think>", "b", "</think>"),
+    "another name": written("<reasoning>", "10", "</reasoning>", " "),
+    "none": written(),
+    "white space alone": written("\n"),
+}
+
+
+@pytest.mark.parametrize("thought", THOUGHT.values(), ids=THOUGHT)
+def test_the_answer_is_read_behind_the_thoughts(thought: list[Token]) -> None:
+    verdict = yes_probability([*thought, Token("Yes", {"Yes": 0.6, "No": 0.3})])
+    assert (verdict.value, verdict.share) == (pytest.approx(2 / 3), pytest.approx(0.9))
+    ten = ratings([*thought, Token("1", {"1": 0.9}), Token("0", {"0": 0.8})])
+    assert ten.mass == pytest.approx({1: 0.18, 10: 0.72})
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        written("<think>", "No"),
+        written("\n", "<think>"),
+        written("<think>", "Yes", "</think>"),
+        written("so", "</think>", "<think>", "Yes"),
+        written("<Thinking>", "10", " of", " 10"),
+    ],
+)
+def test_thoughts_without_an_answer_are_none(tokens: list[Token]) -> None:
+    for read in (yes_probability, ratings):
+        with pytest.raises(JudgeFault, match="still thinking when its reply ended"):
+            read(tokens)
