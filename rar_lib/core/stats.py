@@ -166,6 +166,18 @@ def proportion(successes: float, n: int) -> Interval:
     return Interval(p, max(0.0, float(centre - half)), min(1.0, float(centre + half)), n)
 
 
+def still(value: float, n: int, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Where the mean can lie if all of ``n`` units have the same value: the rule of three.
+
+    If a share q of all units were different, n equal ones would be seen with chance (1 - q)^n. So
+    with 95 % confidence q is at most ``1 - 0.05 ** (1 / n)``, about 3 / n (Hanley and
+    Lippman-Hand 1983), and those may lie anywhere in ``bounds``.
+    """
+    low, high = bounds
+    q = 1.0 - 0.05 ** (1.0 / n)
+    return value - q * (value - low), value + q * (high - value)
+
+
 def pairwise_accuracy(preferred: ArrayLike, rejected: ArrayLike, *, ties: float) -> float:
     """Share of pairs in which the preferred response scores higher; a tie counts ``ties``.
 
