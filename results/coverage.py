@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth at the sample sizes used here: ``results/coverage.json``.
 
-    python -m results.coverage        # three minutes on two cores
+    python -m results.coverage        # five minutes on one core
 
 Truths are known because the data are drawn here: gains of tasks, paired wins and losses, shares,
 areas under the curve, runs of several seeds. What is chosen by it was declared before the first
@@ -285,7 +285,7 @@ def over_seeds() -> list[dict[str, Any]]:
             table = rng.normal(0.0, OF_BOTH, (SEED_TRIALS, seeds, n))
             table += rng.normal(0.0, OF_TASK, (SEED_TRIALS, 1, n))
             table += rng.normal(0.0, spread, (SEED_TRIALS, seeds, 1))
-            value, p, found = crossed_ways(rng, table, signs)
+            _, p, found = crossed_ways(rng, table, signs)
             again = crossed_ways(rng, table + EFFECT, signs)[1]
             rows.append(
                 {

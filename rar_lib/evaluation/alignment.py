@@ -6,8 +6,8 @@ A task holds up to two pairs, which hang together: every interval here is over t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -114,6 +114,16 @@ class PairGrades:
             for pair, a, b in rows
             if a.score is not None and b.score is not None
         ]
+
+    def without(self, ids: Collection[str]) -> PairGrades:
+        """The same grades less those of some pairs."""
+        kept = [n for n, pair in enumerate(self.pairs) if pair.id not in ids]
+        return replace(
+            self,
+            pairs=tuple(self.pairs[n] for n in kept),
+            preferred=tuple(self.preferred[n] for n in kept),
+            rejected=tuple(self.rejected[n] for n in kept),
+        )
 
     def wins(self, *, ties: float) -> dict[str, float]:
         """Pair id -> 1 where the preferred response scores higher, ``ties`` where equal."""
