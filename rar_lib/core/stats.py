@@ -467,7 +467,8 @@ def sign_flip_p(
         return 1.0
     found = permutation_test(
         (sums,),
-        lambda flipped, axis: flipped.sum(axis=axis),
+        # Rounded, so that patterns that tie but for the order of adding up do tie.
+        lambda flipped, axis: np.round(flipped.sum(axis=axis), 12),
         permutation_type="samples",  # of one sample: signs are flipped
         vectorized=True,
         n_resamples=draws,  # all of them, if there are no more

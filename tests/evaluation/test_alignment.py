@@ -75,6 +75,13 @@ def test_accuracy_is_over_pairs_and_its_interval_over_tasks() -> None:
     assert MIXED.ties == 1
 
 
+def test_pairs_that_were_seen_before_can_be_left_out() -> None:
+    rest = MIXED.without({"a-2", "c-1", "z"})
+    assert [p.id for p in rest.pairs] == ["a-1", "b-1"]
+    assert rest.wins(ties=0.5) == {"a-1": 1.0, "b-1": 0.5}
+    assert MIXED.without({p.id for p in PAIRS}).accuracy() is None
+
+
 def test_a_judge_that_wins_every_pair_is_not_certain() -> None:
     sure = SURE.accuracy()
     assert sure is not None
