@@ -80,8 +80,9 @@ def _heights(values: Sequence[Interval | float | None]) -> tuple[Any, Any]:
     for v in values:
         value = v.value if isinstance(v, Interval) else (np.nan if v is None else v)
         heights.append(value)
-        low.append(value - v.low if isinstance(v, Interval) else np.nan)
-        high.append(v.high - value if isinstance(v, Interval) else np.nan)
+        whole = v if isinstance(v, Interval) and v.shown else None
+        low.append(value - whole.low if whole else np.nan)
+        high.append(whole.high - value if whole else np.nan)
     return np.array(heights), np.array([low, high])
 
 
@@ -149,7 +150,7 @@ def reward_curve(
         at = np.array(list(course)) + 0.08 * (number - (len(looks) + 1) / 2)
         colour = COLOURS[-number - 3]
         ax.errorbar(at, values, yerr=error, fmt="s--", ms=5, capsize=3, color=colour, label=name)
-        shown += [edge for i in course.values() for edge in (i.low, i.high)]
+        shown += [e for i in course.values() for e in ((i.low, i.high) if i.shown else [i.value])]
     ax.set_xlabel("GRPO step")
     ax.set_ylabel("reward")
     ax.set_ylim(max(0.0, np.nanmin(shown) - 0.05), min(1.0, np.nanmax(shown) + 0.05))
@@ -194,13 +195,17 @@ def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[f
 
 
 def forest(rows: Mapping[str, Interval | None], *, xlabel: str, zero: float = 0.0) -> Figure:
-    """Values with their intervals against a line at ``zero``; a row without data says so."""
+    """Values with their intervals against a line at ``zero``; a row without data says so.
+
+    Of an interval over too few units the value alone is drawn, in every figure.
+    """
     fig, ax = canvas(7.2, 0.9 + 0.42 * len(rows))
     for y, (_, interval) in enumerate(rows.items()):
         if interval is None:
             ax.text(zero, y, " not testable here", va="center", fontsize=8, color="#666666")
             continue
-        ax.plot([interval.low, interval.high], [y, y], color=COLOURS[0], lw=2)
+        if interval.shown:
+            ax.plot([interval.low, interval.high], [y, y], color=COLOURS[0], lw=2)
         ax.plot(interval.value, y, "o", color=COLOURS[0])
     ax.axvline(zero, color="#666666", lw=1, ls="--")
     ax.set_yticks(range(len(rows)), list(rows))
@@ -260,7 +265,7 @@ def cost(
     colours = dict(zip(dict.fromkeys(colour for _, colour in points), COLOURS, strict=False))
     for (shape, colour), (x, y) in points.items():
         if y is not None:
-            error = [[y.value - y.low], [y.high - y.value]]
+            error = [[y.value - y.low], [y.high - y.value]] if y.shown else None
             look: dict[str, Any] = {"fmt": shapes[shape], "color": colours[colour]}
             ax.errorbar(x, y.value, yerr=error, capsize=2, alpha=0.85, **look)
     ax.set_xscale("log")

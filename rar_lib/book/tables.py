@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from rar_lib.book.machine import hardware
+from rar_lib.core.decision import Finding
 from rar_lib.core.stats import Interval
 from rar_lib.core.text import visible
 
@@ -71,6 +72,33 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
 
     pd.options.display.max_colwidth = 500  # sentences are meant to be read to their end
     return Table(pd.DataFrame([_each(cell, row) for row in rows]))
+
+
+def findings(found: Mapping[str, Finding]) -> Table:
+    """Claims that were decided together: what each rests on, and its word.
+
+    Args:
+        found: id -> finding; a room before the first dot of the id is not shown.
+    """
+    return table(
+        [
+            {
+                "claim": name.split(".", 1)[-1].replace("_", " "),
+                "difference": f.difference,
+                "tasks": f.difference.n if f.difference else None,
+                "p": _three(f.p),
+                "p (Holm)": _three(f.p_holm),
+                "detectable": f.detectable,
+                "finding": str(f),
+            }
+            for name, f in found.items()
+        ]
+    )
+
+
+def _three(p: float | None) -> str | None:
+    """A p-value: two decimals would make one of 0.004 look like none."""
+    return None if p is None else f"{p:.3f}"
 
 
 def cell(value: Any) -> Any:

@@ -1,32 +1,33 @@
 """Does a judge prefer what a person prefers? Pairs in, agreement with intervals out.
 
-A task holds up to two pairs, which hang together: every interval here resamples tasks, and
-its ``n`` counts tasks.
+A task holds up to two pairs, which hang together: every interval here is over tasks, and its
+``n`` counts tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rar_lib.core.decision import Finding, not_testable
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import (
     Comparison,
     Interval,
     auc,
     balanced_accuracy,
-    bootstrap,
-    cluster_bootstrap,
+    cluster_interval,
     cluster_share,
     compare,
     expected_calibration_error,
     family,
     pairwise_accuracy,
     scored,
+    task_interval,
 )
 from rar_lib.core.types import Arm, Grade, Pair, Task, Usage, Verdict
 from rar_lib.judging.calibration import Calibration, Identity, fit
@@ -113,6 +114,16 @@ class PairGrades:
             for pair, a, b in rows
             if a.score is not None and b.score is not None
         ]
+
+    def without(self, ids: Collection[str]) -> PairGrades:
+        """The same grades less those of some pairs."""
+        kept = [n for n, pair in enumerate(self.pairs) if pair.id not in ids]
+        return replace(
+            self,
+            pairs=tuple(self.pairs[n] for n in kept),
+            preferred=tuple(self.preferred[n] for n in kept),
+            rejected=tuple(self.rejected[n] for n in kept),
+        )
 
     def wins(self, *, ties: float) -> dict[str, float]:
         """Pair id -> 1 where the preferred response scores higher, ``ties`` where equal."""
@@ -220,8 +231,8 @@ def criterion_agreement(graded: PairGrades) -> CriterionAgreement:
         n=len(rows),
         unscored=unscored,
         accuracy=cluster_share(data[:, 0] == data[:, 2], tasks),
-        balanced=cluster_bootstrap(data, tasks, _balanced) if both else None,
-        auc=cluster_bootstrap(data, tasks, _auc) if both else None,
+        balanced=cluster_interval(data, tasks, _balanced, bounds=(0.0, 1.0)) if both else None,
+        auc=cluster_interval(data, tasks, _auc, bounds=(0.0, 1.0)) if both else None,
         ece=expected_calibration_error(p, data[:, 2]) if soft else None,
     )
 
@@ -256,13 +267,19 @@ def calibrate(graded: PairGrades) -> Calibration:
     return fit(p, [gold for _, _, gold in rows], judge=graded.identity)
 
 
-def difference(a: PairGrades, b: PairGrades, *, ties: float = 0.5) -> Interval | None:
-    """Accuracy of ``a`` minus accuracy of ``b``, paired over the pairs that both scored.
+def against(a: PairGrades, b: PairGrades, *, ties: float = 0.5) -> Comparison | None:
+    """Accuracy of ``a`` minus that of ``b``, paired over the pairs that both scored.
 
     ``None`` if they have no scored pair in common.
     """
     gaps, tasks = a.against(b, ties=ties)
-    return cluster_bootstrap(gaps, tasks) if gaps else None
+    return compare(gaps, tasks) if gaps else None
+
+
+def difference(a: PairGrades, b: PairGrades, *, ties: float = 0.5) -> Interval | None:
+    """The difference of :func:`against` alone, with its interval."""
+    found = against(a, b, ties=ties)
+    return found.difference if found else None
 
 
 def compare_all(
@@ -272,43 +289,101 @@ def compare_all(
 
     A comparison without a scored pair in common is left out, and the family is smaller.
     """
-    gaps = {name: a.against(b, ties=ties) for name, (a, b) in versus.items()}
-    return family({name: compare(*found) for name, found in gaps.items() if found[0]})
+    found = {name: against(a, b, ties=ties) for name, (a, b) in versus.items()}
+    return family({name: c for name, c in found.items() if c is not None})
+
+
+def extra_gain(
+    left: tuple[PairGrades, PairGrades],
+    right: tuple[PairGrades, PairGrades],
+    *,
+    ties: float = 0.5,
+) -> Comparison | None:
+    """What one judge gains by an arm minus what another gains, over the pairs that all scored.
+
+    The paper's claim that small judges gain most says that this is above zero for a small judge
+    on the left and a large one on the right.
+
+    Args:
+        left, right: grades in the arm and in the arm beside it, by one judge each.
+
+    Returns:
+        The comparison over tasks; ``None`` without a pair scored by all.
+    """
+    common, (a, b, c, d) = _judged(*left, *right, ties=ties)
+    gaps = [(a[p.id] - b[p.id]) - (c[p.id] - d[p.id]) for p in common]
+    return compare(gaps, [p.task_id for p in common]) if gaps else None
+
+
+def _judged(*graded: PairGrades, ties: float) -> tuple[list[Pair], list[dict[str, float]]]:
+    """The pairs that all of them scored, and the wins of each."""
+    wins = [g.wins(ties=ties) for g in graded]
+    judged = set[str].intersection(*map(set, wins))
+    return [p for p in graded[0].pairs if p.id in judged], wins
+
+
+#: With two judges a spread is one difference, squared.
+MIN_JUDGES = 3
 
 
 def spread_difference(
     left: Sequence[PairGrades], right: Sequence[PairGrades], *, ties: float = 0.5
-) -> Interval | None:
+) -> Comparison | Finding:
     """Spread of accuracy across judges in one arm minus the spread in another.
 
-    The paper's second claim about judges, that rubrics reduce the spread across sizes, says
-    that this is below zero for a rubric arm on the left. Spread is the standard deviation of
-    the judges' accuracies over the pairs that all of them scored in both arms.
+    The paper's second claim about judges, that rubrics reduce the spread across sizes, says that
+    this is below zero for a rubric arm on the left. Spread is :func:`variance_between`, whose
+    mean is that of the judges' true accuracies, however noisy or correlated the judges are.
+    Only judges that pass a gate belong here (:mod:`rar_lib.evaluation.gates`): those at chance
+    in both arms hardly differ.
 
     Args:
-        left, right: the same judges in two arms, two or more of them.
+        left, right: the same judges in two arms.
 
     Returns:
-        The difference with its interval over tasks; ``None`` without a pair scored by all.
+        The difference of the variances over tasks; *not testable here* with fewer than
+        ``MIN_JUDGES`` judges or three tasks scored by all.
 
     Raises:
-        ValueError: fewer than two judges, or another number of them on each side.
+        ValueError: another number of judges on each side.
     """
-    if len(left) < 2 or len(left) != len(right):
-        raise ValueError(f"need the same two or more judges, got {len(left)} and {len(right)}")
-    wins = [g.wins(ties=ties) for g in (*left, *right)]
-    judged = set[str].intersection(*map(set, wins))
-    common = [p for p in left[0].pairs if p.id in judged]
-    if not common:
-        return None
+    if len(left) != len(right):
+        raise ValueError(f"need the same judges twice, got {len(left)} and {len(right)}")
+    if len(left) < MIN_JUDGES:
+        return not_testable(f"{len(left)} judges pass the gate, {MIN_JUDGES} are needed")
+    common, wins = _judged(*left, *right, ties=ties)
+    rows: dict[str, list[list[float]]] = {}
+    for pair in common:
+        rows.setdefault(pair.task_id, []).append([w[pair.id] for w in wins])
+    if len(rows) < 3:
+        return not_testable(f"{len(rows)} tasks were scored by every judge, 3 are needed")
+    table = np.array([np.mean(r, axis=0) for r in rows.values()])
+    gaps = variance_between(table[:, : len(left)]) - variance_between(table[:, len(left) :])
+    return compare(gaps, list(rows))
 
-    def statistic(rows: NDArray[np.float64]) -> float:
-        accuracy = rows.mean(axis=0)
-        return float(accuracy[: len(left)].std() - accuracy[len(left) :].std())
 
-    ids = [p.id for p in common]
-    table = np.array([[*map(w.__getitem__, ids)] for w in wins]).T  # (pairs, judges)
-    return cluster_bootstrap(table, [p.task_id for p in common], statistic)
+def variance_between(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each task says of the variance between judges' true accuracies, without bias.
+
+    The variance of observed accuracies holds their noise, too. Here only products of two
+    different tasks count, in which the noise has mean zero: with y the accuracies less the mean of
+    the judges at each task, ``sum_j sum_{i != k} y_ij y_kj / ((J - 1) n (n - 1))``, a U-statistic
+    (Hoeffding 1948). Returned are its jackknife pseudo-values: their mean is the estimate, which
+    may be below zero, and they are compared like differences of tasks.
+
+    Args:
+        table: accuracies, shape (n tasks, J judges), n >= 3, J >= 2.
+
+    Returns:
+        Shape (n tasks,), in squared units of accuracy.
+    """
+    n, judges = table.shape
+    y = table - table.mean(axis=1, keepdims=True)
+    sums, squares = y.sum(axis=0), (y**2).sum(axis=0)
+    whole = float((sums**2 - squares).sum()) / ((judges - 1) * n * (n - 1))
+    rest = ((sums - y) ** 2 - (squares - y**2)).sum(axis=1)
+    without = rest / ((judges - 1) * (n - 1) * (n - 2))
+    return np.asarray(n * whole - (n - 1) * without)
 
 
 def margins(graded: PairGrades) -> dict[str, float]:
@@ -325,7 +400,7 @@ def margins(graded: PairGrades) -> dict[str, float]:
 def discrimination(graded: PairGrades) -> Interval | None:
     """Mean of :func:`margins` over tasks, with interval; ``None`` if nothing was scored."""
     found = list(margins(graded).values())
-    return bootstrap(found) if found else None
+    return task_interval(found) if found else None
 
 
 def ranking_agreement(graded: PairGrades, gold: Mapping[str, tuple[float, float]]) -> float | None:

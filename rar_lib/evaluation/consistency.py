@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import Interval, cluster_bootstrap, cluster_share, pairwise_accuracy
+from rar_lib.core.stats import Interval, cluster_interval, cluster_share, pairwise_accuracy
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Arm, Pair, Task
 from rar_lib.evaluation.alignment import PairGrades, grade_pairs
@@ -77,7 +77,7 @@ def self_agreement(first: PairGrades, second: PairGrades) -> SelfAgreement:
         verdicts=cluster_share([a == b for a, b in met], met_tasks) if met else None,
         kappa=_kappa(met) if met else None,
         preferences=cluster_share(same, [p.task_id for p in both]) if same else None,
-        shift=cluster_bootstrap(shifts, shift_tasks) if shifts else None,
+        shift=cluster_interval(shifts, shift_tasks, bounds=(0.0, 1.0)) if shifts else None,
         n=len(shifts),
     )
 
@@ -199,7 +199,7 @@ async def reference_control(
     return ReferenceControl(
         strict=share(0.0),
         half=share(0.5),
-        gain=cluster_bootstrap([a - b for a, b, _ in rows], ids) if rows else None,
+        gain=cluster_interval([a - b for a, b, _ in rows], ids) if rows else None,
         ties=sum(a == b for a, b, _ in rows),
         unscored=len(items) - len(rows),
     )

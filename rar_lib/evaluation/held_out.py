@@ -10,14 +10,24 @@ The training judge's own score can be gamed; a grader that gives no reward shows
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from rar_lib.core.decision import Finding, not_testable
 from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import healthbench_mean, healthbench_score, is_good, signed_points
-from rar_lib.core.stats import Interval, bootstrap, finding, scored
+from rar_lib.core.stats import (
+    MIN_UNITS,
+    Comparison,
+    Interval,
+    compare,
+    crossed,
+    finding,
+    scored,
+    task_interval,
+)
 from rar_lib.core.types import Arm, Category, Grade, Rubric, Task
 from rar_lib.judging.chat import run_sync, together
 from rar_lib.judging.judge import Judge, grade_many
@@ -72,29 +82,94 @@ async def evaluate(
     )
 
 
-def paired_difference(after: Scores, before: Scores) -> Interval | None:
-    """Mean of after minus before over the tasks that both sides scored, with interval.
+def paired(after: Scores, before: Scores) -> Comparison | None:
+    """After minus before over the tasks that both sides scored: difference, p-value, power.
 
+    One run's comparison over tasks says nothing of another seed: see :func:`training_effect`.
     ``None`` if there is no such task.
     """
-    gains = []
+    gains = {}
     for key, new in after.items():
         old = before.get(key)
         if new is not None and old is not None:
-            gains.append(new - old)
-    return bootstrap(gains) if gains else None
+            gains[key] = new - old
+    return compare(list(gains.values()), list(gains)) if gains else None
+
+
+def paired_difference(after: Scores, before: Scores) -> Interval | None:
+    """The difference of :func:`paired` alone, with its interval."""
+    found = paired(after, before)
+    return found.difference if found else None
+
+
+@dataclass(frozen=True)
+class SeedGains:
+    """What one run of training changed on held-out tasks, and where it ran.
+
+    Attributes:
+        gains: task id -> score after minus score before, or minus another arm's of this seed, in
+            [-1, 1]; ``None`` where a side was not scored.
+        machine, versions: of the record (:mod:`rar_lib.book.machine`).
+    """
+
+    seed: int
+    gains: Scores
+    machine: str
+    versions: Mapping[str, str]
+
+
+#: With two seeds the spread between them is one difference.
+MIN_SEEDS = 3
+
+
+def training_effect(runs: Sequence[SeedGains]) -> Comparison | Finding:
+    """An effect of training over seeds and tasks together (:func:`rar_lib.core.stats.crossed`).
+
+    Tasks count that every seed scored.
+
+    Returns:
+        The comparison, for :func:`rar_lib.core.decision.decide_family`; *not testable here* with
+        fewer than ``MIN_SEEDS`` seeds or ``MIN_UNITS`` tasks.
+
+    Raises:
+        DataError: a seed stands twice, or runs of other machines or versions are mixed: the same
+            seed gives another policy there.
+    """
+    seeds = [run.seed for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise DataError(f"a seed stands twice among {seeds}: give each run of one arm once")
+    for run in runs[1:]:
+        for what in ("machine", "versions"):
+            one, other = getattr(runs[0], what), getattr(run, what)
+            if one != other:
+                raise DataError(
+                    f"{what} of seed {run.seed} differ from those of seed {seeds[0]} "
+                    f"({other} and {one}): record all seeds of a study in one place"
+                )
+    if len(runs) < MIN_SEEDS:
+        return not_testable(f"{len(runs)} seeds, three are needed")
+    columns = [[run.gains.get(task) for run in runs] for task in runs[0].gains]
+    whole = [scored(column) for column in columns if None not in column]
+    if len(whole) < MIN_UNITS:
+        return not_testable(f"{len(whole)} tasks scored under every seed, {MIN_UNITS} are needed")
+    return crossed(np.array(whole).T)
 
 
 def overall(scores: Scores) -> Interval | None:
     """HealthBench's number for a set: the mean clipped to [0, 1].
 
-    Its ``se`` is HealthBench's error, the standard deviation over 1,000 resamples of tasks,
-    each clipped in the same way. ``None`` if no task was scored.
+    The interval is that of the mean, clipped in the same way. Its ``se`` is HealthBench's error,
+    the standard deviation over 1,000 resamples of tasks, each clipped. ``None`` if no task was
+    scored.
     """
     values = scored(scores.values())
     if not values:
         return None
-    return bootstrap(values, lambda drawn: healthbench_mean(drawn.tolist()), resamples=1000)
+    mean = task_interval(values)
+    picks = np.random.default_rng(0).integers(0, len(values), (1000, len(values)))
+    drawn = np.array([healthbench_mean(row) for row in np.array(values)[picks].tolist()])
+    value, low, high = (min(1.0, max(0.0, x)) for x in (mean.value, mean.low, mean.high))
+    return replace(mean, value=value, low=low, high=high, se=float(drawn.std()))
 
 
 def by_axis(found: Evaluation, tasks: Sequence[Task]) -> dict[str, dict[str, float | None]]:
@@ -183,7 +258,9 @@ def course(looks: Sequence[Look], role: str) -> dict[int, Interval]:
     if any(role not in look for look in looks):
         raise DataError(f"no grader {role!r} in these looks: watch the run with one of that name")
     means = {look["step"]: scored(look[role].values()) for look in looks}
-    return {step: bootstrap(scores) for step, scores in means.items() if scores}
+    return {
+        step: task_interval(scores, bounds=(0.0, 1.0)) for step, scores in means.items() if scores
+    }
 
 
 def since_start(looks: Sequence[Look], role: str) -> dict[int, Interval]:
@@ -198,10 +275,7 @@ def since_start(looks: Sequence[Look], role: str) -> dict[int, Interval]:
 
 def change(looks: Sequence[Look], role: str) -> Interval | None:
     """Last look minus first, over the tasks that both scored; ``None`` if there is none."""
-    first = looks[0][role]
-    last = looks[-1][role]
-    gains = [last[i] - first[i] for i in last if last[i] is not None and first.get(i) is not None]
-    return bootstrap(gains) if gains else None
+    return paired_difference(looks[-1][role], looks[0][role])
 
 
 def slope(looks: Sequence[Look], role: str) -> Interval | None:
@@ -218,24 +292,32 @@ def slope(looks: Sequence[Look], role: str) -> Interval | None:
     whole = [scores for task in looks[0][role] if len(scores := series(task)) == len(looks)]
     if len(set(steps)) < 2 or not whole:
         return None
-    return bootstrap([float(np.polyfit(steps, scores, 1)[0]) for scores in whole])
+    return task_interval([float(np.polyfit(steps, scores, 1)[0]) for scores in whole])
 
 
-def gamed(training: Interval | None, hold_out: Interval | None) -> str:
+def gamed(training: Finding | Interval | None, hold_out: Finding | Interval | None) -> str:
     """What two changes over a run say together: was the reward raised without the quality?
 
     Args:
-        training: change of the held-out answers' score by the judge that gave the reward.
-        hold_out: the same by a judge that did not.
+        training: finding on the rise of the held-out answers' score by the judge that gave the
+            reward.
+        hold_out: the same by a judge that did not and that may act as hold-out
+            (:func:`rar_lib.evaluation.gates.may_hold_out`).
     """
-    reward = finding(training)
-    quality = finding(hold_out)
+    reward, quality = _word(training), _word(hold_out)
     if "not testable here" in (reward, quality):
-        return "not testable here: too few tasks or looks, or no second judge"
+        return "not testable here: too few tasks or looks, or no second judge that can see it"
     if reward != "supported":
-        return "the training reward did not rise beyond its interval: there is nothing to explain"
+        return "the training reward did not provably rise: there is nothing to explain"
     if quality == "supported":
         return "both judges see a rise: no sign of gaming"
-    if quality == "not supported":
+    if quality == "contradicted":
         return "gamed: the training reward rose while the hold-out score fell"
     return "the training reward rose, and the hold-out judge cannot confirm it"
+
+
+def _word(found: Finding | Interval | None) -> str:
+    """The finding's word. Of a bare interval, what the rule before findings said of it."""
+    if isinstance(found, Finding):
+        return found.word
+    return {"not supported": "contradicted"}.get(said := finding(found), said)

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest, ttest_1samp
 
 from rar_lib.core.stats import (
     Bin,
     Interval,
     auc,
     balanced_accuracy,
-    bootstrap,
-    cluster_bootstrap,
+    cluster_interval,
     cluster_share,
     compare,
+    crossed,
     expected_calibration_error,
     family,
-    finding,
     flat_share,
     holm,
     minimum_detectable,
@@ -27,40 +27,68 @@ from rar_lib.core.stats import (
     proportion,
     reliability,
     sign_flip_p,
+    task_interval,
 )
 
 VALUES = st.lists(st.integers(-5, 5), min_size=4, max_size=12).filter(lambda v: len(set(v)) > 1)
 
 
-def test_bootstrap_is_reproducible_and_holds_its_estimate() -> None:
-    data = np.random.default_rng(1).normal(3.0, 1.0, 50)
-    first, second = bootstrap(data, seed=7), bootstrap(data, seed=7)
-    assert first == second
-    assert first.low < first.value < first.high
-    assert first.value == pytest.approx(data.mean())
+def test_the_interval_of_a_mean_is_the_textbook_one() -> None:
+    # Mean 3, standard error sqrt(2.5 / 5), and 2.776445 is the quantile of t with 4 degrees.
+    interval = task_interval([1, 2, 3, 4, 5], bounds=(0, 9))
+    assert interval.value == 3.0
+    assert interval.se == pytest.approx(0.5**0.5)
+    assert interval.high == pytest.approx(3 + 2.776445 * 0.5**0.5)
+    assert interval.low == pytest.approx(3 - 2.776445 * 0.5**0.5)
+    assert interval.n == 5
 
 
-def test_bootstrap_of_a_mean_agrees_with_the_normal_interval() -> None:
-    data = np.random.default_rng(2).normal(0.0, 1.0, 400)
-    half = 1.96 * data.std(ddof=1) / np.sqrt(len(data))
-    interval = bootstrap(data, resamples=4000)
-    assert interval.low == pytest.approx(data.mean() - half, abs=0.02)
-    assert interval.high == pytest.approx(data.mean() + half, abs=0.02)
-
-
-def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("n", [8, 24])
+def test_an_interval_covers_the_truth_as_often_as_it_says(n: int) -> None:
     rng = np.random.default_rng(3)
-    hits = 0
-    for trial in range(200):
-        interval = bootstrap(rng.normal(1.0, 2.0, 40), seed=trial, resamples=400)
-        hits += interval.low <= 1.0 <= interval.high
-    assert 0.88 <= hits / 200 <= 0.99
+    found = [task_interval(rng.normal(0.1, 0.2, n)) for _ in range(600)]
+    hits = sum(i.low <= 0.1 <= i.high for i in found)
+    assert 0.93 <= hits / 600 <= 0.97  # percentiles of resamples reach 0.88 with 8
+
+
+def test_an_interval_stays_where_the_statistic_can_be() -> None:
+    assert task_interval([1] * 7 + [0], bounds=(0.0, 1.0)).high == 1.0
+    assert task_interval([0.9] * 7 + [-0.9]).high <= 1.0
+    assert task_interval([3.0] * 7 + [2.0]).high == 3.0  # values outside widen the bounds
+    assert task_interval([3.0] * 8).low < 3.0
 
 
 @pytest.mark.parametrize(("bad", "message"), [([], "empty"), ([1.0, float("nan")], "NaN")])
-def test_bootstrap_refuses_what_it_cannot_resample(bad: list[float], message: str) -> None:
+def test_no_interval_of_what_cannot_be_measured(bad: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        bootstrap(bad)
+        task_interval(bad)
+
+
+@pytest.mark.parametrize("n", [1, 2, 8, 24, 160])
+@pytest.mark.parametrize(("value", "bounds"), [(0.0, (-1, 1)), (0.5, (0, 1)), (1.0, (0, 1))])
+def test_equal_values_have_a_width_that_falls_with_their_number(
+    n: int, value: float, bounds: tuple[float, float]
+) -> None:
+    interval = task_interval([value] * n, bounds=bounds)
+    q = 1 - 0.05 ** (1 / n)  # n equal ones are seen with chance 0.05 if a share q differs
+    assert interval.low == pytest.approx(value - q * (value - bounds[0]))
+    assert interval.high == pytest.approx(value + q * (bounds[1] - value))
+    assert interval.se is not None
+    assert interval.se > 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=12))
+def test_no_share_is_without_width(wins: list[float]) -> None:
+    interval = cluster_share(wins, range(len(wins)))
+    assert 0.0 <= interval.low <= interval.value <= interval.high <= 1.0
+    assert interval.high - interval.low > 0.02
+
+
+def test_few_units_are_shown_as_a_value_and_their_number() -> None:
+    assert str(Interval(0.04, -0.001, 0.081, 7)) == "0.04 (n = 7)"
+    assert str(Interval(0.04, -0.001, 0.081, 8)) == "0.04 [0.00, 0.08]"
+    assert [Interval(0, -1, 1, n).shown for n in (1, 7, 8)] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +104,8 @@ def test_wilson_interval(successes: float, n: int, low: float, high: float) -> N
 
 
 def test_an_interval_reads_without_a_negative_zero() -> None:
-    assert str(Interval(0.04, -0.001, 0.081, 4)) == "0.04 [0.00, 0.08]"
+    assert str(Interval(-0.001, -0.001, 0.081, 24)) == "0.00 [0.00, 0.08]"
+    assert "-" not in str((-Interval(0.0, 0.0, 0.0, 24)).to_json())
 
 
 def test_no_proportion_of_nothing() -> None:
@@ -102,24 +131,9 @@ def test_a_group_without_variance_teaches_nothing() -> None:
     assert flat_share(groups) == 0.5
 
 
-@pytest.mark.parametrize(
-    ("interval", "expected"),
-    [
-        (Interval(0.2, 0.1, 0.3, 20), "supported"),
-        (Interval(-0.2, -0.3, -0.1, 20), "not supported"),
-        (Interval(0.1, -0.1, 0.3, 20), "inconclusive"),
-        (Interval(0.1, 0.0, 0.3, 20), "inconclusive"),
-        (Interval(0.2, 0.1, 0.3, 7), "not testable here"),
-        (None, "not testable here"),
-    ],
-)
-def test_findings_follow_the_interval(interval: Interval | None, expected: str) -> None:
-    assert finding(interval) == expected
-
-
-def test_resampling_tasks_equals_resampling_rows_where_each_row_is_a_task() -> None:
+def test_tasks_are_rows_where_each_row_is_a_task() -> None:
     data = np.random.default_rng(5).normal(size=30)
-    assert cluster_bootstrap(data, [f"t{i}" for i in range(30)]) == bootstrap(data)
+    assert cluster_interval(data, [f"t{i}" for i in range(30)]) == task_interval(data)
 
 
 @settings(max_examples=25, deadline=None)
@@ -127,13 +141,13 @@ def test_resampling_tasks_equals_resampling_rows_where_each_row_is_a_task() -> N
 def test_copies_of_a_row_inside_its_task_add_no_information(values: list[int], copies: int) -> None:
     repeated = np.repeat(values, copies)
     tasks = np.repeat(np.arange(len(values)), copies).tolist()
-    by_task = cluster_bootstrap(repeated, tasks, resamples=400)
-    alone = bootstrap(values, resamples=400)
+    by_task = cluster_interval(repeated, tasks)
+    alone = task_interval(values)
     assert (by_task.low, by_task.high, by_task.n) == pytest.approx((alone.low, alone.high, alone.n))
-    by_row = bootstrap(repeated, resamples=400)
+    by_row = task_interval(repeated)
     assert by_task.se is not None
     assert by_row.se is not None
-    assert by_task.se > 1.15 * by_row.se  # in theory sqrt(copies) >= 1.41 times
+    assert by_task.se > 1.4 * by_row.se  # sqrt(copies) >= 1.41 times, and fewer are counted
 
 
 @settings(max_examples=25, deadline=None)
@@ -141,31 +155,30 @@ def test_copies_of_a_row_inside_its_task_add_no_information(values: list[int], c
 def test_an_estimate_does_not_depend_on_the_order_of_rows(values, random) -> None:  # type: ignore[no-untyped-def]
     rows = [(v, i // 2) for i, v in enumerate(values)]
     shuffled = random.sample(rows, len(rows))
-    a, b = (cluster_bootstrap(*zip(*r, strict=True)) for r in (rows, shuffled))
-    assert a.value == pytest.approx(b.value)
+    a, b = (cluster_interval(*zip(*r, strict=True)) for r in (rows, shuffled))
+    assert (a.value, a.low) == pytest.approx((b.value, b.low))
     assert a.n == b.n == (len(values) + 1) // 2
 
 
-def test_cluster_bootstrap_by_hand_with_two_tasks() -> None:
-    # Draws: (t1, t1) has mean 1, (t1, t2) 2/3 with all three rows, (t2, t2) 0.
-    interval = cluster_bootstrap([1, 1, 0], ["t1", "t1", "t2"])
-    assert (interval.value, interval.low, interval.high) == (pytest.approx(2 / 3), 0.0, 1.0)
-    assert interval.n == 2
-    # Means 1, 2/3, 2/3, 0 with equal chance: mean 7/12, variance (1 + 4/9 + 4/9) / 4 - 49/144.
-    assert interval.se == pytest.approx((17 / 36 - 49 / 144) ** 0.5, abs=0.01)
+def test_the_interval_of_unequal_clusters_by_hand() -> None:
+    # Without t1 the mean is 0, without t2 1: two values 1/2 from theirs, (2 - 1) / 2 * 1/2.
+    interval = cluster_interval([1, 1, 0], ["t1", "t1", "t2"], bounds=(0, 1))
+    assert (interval.value, interval.n) == (pytest.approx(2 / 3), 2)
+    assert interval.se == pytest.approx(0.5)
+    assert (interval.low, interval.high) == (0.0, 1.0)
 
 
 def test_a_cluster_interval_covers_the_truth_where_one_over_rows_does_not() -> None:
     rng = np.random.default_rng(8)
     tasks = np.repeat(np.arange(30), 4).tolist()
     by_task = by_row = 0
-    for trial in range(100):
+    for _ in range(100):
         rows = np.repeat(rng.normal(size=30), 4) + 0.1 * rng.normal(size=120)
-        a = cluster_bootstrap(rows, tasks, seed=trial, resamples=300)
-        b = bootstrap(rows, seed=trial, resamples=300)
+        a = cluster_interval(rows, tasks)
+        b = task_interval(rows)
         by_task += a.low <= 0.0 <= a.high
         by_row += b.low <= 0.0 <= b.high
-    assert by_task >= 86
+    assert by_task >= 90
     assert by_row <= 80
 
 
@@ -178,30 +191,49 @@ def test_a_cluster_interval_covers_the_truth_where_one_over_rows_does_not() -> N
         ([1.0], ["a"], lambda _: None, "undefined for this sample"),
     ],
 )
-def test_cluster_bootstrap_refuses(values, clusters, statistic, message) -> None:  # type: ignore[no-untyped-def]
+def test_a_cluster_interval_refuses(values, clusters, statistic, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
-        cluster_bootstrap(values, clusters, statistic)
+        cluster_interval(values, clusters, statistic)
 
 
-def test_draws_in_which_a_statistic_is_undefined_are_left_out() -> None:
-    # Of two tasks, one draw in two holds one class only.
-    data = [[0.9, 1], [0.1, 0]]
-    interval = cluster_bootstrap(data, ["a", "b"], lambda d: auc(d[:, 0], d[:, 1]))
-    assert (interval.value, interval.low, interval.high) == (1.0, 1.0, 1.0)
+def _area(rows: np.ndarray) -> float | None:
+    return auc(rows[:, 0], rows[:, 1])
+
+
+def test_an_area_has_its_interval_over_tasks() -> None:
+    # Tasks of one true and one false label. Two true ones lose to one false each: 14 of 16.
+    rows = [[0.9, 1], [0.1, 0], [0.8, 1], [0.7, 0], [0.6, 1], [0.2, 0], [0.65, 1], [0.3, 0]]
+    tasks = [0, 0, 1, 1, 2, 2, 3, 3]
+    interval = cluster_interval(rows, tasks, _area, bounds=(0, 1))
+    without = [7 / 9, 1.0, 8 / 9, 8 / 9]  # without each task in turn
+    spread = sum((w - sum(without) / 4) ** 2 for w in without)
+    assert interval.value == 14 / 16
+    assert interval.se == pytest.approx((3 / 4 * spread) ** 0.5)
+    assert interval.high == 1.0
+
+
+def test_a_task_without_which_a_statistic_is_undefined_is_left_out_of_its_error() -> None:
+    # Only task b holds a false label; without it there is no area. No width is left to see.
+    data = [[0.9, 1], [0.1, 0], [0.8, 1], [0.3, 1]]
+    interval = cluster_interval(data, list("abcd"), _area, bounds=(0, 1))
+    assert (interval.value, interval.high, interval.n) == (1.0, 1.0, 4)
+    assert interval.low == pytest.approx(0.05 ** (1 / 4))
 
 
 def test_a_share_of_one_still_has_an_interval_over_its_tasks() -> None:
     sure = cluster_share([1, 1, 1, 1], ["a", "a", "b", "b"])
     assert (sure.value, sure.high, sure.n) == (1.0, 1.0, 2)
-    assert sure.low == pytest.approx(proportion(2, 2).low)
-    # All halves is no proportion of successes: the bootstrap stands, without width.
-    assert cluster_share([0.5, 0.5], ["a", "b"]).low == 0.5
+    assert sure.low == pytest.approx(0.05 ** (1 / 2))
+    ties = cluster_share([0.5] * 24, range(24))
+    assert ties.low == pytest.approx(0.5 - 0.5 * (1 - 0.05 ** (1 / 24)))
 
 
 def test_the_detectable_difference_is_2_8_standard_errors() -> None:
     # 1.959964 + 0.841621
     assert minimum_detectable(0.1) == pytest.approx(0.2801585)
     assert minimum_detectable(0.1, power=0.5) == pytest.approx(0.1959964)
+    # t with 7 degrees: 2.364624 + 0.896030, for eight tasks
+    assert minimum_detectable(0.1, df=7) == pytest.approx(0.3260654)
 
 
 def test_sign_flips_by_hand() -> None:
@@ -211,6 +243,18 @@ def test_sign_flips_by_hand() -> None:
     assert sign_flip_p([1, 1, 1], ["a", "a", "b"]) == 0.5
     # 1 and -1 cancel: every pattern is at least as far from zero.
     assert sign_flip_p([1, -1], ["a", "b"]) == 1.0
+    assert sign_flip_p([0.0, -0.0], ["a", "b"]) == 1.0
+    assert sign_flip_p([0.7], ["a"]) == 1.0
+
+
+@pytest.mark.parametrize(("losses", "tasks"), [(4, 24), (9, 160), (12, 48)])
+def test_tasks_without_a_difference_do_not_count_so_it_is_the_exact_sign_test(
+    losses: int, tasks: int
+) -> None:
+    for wins in range(3):
+        gaps = [-1] * losses + [1] * wins + [0] * (tasks - losses - wins)
+        p = binomtest(wins, losses + wins).pvalue
+        assert sign_flip_p(gaps, range(tasks)) == pytest.approx(p)
 
 
 def test_sign_flips_by_chance_agree_with_all_of_them() -> None:
@@ -228,7 +272,7 @@ def test_a_difference_that_is_not_there_is_found_as_often_as_the_level_says() ->
         sign_flip_p(np.repeat(rng.normal(size=20), 2), tasks, draws=199, seed=t) <= 0.05
         for t in range(200)
     )
-    assert 2 <= found <= 22
+    assert 3 <= found <= 19  # 5 % of 200, three standard deviations either way
 
 
 def test_holm_by_hand() -> None:
@@ -254,10 +298,21 @@ def test_a_comparison_holds_what_was_found_and_what_could_have_been() -> None:
     found = family({"x": compare([1, 1, 1], "abc"), "y": compare([1, -1, 0.5], "abc")})
     x, y = found["x"], found["y"]
     assert (x.difference.value, x.p, x.p_holm) == (1.0, 0.25, 0.5)
-    assert x.detectable == 0.0  # no variance at all among the three
+    assert x.detectable > 1.0  # three equal ones do not say that anything could have been seen
     assert y.p_holm == 1.0
     assert y.difference.se is not None
-    assert y.detectable == pytest.approx(2.8015852 * y.difference.se)
+    t = 4.302653 + 1.060660  # two degrees of freedom
+    assert y.detectable == pytest.approx(t * y.difference.se)
+    assert (-y).difference == -y.difference
+    assert (-y).p == y.p
+
+
+def test_equal_sides_could_not_have_shown_every_difference() -> None:
+    same = compare([0.0] * 24, range(24))
+    assert same.difference.high == pytest.approx(1 - 0.05 ** (1 / 24))
+    assert same.difference.low == -same.difference.high
+    assert 0.1 < same.detectable < 0.3
+    assert same.p == 1.0
 
 
 def test_balanced_accuracy_by_hand() -> None:
@@ -349,3 +404,62 @@ def test_the_p_value_is_that_of_every_flip_of_signs() -> None:
     totals = [abs(sum(sign * s for sign, s in zip(flip, sums, strict=True))) for flip in flips]
     reached = sum(total >= abs(sum(sums)) for total in totals)
     assert sign_flip_p(sums, "abcde") == pytest.approx(reached / len(flips))
+
+
+def test_seeds_and_tasks_by_hand() -> None:
+    # Rows are seeds. Means of seeds 1/4, 1/2, 3/4; of tasks 3/4, 1/4; grand mean 1/2.
+    table = [[0.5, 0.0], [0.75, 0.25], [1.0, 0.5]]
+    found = crossed(table)
+    # Nothing is left over: MS of seeds 2 * 1/16, of tasks 3 * 1/8. Variance of the mean: / (3 * 2).
+    se = ((1 / 8 + 3 / 8) / 6) ** 0.5
+    assert found.difference.value == pytest.approx(0.5)
+    assert found.difference.se == pytest.approx(se)
+    assert found.difference.n == 2
+    # One degree of freedom is Cauchy's: p = 1 - 2 / pi * atan(t).
+    assert found.p == pytest.approx(1 - 2 / np.pi * np.arctan(0.5 / se))
+
+
+def test_seeds_that_agree_leave_the_variance_of_tasks() -> None:
+    gains = np.random.default_rng(1).normal(0.05, 0.2, 24)
+    found = crossed([gains] * 3)
+    alone = ttest_1samp(gains, 0.0)
+    assert found.difference.value / found.difference.se == pytest.approx(alone.statistic)  # type: ignore[operator]
+    assert found.p > alone.pvalue  # three seeds do not give 23 degrees of freedom
+
+
+def test_seeds_that_differ_widen_the_interval_and_weaken_the_p_value() -> None:
+    gains = np.random.default_rng(2).normal(0.08, 0.1, 160)
+    near, far = (crossed([gains + s * d for s in (-1, 0, 1)]) for d in (0.0, 0.1))
+    assert near.difference.value == pytest.approx(far.difference.value)
+    assert near.p < 0.05 < far.p
+    width = [c.difference.high - c.difference.low for c in (near, far)]
+    assert width[1] > 3 * width[0]
+
+
+def test_an_effect_of_luck_with_seeds_is_rarely_called_one() -> None:
+    rng = np.random.default_rng(4)
+    by_both = by_tasks = covered = 0
+    for _ in range(200):
+        table = rng.normal(0, 0.05, (3, 1)) + rng.normal(0, 0.1, (1, 48))
+        table = table + rng.normal(0, 0.05, (3, 48))
+        found = crossed(table)
+        by_both += found.p <= 0.05
+        by_tasks += ttest_1samp(table.mean(axis=0), 0.0).pvalue <= 0.05
+        covered += found.difference.low <= 0.0 <= found.difference.high
+    assert by_both <= 15  # 5 % are 10
+    assert by_tasks >= 60
+    assert covered >= 185
+
+
+@pytest.mark.parametrize("same", [0.0, 0.25])
+def test_seeds_without_any_variance_are_not_certain(same: float) -> None:
+    found = crossed(np.full((3, 24), same))
+    assert found.difference.low < same < found.difference.high
+    assert found.p == (1.0 if same == 0 else 0.25)  # the signs of three seeds
+    assert found.detectable > 0.5
+
+
+@pytest.mark.parametrize("table", [[1.0, 2.0], [[0.1, 0.2]], [[0.1], [0.2]], [[0.1, np.nan]] * 3])
+def test_a_table_of_seeds_and_tasks_has_two_of_each(table: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="two or more of each"):
+        crossed(table)

@@ -7,12 +7,14 @@ import math
 from dataclasses import replace
 from typing import get_args
 
+import numpy as np
 import pytest
 from scripted import Reply, says, server
 
+from rar_lib.core.decision import Finding
 from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import fill
-from rar_lib.core.stats import cluster_bootstrap, proportion
+from rar_lib.core.stats import Comparison, cluster_interval, cluster_share, compare
 from rar_lib.core.types import ARMS, Grade, Pair, Task, Usage, Verdict
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import (
@@ -21,8 +23,10 @@ from rar_lib.evaluation.alignment import (
     compare_all,
     criterion_agreement,
     difference,
+    extra_gain,
     grade_pairs,
     spread_difference,
+    variance_between,
 )
 from rar_lib.evaluation.consistency import (
     ask_twice,
@@ -65,16 +69,23 @@ SURE = graded((0.9,) * 4, (0.1,) * 4)
 
 def test_accuracy_is_over_pairs_and_its_interval_over_tasks() -> None:
     strict, half = MIXED.accuracy(), MIXED.accuracy(ties=0.5)
-    assert strict == cluster_bootstrap([1, 1, 0, 0], ["a", "a", "b", "c"])
+    assert strict == cluster_share([1, 1, 0, 0], ["a", "a", "b", "c"])
     assert half is not None
     assert (half.value, half.n) == (0.625, 3)
     assert MIXED.ties == 1
 
 
+def test_pairs_that_were_seen_before_can_be_left_out() -> None:
+    rest = MIXED.without({"a-2", "c-1", "z"})
+    assert [p.id for p in rest.pairs] == ["a-1", "b-1"]
+    assert rest.wins(ties=0.5) == {"a-1": 1.0, "b-1": 0.5}
+    assert MIXED.without({p.id for p in PAIRS}).accuracy() is None
+
+
 def test_a_judge_that_wins_every_pair_is_not_certain() -> None:
     sure = SURE.accuracy()
     assert sure is not None
-    assert (sure.value, sure.low) == (1.0, proportion(3, 3).low)
+    assert (sure.value, sure.low) == (1.0, pytest.approx(0.05 ** (1 / 3)))
 
 
 def test_accuracy_by_axis_and_difficulty() -> None:
@@ -98,9 +109,9 @@ def test_cost_of_a_pair() -> None:
     assert replace(MIXED, concurrency=1000).cost.seconds == pytest.approx(16 / 32 / 4)
 
 
-def test_differences_are_paired_by_pair_and_resampled_by_task() -> None:
+def test_differences_are_paired_by_pair_and_counted_by_task() -> None:
     gap = difference(SURE, MIXED)
-    assert gap == cluster_bootstrap([0, 0, 0.5, 1.0], ["a", "a", "b", "c"])
+    assert gap == cluster_interval([0, 0, 0.5, 1.0], ["a", "a", "b", "c"])
 
 
 def test_a_family_of_comparisons_is_corrected_together() -> None:
@@ -112,14 +123,72 @@ def test_a_family_of_comparisons_is_corrected_together() -> None:
     assert found["x"].difference == difference(SURE, MIXED)
 
 
-def test_spread_across_judges_by_hand() -> None:
-    # Left: 0.625 and 1, standard deviation 0.1875; right: 0.625 twice, none.
-    gap = spread_difference([MIXED, SURE], [MIXED, MIXED])
-    assert gap is not None
-    assert (gap.value, gap.n) == (pytest.approx(0.1875), 3)
-    assert spread_difference([SURE, graded((None,) * 4, (0.1,) * 4)], [SURE, SURE]) is None
-    with pytest.raises(ValueError, match="got 1 and 1"):
-        spread_difference([SURE], [SURE])
+def test_the_extra_gain_of_one_judge_is_over_tasks_not_pairs() -> None:
+    # Left gains 0, 0, 0.5, 1 on the four pairs, right nothing: two pairs of task a count once.
+    found = extra_gain((SURE, MIXED), (MIXED, MIXED))
+    assert found is not None
+    assert found.difference == cluster_interval([0, 0, 0.5, 1.0], ["a", "a", "b", "c"])
+    assert found.difference.n == 3
+    nothing = graded((None,) * 4, (0.1,) * 4)
+    assert extra_gain((SURE, MIXED), (MIXED, nothing)) is None
+    turned = extra_gain((MIXED, MIXED), (SURE, MIXED))
+    assert turned is not None
+    assert turned.difference.value == -found.difference.value
+
+
+def test_the_variance_between_judges_by_hand() -> None:
+    # Judges at +1/2 and -1/2 of their mean on each of three tasks: variance 1/2, no noise.
+    sure = variance_between(np.array([[1.0, 0.0]] * 3))
+    assert sure == pytest.approx([0.5] * 3)
+    # y = (1/2, -1/2), (-1/2, 1/2), (0, 0): sums 0, squares 1/2 each, so -1 / (1 * 3 * 2).
+    noise = variance_between(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
+    assert noise.mean() == pytest.approx(-1 / 6)
+
+
+def judged(rng: np.random.Generator, accuracy: list[float], shared: float) -> np.ndarray:
+    """Wins on 24 tasks of judges that take a task's common luck with chance ``shared``."""
+    luck = rng.random((24, 1))
+    own = rng.random((24, len(accuracy)))
+    u = np.where(rng.random((24, len(accuracy))) < shared, luck, own)
+    return (u < np.array(accuracy)).astype(float)
+
+
+def test_correlated_and_independent_judges_of_one_accuracy_have_no_spread() -> None:
+    rng = np.random.default_rng(11)
+    new, old, called = [], [], 0
+    for _ in range(600):
+        rubric, likert = judged(rng, [0.7] * 3, 0.0), judged(rng, [0.7] * 3, 0.9)
+        old.append(rubric.mean(axis=0).std() - likert.mean(axis=0).std())
+        gaps = variance_between(rubric) - variance_between(likert)
+        new.append(gaps.mean())
+        called += compare(gaps, range(24)).p <= 0.05 if len(new) <= 100 else 0
+    error = np.std(new) / 600**0.5
+    assert abs(np.mean(new)) < 3 * error
+    assert np.mean(old) > 20 * np.std(old) / 600**0.5  # deviations of accuracies: biased by noise
+    assert called <= 11  # 5 % of 100, nearly three standard deviations above
+
+
+def test_a_spread_that_is_there_is_estimated_without_bias() -> None:
+    rng = np.random.default_rng(12)
+    accuracy = [0.5, 0.7, 0.9]  # variance 0.04
+    found = [variance_between(judged(rng, accuracy, 0.5)).mean() for _ in range(600)]
+    assert np.mean(found) == pytest.approx(0.04, abs=3 * np.std(found) / 600**0.5)
+
+
+def test_spread_is_compared_over_tasks_among_three_judges_or_more() -> None:
+    found = spread_difference([MIXED, SURE, SURE], [MIXED, MIXED, MIXED])
+    assert isinstance(found, Comparison)
+    assert found.difference.n == 3
+    table = np.array([[1, 1, 1], [0.5, 1, 1], [0, 1, 1]])  # task a has two pairs, both won
+    assert found.difference.value == pytest.approx(variance_between(table).mean())
+    two = spread_difference([SURE, MIXED], [SURE, MIXED])
+    assert isinstance(two, Finding)
+    assert str(two) == "not testable here: 2 judges pass the gate, 3 are needed"
+    nothing = graded((None,) * 4, (0.1,) * 4)
+    none = spread_difference([SURE, SURE, nothing], [SURE] * 3)
+    assert str(none) == "not testable here: 0 tasks were scored by every judge, 3 are needed"
+    with pytest.raises(ValueError, match="got 1 and 2"):
+        spread_difference([SURE], [SURE, SURE])
 
 
 LABELLED = (pair("a-1", "a", x=True, y=False), pair("b-1", "b", x=True, y=False))
@@ -415,3 +484,7 @@ def test_paired_differences_ignore_what_one_side_could_not_score() -> None:
     assert gap is not None
     assert gap.n == 1
     assert gap.value == pytest.approx(0.3)
+    assert paired_difference(after, {"c": 0.1, "b": 0.1}) == paired_difference(
+        {"c": 0.9}, {"c": 0.1}
+    )
+    assert paired_difference(after, {}) is None

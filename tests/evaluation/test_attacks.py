@@ -132,7 +132,7 @@ def test_the_success_rate_leaves_the_control_out_and_is_over_tasks() -> None:
     rows = [result([0.4, 0.0]), result([0.4, 0.4], name="y"), result([0.9, 0.9], "control", "c")]
     rate = success_rate(rows)
     assert rate is not None
-    assert (rate.value, rate.low, rate.high, rate.n) == (0.75, 0.5, 1.0, 2)
+    assert (rate.value, rate.low, rate.high, rate.n) == (0.75, 0.0, 1.0, 2)
     assert success_rate(rows[2:]) is None
 
 

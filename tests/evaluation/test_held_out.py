@@ -6,19 +6,23 @@ from typing import Any
 
 import pytest
 
+from rar_lib.core.decision import Finding, decide, not_testable
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import Interval
+from rar_lib.core.stats import Comparison, Interval, crossed
 from rar_lib.core.types import Category, Criterion, Grade, Polarity, Rubric, Task, Verdict
 from rar_lib.evaluation import held_out
 from rar_lib.evaluation.held_out import (
     Evaluation,
+    SeedGains,
     by_axis,
     change,
     course,
     look_with,
     overall,
+    paired,
     since_start,
     slope,
+    training_effect,
 )
 
 
@@ -57,11 +61,17 @@ def judged(task: Task, *met: bool | None) -> Evaluation:
 def test_the_mean_of_a_set_is_clipped_and_has_healthbenchs_error() -> None:
     value = overall({"a": -0.5, "b": 0.25, "c": None})
     assert value is not None
-    assert (value.value, value.low, value.n) == (0.0, 0.0, 2)
+    assert (value.value, value.low, value.high, value.n) == (0.0, 0.0, 1.0, 2)
     # Of two tasks a resample is (a, a), (a, b) or (b, b): 0, 0 or 1/4 after clipping.
-    assert value.high == 0.25
     assert value.se == pytest.approx((0.25 * 0.75) ** 0.5 * 0.25, rel=0.1)
     assert overall({"a": None}) is None
+
+
+def test_a_set_that_scores_nothing_is_not_certain_to() -> None:
+    value = overall(dict.fromkeys("abcdefgh", 0.0))
+    assert value is not None
+    assert (value.value, value.low) == (0.0, 0.0)
+    assert value.high == pytest.approx(1 - 0.05 ** (1 / 8))
 
 
 @pytest.mark.parametrize(
@@ -91,26 +101,101 @@ def test_axes_that_the_publisher_gave_come_before_categories() -> None:
     assert by_axis(judged(task, True, True), [task]) == {"accuracy": {"t": 0.5}}
 
 
-UP, FLAT, DOWN = (Interval(v, v - 0.1, v + 0.1, 12) for v in (0.2, 0.0, -0.2))
-FEW = Interval(0.2, 0.1, 0.3, 2)
+def found(word: Any) -> Finding:
+    return Finding(word, Interval(0.1, 0.0, 0.2, 24), 0.01, 0.02)
+
+
+UP, DOWN, OPEN = found("supported"), found("contradicted"), found("undecided")
+SAME = found("no difference larger than d")
+NONE = not_testable("the second judge is below the gate")
 
 
 @pytest.mark.parametrize(
     ("training", "hold_out", "words"),
     [
         (UP, DOWN, "gamed"),
-        (UP, FLAT, "cannot confirm"),
+        (UP, OPEN, "cannot confirm"),
+        (UP, SAME, "cannot confirm"),
         (UP, UP, "no sign of gaming"),
-        (FLAT, DOWN, "did not rise"),
-        (DOWN, UP, "did not rise"),
+        (OPEN, DOWN, "did not provably rise"),
+        (SAME, DOWN, "did not provably rise"),
+        (DOWN, UP, "did not provably rise"),
+        (UP, NONE, "not testable here"),
         (UP, None, "not testable here"),
-        (FEW, DOWN, "not testable here"),
+        (NONE, DOWN, "not testable here"),
     ],
 )
-def test_the_verdict_on_gaming_follows_from_both_intervals(
-    training: Interval | None, hold_out: Interval | None, words: str
+def test_the_verdict_on_gaming_follows_from_both_findings(
+    training: Finding | None, hold_out: Finding | None, words: str
 ) -> None:
     assert words in held_out.gamed(training, hold_out)
+
+
+def test_one_run_is_compared_over_the_tasks_that_both_sides_scored() -> None:
+    after, before = {"a": 0.5, "b": 0.5, "c": None, "d": 0.1}, {"a": 0.25, "b": 0.0, "c": 0.1}
+    one = paired(after, before)
+    assert one is not None
+    assert (one.difference.value, one.difference.n, one.p) == (0.375, 2, 0.5)
+    assert paired({"a": None}, {"a": 0.5}) is None
+
+
+def run_of(seed: int, *gains: float | None, **origin: Any) -> SeedGains:
+    where = {"machine": "2 cores", "versions": {"trl": "1.15.0"}} | origin
+    return SeedGains(seed, {f"t{i}": g for i, g in enumerate(gains)}, **where)
+
+
+GAINS = [0.1, 0.2, 0.15, 0.05, 0.3, 0.1, 0.2, 0.1, 0.2]
+
+
+def test_an_effect_of_training_is_over_seeds_and_tasks_that_all_scored() -> None:
+    runs = [run_of(0, *GAINS), run_of(1, *GAINS[:8], None), run_of(2, *[g + 0.1 for g in GAINS])]
+    effect = training_effect(runs)
+    assert isinstance(effect, Comparison)
+    assert effect == crossed([GAINS[:8], GAINS[:8], [g + 0.1 for g in GAINS[:8]]])
+    assert effect.difference.n == 8
+
+
+def test_seeds_that_disagree_undo_what_their_tasks_seem_to_show() -> None:
+    shifts = (0.0, -0.3, 0.2)
+    runs = [run_of(s, *[0.1 + g + shift for g in GAINS]) for s, shift in enumerate(shifts)]
+    alone = paired(runs[2].gains, dict.fromkeys(runs[2].gains, 0.0))
+    assert alone is not None
+    assert decide(alone).word == "supported"
+    assert decide(training_effect(runs)).word == "undecided"
+
+
+@pytest.mark.parametrize(("k", "words"), [(1, "1 seeds, three are needed"), (2, "2 seeds, three")])
+def test_fewer_than_three_seeds_say_nothing_of_training(k: int, words: str) -> None:
+    effect = training_effect([run_of(s, *GAINS) for s in range(k)])
+    assert isinstance(effect, Finding)
+    assert effect.word == "not testable here"
+    assert words in effect.reason
+
+
+def test_three_seeds_on_few_tasks_say_nothing_either() -> None:
+    effect = training_effect([run_of(s, *GAINS[:7]) for s in range(3)])
+    assert str(effect) == "not testable here: 7 tasks scored under every seed, 8 are needed"
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (
+            {"machine": "4 cores"},
+            "machine of seed 2 differ from those of seed 0 .4 cores and 2 cores",
+        ),
+        ({"versions": {"trl": "1.16.0"}}, "versions of seed 2 differ"),
+        ({"versions": {"trl": "1.15.0", "peft": "1"}}, "versions of seed 2 differ"),
+    ],
+)
+def test_runs_of_different_machines_are_not_one_record(odd: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        training_effect([run_of(0, *GAINS), run_of(1, *GAINS), run_of(2, *GAINS, **odd)])
+
+
+def test_a_seed_counts_once() -> None:
+    with pytest.raises(DataError, match=r"a seed stands twice among \[0, 1, 1\]"):
+        training_effect([run_of(s, *GAINS) for s in (0, 1, 1)])
 
 
 LOOKS = [
@@ -120,8 +205,8 @@ LOOKS = [
 
 
 def test_a_course_is_the_mean_of_what_was_scored_at_every_look() -> None:
-    found = course(LOOKS, "training")
-    assert {step: i.value for step, i in found.items()} == pytest.approx({0: 0.3, 4: 0.6})
+    means = course(LOOKS, "training")
+    assert {step: i.value for step, i in means.items()} == pytest.approx({0: 0.3, 4: 0.6})
 
 
 def test_a_change_pairs_the_tasks_that_both_looks_scored() -> None:

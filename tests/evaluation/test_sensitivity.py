@@ -186,6 +186,7 @@ def test_rank_correlation_with_the_papers_weights() -> None:
     assert same.spearman is not None
     assert (same.kendall.value, same.spearman.value) == (pytest.approx(1.0), pytest.approx(1.0))
     assert rows["Essential only"].kendall is None  # all rewards are 1: there are no ranks
+    assert str(same.kendall) == "1.00 (n = 1)"  # one draw has no middle of its draws
     random = rows["random"].kendall
     assert random is not None
     assert random.low < random.value < random.high <= 1.0

@@ -1,0 +1,407 @@
+"""How often 95 % intervals hold the truth at the sample sizes used here: ``results/coverage.json``.
+
+    python -m results.coverage        # five minutes on one core
+
+Truths are known because the data are drawn here: gains of tasks, paired wins and losses, shares,
+areas under the curve, runs of several seeds. What is chosen by it was declared before the first
+run:
+
+- **Interval** of a statistic over tasks: the candidate whose largest shortfall from 95 %, over all
+  scenarios and sizes, is the smallest; candidates within half a percentage point of it count as
+  equal, and the one that is narrower on average is taken. Candidates: percentile bootstrap, BCa
+  (Efron 1987), bootstrap-t (studentised), and Student-t with the jackknife's standard error over
+  tasks (Miller 1974). All candidates get the same bound where nothing varies
+  (:func:`rar_lib.core.stats.still`) and none leaves the range that is possible.
+- **Interval** of an effect over seeds and tasks: by the same rule, of the pigeonhole bootstrap
+  (Owen 2007), the same with Student's quantile at the smaller side's degrees of freedom, and the
+  crossed random-effects analysis of variance with Satterthwaite's degrees of freedom.
+- **Test** over seeds and tasks: of the candidates that call at most 6 % of true nulls at 5 % in
+  every scenario, the one that finds most of a real effect. Candidates: that analysis of variance,
+  the same with the smaller side's degrees of freedom, the larger of the p-values over tasks alone
+  (sign flips) and over seeds alone (Student).
+
+``old`` is the rule before: a percentile interval over tasks that leaves zero out.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+from scipy.stats import t as student
+
+from rar_lib.book.machine import hardware, versions
+from rar_lib.core.files import atomic_write
+from rar_lib.core.stats import still
+
+Array = NDArray[np.float64]
+Ends = tuple[Array, Array]
+RESULTS = Path(__file__).with_suffix(".json")
+SIZES = (8, 12, 16, 24, 48, 92, 160)  # tasks
+TRIALS, AUC_TRIALS, SEED_TRIALS = 4000, 1000, 2000
+RESAMPLES, FLIPS = 999, 2047
+LEVEL, TAIL = 0.95, 0.025
+
+
+# --- Scenarios: sums over the rows of each task, numbers of rows, truth, possible range
+
+
+def normal(rng: np.random.Generator, n: int) -> tuple[Array, Array, float]:
+    """Gains of tasks that are bell-shaped around zero."""
+    return rng.normal(0.0, 0.2, (TRIALS, n)), np.ones(n), 0.0
+
+
+def skewed(rng: np.random.Generator, n: int) -> tuple[Array, Array, float]:
+    """Three tasks in four gain 0.1, one in four loses 0.3."""
+    return np.where(rng.random((TRIALS, n)) < 0.75, 0.1, -0.3), np.ones(n), 0.0
+
+
+def wins(rng: np.random.Generator, n: int) -> tuple[Array, Array, float]:
+    """Paired wins and losses, one task in six differs, either way alike."""
+    return _outcomes(rng, n, 1 / 12, 1 / 12), np.ones(n), 0.0
+
+
+def more_wins(rng: np.random.Generator, n: int) -> tuple[Array, Array, float]:
+    """Paired wins and losses, three wins for every loss, one task in three differs."""
+    return _outcomes(rng, n, 0.25, 1 / 12), np.ones(n), 0.25 - 1 / 12
+
+
+def two_pairs(rng: np.random.Generator, n: int) -> tuple[Array, Array, float]:
+    """Two pairs on two tasks of three, one on the third; six second pairs in ten copy the first."""
+    first, second = (_outcomes(rng, n, 0.15, 0.15) for _ in range(2))
+    second = np.where(rng.random((TRIALS, n)) < 0.6, first, second)
+    both = np.arange(n) % 3 != 0
+    return first + second * both, 1.0 + both, 0.0
+
+
+def share(rng: np.random.Generator, n: int) -> tuple[Array, Array, float]:
+    """A share of 0.9."""
+    return (rng.random((TRIALS, n)) < 0.9).astype(float), np.ones(n), 0.9
+
+
+def _outcomes(rng: np.random.Generator, n: int, win: float, loss: float) -> Array:
+    u = rng.random((TRIALS, n))
+    return (u < win).astype(float) - (u > 1.0 - loss)
+
+
+Scenario = Callable[[np.random.Generator, int], tuple[Array, Array, float]]
+MEANS: dict[str, tuple[Scenario, tuple[float, float]]] = {
+    "normal gains": (normal, (-1.0, 1.0)),
+    "skewed gains": (skewed, (-1.0, 1.0)),
+    "wins and losses, none better": (wins, (-1.0, 1.0)),
+    "wins and losses, one better": (more_wins, (-1.0, 1.0)),
+    "one or two pairs a task": (two_pairs, (-1.0, 1.0)),
+    "share of 0.9": (share, (0.0, 1.0)),
+}
+AREAS = {"AUC 0.75": 0.75, "AUC 0.95": 0.95}
+
+
+# --- Intervals: every method from the same pieces
+
+
+def ends(value: Array, loo: Array, star: Array, star_se: Array) -> dict[str, Ends]:
+    """All candidates' intervals.
+
+    Args:
+        value: shape (trials,), the estimates.
+        loo: shape (trials, n), each without one task.
+        star, star_se: shape (resamples, trials), estimates and standard errors of resamples.
+    """
+    n = loo.shape[1]
+    pull = loo.mean(axis=1, keepdims=True) - loo
+    se = np.sqrt((n - 1) / n * (pull**2).sum(axis=1))
+    half = student.ppf(1 - TAIL, n - 1) * se
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(star_se > 1e-9, (star - value) / star_se, np.nan)
+        low_t, high_t = np.nanquantile(t, [TAIL, 1 - TAIL], axis=0)
+        skew = (pull**3).sum(axis=1) / (6 * (pull**2).sum(axis=1) ** 1.5)
+        below = (star < value - 1e-12).mean(axis=0) / 2 + (star <= value + 1e-12).mean(axis=0) / 2
+        z0 = ndtri(below)
+        levels = []
+        for z in ndtri([TAIL, 1 - TAIL]):
+            levels.append(ndtr(z0 + (z0 + z) / (1 - skew * (z0 + z))))
+    ordered = np.sort(star, axis=0)
+    percentile = np.quantile(star, [TAIL, 1 - TAIL], axis=0)
+    return {
+        "percentile": (percentile[0], percentile[1]),
+        "BCa": (_quantile(ordered, levels[0]), _quantile(ordered, levels[1])),
+        "bootstrap-t": (value - high_t * se, value - low_t * se),
+        "Student-t": (value - half, value + half),
+    }
+
+
+def _quantile(ordered: Array, level: Array) -> Array:
+    """One quantile a column, each at its own level; NaN where the level is."""
+    at = np.nan_to_num(level) * (len(ordered) - 1)
+    lower = np.floor(at).astype(int)
+    upper = np.minimum(lower + 1, len(ordered) - 1)
+    columns = np.arange(ordered.shape[1])
+    a, b = ordered[lower, columns], ordered[upper, columns]
+    return np.where(np.isnan(level), np.nan, a + (at - lower) * (b - a))
+
+
+def of_means(sums: Array, sizes: Array, draws: Array) -> tuple[Array, dict[str, Ends]]:
+    """Estimates and intervals of means over rows."""
+    n = len(sizes)
+    value = sums.sum(axis=1) / sizes.sum()
+    loo = (sums.sum(axis=1, keepdims=True) - sums) / (sizes.sum() - sizes)
+    rows = (draws @ sizes)[:, None]
+    star = draws @ sums.T / rows
+    squares = draws @ (sums**2).T - 2 * star * (draws @ (sums * sizes).T)
+    squares += star**2 * (draws @ sizes**2)[:, None]
+    star_se = np.sqrt(np.maximum(squares, 0.0) * n / (n - 1)) / rows
+    return value, ends(value, loo, star, star_se)
+
+
+def of_areas(rng: np.random.Generator, n: int, area: float, draws: Array) -> Any:
+    """Estimates and intervals of areas under the curve: eight verdicts a task that share a luck."""
+    gap = ndtri(area) * np.sqrt(2 * (1 + 0.25))
+    parts: list[tuple[float, Array, Array, Array]] = []
+    for _ in range(AUC_TRIALS):
+        truth = rng.random((n, 8)) < 0.58
+        luck = rng.normal(0.0, 0.5, (n, 1))
+        score = (luck + gap * truth + rng.normal(size=(n, 8))).ravel()
+        flat = truth.ravel()
+        won = (score[:, None] > score[None, :]) & flat[:, None] & ~flat[None, :]
+        wins_of = won.reshape(n, 8, n, 8).sum(axis=(1, 3)).astype(float)
+        parts.append(_area(wins_of, truth.sum(axis=1), (~truth).sum(axis=1), draws))
+    value, loo, star, star_se = (np.array(part) for part in zip(*parts, strict=True))
+    return value, ends(value, loo, star.T, star_se.T)
+
+
+def _area(won: Array, true: Array, false: Array, draws: Array) -> tuple[float, Array, Array, Array]:
+    """Value, values without one task, values and standard errors of resamples."""
+    n = len(true)
+    of_row, of_column = won.sum(axis=1), won.sum(axis=0)
+    loo = (won.sum() - of_row - of_column + won.diagonal()) / (
+        (true.sum() - true) * (false.sum() - false)
+    )
+    rows, columns = draws @ won.T, draws @ won
+    trues, falses = (draws @ true)[:, None], (draws @ false)[:, None]
+    star = (rows * draws).sum(axis=1, keepdims=True) / (trues * falses)
+    pull = (rows + columns) / (trues * falses) - star * (true / trues + false / falses)
+    star_se = np.sqrt((draws * pull**2).sum(axis=1) * n / (n - 1))
+    return float(won.sum() / (true.sum() * false.sum())), loo, star[:, 0], star_se
+
+
+def bounded(value: Array, found: Ends, n: int, bounds: tuple[float, float]) -> Ends:
+    """The same inside the possible range; where nothing varies, the bound for that."""
+    low, high = found
+    flat = ~(high - low > 1e-9)
+    edges = np.array([still(float(v), n, bounds) for v in value[flat]]).reshape(-1, 2)
+    low, high = low.copy(), high.copy()
+    low[flat], high[flat] = edges.T
+    return np.clip(low, *bounds), np.clip(high, *bounds)
+
+
+# --- Decisions
+
+
+def flips_p(sums: Array, signs: Array) -> Array:
+    """Two-sided p-values of sign flips, one a row of ``sums``; all patterns where they are few."""
+    p = []
+    for block in np.array_split(sums, 8):
+        reached = np.abs(signs @ block.T) >= np.abs(block.sum(axis=1)) - 1e-9
+        p.append(reached.mean(axis=0))
+    return np.concatenate(p)
+
+
+def all_signs(rng: np.random.Generator, n: int) -> Array:
+    """Every pattern up to 11 tasks; else some by chance with the one that was seen."""
+    if n <= 11:
+        return 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    by_chance = rng.choice([-1.0, 1.0], (FLIPS, n))
+    return np.vstack([np.ones(n), by_chance])
+
+
+def decisions(p: Array, found: Ends) -> dict[str, float]:
+    """How often a true null is decided, alone and in a family of four, by each rule."""
+    old = (found[0] > 0) | (found[1] < 0)
+    fours = len(p) // 4 * 4
+    return {
+        "test": float((p <= 0.05).mean()),
+        "old": float(old.mean()),
+        "test, Holm over four": float((p[:fours].reshape(-1, 4).min(axis=1) <= 0.05 / 4).mean()),
+        "old, any of four": float(old[:fours].reshape(-1, 4).any(axis=1).mean()),
+    }
+
+
+def over_tasks() -> list[dict[str, Any]]:
+    """Every scenario at every size: coverage and width of each method, false decisions."""
+    rows = []
+    for n in SIZES:
+        rng = np.random.default_rng(n)
+        draws = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
+        signs = all_signs(rng, n)
+        for name, (draw, bounds) in MEANS.items():
+            sums, sizes, truth = draw(rng, n)
+            value, found = of_means(sums, sizes, draws)
+            row = _row(name, n, truth, value, found, bounds)
+            if truth == 0.0:
+                row["false decisions"] = decisions(flips_p(sums, signs), found["percentile"])
+            rows.append(row)
+        for name, area in AREAS.items():
+            rows.append(_row(name, n, area, *of_areas(rng, n, area, draws), (0.0, 1.0)))
+        print(f"{n} tasks", flush=True)
+    return rows
+
+
+def _row(
+    name: str, n: int, truth: float, value: Array, found: dict[str, Ends], *bounds: Any
+) -> dict[str, Any]:
+    kept = {method: bounded(value, e, n, *bounds) for method, e in found.items()}
+    return {"scenario": name, "n": n, "truth": truth, "methods": _scored(kept, truth)}
+
+
+def _scored(found: dict[str, Ends], truth: float) -> dict[str, dict[str, float]]:
+    scores = {}
+    for method, (low, high) in found.items():
+        inside = (low - 1e-12 <= truth) & (truth <= high + 1e-12)
+        scores[method] = {"coverage": float(inside.mean()), "width": float((high - low).mean())}
+    return scores
+
+
+# --- Seeds and tasks together
+
+#: Standard deviations of what a seed, a task and their meeting add to a gain. A task's changes
+#: had 0.2 and correlated 0.84 between two runs; the seeds' is the unknown, so it is varied.
+SPREADS = {"none": 0.0, "small": 0.02, "like tasks": 0.04, "large": 0.1}
+OF_TASK, OF_BOTH, EFFECT = 0.18, 0.08, 0.1
+
+
+def over_seeds() -> list[dict[str, Any]]:
+    """Coverage and decisions for effects of training, by seeds, tasks and the seeds' spread."""
+    rows = []
+    for seeds, n in ((3, 24), (3, 48), (3, 160), (5, 24), (5, 160)):
+        rng = np.random.default_rng([seeds, n])
+        signs = all_signs(rng, n)
+        for name, spread in SPREADS.items():
+            table = rng.normal(0.0, OF_BOTH, (SEED_TRIALS, seeds, n))
+            table += rng.normal(0.0, OF_TASK, (SEED_TRIALS, 1, n))
+            table += rng.normal(0.0, spread, (SEED_TRIALS, seeds, 1))
+            _, p, found = crossed_ways(rng, table, signs)
+            again = crossed_ways(rng, table + EFFECT, signs)[1]
+            rows.append(
+                {
+                    "seeds": seeds,
+                    "n": n,
+                    "spread of seeds": name,
+                    "methods": _scored(found, 0.0),
+                    "false decisions": {k: float((v <= 0.05).mean()) for k, v in p.items()},
+                    "found": {k: float((v <= 0.05).mean()) for k, v in again.items()},
+                }
+            )
+        print(f"{seeds} seeds, {n} tasks", flush=True)
+    return rows
+
+
+def crossed_ways(
+    rng: np.random.Generator, table: Array, signs: Array
+) -> tuple[Array, dict[str, Array], dict[str, Ends]]:
+    """Estimates, p-values and intervals of all candidates; ``table`` is (trials, seeds, tasks)."""
+    _, seeds, n = table.shape
+    value = table.mean(axis=(1, 2))
+    of_seed, of_task = table.mean(axis=2), table.mean(axis=1)
+    a = n * of_seed.var(axis=1, ddof=1)
+    b = seeds * of_task.var(axis=1, ddof=1)
+    rest = table - of_seed[:, :, None] - of_task[:, None, :] + value[:, None, None]
+    e = (rest**2).sum(axis=(1, 2)) / ((seeds - 1) * (n - 1))
+    a, b = np.maximum(a, e), np.maximum(b, e)  # no variance below zero
+    se = np.sqrt((a + b - e) / (seeds * n))
+    parts = a**2 / (seeds - 1) + b**2 / (n - 1) + e**2 / ((seeds - 1) * (n - 1))
+    df = (a + b - e) ** 2 / parts
+    few = min(seeds, n) - 1
+    t = np.abs(value) / se
+    alone = np.abs(value) / (of_seed.std(axis=1, ddof=1) / np.sqrt(seeds))
+    tasks_alone = flips_p(of_task, signs)
+    p = {
+        "Satterthwaite": 2 * student.sf(t, df),
+        "few degrees of freedom": 2 * student.sf(t, few),
+        "larger of both": np.maximum(tasks_alone, 2 * student.sf(alone, seeds - 1)),
+        "tasks alone": tasks_alone,
+    }
+    star = pigeonhole(rng, table)
+    ends_ = np.quantile(star, [TAIL, 1 - TAIL], axis=0)
+    halves = {
+        "pigeonhole, Student-t": student.ppf(1 - TAIL, few) * star.std(axis=0),
+        "Satterthwaite": student.ppf(1 - TAIL, df) * se,
+    }
+    found = {"pigeonhole percentile": (ends_[0], ends_[1])}
+    found |= {name: (value - half, value + half) for name, half in halves.items()}
+    return value, p, found
+
+
+def pigeonhole(rng: np.random.Generator, table: Array) -> Array:
+    """Means of resampled seeds by resampled tasks, shape (resamples, trials)."""
+    _, seeds, n = table.shape
+    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+    columns = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
+    return np.array(
+        [
+            np.einsum("s,tsn,n->t", r, table, c, optimize=True)
+            for r, c in zip(rows, columns, strict=True)
+        ]
+    )
+
+
+# --- The rules of choice
+
+
+def chosen_interval(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """By the rule in the head of this file."""
+    worst, width = {}, {}
+    for method in rows[0]["methods"]:
+        worst[method] = max(LEVEL - row["methods"][method]["coverage"] for row in rows)
+        width[method] = float(np.mean([row["methods"][method]["width"] for row in rows]))
+    equal = [m for m, shortfall in worst.items() if shortfall <= min(worst.values()) + 0.005]
+    return {
+        "method": min(equal, key=width.__getitem__),
+        "largest shortfall": worst,
+        "mean width": width,
+    }
+
+
+def chosen_test(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """By the rule in the head of this file."""
+    names = list(rows[0]["found"])
+    worst = {m: max(row["false decisions"][m] for row in rows) for m in names}
+    power = {m: float(np.mean([row["found"][m] for row in rows])) for m in names}
+    valid = [m for m, rate in worst.items() if rate <= 0.06]
+    return {
+        "method": max(valid, key=power.__getitem__) if valid else min(worst, key=worst.__getitem__),
+        "largest false decisions": worst,
+        "mean found": power,
+    }
+
+
+def main() -> None:
+    """Simulate everything and write the record."""
+    tasks, seeds = over_tasks(), over_seeds()
+    record = {
+        "what": "coverage of 95 % intervals and decisions on true nulls, simulated",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": hardware(),
+        "versions": {k: v for k, v in versions().items() if k in ("python", "numpy", "scipy")},
+        "trials": {"means": TRIALS, "AUC": AUC_TRIALS, "seeds": SEED_TRIALS},
+        "resamples": RESAMPLES,
+        "chosen": {
+            "interval over tasks": chosen_interval(tasks),
+            "interval over seeds and tasks": chosen_interval(seeds),
+            "test over seeds and tasks": chosen_test(seeds),
+        },
+        "over tasks": tasks,
+        "over seeds and tasks": seeds,
+    }
+    atomic_write(RESULTS, json.dumps(record, indent=1) + "\n")
+    for what, found in record["chosen"].items():
+        print(f"{what}: {found['method']}")
+
+
+if __name__ == "__main__":
+    main()

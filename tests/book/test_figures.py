@@ -1,0 +1,45 @@
+"""A figure draws what can be said, and no more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from rar_lib.book import figures
+from rar_lib.core.stats import Interval
+
+mpl.use("Agg")
+EIGHT = Interval(0.5, 0.3, 0.7, 8)
+SEVEN = replace(EIGHT, n=7)
+
+
+def test_whiskers_need_eight_units() -> None:
+    heights, error = figures._heights([EIGHT, SEVEN, 0.5, None])
+    assert heights.tolist()[:3] == [0.5, 0.5, 0.5]
+    assert error[:, 0] == pytest.approx([0.2, 0.2])
+    assert np.isnan(error[:, 1:]).all()
+
+
+def test_a_forest_draws_the_value_alone_where_units_are_few() -> None:
+    def drawn(interval: Interval) -> list[int]:
+        return [
+            len(line.get_xdata())
+            for line in figures.forest({"x": interval}, xlabel="").axes[0].lines
+        ]
+
+    assert len(drawn(EIGHT)) == len(drawn(SEVEN)) + 1
+
+
+def test_costs_and_courses_have_no_whiskers_over_few_units() -> None:
+    def segments(interval: Interval) -> int:
+        fig = figures.cost({("a", "b"): (1.0, interval)}, xlabel="", ylabel="")
+        return sum(
+            np.isfinite(p.vertices).all() for c in fig.axes[0].collections for p in c.get_paths()
+        )
+
+    assert segments(EIGHT) > segments(SEVEN) == 0
+    low = figures.reward_curve([[0.5, 0.5]], {"x": {0: replace(SEVEN, low=0.0)}}).axes[0]
+    assert low.get_ylim()[0] == pytest.approx(0.45)  # an end that is not drawn takes no room

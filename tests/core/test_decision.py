@@ -1,0 +1,224 @@
+"""Which word a claim gets: worked examples, and what can never happen."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rar_lib.core.decision import WORDS, Finding, decide, decide_family, not_testable
+from rar_lib.core.stats import Comparison, Interval, compare
+
+
+def over(gaps: list[float]) -> Comparison:
+    return compare(gaps, range(len(gaps)))
+
+
+def of(p: float, value: float = 0.1, *, n: int = 48, half: float = 0.08) -> Comparison:
+    """A comparison with a p-value of one's own."""
+    return Comparison(Interval(value, value - half, value + half, n, half / 2), 1.4 * half, p)
+
+
+def test_four_differences_of_24_all_one_way_decide_nothing() -> None:
+    found = decide(over([-1.0] * 4 + [0.0] * 20))
+    assert found.p == pytest.approx(0.125)  # 2 / 2 ** 4, McNemar's
+    assert found.word == "undecided"
+    assert found.needed is not None
+    assert found.needed > 24
+
+
+@pytest.mark.parametrize(("wins", "losses", "p"), [(9, 2, 0.0654), (10, 3, 0.0923)])
+def test_more_wins_than_losses_are_not_enough(wins: int, losses: int, p: float) -> None:
+    found = decide(over([1.0] * wins + [-1.0] * losses + [0.0] * (24 - wins - losses)))
+    assert found.p == pytest.approx(p, abs=1e-4)
+    assert found.word == "undecided"
+
+
+@pytest.mark.parametrize(("sign", "word"), [(1, "supported"), (-1, "contradicted")])
+def test_the_direction_is_that_of_the_difference(sign: int, word: str) -> None:
+    found = decide(over([sign * 0.2] * 10))
+    assert (found.word, str(found)) == (word, word)
+    assert found.p == found.p_holm == pytest.approx(2 / 2**10)
+    opposite = decide(-over([sign * 0.2] * 10))
+    assert {found.word, opposite.word} == {"supported", "contradicted"}
+
+
+@pytest.mark.parametrize(
+    ("members", "n"),
+    # The smallest p of n tasks is 2 / 2 ** n; all of a family at it pass if it times m does.
+    [(1, 6), (2, 7), (3, 7), (4, 8), (6, 8), (7, 9), (10, 9), (40, 11)],
+)
+def test_fewest_tasks_that_can_decide_by_size_of_the_family(members: int, n: int) -> None:
+    def words(tasks: int) -> set[str]:
+        return {
+            f.word
+            for f in decide_family({str(i): over([0.5] * tasks) for i in range(members)}).values()
+        }
+
+    assert words(n) == {"supported"}
+    assert words(n - 1) == {"not testable here"}
+
+
+def test_so_few_tasks_are_named_with_the_size_of_the_family() -> None:
+    found = decide_family({"a": over([0.5, 0.1, -0.2] * 2), "b": over([0.5] * 6)})
+    assert str(found["a"]) == "not testable here: 6 tasks can't reach p = 0.05 in a family of 2"
+
+
+def test_few_tasks_can_decide_beside_claims_of_many() -> None:
+    # Alone, six tasks of one sign have 0.031; Holm leaves that, as the other claim comes first.
+    found = decide_family({"few": over([0.5] * 6), "many": over([0.5] * 12)})
+    assert {f.word for f in found.values()} == {"supported"}
+    assert found["few"].p_holm == pytest.approx(2 / 2**6)
+
+
+def test_holm_is_over_the_family_and_the_finding_follows_it() -> None:
+    alone = decide(of(0.03))
+    assert alone.word == "supported"
+    together = decide_family({"a": of(0.03), "b": of(0.04), "c": of(0.9)})
+    assert together["a"].p_holm == pytest.approx(0.09)
+    assert {f.word for f in together.values()} == {"undecided"}
+
+
+def test_exactly_at_the_level_is_a_finding() -> None:
+    assert decide(of(0.05)).word == "supported"
+    assert decide(of(math.nextafter(0.05, 1))).word == "undecided"
+    assert decide(of(0.03), alpha=0.02).word == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "n", "word"),
+    [
+        (0.00, 0.05, 24, "no difference larger than d"),
+        (0.02, 0.03, 24, "no difference larger than d"),
+        (0.02, 0.031, 24, "undecided"),
+        (-0.02, 0.031, 24, "undecided"),
+        (0.00, 0.01, 8, "no difference larger than d"),
+        (0.00, 0.01, 7, "undecided"),  # an interval over so few is none
+    ],
+)
+def test_no_difference_needs_the_interval_inside_the_margin(
+    value: float, half: float, n: int, word: str
+) -> None:
+    found = decide(of(0.9, value, n=n, half=half), margin=0.05)
+    assert found.word == word
+    assert decide(of(0.9, value, n=n, half=half)).word == "undecided"  # no margin was declared
+
+
+def test_a_small_difference_that_is_there_is_supported_all_the_same() -> None:
+    found = decide(of(0.001, 0.02, half=0.01), margin=0.05)
+    assert found.word == "supported"
+
+
+def test_sides_that_never_differ_are_no_proof_of_equality_with_few_tasks() -> None:
+    few, many = (decide(over([0.0] * n), margin=0.05) for n in (24, 160))
+    assert few.word == "undecided"
+    assert few.needed is not None
+    assert many.word == "no difference larger than d"
+    assert str(many) == "no difference larger than 0.05"
+
+
+def test_minus_zero_and_ties_are_no_direction() -> None:
+    for zeros in ([0.0] * 10, [-0.0] * 10, [0.5, -0.5] * 5):
+        found = decide(over(zeros))
+        assert found.word == "undecided"
+        assert found.p == 1.0
+        assert found.difference is not None
+        assert "-" not in f"{found.difference.value + 0.0:.2f}"
+
+
+def test_tasks_needed_by_hand() -> None:
+    # 0.1 was seen and 0.112 is detectable with 48: (0.112 / 0.1)^2 * 48 = 60.2.
+    assert decide(of(0.06)).needed == 61
+    assert str(decide(of(0.06))) == "undecided (61 tasks would decide)"
+    # In a family of four the level is 0.0125: (2.4977 + 0.8416) / 2.8016 = 1.1919 times.
+    four = decide_family({str(i): of(0.06) for i in range(4)})
+    assert four["0"].needed == math.ceil(60.2112 * 1.19194**2)
+    # To show 0.01 takes 6,022, that it is inside 0.2 only (0.112 / 0.19)^2 * 48 = 16.7: one more.
+    assert decide(of(0.8, 0.01, half=0.08)).needed == 6022
+    assert (
+        decide(replace(of(0.8, 0.01), difference=Interval(0.01, -0.3, 0.3, 48)), margin=0.2).needed
+        == 49
+    )
+    assert decide(of(1.0, 0.0)).needed is None  # nothing is seen, and no margin to be inside
+
+
+def test_a_claim_without_data_is_not_testable_and_does_not_count_in_the_family() -> None:
+    found = decide_family({"a": of(0.03), "b": None, "c": not_testable("one seed")})
+    assert (found["a"].word, found["a"].p_holm) == ("supported", 0.03)
+    assert str(found["b"]) == "not testable here: nothing was scored on both sides"
+    assert str(found["c"]) == "not testable here: one seed"
+    with pytest.raises(ValueError, match="needs a reason"):
+        not_testable(" ")
+
+
+def test_findings_are_decided_anew_in_another_family() -> None:
+    first = decide(of(0.03), margin=0.05)
+    again = decide_family({"a": first, "b": of(0.5)}, margins={"a": 0.1})
+    assert (again["a"].word, again["a"].p_holm, again["a"].margin) == ("undecided", 0.06, 0.1)
+    assert decide(first, margin=0.05) == first
+    assert decide_family({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"margins": 0.0}, "margin of 'a' must be a number above 0, got 0.0"),
+        ({"margins": {"a": -0.1}}, "got -0.1"),
+        ({"margins": math.nan}, "got nan"),
+        ({"margins": math.inf}, "got inf"),
+        ({"margins": {"b": 0.1}}, "'b', which is not in the family"),
+        ({"alpha": 0.0}, "alpha must be in"),
+        ({"alpha": 1.0}, "alpha must be in"),
+    ],
+)
+def test_what_cannot_be_decided_by_is_refused(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        decide_family({"a": of(0.5)}, **arguments)  # type: ignore[arg-type]
+
+
+GAPS = st.lists(st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.25, 1.0]), min_size=1, max_size=10)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from("abcd"), GAPS, max_size=4), st.booleans())
+def test_a_finding_and_its_p_value_cannot_disagree(
+    gaps: dict[str, list[float]], with_margin: bool
+) -> None:
+    found = decide_family(
+        {name: over(g) for name, g in gaps.items()}, margins=0.5 if with_margin else None
+    )
+    assert list(found) == list(gaps)
+    for name, f in found.items():
+        assert f.word in WORDS
+        assert f.p is not None
+        assert f.p_holm is not None
+        assert f.difference is not None
+        decided = f.word in ("supported", "contradicted")
+        assert decided == (f.p_holm <= 0.05)
+        if decided:
+            assert (f.difference.value > 0) == (f.word == "supported")
+            assert sum(map(bool, gaps[name])) >= 6
+        if f.word == "not testable here":
+            assert f.reason
+        if f.needed is not None:
+            assert f.needed > f.difference.n
+        assert Finding.from_json(json.loads(json.dumps(f.to_json()))) == f
+
+
+@settings(max_examples=60, deadline=None)
+@given(GAPS)
+def test_the_opposite_claim_gets_the_opposite_word(gaps: list[float]) -> None:
+    turned = {"supported": "contradicted", "contradicted": "supported"}
+    one, other = decide(over(gaps), margin=0.3), decide(-over(gaps), margin=0.3)
+    assert other.word == turned.get(one.word, one.word)
+    assert other.needed == one.needed
+
+
+def test_a_finding_of_no_word_is_refused() -> None:
+    value = decide(of(0.5)).to_json() | {"word": "not supported"}
+    with pytest.raises(ValueError, match="'not supported' is no finding; allowed: supported, "):
+        Finding.from_json(value)

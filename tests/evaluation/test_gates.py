@@ -1,0 +1,96 @@
+"""What a judge must have shown before a claim rests on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from rar_lib.core.stats import Interval
+from rar_lib.evaluation.alignment import CriterionAgreement
+from rar_lib.evaluation.gates import may_enter_size_claim, may_hold_out
+
+
+def agreement(
+    low: float = 0.8, *, balanced: float | None = 0.75, n: int = 24, auc: bool = True
+) -> CriterionAgreement:
+    area = Interval(low + 0.05, low, low + 0.1, n)
+    right = None if balanced is None else Interval(balanced, balanced - 0.1, balanced + 0.1, n)
+    return CriterionAgreement(200, 0, None, right, area if auc else None, None)
+
+
+@pytest.mark.parametrize(
+    ("low", "share", "passed"),
+    [
+        (0.51, 0.5, True),
+        (0.5, 0.9, False),  # the interval must exclude one half
+        (0.45, 0.9, False),
+        (0.3, 0.9, False),  # wholly below: it reads criteria the wrong way round
+        (0.8, 0.499, False),
+        (0.8, None, True),
+    ],
+)
+def test_who_may_stand_for_a_size(low: float, share: float | None, passed: bool) -> None:
+    gate = may_enter_size_claim(agreement(low), share)
+    assert gate.passed is passed
+    assert gate.auc == agreement(low).auc
+    assert gate.share == share
+
+
+def test_a_judge_without_a_size_claim_says_all_that_is_missing() -> None:
+    assert may_enter_size_claim(agreement(0.45), 0.38).reason == (
+        "its AUC 0.50 [0.45, 0.55] does not lie above 0.5; "
+        "0.38 of its probability is readable, 0.5 is needed"
+    )
+    assert may_enter_size_claim(agreement(0.8), 0.97).reason == (
+        "its AUC 0.85 [0.80, 0.90] lies above 0.5, 0.97 is readable"
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (agreement(auc=False), "have no AUC"),
+        (agreement(0.9, n=7), "over 7 tasks, 8 are needed"),
+    ],
+)
+def test_without_an_interval_no_gate_opens(found: CriterionAgreement, words: str) -> None:
+    for gate in (
+        may_enter_size_claim(found, 0.9),
+        may_hold_out(found, detectable=0.001, effect=0.5),
+    ):
+        assert not gate.passed
+        assert words in gate.reason
+
+
+@pytest.mark.parametrize(
+    ("low", "balanced", "detectable", "effect", "passed"),
+    [
+        (0.75, 0.75, 0.02, 0.05, True),  # sees 0.02 / (2 * 0.75 - 1) = 0.04
+        (0.74, 0.75, 0.02, 0.05, False),
+        (0.75, 0.75, 0.02, 0.04, False),  # just as large is not below
+        (0.9, 0.65, 0.02, 0.05, False),  # 0.02 / 0.3 = 0.067
+        (0.9, 0.5, 0.001, 0.9, False),  # such verdicts show nothing at all
+        (0.9, 0.4, 0.001, 0.9, False),
+        (0.9, None, 0.001, 0.9, False),
+        (0.9, 1.0, 0.0, 0.01, True),
+    ],
+)
+def test_who_may_confirm_an_effect(
+    low: float, balanced: float | None, detectable: float, effect: float, passed: bool
+) -> None:
+    gate = may_hold_out(agreement(low, balanced=balanced), detectable=detectable, effect=effect)
+    assert gate.passed is passed
+
+
+def test_what_a_hold_out_could_see_is_in_true_units() -> None:
+    gate = may_hold_out(agreement(0.6, balanced=0.65), detectable=0.03, effect=0.05)
+    assert gate.smallest == pytest.approx(0.1)
+    assert gate.reason == (
+        "its AUC 0.65 [0.60, 0.70] is not certainly 0.75 or more; "
+        "the smallest true effect that it could see is 0.10, to be confirmed is 0.05"
+    )
+
+
+@pytest.mark.parametrize(("detectable", "effect"), [(0.1, 0.0), (0.1, -0.2), (-0.1, 0.2)])
+def test_there_is_an_effect_to_confirm(detectable: float, effect: float) -> None:
+    with pytest.raises(ValueError, match="need an effect above 0"):
+        may_hold_out(agreement(), detectable=detectable, effect=effect)

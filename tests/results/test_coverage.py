@@ -1,0 +1,133 @@
+"""The simulation that chose the interval: its methods, its rules, and that the library follows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap as scipy_bootstrap
+
+from rar_lib.core.stats import auc, cluster_interval, crossed, sign_flip_p
+from results import coverage
+
+RECORD = json.loads(coverage.RESULTS.read_text())
+
+
+def drawn(n: int = 24, trials: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.gamma(1.0, 0.2, (trials, n)), rng.multinomial(n, np.full(n, 1 / n), 9999).astype(
+        float
+    )
+
+
+@pytest.mark.parametrize("method", ["percentile", "BCa"])
+def test_bootstraps_are_those_of_scipy(method: str) -> None:
+    sums, draws = drawn()
+    value, found = coverage.of_means(sums, np.ones(24), draws)
+    for trial, row in enumerate(sums):
+        peer = scipy_bootstrap((row,), np.mean, method=method, n_resamples=9999, rng=1)
+        assert value[trial] == pytest.approx(row.mean())
+        low, high = (float(end[trial]) for end in found[method])
+        assert low == pytest.approx(peer.confidence_interval.low, abs=0.015)  # by chance
+        assert high == pytest.approx(peer.confidence_interval.high, abs=0.015)  # by chance
+
+
+def test_a_studentised_interval_leans_to_the_long_tail() -> None:
+    sums, draws = drawn(trials=1)
+    value, found = coverage.of_means(sums, np.ones(24), draws)
+    low, high = (float(end[0]) for end in found["bootstrap-t"])
+    assert high - value[0] > 1.2 * (value[0] - low)
+
+
+def test_the_library_has_the_interval_that_was_chosen() -> None:
+    chosen = RECORD["chosen"]["interval over tasks"]["method"]
+    rng = np.random.default_rng(1)
+    rows = rng.choice([-1.0, 0.0, 1.0], 24)
+    tasks = [0, 1, 1, *range(2, 23)]
+    sums = np.bincount(tasks, weights=rows)[None, :]
+    sizes = np.bincount(tasks).astype(float)
+    _, found = coverage.of_means(
+        sums, sizes, rng.multinomial(23, np.full(23, 1 / 23), 99).astype(float)
+    )
+    own = cluster_interval(rows, tasks)
+    assert [float(e[0]) for e in found[chosen]] == pytest.approx([own.low, own.high])
+
+
+def test_areas_are_those_of_the_library() -> None:
+    rng = np.random.default_rng(2)
+    truth, score = rng.random((8, 6)) < 0.5, rng.normal(size=(8, 6))
+    won = np.zeros((8, 8))
+    for i, j in np.ndindex(8, 8):
+        won[i, j] = (score[i][truth[i]][:, None] > score[j][~truth[j]][None, :]).sum()
+    counts = truth.sum(axis=1), (~truth).sum(axis=1)
+    value, loo, star, _ = coverage._area(won, *counts, np.ones((1, 8)))
+    assert value == star[0] == pytest.approx(auc(score.ravel(), truth.ravel()))
+    assert loo[3] == pytest.approx(
+        auc(np.delete(score, 3, 0).ravel(), np.delete(truth, 3, 0).ravel())
+    )
+
+
+def test_p_values_of_many_trials_are_those_of_the_library() -> None:
+    sums = np.random.default_rng(3).choice([-0.3, 0.1, 0.0], (16, 8), p=[0.3, 0.6, 0.1])
+    p = coverage.flips_p(sums, coverage.all_signs(np.random.default_rng(0), 8))
+    assert p == pytest.approx([sign_flip_p(row, range(8)) for row in sums])
+
+
+def test_the_library_has_the_test_over_seeds_that_was_chosen() -> None:
+    rng = np.random.default_rng(4)
+    tables = rng.normal(0.1, 0.2, (16, 3, 24)) + rng.normal(0, 0.1, (16, 3, 1))
+    chosen = RECORD["chosen"]["test over seeds and tasks"]["method"]
+    _, p, found = coverage.crossed_ways(rng, tables, coverage.all_signs(rng, 24))
+    own = [crossed(table) for table in tables]
+    assert p[chosen] == pytest.approx([c.p for c in own])
+    interval = RECORD["chosen"]["interval over seeds and tasks"]["method"]
+    low, high = found[interval]
+    width = [c.difference.high - c.difference.low for c in own]
+    assert np.mean(high - low) == pytest.approx(np.mean(width), rel=0.05)  # other resamples
+
+
+def scored(**coverage_and_width: tuple[float, float]) -> dict[str, Any]:
+    return {"methods": {m: {"coverage": c, "width": w} for m, (c, w) in coverage_and_width.items()}}
+
+
+def test_the_smallest_largest_shortfall_is_chosen_and_ties_go_to_the_narrower() -> None:
+    rows = [scored(a=(0.95, 0.1), b=(0.94, 0.3)), scored(a=(0.80, 0.1), b=(0.93, 0.3))]
+    assert coverage.chosen_interval(rows)["method"] == "b"
+    rows = [scored(a=(0.92, 0.3), b=(0.916, 0.2), c=(0.91, 0.1))]
+    assert coverage.chosen_interval(rows)["method"] == "b"
+
+
+def test_the_test_must_be_valid_before_it_is_strong() -> None:
+    def row(false: dict[str, float], found: dict[str, float]) -> dict[str, Any]:
+        return {"false decisions": false, "found": found}
+
+    rows = [row({"a": 0.061, "b": 0.06, "c": 0.01}, {"a": 0.9, "b": 0.6, "c": 0.5})]
+    assert coverage.chosen_test(rows)["method"] == "b"
+    rows = [row({"a": 0.2, "b": 0.1}, {"a": 0.9, "b": 0.6})]
+    assert coverage.chosen_test(rows)["method"] == "b"  # none is valid: the least wrong
+
+
+def test_the_record_is_of_every_scenario_and_size_and_chooses_by_the_rules() -> None:
+    rows = RECORD["over tasks"]
+    cells = {(row["scenario"], row["n"]) for row in rows}
+    assert cells == {(s, n) for s in (*coverage.MEANS, *coverage.AREAS) for n in coverage.SIZES}
+    seeds = RECORD["over seeds and tasks"]
+    assert RECORD["chosen"] == {
+        "interval over tasks": coverage.chosen_interval(rows),
+        "interval over seeds and tasks": coverage.chosen_interval(seeds),
+        "test over seeds and tasks": coverage.chosen_test(seeds),
+    }
+    assert {"date", "machine", "versions"} <= set(RECORD)
+
+
+def test_on_true_nulls_the_rule_decides_less_often_than_the_one_before() -> None:
+    decided = [row["false decisions"] for row in RECORD["over tasks"] if "false decisions" in row]
+    assert all(d["test, Holm over four"] < d["old, any of four"] for d in decided)
+    symmetric = [
+        row["false decisions"]["test"]
+        for row in RECORD["over tasks"]
+        if "false decisions" in row and row["scenario"] != "skewed gains"
+    ]
+    assert max(symmetric) < 0.06
