@@ -74,9 +74,8 @@ def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:
     import torch
 
     model = tiny("llama")
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data.mul_(4)  # far from the base, where the two directions differ clearly
+    # Sharper, so that the two are far apart and the two directions clearly differ.
+    model.get_base_model().get_output_embeddings().weight.data.mul_(30)
     prompt, said = torch.randint(5, 97, (3, 4)), torch.randint(5, 97, (3, 6))
     mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2, [1] * 6])
     batch = {
@@ -97,5 +96,5 @@ def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:
         with model.disable_adapter():
             d = plain() - policy
     expected, reverse = (float((x.exp() - x - 1).mean()) for x in (d, -d))
-    assert kl_to_base(model, batch) == pytest.approx(expected, rel=1e-4)
-    assert abs(reverse - expected) > 0.1 * expected
+    assert kl_to_base(model, batch) == pytest.approx(expected, rel=1e-3)
+    assert abs(reverse - expected) > 0.5 * expected
