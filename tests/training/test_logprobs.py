@@ -97,4 +97,4 @@ def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:
             d = plain() - policy
     expected, reverse = (float((x.exp() - x - 1).mean()) for x in (d, -d))
     assert kl_to_base(model, batch) == pytest.approx(expected, rel=1e-3)
-    assert abs(reverse - expected) > 0.5 * expected
+    assert abs(reverse - expected) > 0.2 * expected
