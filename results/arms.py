@@ -1,10 +1,11 @@
-"""Every arm trained at the size of chapter 6 and graded by two judges: ``results/arms.json``.
+"""Arms trained one by one at the size of chapter 6 and graded by two judges: ``results/arms.json``.
 
     python -m results.arms --list            # the runs, and which are done
     python -m results.arms                   # what is missing: 2 to 6 minutes a run
     python -m results.arms --minutes 10      # start no run later; call it again to go on
 
-Each run lies in ``_build/arms`` and continues where it was stopped. All have the same policy,
+The record holds the runs that are done and names each with its seed. Each run lies in
+``_build/arms`` and continues where it was stopped. All have the same policy,
 steps, rollouts and held-out tasks. Greedy answers before and after training get, in
 the same way whatever was trained,
 

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from rar_lib.core.scoring import Weights, is_good
-from rar_lib.core.stats import flat_share, is_flat, pearson
+from rar_lib.core.stats import flat_share, is_flat, pearson, scored
 from rar_lib.core.types import Grade, Rubric
 
 
@@ -103,18 +103,40 @@ def step_record(
         lengths: of the responses, in tokens.
         of: the groups.
     """
-    scored = [(s, n) for s, n in zip(scores, lengths, strict=True) if s is not None]
-    rewards = [s for s, _ in scored]
-    long = [float(n) for _, n in scored]
+    pairs = [(s, n) for s, n in zip(scores, lengths, strict=True) if s is not None]
+    rewards = [s for s, _ in pairs]
+    long = [float(n) for _, n in pairs]
     return {
         "scores": list(scores),
         "mean": statistics.fmean(rewards) if rewards else None,
         "spread": spread(rewards),
-        "unscored": 1 - len(scored) / len(scores),
+        "unscored": 1 - len(pairs) / len(scores),
         "flat_groups": flat_share([_of(scores, group) for group in of]),
         "length": statistics.fmean(lengths),
         "length_correlation": pearson(long, rewards),
     }
+
+
+def levelled(scores: Sequence[float | None], of: Sequence[range]) -> list[float | None]:
+    """Rewards whose flat groups have one value, so that their advantage is exactly 0.
+
+    A group counts as flat whose scored rewards lie within :data:`rar_lib.core.stats.TOLERANCE` of
+    each other: the judge's rounding. Divided by its own standard deviation such a group would train
+    at full strength on it. The one value is the mean, rounded to a 1024th, so that no trainer that
+    takes the mean of a group in single precision is left with a remainder. Unscored stays unscored.
+
+    Args:
+        scores: rewards in [0, 1], ``None`` for unscored.
+        of: the groups.
+    """
+    found = list(scores)
+    for group in of:
+        known = scored(_of(scores, group))
+        if known and is_flat(known):
+            level = round(statistics.fmean(known) * 1024) / 1024
+            for place in group:
+                found[place] = None if scores[place] is None else level
+    return found
 
 
 def joined(

@@ -273,7 +273,7 @@ def _lines(load: _Load) -> list[Line]:
 
 
 def _policy(load: _Load) -> list[Line]:
-    """Weights of the policy, and the keys and values of its rollouts."""
+    """Weights of the policy, and the keys and values of its rollouts and answers."""
     settings, cuda, name = load.settings, load.cuda, load.settings.policy
     s = shape(name)
     n = s.parameters
@@ -303,7 +303,14 @@ def _policy(load: _Load) -> list[Line]:
         if cuda
         else "all rollouts of a step at once, each as long as the longest",
     )
-    return [weights, cache]
+    answers = Line(
+        "keys and values of held-out answers",
+        f"{settings.answers_at_once} answers x {load.longest:,} tokens x {s.token_bytes:,} bytes",
+        settings.answers_at_once * load.longest * s.token_bytes,
+        "that many are written at once, however many tasks there are; counted beside the rollouts, "
+        + ("whose room vLLM keeps" if cuda else "though it is before, between and after them"),
+    )
+    return [weights, cache, answers]
 
 
 def _update(load: _Load) -> list[Line]:

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 Backend = Literal["auto", "unsloth", "transformers"]
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-#: Prompts that go through the model together when it answers greedily.
-_BATCH = 48
 
 
 class Policy:
@@ -73,6 +71,7 @@ class Policy:
             policy._parts = _by_unsloth(settings, seed)
         else:
             policy._parts = _with_lora(settings, seed)
+        name_ends(*policy._parts)
         return policy
 
     @property
@@ -102,6 +101,7 @@ class Policy:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(self.adapter))
+        name_ends(model, tokenizer)
         return model, tokenizer
 
     def _adapter_file(self) -> Path:
@@ -122,10 +122,9 @@ class Policy:
 
     @property
     def end_tokens(self) -> list[int]:
-        """Tokens that end a response, from the tokenizer and the generation settings."""
-        own = self.model.generation_config.eos_token_id
-        more = own if isinstance(own, list) else [own]
-        return sorted({t for t in (self.tokenizer.eos_token_id, *more) if t is not None})
+        """Tokens that end a response: see :func:`name_ends`."""
+        ends: list[int] = self.model.generation_config.eos_token_id
+        return ends
 
     def prompt_ids(self, task: Task) -> list[int]:
         """The task as the policy's tokens, up to where its response begins."""
@@ -138,21 +137,22 @@ class Policy:
     def respond(
         self, tasks: Sequence[Task], max_tokens: int, *, temperature: float = 0.0
     ) -> list[str]:
-        """One response to each task, in order.
+        """One response to each task, in order; at most ``settings.answers_at_once`` in a batch.
 
         Args:
             max_tokens: longest response in tokens.
-            temperature: 0 is greedy, in batches of neighbours in length. Else all are sampled in
-                one batch, so that a seed set before gives the same responses again.
+            temperature: 0 is greedy, in batches of neighbours in length. Else they are sampled in
+                the order of the tasks; a seed set before gives the same responses again.
         """
-        if temperature:
-            return self._batch(tasks, max_tokens, temperature)
-        # Neighbours of one length waste no work on padding.
-        order = sorted(range(len(tasks)), key=lambda place: len(tasks[place].question))
+        order = list(range(len(tasks)))
+        if not temperature:
+            # Neighbours of one length waste no work on padding.
+            order.sort(key=lambda place: len(tasks[place].question))
         texts: dict[int, str] = {}
-        for start in range(0, len(order), _BATCH):
-            places = order[start : start + _BATCH]
-            found = self._batch([tasks[place] for place in places], max_tokens, 0.0)
+        rows = self.settings.answers_at_once
+        for start in range(0, len(order), rows):
+            places = order[start : start + rows]
+            found = self._batch([tasks[place] for place in places], max_tokens, temperature)
             texts |= dict(zip(places, found, strict=True))
         return [texts[place] for place in range(len(tasks))]
 
@@ -188,6 +188,34 @@ class Policy:
             out = self.model.generate(**batch, max_new_tokens=max_tokens, **sampling)
         self.model.train(was_training)
         return out[:, batch["input_ids"].shape[1] :]
+
+
+def name_ends(model: Any, tokenizer: Any) -> None:
+    """Have a response end where the model, its tokenizer or the chat template say that it does.
+
+    A base model may end its texts by another token than the template under which it answers ends a
+    turn: Qwen2.5-7B names ``<|endoftext|>`` and nothing else, its template writes ``<|im_end|>``.
+    Rollouts would run past the end of the turn to their longest. Generation, TRL's too, reads these
+    tokens from the model's generation settings, where they are written here, in rising order.
+    """
+    own = model.generation_config.eos_token_id
+    named = [
+        tokenizer.eos_token_id,
+        end_of_turn(tokenizer),
+        *(own if isinstance(own, list) else [own]),
+    ]
+    # In place: a wrapper such as PEFT's hands the settings of the model out, not back.
+    model.generation_config.eos_token_id = sorted({token for token in named if token is not None})
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """The special token that the chat template puts behind a response, if it puts one."""
+    said = "Yes."
+    turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": said}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    rest = tokenizer(text.rpartition(said)[2], add_special_tokens=False)["input_ids"]
+    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    return next((token for token in rest if token in special), None)
 
 
 def resolve(backend: Backend) -> Literal["unsloth", "transformers"]:
@@ -228,15 +256,20 @@ def _weights(policy: str) -> str:
 
 
 def _plain(settings: Settings) -> tuple[Any, Any]:
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _no_bars()
     weights = _weights(settings.policy)
-    # bfloat16, but on a processor that has no products in it.
-    dtype = getattr(torch, cpu_dtype() if settings.device == "cpu" else "bfloat16")
-    model = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype, device_map=settings.device)
+    model = AutoModelForCausalLM.from_pretrained(weights, **plain_arguments(settings))
     return model, AutoTokenizer.from_pretrained(weights)
+
+
+def plain_arguments(settings: Settings) -> dict[str, Any]:
+    """What transformers loads a policy with: bfloat16, but on a CPU that has no products in it."""
+    import torch
+
+    dtype = cpu_dtype() if settings.device == "cpu" else "bfloat16"
+    return {"dtype": getattr(torch, dtype), "device_map": settings.device}
 
 
 def _with_lora(settings: Settings, seed: int) -> tuple[Any, Any]:
@@ -263,23 +296,31 @@ def _by_unsloth(settings: Settings, seed: int) -> tuple[Any, Any]:
         from unsloth import FastLanguageModel  # before trl and transformers
 
     _no_bars()
+    loading, adapting = unsloth_arguments(settings, seed)
+    model, tokenizer = FastLanguageModel.from_pretrained(**loading)
+    return FastLanguageModel.get_peft_model(model, **adapting), tokenizer
+
+
+def unsloth_arguments(settings: Settings, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What Unsloth loads a policy with, and what it makes its adapter with."""
     on_gpu = settings.device == "cuda"
-    model, tokenizer = FastLanguageModel.from_pretrained(
-        model_name=_weights(settings.policy),
-        max_seq_length=settings.context,
-        load_in_4bit=on_gpu,
-        fast_inference=on_gpu,
-        **({"max_lora_rank": settings.lora_rank} if on_gpu else {}),
-    )
-    model = FastLanguageModel.get_peft_model(
-        model,
-        r=settings.lora_rank,
-        lora_alpha=2 * settings.lora_rank,
-        target_modules=list(_PROJECTIONS),
-        use_gradient_checkpointing="unsloth" if on_gpu else False,
-        random_state=seed,
-    )
-    return model, tokenizer
+    loading = {
+        "model_name": _weights(settings.policy),
+        "max_seq_length": settings.context,
+        "load_in_4bit": on_gpu,
+        "fast_inference": on_gpu,
+    }
+    if on_gpu:
+        loading["max_lora_rank"] = settings.lora_rank
+        loading["gpu_memory_utilization"] = settings.vllm_share
+    adapting = {
+        "r": settings.lora_rank,
+        "lora_alpha": 2 * settings.lora_rank,
+        "target_modules": list(_PROJECTIONS),
+        "use_gradient_checkpointing": "unsloth" if on_gpu else False,
+        "random_state": seed,
+    }
+    return loading, adapting
 
 
 def _quiet() -> None:

@@ -26,7 +26,7 @@ from rar_lib.data.jsonl import short
 from rar_lib.evaluation.multiple_choice import answer_letter, last_box
 from rar_lib.judging.chat import together
 from rar_lib.judging.judge import Judge
-from rar_lib.training.diagnostics import credit, flat_mass, groups, step_record
+from rar_lib.training.diagnostics import credit, flat_mass, groups, levelled, step_record
 from rar_lib.training.rubric_dropout import drop_from_task
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ class RubricReward:
     """Async reward callable: completions in, floats in [0, 1] or ``None`` out.
 
     ``None`` is outside TRL's group baseline and gets no advantage: a failed judgement
-    teaches nothing, neither good nor bad.
+    teaches nothing, neither good nor bad. A flat group, whose rewards differ by no more than the
+    judge's rounding, gets one value and so no advantage either (see
+    :func:`rar_lib.training.diagnostics.levelled`); the record of the step keeps what was scored.
 
     Attributes:
         judge: who grades.
@@ -141,7 +143,7 @@ class RubricReward:
         trainer_state: Any = None,
         **_: Any,
     ) -> list[float | None]:
-        """Rewards in the order of ``completions``.
+        """Rewards in the order of ``completions``, those of a flat group made equal.
 
         Raises:
             UnscoredError: more than ``max_unscored`` of the batch could not be scored.
@@ -154,7 +156,8 @@ class RubricReward:
         grades = await together(self.judge.grade(t, text, self.arm) for t, text in items)
         seconds = time.perf_counter() - start
         of = groups(task or ())
-        record = step_record([g.score for g in grades], _lengths(completions, completion_ids), of)
+        scores = [g.score for g in grades]
+        record = step_record(scores, _lengths(completions, completion_ids), of)
         record |= {
             "judge_seconds": seconds,
             "usage": sum((g.usage for g in grades), Usage()).model_dump(),
@@ -165,7 +168,7 @@ class RubricReward:
         unscored = [g.reason for g in grades if g.score is None]
         where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.where}"
         _check(unscored, len(grades), self.max_unscored, where)
-        return [g.score for g in grades]
+        return levelled(scores, of)
 
     def _by_criterion(
         self, tasks: Sequence[Task], grades: Sequence[Grade], of: Sequence[range]

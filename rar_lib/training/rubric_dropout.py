@@ -1,23 +1,24 @@
 """Rubric dropout: every training step shows the judge only some of the criteria.
 
-    rubric = drop(task.rubric, keep=0.5, seed=0, step=step)
+    rubric = drop(task.rubric, keep=0.5, task=task.id, seed=0, step=step)
 
 A policy learns which criteria its judge pays for too easily. If each rollout group is graded by
 a random part of the rubric, no single criterion is there every time to be exploited (the idea of
 arXiv 2608.11669, which drops a random share for each group). The part depends on nothing but
-rubric, seed and step, so that all rollouts of a group are graded alike and a resumed run grades
-as the first one did. Evaluation always uses the whole rubric.
+rubric, task, seed and step, so that all rollouts of a group are graded alike and a resumed run
+grades as the first one did. Evaluation always uses the whole rubric.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 
 from rar_lib.core.types import Category, Polarity, Rubric, Task
 
 
-def drop(rubric: Rubric, keep: float, *, seed: int, step: int) -> Rubric:
+def drop(rubric: Rubric, keep: float, *, task: str, seed: int, step: int) -> Rubric:
     """The part of a rubric that one training step is graded by, in the rubric's order.
 
     At least one criterion stays that an empty response does not meet: an Essential one if there
@@ -26,6 +27,8 @@ def drop(rubric: Rubric, keep: float, *, seed: int, step: int) -> Rubric:
 
     Args:
         keep: share of the criteria to keep, in (0, 1]; rounded to whole criteria, at least one.
+        task: id of the rubric's task; the parts of different tasks are independent. The criteria
+            don't tell tasks apart: released data names them c01, c02, ... in every task.
         seed: of the training run.
         step: of the training run; parts of different steps are independent.
 
@@ -36,8 +39,8 @@ def drop(rubric: Rubric, keep: float, *, seed: int, step: int) -> Rubric:
         raise ValueError(f"keep is {keep}; it is a share of the criteria and must be in (0, 1]")
     criteria = rubric.criteria
     size = max(1, int(keep * len(criteria) + 0.5))
-    # hash() differs between processes; the ids keep the parts of different tasks independent.
-    key = "\n".join([str(seed), str(step), *(c.id for c in criteria)])
+    # hash() differs between processes.
+    key = json.dumps([seed, step, task, [c.id for c in criteria]])
     rng = random.Random(hashlib.sha256(key.encode()).digest())
     essential = [i for i, c in enumerate(criteria) if c.category is Category.ESSENTIAL]
     good = [i for i, c in enumerate(criteria) if c.polarity is Polarity.GOOD]
@@ -55,5 +58,5 @@ def drop_from_task(task: Task, keep: float, *, seed: int, step: int) -> Task:
     """
     if task.rubric is None:
         return task
-    part = drop(task.rubric, keep, seed=seed, step=step)
+    part = drop(task.rubric, keep, task=task.id, seed=seed, step=step)
     return task.model_copy(update={"rubric": part})

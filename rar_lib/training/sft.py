@@ -9,7 +9,7 @@ as many prompts a step, at the same learning rate, as GRPO does.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,14 +31,14 @@ class Selected:
     """What rejection sampling kept of one task.
 
     Attributes:
-        response: the best one.
-        score: its reward in [0, 1].
+        response: the best one; ``None`` where no sample could be scored.
+        score: its reward in [0, 1], or ``None`` like it.
         scores: of all samples, ``None`` for unscored.
     """
 
     task_id: str
-    response: str
-    score: float
+    response: str | None
+    score: float | None
     scores: list[float | None]
 
 
@@ -129,13 +129,18 @@ async def _scores(
 
 
 def _best(task: Task, texts: Sequence[str], scores: Sequence[float | None]) -> Selected:
-    """The first of the best; an empty response where none could be scored."""
+    """The first of the best; none where no sample could be scored."""
     scored = [(s, text) for s, text in zip(scores, texts, strict=True) if s is not None]
-    score, response = max(scored, key=lambda pair: pair[0]) if scored else (0.0, "")
+    score, response = max(scored, key=lambda pair: pair[0]) if scored else (None, None)
     return Selected(task.id, response, score, list(scores))
 
 
-def imitation_set(tasks: Sequence[Task], responses: dict[str, str]) -> Dataset:
+def kept_responses(selected: Sequence[Selected]) -> dict[str, str]:
+    """What rejection sampling gives to imitate, by task id; nothing where no sample was scored."""
+    return {s.task_id: s.response for s in selected if s.response is not None}
+
+
+def imitation_set(tasks: Sequence[Task], responses: Mapping[str, str]) -> Dataset:
     """Prompts, each with the response to imitate."""
     from datasets import Dataset
 

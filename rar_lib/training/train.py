@@ -38,7 +38,13 @@ from rar_lib.training.rewards import (
     dataset_of,
 )
 from rar_lib.training.settings import Settings
-from rar_lib.training.sft import Selected, best_of, imitation_set, references
+from rar_lib.training.sft import (
+    Selected,
+    best_of,
+    imitation_set,
+    kept_responses,
+    references,
+)
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -138,7 +144,7 @@ def train(
             ``sft_reference``.
         out: folder of this run: ``run.json``, ``adapter/``, and ``checkpoints/`` until the end.
         judge: gives the reward; not needed by ``rlvr``, ``sft_reference`` and ``base``.
-        reward: instead of the arm's own, for another threshold, rule or wrapper.
+        reward: instead of the arm's own, for another threshold, rule or wrapper; of the same arm.
         held_out: answered before and after.
         watch: a look at the held-out tasks by schedule.
         checkpoint_every: steps between checkpoints; a kill loses at most so many.
@@ -147,8 +153,8 @@ def train(
     Raises:
         UnscoredError: too many responses of a step could not be scored.
         CheckpointError: no space for a checkpoint, or another process trains into ``out``.
-        DataError: unknown arm, or the arm needs a judge, a reference or an answer that is
-            not there.
+        DataError: unknown arm, a reward of another arm, or the arm needs a judge, a reference or an
+            answer that is not there.
     """
     return Job(
         arm=parse_arm(arm),
@@ -235,6 +241,7 @@ class Job:
         Raises:
             UnscoredError, CheckpointError, DataError: see :func:`train`.
         """
+        check_reward(self.arm, self.reward)
         with sole_writer(self.out):
             return self.finished or self._run()
 
@@ -304,15 +311,22 @@ class Job:
         out = self.checkpoints
         every = self.checkpoint_every
         made: Any
-        if self.reward is None or selected:
-            given = {s.task_id: s.response for s in selected} or references(self.tasks)
-            shown = self._in_order([t for t in self.tasks if given[t.id]])
+        if self.reward is None or self.arm == "sft_filtered":
+            filtered = self.arm == "sft_filtered"
+            given = kept_responses(selected) if filtered else references(self.tasks)
+            shown = self._in_order([t for t in self.tasks if given.get(t.id)])
             sft = trainer.sft_config(self.settings, out, seed=self.seed, checkpoint_every=every)
             data = imitation_set(shown, given)
             made = trainer.sft_trainer(policy, data, config=sft, sealer=sealer)
         else:
             self.reward.on_step = sealer.journal.steps.append
-            grpo = trainer.grpo_config(self.settings, out, seed=self.seed, checkpoint_every=every)
+            grpo = trainer.grpo_config(
+                self.settings,
+                out,
+                seed=self.seed,
+                ends=policy.end_tokens,
+                checkpoint_every=every,
+            )
             data = dataset_of(self._in_order(self.tasks))
             made = trainer.grpo_trainer(policy, self.reward, data, config=grpo, sealer=sealer)
         made.remove_callback(PrinterCallback)
@@ -400,6 +414,36 @@ def reward_for(arm: str, judge: Judge | None, *, keep: float = 1.0, seed: int = 
     if judge is None:
         raise DataError(f"arm {arm!r} needs a judge: pass judge=Judge(Chat(...))")
     return RubricReward(judge, by, keep=keep, seed=seed)
+
+
+def check_reward(arm: TrainedArm, reward: Reward | None) -> None:
+    """Refuse a reward that is not the arm's: the run would be trained by one and named for another.
+
+    Raises:
+        DataError: the arm is trained without a reward, or needs one, or the reward is of another
+            arm; rejection sampling (``sft_filtered``) takes a :class:`RubricReward` of the implicit
+            rating that drops no criteria.
+    """
+    if arm in ("sft_reference", "base"):
+        if reward is not None:
+            raise DataError(
+                f"arm {arm!r} is trained without a reward and was given one of arm {reward.arm!r}: "
+                "leave reward out, or train that arm"
+            )
+        return
+    wanted = judged_arm(arm) or arm
+    if reward is None:
+        raise DataError(f"arm {arm!r} needs a reward of arm {wanted!r}: pass judge= or reward=")
+    if reward.arm != wanted:
+        raise DataError(
+            f"arm {arm!r} was given a reward of arm {reward.arm!r}: it is trained by one of arm "
+            f"{wanted!r}; pass that, or train another arm"
+        )
+    if arm == "sft_filtered" and not (isinstance(reward, RubricReward) and reward.keep == 1.0):
+        raise DataError(
+            "arm 'sft_filtered' was given a reward that is no RubricReward with keep=1.0: it keeps "
+            "what a judge likes most under the whole rubric; pass judge= alone"
+        )
 
 
 def _versions() -> dict[str, str]:

@@ -25,14 +25,23 @@ _STAGES = ("generate", "judge", "diagnose")
 
 
 def grpo_config(
-    settings: Settings, out: Path, *, seed: int, checkpoint_every: int = 1
+    settings: Settings,
+    out: Path,
+    *,
+    seed: int,
+    ends: Sequence[int] = (),
+    checkpoint_every: int = 1,
 ) -> GRPOConfig:
-    """TRL's configuration for a run; what the paper leaves open is named here.
+    """TRL's configuration for a run.
 
-    The paper gives rollouts, batch, learning rate, schedule, temperature, context and steps
-    (v2, Table 10). Our choices: no KL term (beta 0), TRL's default loss and advantage
-    normalisation, AdamW, gradient norm 1.
+    The loss and all that shapes it come from the settings, none from TRL's defaults; what is left
+    to TRL is the optimiser: AdamW, gradient norm 1.
+
+    Args:
+        ends: tokens that end a response. vLLM, which writes the rollouts on a GPU, would know the
+            tokenizer's alone; elsewhere they are read from the model.
     """
+    on_gpu = settings.device != "cpu"
     return GRPOConfig(
         **common_settings(settings, out, seed=seed, checkpoint_every=checkpoint_every),
         # One group at a time through the model, because the logits of a whole step take
@@ -42,9 +51,18 @@ def grpo_config(
         num_generations=settings.rollouts,
         max_completion_length=settings.max_completion,
         temperature=settings.temperature,
-        beta=0.0,
+        loss_type=settings.loss,
+        epsilon=settings.clip_epsilon,
+        scale_rewards=settings.scale_rewards,
+        mask_truncated_completions=settings.mask_truncated,
+        beta=settings.kl_beta,
+        num_iterations=1,  # on-policy: one update for each batch of rollouts
         shuffle_dataset=False,  # the data set is the schedule already
-        use_vllm=settings.device != "cpu",
+        use_vllm=on_gpu,
+        vllm_mode="colocate",
+        vllm_gpu_memory_utilization=settings.vllm_share,
+        vllm_max_model_length=settings.context,
+        generation_kwargs={"stop_token_ids": list(ends)} if on_gpu else None,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from rar_lib.book import profiles
 from rar_lib.core.errors import DataError
 from rar_lib.models import processor
-from rar_lib.training.settings import Settings
+from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings
 
 
 def test_the_three_profiles_load() -> None:
@@ -27,7 +27,7 @@ def test_a_profile_like_another_copies_its_training_key_by_key() -> None:
     assert (smoke.steps, laptop.steps) == (1, 10)
 
 
-def test_gpu_has_the_papers_settings() -> None:
+def test_gpu_has_the_papers_settings_but_for_a_loras_learning_rate() -> None:
     """v2, Table 10; the batch of 96 read as rollouts. They are the defaults of the library."""
     gpu = profiles.load("gpu")
     training = gpu.training
@@ -35,7 +35,7 @@ def test_gpu_has_the_papers_settings() -> None:
     assert training.policy == "Qwen/Qwen2.5-7B"
     assert training.rollouts == 16
     assert training.rollouts * training.prompts_per_step == 96
-    assert training.learning_rate == 5e-6
+    assert training.learning_rate == pytest.approx(10 * PAPER_LEARNING_RATE)
     assert training.temperature == 1.0
     assert training.steps == 300
     assert training.context == 3584

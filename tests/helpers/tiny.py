@@ -1,4 +1,4 @@
-"""A random model small enough to be held against the plain way of computing it."""
+"""A random model small enough to be held against the plain way, and a tokenizer for it."""
 
 from __future__ import annotations
 
@@ -33,3 +33,48 @@ def tiny(kind: str, adapter: bool = True) -> Any:
         if parameter.requires_grad or parameter.ndim == 1:  # adapter, and the biases of Qwen2
             parameter.data.normal_(0.5 if parameter.ndim == 1 else 0.0, 0.3)
     return model.eval()
+
+
+#: Like Qwen2.5's: every turn ends with ``<|im_end|>``, a newline behind it.
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+#: Ids of the tokens that end a text and a turn.
+END_OF_TEXT, END_OF_TURN = 2, 4
+
+
+def tokenizer(template: str = TEMPLATE) -> Any:
+    """A tokenizer of 97 words, shaped like that of Qwen2.5-7B, a base model.
+
+    Its end token is ``<|endoftext|>``; ``<|im_end|>`` is special, and named by the template alone.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "<bos>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"]
+    words = [*special, *(f"w{n}" for n in range(97 - len(special)))]
+    vocabulary = {word: n for n, word in enumerate(words)}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    found = PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<|endoftext|>",
+        unk_token="<unk>",
+    )
+    found.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    found.chat_template = template
+    return found
+
+
+def policy(settings: Any) -> Any:
+    """A policy of the tiny model with an adapter, as if it had been loaded from a folder."""
+    from rar_lib.training.policy import Policy, name_ends
+
+    made = Policy(settings)
+    made._parts = tiny("llama"), tokenizer()
+    name_ends(*made._parts)
+    return made

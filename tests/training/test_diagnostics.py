@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rar_lib.core.scoring import PAPER_WEIGHTS
+from rar_lib.core.stats import TOLERANCE
 from rar_lib.core.types import Category, Criterion, Grade, Polarity, Rubric, Verdict
 from rar_lib.training.diagnostics import (
     credit,
     flat_mass,
     groups,
     joined,
+    levelled,
     spread,
     step_record,
 )
@@ -105,3 +111,36 @@ def test_the_curve_of_a_resumed_run_is_joined_and_marked() -> None:
     assert rows[2]["mean"] == pytest.approx(0.3)
     with pytest.raises(ValueError, match="longer"):
         joined(log, steps[:2])
+
+
+def test_a_flat_group_is_given_one_value_and_others_stay_as_they_are() -> None:
+    scores = [0.700, 0.705, 0.709, None, 0.2, 0.4, 0.3, 0.2]
+    found = levelled(scores, [range(4), range(4, 8)])
+    assert found == [722 / 1024, 722 / 1024, 722 / 1024, None, 0.2, 0.4, 0.3, 0.2]
+    assert levelled([None, None], [range(2)]) == [None, None]
+    assert levelled([0.70, 0.7101], [range(2)]) == [0.70, 0.7101]  # beyond the tolerance
+    assert scores[0] == 0.700  # the record keeps what was scored
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=17),
+    st.floats(0, 1),
+    st.lists(st.booleans(), min_size=17, max_size=17),
+)
+def test_a_levelled_group_has_no_remainder_in_single_precision(
+    noise: list[float], level: float, failed: list[bool]
+) -> None:
+    """TRL subtracts the mean that it takes in float32, and divides by at least 1e-4."""
+    import torch
+
+    spread_out = [level * 0.99 + 0.99 * TOLERANCE * x for x in noise]
+    scores = [None if lost else s for s, lost in zip(spread_out, failed, strict=False)]
+    of = range(len(scores))
+    found = levelled(scores, [of])
+    assert [x is None for x in found] == [s is None for s in scores]
+    rewards = torch.tensor([math.nan if x is None else x for x in found], dtype=torch.float32)
+    advantages = (rewards - rewards.nanmean()) / 1e-4
+    assert advantages.nan_to_num(0.0).tolist() == [0.0] * len(scores)
+    for given_back, scored in zip(found, scores, strict=True):
+        if given_back is not None and scored is not None:
+            assert abs(given_back - scored) <= TOLERANCE + 1 / 1024

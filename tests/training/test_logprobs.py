@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tiny import tiny
 
-from rar_lib.training.logprobs import Kernel, install, token_logps
+from rar_lib.training.logprobs import Kernel, install, kl_to_base, token_logps
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
@@ -66,3 +66,35 @@ def test_a_trained_output_layer_is_refused_rather_than_left_without_gradient() -
     weight = torch.randn(7, 4, requires_grad=True)
     with pytest.raises(NotImplementedError, match="must be frozen"):
         Kernel.apply(torch.randn(2, 4), weight, None, torch.tensor([1, 2]), 1.0, 64)
+
+
+def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:
+    """E over the policy's own tokens of exp(d) - d - 1, d = log base - log policy: KL(policy, base)
+    (Schulman's k3). With the ratio turned round it would be another number."""
+    import torch
+
+    model = tiny("llama")
+    # Sharper, so that the two are far apart and the two directions clearly differ.
+    model.get_base_model().get_output_embeddings().weight.data.mul_(30)
+    prompt, said = torch.randint(5, 97, (3, 4)), torch.randint(5, 97, (3, 6))
+    mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2, [1] * 6])
+    batch = {
+        "prompt_ids": prompt,
+        "prompt_mask": torch.ones_like(prompt),
+        "completion_ids": said,
+        "completion_mask": mask,
+    }
+    ids, seen = torch.cat([prompt, said], 1), torch.cat([torch.ones_like(prompt), mask], 1)
+
+    def plain() -> Any:
+        logits = model(input_ids=ids, attention_mask=seen).logits[:, 3:-1]
+        chosen = logits.log_softmax(-1).gather(-1, said[..., None])[..., 0]
+        return chosen[mask.bool()]
+
+    with torch.no_grad():
+        policy = plain()
+        with model.disable_adapter():
+            d = plain() - policy
+    expected, reverse = (float((x.exp() - x - 1).mean()) for x in (d, -d))
+    assert kl_to_base(model, batch) == pytest.approx(expected, rel=1e-3)
+    assert abs(reverse - expected) > 0.2 * expected

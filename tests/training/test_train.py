@@ -22,12 +22,12 @@ from rar_lib.book.profiles import load
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import sources
 from rar_lib.core.scoring import UNIFORM_WEIGHTS
-from rar_lib.core.types import Arm, Task
+from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
-from rar_lib.training.rewards import RubricReward
+from rar_lib.training.rewards import RubricReward, VerifiableReward
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import TRAINED, Job, Run, Watch, schedule, train
 
@@ -237,6 +237,69 @@ def test_an_unknown_arm_and_a_missing_judge_are_named_before_anything_loads(tmp_
     refuses("'sft_filtered' needs a judge", "sft_filtered", tmp_path)
 
 
+#: arm -> the arms of the rewards that train it; ``None`` is no reward.
+FITTING: dict[str, set[str | None]] = {
+    **{arm: {arm} for arm in (*ARMS, "rlvr")},
+    "sft_filtered": {"implicit"},
+    "sft_reference": {None},
+    "base": {None},
+}
+
+
+def reward_of(arm: str | None) -> Any:
+    if arm is None:
+        return None
+    return VerifiableReward() if arm == "rlvr" else judged(arm=arm)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [None, "rlvr", *ARMS])
+@pytest.mark.parametrize("arm", TRAINED)
+def test_a_run_is_trained_by_a_reward_of_its_own_arm(
+    arm: str, given: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every combination. What fits begins; else nothing is loaded, made or trained."""
+    begun: list[str] = []
+    monkeypatch.setattr(Job, "_run", lambda self: begun.append(self.arm))
+    out = tmp_path / "run"
+    made = job(out, arm=arm, reward=reward_of(given), backend="transformers")
+    if given in FITTING[arm]:
+        made.run()
+        assert begun == [arm]
+        return
+    wanted = next(iter(FITTING[arm]))
+    if wanted is None:
+        said = f"{arm!r} is trained without a reward and was given one of arm {given!r}: leave"
+    elif given is None:
+        said = f"arm {arm!r} needs a reward of arm {wanted!r}: pass judge= or reward="
+    else:
+        said = (
+            f"{arm!r} was given a reward of arm {given!r}: it is trained by one of arm {wanted!r}"
+        )
+    with pytest.raises(DataError, match=re.escape(said)):
+        made.run()
+    assert begun == []
+    assert not out.exists()
+
+
+def test_train_refuses_a_reward_for_an_arm_that_imitates(tmp_path: Path) -> None:
+    """It would train GRPO and be saved under the name of supervised fine-tuning."""
+    with pytest.raises(DataError, match="'sft_reference' is trained without a reward"):
+        train(
+            "sft_reference",
+            settings=load("smoke").training,
+            tasks=TASKS,
+            out=tmp_path,
+            reward=judged(),
+        )
+
+
+def test_rejection_sampling_takes_the_whole_rubric_and_a_judge(tmp_path: Path) -> None:
+    dropping = RubricReward(judged().judge, "implicit", keep=0.5)
+    for reward in (dropping, VerifiableReward(arm="implicit")):
+        with pytest.raises(DataError, match=r"no RubricReward with keep=1\.0"):
+            job(tmp_path, arm="sft_filtered", reward=reward, backend="transformers").run()
+
+
 def job(out: Path = Path("a"), **change: Any) -> Job:
     """A run and, by ``change``, one like it in all but one part."""
     settings = Settings(device="cpu", policy="smollm2-135m")
@@ -262,6 +325,12 @@ OTHER_SETTINGS: dict[str, Any] = {
     "learning_rate": 1e-3,
     "lora_rank": 2,
     "temperature": 0.7,
+    "loss": "dapo",
+    "clip_epsilon": 0.3,
+    "scale_rewards": "none",
+    "mask_truncated": True,
+    "kl_beta": 0.04,
+    "vllm_share": 0.3,
 }
 
 

@@ -1,0 +1,137 @@
+"""The cells of chapters 6 and 7 that show the recorded arms: without a record, and with one.
+
+The cells are those of the notebooks; no model is asked and no chapter is run.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rar_lib.book import figures, results, tables
+from rar_lib.book.prose import sentence
+from rar_lib.core import stats
+from rar_lib.evaluation import multiple_choice
+from rar_lib.evaluation.held_out import overall, paired_difference
+
+ROOT = Path(__file__).resolve().parents[2]
+CHANGE = {"value": 0.1, "low": 0.0, "high": 0.2, "n": 2, "se": 0.05}
+
+
+def run(arm: str, seed: int, **change: Any) -> dict[str, Any]:
+    base = {"t1": 0.2, "t2": 0.4}
+    after = {"t1": 0.3 + seed / 5, "t2": 0.5}
+    graded = {"before": base, "after": base if arm == "base" else after}
+    trained = arm != "base"
+    return {
+        "arm": arm,
+        "seed": seed,
+        "keep": 1.0,
+        "seconds": 9.0,
+        "steps": [0.2, 0.3] if trained else [],
+        "length": [12.0, 14.0] if trained else [],
+        "held_out": {"reward": graded, "judge-a": graded, "judge-b": graded},
+        "change": {"reward": CHANGE, "judge-a": CHANGE, "judge-b": None},
+        "choice": {"medqa": {"q1": [1, 0], "q2": [None, 1]}},
+    } | change
+
+
+RECORD = {
+    "profile": "laptop",
+    "steps": 10,
+    "date": "2026-01-02",
+    "machine": "two cores",
+    "runs": [run("base", 0), run("implicit", 0), run("implicit", 1), run("implicit", 0, keep=0.5)],
+}
+
+
+def section(stem: str, heading: str) -> list[str]:
+    """The code cells between this heading and the next one."""
+    cells = json.loads((ROOT / "notebooks" / f"{stem}.ipynb").read_text())["cells"]
+    texts = [(c["cell_type"], "".join(c["source"])) for c in cells]
+    start = next(n for n, (_, text) in enumerate(texts) if text.startswith(heading))
+    found = []
+    for kind, text in texts[start + 1 :]:
+        if kind == "markdown" and text.startswith("## "):
+            break
+        if kind == "code":
+            found.append(text)
+    return found
+
+
+def shown(
+    stem: str, record: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch, **names: Any
+) -> str:
+    """What the cells print and display, the values of their last lines included."""
+    monkeypatch.setattr(results, "load", lambda name: {"arms": record}[name])
+    said: list[str] = []
+    known = {
+        "figures": figures,
+        "multiple_choice": multiple_choice,
+        "overall": overall,
+        "paired_difference": paired_difference,
+        "results": results,
+        "say": lambda template, **values: said.append(sentence(template, **values)),
+        "stats": stats,
+        "tables": tables,
+    } | names
+    drawn: list[Any] = []
+    monkeypatch.setattr(figures, "forest", lambda rows, **_: drawn.append(rows))
+    tabled: list[Any] = []
+    table = tables.table
+    monkeypatch.setattr(tables, "table", lambda rows: tabled.append(table(rows)) or str(tabled[-1]))
+    cells = section(stem, "## The arms on record")
+    assert len(cells) >= 2
+    with redirect_stdout(io.StringIO()) as printed:
+        for cell in cells:
+            exec(compile(cell, stem, "exec"), known)
+    assert len(drawn) == 1
+    assert drawn[0]  # a figure without rows would be empty
+    return "\n".join([printed.getvalue(), *said, *map(repr, tabled), str(list(drawn[0]))])
+
+
+LIVE = {
+    "scores": {"judge-b": {"base": {"t1": 0.1, "t2": 0.2}, "implicit": {"t1": 0.1, "t2": 0.4}}},
+    "roles": {"judge-b": "not in training"},
+}
+
+
+@pytest.mark.parametrize("stem", ["06_training_with_grpo", "07_evaluation"])
+def test_where_nothing_is_recorded_the_chapter_says_so(
+    stem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = shown(stem, None, monkeypatch, **LIVE)
+    assert "No arm is recorded yet" in text
+    assert "not recorded yet" in text
+    assert "recorded on" not in text
+
+
+def test_chapter_6_shows_every_recorded_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown("06_training_with_grpo", RECORD, monkeypatch)
+    assert "recorded on 2026-01-02, two cores | profile laptop, 10 steps" in text
+    assert text.count("0.10 [0.00, 0.20]") == 2 * len(RECORD["runs"])
+    assert "['implicit, seed 0', 'implicit, seed 1', 'implicit, keep 0.5, seed 0']" in text
+    assert "not recorded yet" not in text
+
+
+def test_chapter_7_shows_recorded_arms_beside_its_own_with_their_seeds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = shown("07_evaluation", RECORD, monkeypatch, **LIVE)
+    rows = [line.split() for line in text.splitlines() if "judge-" in line]
+    assert [(row[:4], row[4:6]) for row in rows if row[:2] == ["this", "chapter"]] == [
+        (["this", "chapter", "judge-b", "implicit"], ["1", "0.25"])
+    ]
+    recorded = [row for row in rows if row[0] == "recorded"]
+    assert [row[1:] for row in recorded if row[2:4] == ["implicit", "2"]] == [
+        [grader, "implicit", "2", *"0.45 [0.40, 0.50] 0.15 [0.10, 0.20]".split()]
+        for grader in ("judge-a", "judge-b")
+    ]
+    assert "reward" not in {row[1] for row in recorded}
+    assert not any(word in text for word in ("supported", "contradicted", "undecided"))
+    assert "not recorded yet" not in text

@@ -1,0 +1,59 @@
+"""What a run is made with: the book's table is that of the library and of the installed TRL."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trl import GRPOConfig
+
+from rar_lib.core.stats import TOLERANCE
+from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings
+
+CONVENTIONS = Path(__file__).resolve().parents[2] / "book" / "conventions.md"
+TRL = {field.name: field.default for field in dataclasses.fields(GRPOConfig)}
+
+
+def section() -> str:
+    return CONVENTIONS.read_text(encoding="utf-8").split("\n## Training\n")[1].split("\n## ")[0]
+
+
+def rows() -> dict[str, list[str]]:
+    """Setting -> its default, TRL's name and TRL's default, as the book says."""
+    found = [line.split(" | ") for line in section().splitlines() if line.startswith("| `")]
+    return {row[0].strip("| `"): [cell.strip("` ") for cell in row[1:4]] for row in found[1:]}
+
+
+def test_the_books_table_names_the_defaults_of_the_library_and_of_trl() -> None:
+    table = rows()
+    assert {"loss", "clip_epsilon", "scale_rewards", "mask_truncated", "kl_beta"} <= set(table)
+    for setting, (ours, name, theirs) in table.items():
+        assert ours == str(getattr(Settings(), setting)), setting
+        assert theirs == str(TRL[name]), setting
+
+
+def test_the_book_says_how_flat_a_flat_group_is() -> None:
+    assert f"lie within {TOLERANCE} of each other" in section()
+
+
+def test_a_lora_takes_ten_times_the_papers_rate() -> None:
+    assert Settings().learning_rate == pytest.approx(10 * PAPER_LEARNING_RATE)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"loss": "ppo"},
+        {"clip_epsilon": 0.0},
+        {"scale_rewards": "group "},
+        {"kl_beta": -0.1},
+        {"vllm_share": 1.0},
+    ],
+)
+def test_a_choice_that_trl_does_not_know_is_refused(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=re.escape(name)):
+        Settings(**wrong)
