@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from rar_lib.core.decision import Finding
 from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import healthbench_mean, healthbench_score, is_good, signed_points
-from rar_lib.core.stats import Interval, bootstrap, finding, scored
+from rar_lib.core.stats import Comparison, Interval, bootstrap, compare, scored
 from rar_lib.core.types import Arm, Category, Grade, Rubric, Task
 from rar_lib.judging.chat import run_sync, together
 from rar_lib.judging.judge import Judge, grade_many
@@ -198,10 +199,21 @@ def since_start(looks: Sequence[Look], role: str) -> dict[int, Interval]:
 
 def change(looks: Sequence[Look], role: str) -> Interval | None:
     """Last look minus first, over the tasks that both scored; ``None`` if there is none."""
+    gains = _gained(looks, role)
+    return bootstrap(gains) if gains else None
+
+
+def rise(looks: Sequence[Look], role: str) -> Comparison | None:
+    """The same to decide about: paired by task. It speaks of this run's answers, not of a method,
+    which takes several seeds."""
+    gains = _gained(looks, role)
+    return compare(gains, range(len(gains))) if gains else None
+
+
+def _gained(looks: Sequence[Look], role: str) -> list[float]:
     first = looks[0][role]
     last = looks[-1][role]
-    gains = [last[i] - first[i] for i in last if last[i] is not None and first.get(i) is not None]
-    return bootstrap(gains) if gains else None
+    return [last[i] - first[i] for i in last if last[i] is not None and first.get(i) is not None]
 
 
 def slope(looks: Sequence[Look], role: str) -> Interval | None:
@@ -221,21 +233,21 @@ def slope(looks: Sequence[Look], role: str) -> Interval | None:
     return bootstrap([float(np.polyfit(steps, scores, 1)[0]) for scores in whole])
 
 
-def gamed(training: Interval | None, hold_out: Interval | None) -> str:
+def gamed(training: Finding | None, hold_out: Finding | None) -> str:
     """What two changes over a run say together: was the reward raised without the quality?
 
     Args:
-        training: change of the held-out answers' score by the judge that gave the reward.
-        hold_out: the same by a judge that did not.
+        training: whether the held-out answers rose for the judge that gave the reward.
+        hold_out: the same for a judge that did not.
     """
-    reward = finding(training)
-    quality = finding(hold_out)
-    if "not testable here" in (reward, quality):
-        return "not testable here: too few tasks or looks, or no second judge"
-    if reward != "supported":
-        return "the training reward did not rise beyond its interval: there is nothing to explain"
-    if quality == "supported":
+    if training is None or training.word == "not testable here":
+        return "not testable here: too few tasks or looks to see whether the training reward rose"
+    if training.word != "supported":
+        return f"there is nothing to explain: that the training reward rose is {training}"
+    if hold_out is None or hold_out.word == "not testable here":
+        return "not testable here: the training reward rose, and no second judge can say more"
+    if hold_out.word == "supported":
         return "both judges see a rise: no sign of gaming"
-    if quality == "not supported":
+    if hold_out.word == "contradicted":
         return "gamed: the training reward rose while the hold-out score fell"
-    return "the training reward rose, and the hold-out judge cannot confirm it"
+    return f"the training reward rose; that the hold-out score rose, too, is {hold_out}"
