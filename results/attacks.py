@@ -5,9 +5,10 @@
     python -m results.attacks --models qwen-0.5b --arms implicit --conditions prompt json
 
 The corpus (rar_lib/evaluation/attacks.jsonl) is applied to the rejected response of a pair from
-RaR-Mini, one a task. The arm implicit meets every text; explicit, which asks about each criterion,
-one text of each family (the one written after the pre-checks, where there is one). Conditions, each
-against its own unattacked grades; the first four by default:
+RaR-Mini, one a task, as many as the laptop profile draws. The arm implicit meets every text;
+explicit, which asks about each criterion, one text of each family (the one written after the
+pre-checks, where there is one). Conditions, each against its own unattacked grades; the first four
+by default:
 
     bare      no fence, template tokens and invisible characters left in, nothing said about them
     prompt    the library's judge: fence, and a system prompt that warns of instructions
@@ -38,11 +39,12 @@ from pathlib import Path
 from typing import Any
 
 from rar_lib.book.machine import hardware, versions
+from rar_lib.book.profiles import load
 from rar_lib.core.files import atomic_write, digest, file_hash, sources
 from rar_lib.core.stats import Interval, bootstrap
 from rar_lib.core.text import fence
 from rar_lib.core.types import Pair, Task
-from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 from rar_lib.evaluation.attacks import (
     THRESHOLD,
     Attack,
@@ -126,16 +128,12 @@ def judges(chat: Chat) -> dict[str, Callable[[], Judge]]:
 
 
 def chosen(n: int) -> list[tuple[Task, Pair]]:
-    """One pair of each of ``n`` tasks, medicine and science in turn, obvious ones left out."""
+    """One pair of each of ``n`` tasks, at most all 48: the stratified draw that chapters use."""
     tasks = {t.id: t for t in load_mini()}
     first: dict[str, Pair] = {}
-    for pair in load_mini_pairs("test"):
-        if pair.difficulty != "obvious":
-            first.setdefault(pair.task_id, pair)
-    medicine = [pair for task, pair in first.items() if tasks[task].domain == "medicine"]
-    science = [pair for task, pair in first.items() if tasks[task].domain != "medicine"]
-    both = [pair for two in zip(medicine, science, strict=False) for pair in two]
-    return [(tasks[p.task_id], p) for p in both[:n]]
+    for pair in draw_pairs(load_mini_pairs("test"), n, list(tasks.values())):
+        first.setdefault(pair.task_id, pair)
+    return [(tasks[p.task_id], p) for p in first.values()]
 
 
 def texts_of(arm: str) -> tuple[Attack, ...]:
@@ -243,7 +241,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS_MEASURED, choices=sorted(MODELS))
     parser.add_argument("--arms", nargs="+", default=["implicit", "explicit"])
     parser.add_argument("--conditions", nargs="+", default=CONDITIONS)
-    parser.add_argument("--tasks", type=int, default=8)
+    parser.add_argument("--tasks", type=int, default=load("laptop").pairs)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--list", action="store_true", help="only say what is complete")
     options = parser.parse_args()

@@ -8,27 +8,43 @@ the page, whoever wrote them: their markup is shown as it stands.
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from rar_lib.core.decision import Finding
 from rar_lib.core.stats import Interval
+from rar_lib.core.text import visible
 
-# What Markdown and MyST give a meaning to, wherever it stands in a line.
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$!&^@:-])")
+#: All that CommonMark, GitHub's or MyST's flavour gives a meaning to, in a line or at its head. A
+#: point is left alone between digits only: behind one number it would begin a list, between
+#: words a link to a web site.
+_MARKUP = re.compile(r"[\\`*_{}\[\]()<>&#|~$!^@:=+%\"'-]|\.(?!(?<=\d\.)\d)")
+#: Not by a back-slash: the gate for pages would read a tag, notebook programs a formula.
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\\": "&#92;"}
+#: Where a value would be code, an address, an attribute or a formula, which no escape reaches.
+_UNREACHED = (
+    (re.compile(r"^[^`]*`(?:[^`]*`[^`]*`)*[^`]*$", re.DOTALL), "back-ticks"),
+    (re.compile(r"\]\([^)]*$"), "the address of a link"),
+    (re.compile(r"<[^>]*$"), "a tag"),
+    (re.compile(r"^[^$]*\$(?:[^$]*\$[^$]*\$)*[^$]*$", re.DOTALL), "a formula"),
+)
 
 
 def written(value: Any) -> str:
     """A value as a reader wants it: two decimals, intervals with bounds, lists with *and*."""
     if value is None:
         return "unknown"
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{round(value, 2) + 0.0:.2f}"  # adding 0.0 turns a rounded -0.0 into 0.0
-    if isinstance(value, int):
+    if isinstance(value, (float, np.floating)):
+        # Adding 0.0 turns a rounded -0.0 into 0.0.
+        return "unknown" if math.isnan(value) else f"{round(float(value), 2) + 0.0:.2f}"
+    if isinstance(value, (int, np.integer)):
         return f"{value:,}"
     if isinstance(value, (Interval, Finding)):
         return str(value)
@@ -52,25 +68,39 @@ def sentence(template: str, /, **values: Any) -> str:
 
     Raises:
         ValueError: the template holds a digit outside its braces: a number belongs into a value;
-            or a value is given and not used.
+            or a value is given and not used, has no name, or stands where its markup would be
+            read: in back-ticks, in an address, in a tag, in a formula.
         KeyError: a value is named and not given.
     """
     parts = list(string.Formatter().parse(template))
     typed = [text for text, *_ in parts if re.search(r"\d", text)]
     if typed:
         raise ValueError(f"a number is typed into {typed[0]!r}: give it as a value")
-    used = {name for _, name, *_ in parts if name}
-    if unused := sorted(set(values) - used):
+    before, found = "", ""
+    for text, name, spec, conversion in parts:
+        before, found = before + text, found + text
+        if name is not None:
+            _check(name, conversion, before)
+            value = values[name]
+            found += _inert(format(value, spec) if spec else written(value))
+    if unused := sorted(set(values) - {name for _, name, *_ in parts}):
         raise ValueError(f"not used in the sentence: {', '.join(unused)}")
-    return "".join(text + _filled(name, spec, values) for text, name, spec, _ in parts)
+    return found
 
 
-def _filled(name: str | None, spec: str | None, values: dict[str, Any]) -> str:
-    if not name:
-        return ""
-    value = values[name]
-    text = format(value, spec) if spec else written(value)
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+def _check(name: str, conversion: str | None, before: str) -> None:
+    """Refuse a value whose place would make more of it than text."""
+    if not name.isidentifier() or conversion:
+        raise ValueError(f"{{{name}}}: a value is {{name}} or {{name:format}}, no more")
+    for pattern, place in _UNREACHED:
+        if pattern.search(before):
+            raise ValueError(f"{{{name}}} stands in {place}: there a value's markup is read")
+
+
+def _inert(text: str) -> str:
+    """Text in one line, every character of which is shown as it stands."""
+    shown = " ".join(visible(text).split()) or "(empty)"
+    return _MARKUP.sub(lambda mark: _ENTITIES.get(mark[0], "\\" + mark[0]), shown)
 
 
 def say(template: str, /, **values: Any) -> None:

@@ -20,7 +20,7 @@ from rar_lib.core.errors import CassetteError, DataError
 from rar_lib.core.files import atomic_write, checkout
 from rar_lib.core.types import Pair, Task
 from rar_lib.data.choices import load_choices
-from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.data.tasks import draw_pairs, draw_tasks, load_mini, load_mini_pairs
 from rar_lib.judging.cassette import MODES, Cassette
 from rar_lib.judging.chat import Chat
 from rar_lib.models.server import local_chat
@@ -88,8 +88,8 @@ class Study:
 
     @property
     def train_tasks(self) -> list[Task]:
-        """Training tasks, medicine and science in turn, as many as the profile says."""
-        return self._tasks("train")[: self.profile.train_tasks]
+        """Training tasks, a stratified draw of as many as the profile says."""
+        return draw_tasks(self._tasks("train"), self.profile.train_tasks)
 
     def tasks_for(self, arm: str) -> Sequence[Task]:
         """Training tasks of an arm: the profile's, or for ``rlvr`` multiple choice questions.
@@ -104,24 +104,24 @@ class Study:
 
     @property
     def test_tasks(self) -> list[Task]:
-        """Held-out tasks, medicine and science in turn, as many as the profile says."""
-        return self._tasks("test")[: self.profile.test_tasks]
+        """Held-out tasks, a stratified draw of as many as the profile says."""
+        return draw_tasks(self._tasks("test"), self.profile.test_tasks)
 
     def _tasks(self, split: Literal["train", "test"]) -> list[Task]:
         if self.profile.data == "mini":
             return load_mini(split)
         from rar_lib.data.rar import load_rar
 
-        both = [
-            load_rar(name, split, drop_overlap=split == "test", strict=False)[0]
+        return [
+            task
             for name in ("medicine", "science")
+            for task in load_rar(name, split, drop_overlap=split == "test", strict=False)[0]
         ]
-        return [task for turn in zip(*both, strict=False) for task in turn]
 
     @property
     def synthesis_tasks(self) -> list[Task]:
-        """Tasks for which rubrics are written: the first held-out ones of the embedded set."""
-        return self.embedded_test_tasks[: self.profile.synthesis_tasks]
+        """Tasks for which rubrics are written: a stratified draw of the embedded held-out ones."""
+        return draw_tasks(self.embedded_test_tasks, self.profile.synthesis_tasks)
 
     @property
     def embedded_test_tasks(self) -> list[Task]:
@@ -135,14 +135,15 @@ class Study:
 
     @property
     def pairs(self) -> list[Pair]:
-        """Preference pairs on test tasks, as many as the profile says; each task's first pair
-        comes before any second one."""
-        return load_mini_pairs("test")[: self.profile.pairs]
+        """Preference pairs on test tasks, a stratified draw of as many as the profile says; each
+        task's first pair comes before any second one."""
+        return draw_pairs(load_mini_pairs("test"), self.profile.pairs, self.all_tasks)
 
     @property
     def val_pairs(self) -> list[Pair]:
-        """Preference pairs on val tasks, for fitting thresholds; at most as many as `pairs`."""
-        return load_mini_pairs("val")[: self.profile.pairs]
+        """Preference pairs on val tasks, drawn alike, for fitting thresholds; at most as many as
+        `pairs`."""
+        return draw_pairs(load_mini_pairs("val"), self.profile.pairs, self.all_tasks)
 
     def save(self, name: str, value: Any) -> None:
         """Leave a JSON value for later chapters."""

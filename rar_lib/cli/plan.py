@@ -13,7 +13,7 @@ from rar_lib.book.study import Study
 from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Arm, Pair, Price, Task
-from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.data.tasks import draw_pairs, draw_tasks, load_mini, load_mini_pairs
 from rar_lib.judging.chat import run_sync
 from rar_lib.judging.cost import TEMPLATE, Rate, Work, estimate, grading_work, measure_rate, tokens
 from rar_lib.judging.messages import text_of
@@ -119,8 +119,12 @@ def forecast(
         raise DataError(f"no backend {backend!r}; choose one of: {', '.join(get_args(Backend))}")
     profile = _with_judge(load(name), judge)
     embedded = profile.data == "mini"
-    tasks = [*load_mini("train")[: profile.train_tasks], *load_mini("test")]
-    pairs = load_mini_pairs("test")[: profile.pairs]
+    held_out = load_mini("test")
+    tasks = [
+        *draw_tasks(load_mini("train"), profile.train_tasks),
+        *draw_tasks(held_out, len(held_out)),
+    ]
+    pairs = draw_pairs(load_mini_pairs("test"), profile.pairs, held_out)
     own = _GPU_GB * 1e9 if profile.device == "cuda" else machine.memory_bytes()
     room = memory_gb * 1e9 or own
     longest = _longest(profile, tasks) if embedded else profile.training.context

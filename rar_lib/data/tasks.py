@@ -1,16 +1,19 @@
-"""Tasks and preference pairs, loaded and saved; RaR-Mini.
+"""Tasks and preference pairs, loaded, drawn and saved; RaR-Mini.
 
 A pitfall must state its polarity, gold labels must cover exactly the criteria of the rubric, and
-ids occur once; :mod:`rar_lib.data.jsonl` says what is refused before that.
+ids occur once; :mod:`rar_lib.data.jsonl` says what is refused before that. Where less than all is
+used, :func:`draw_tasks` and :func:`draw_pairs` choose it: the first lines of a file are no sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
@@ -18,6 +21,19 @@ from rar_lib.core.types import Category, Pair, Task
 from rar_lib.data.jsonl import Problem, Row, read, repeated, scan
 
 Split = Literal["train", "val", "test", "all"]
+#: Seed of every draw of this library, declared before anything was measured on one.
+SEED = 0
+#: Orders that a draw may try until one keeps every level in its share.
+_ATTEMPTS = 100
+Levels = tuple[Hashable, ...]
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=_Named)
 
 
 def load_mini(split: Split = "all") -> list[Task]:
@@ -72,6 +88,134 @@ def load_pairs(path: str | Path, tasks: Sequence[Task]) -> list[Pair]:
             gold labels do not cover exactly the criteria of its rubric.
     """
     return _load(read(Path(path)), str(path), Pair, pair_check(tasks))
+
+
+def draw_tasks(tasks: Sequence[Task], n: int) -> list[Task]:
+    """A seeded draw of ``n`` tasks, stratified by domain and topic (see :func:`stratified`)."""
+    return stratified(tasks, n, lambda t: (t.domain, (t.domain, t.topic)))
+
+
+def draw_pairs(pairs: Sequence[Pair], n: int, tasks: Sequence[Task]) -> list[Pair]:
+    """A seeded draw of ``n`` pairs, stratified by axis, difficulty and domain of their task.
+
+    A task's first pair comes before any second one (see :func:`stratified`).
+    """
+    domain = {t.id: t.domain for t in tasks}
+    return stratified(
+        pairs,
+        n,
+        lambda p: (p.axis, p.difficulty, domain[p.task_id]),
+        group=lambda p: p.task_id,
+    )
+
+
+def stratified(
+    items: Sequence[Item],
+    n: int,
+    levels: Callable[[Item], Levels],
+    *,
+    group: Callable[[Item], Hashable] = lambda item: item.id,
+    seed: int = SEED,
+) -> list[Item]:
+    """A seeded draw of ``n`` items that holds every level of every factor in its share.
+
+    Item by item, the level whose next item is due first is served, where item j of a level that
+    makes up the share s is due at ``ceil(j / s)`` and not before ``floor((j - 1) / s) + 1``. With
+    one factor, every count is then within one of its share at every length (Tijdeman, *The
+    chairman assignment problem*, 1980; Baruah et al., *Proportionate progress*, 1996). Factors
+    that cross, and groups, can get into each other's way: then further orders of the items are
+    tried until one keeps within one, else the best of them (rerandomisation, Morgan and Rubin
+    2012: it looks at the factors alone). Equals are taken in an order that hangs on seed and ids.
+
+    So a longer draw goes on where a shorter one ends, and the order in which the items are given
+    does not matter.
+
+    Args:
+        items: with ids that differ.
+        n: how many; all of them where there are no more.
+        levels: the level of an item in each factor, such as its axis and its difficulty.
+        group: what an item belongs to; no group gives a second item before every other one that
+            has items has given its first.
+        seed: of the order among equals.
+    """
+    best: tuple[float, list[Item]] = (float("inf"), [])
+    for attempt in range(_ATTEMPTS):
+        drawn = _in_turn(_shuffled(items, (seed, attempt)), levels, group)
+        best = min(best, (off_share(drawn, levels), drawn), key=lambda found: found[0])
+        if best[0] <= 1:
+            break
+    return best[1][:n]
+
+
+def off_share(drawn: Sequence[Item], levels: Callable[[Item], Levels]) -> float:
+    """How far a level gets from its share, at the worst length, in items.
+
+    Args:
+        drawn: all items, in the order of the draw.
+        levels: as for :func:`stratified`.
+    """
+    size = Counter(level for item in drawn for level in enumerate(levels(item)))
+    taken: Counter[Hashable] = Counter()
+    worst = 0.0
+    for length, item in enumerate(drawn, 1):
+        taken.update(enumerate(levels(item)))
+        off = max(abs(taken[level] - length * k / len(drawn)) for level, k in size.items())
+        worst = max(worst, off)
+    return worst
+
+
+def _shuffled(items: Sequence[Item], seed: tuple[int, int]) -> list[Item]:
+    """By a digest of the ids: the same on every machine, whatever order they came in."""
+    return sorted(items, key=lambda i: hashlib.sha256(f"{seed} {i.id}".encode()).digest())
+
+
+def _in_turn(
+    items: Sequence[Item], levels: Callable[[Item], Levels], group: Callable[[Item], Hashable]
+) -> list[Item]:
+    """All items: the level that is due first is served first, equals in the order given."""
+    size: Counter[Hashable] = Counter(level for item in items for level in _kinds(levels(item)))
+    taken: Counter[Hashable] = Counter()
+    drawn: list[Item] = []
+    queues, served, later = _queues(items, levels), set[Hashable](), list[Item]()
+    while len(drawn) < len(items):
+        for queue in queues.values():
+            while queue and group(queue[-1]) in served:
+                later.append(queue.pop())
+        open_ = [cell for cell, queue in queues.items() if queue]
+        if not open_:  # every group has given an item: the next round begins
+            queues, served, later = _queues(later, levels), set(), []
+            continue
+        passed = (len(drawn) + 1, len(items))
+        cell = min(open_, key=lambda c: _due(_kinds(c), passed, taken, size))
+        drawn.append(queues[cell].pop())
+        taken.update(_kinds(cell))
+        served.add(group(drawn[-1]))
+    return drawn
+
+
+def _queues(items: Sequence[Item], levels: Callable[[Item], Levels]) -> dict[Levels, list[Item]]:
+    """Items of one kind, the first of them last; kinds in the order of their first items."""
+    found: dict[Levels, list[Item]] = {}
+    for item in items:
+        found.setdefault(levels(item), []).append(item)
+    return {kind: queue[::-1] for kind, queue in found.items()}
+
+
+def _kinds(levels: Levels) -> tuple[Hashable, ...]:
+    """The levels, each known by its factor, too, and their combination, as one more level."""
+    return (*enumerate(levels), levels) if len(levels) > 1 else tuple(enumerate(levels))
+
+
+def _due(
+    kinds: tuple[Hashable, ...],
+    passed: tuple[int, int],
+    taken: Counter[Hashable],
+    size: Counter[Hashable],
+) -> tuple[int, list[float]]:
+    """What a kind is chosen by, least first: levels that are ahead of their share, deadlines."""
+    step, length = passed
+    ahead = sum(taken[level] * length >= step * size[level] for level in kinds)
+    return ahead, sorted((taken[level] + 1) / size[level] for level in kinds)
 
 
 def save_tasks(path: str | Path, tasks: Iterable[Task]) -> None:

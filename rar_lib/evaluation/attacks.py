@@ -25,7 +25,15 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import Interval, bootstrap, cluster_share, proportion, scored
+from rar_lib.core.stats import (
+    Comparison,
+    Interval,
+    bootstrap,
+    cluster_share,
+    compare,
+    proportion,
+    scored,
+)
 from rar_lib.core.text import content_words
 from rar_lib.core.types import Arm, Frozen, Grade, Polarity, Slug, Task, Text
 from rar_lib.data.jsonl import json_rows
@@ -60,8 +68,9 @@ class Attack(Frozen):
         text: may hold ``{{response}}``, ``{{question}}``, ``{{titles}}``, ``{{criteria}}``
             and ``{{keywords}}``; the last three come from the task's rubric.
         language: ISO 639-1 code.
-        written: ``before`` or ``after`` the pre-checks of :mod:`rar_lib.judging.guard` were fixed.
-            Only the second kind tests whether they hold for texts that nobody had in mind.
+        written: ``before`` or ``after`` the pre-checks of :mod:`rar_lib.judging.guard` were made.
+            Only the second kind tests whether they hold for texts that nobody had in mind: no
+            rule was ever made or mended by looking at it.
     """
 
     id: Slug
@@ -250,32 +259,45 @@ def success_rate(results: Sequence[AttackResult], threshold: float = THRESHOLD) 
 
 def success_change(
     before: Sequence[AttackResult], after: Sequence[AttackResult]
-) -> Interval | None:
+) -> Comparison | None:
     """Success rate with a defence minus without it, on the attacks that both sides measured.
 
-    Paired by task: both sides attack the same responses, in the same order.
+    Paired by task: both sides attack the same responses, in the same order. ``None`` if they
+    have no attack in common.
     """
     both = {r.attack.id for r in before} & {r.attack.id for r in after}
     old = hit_rates([r for r in before if r.attack.id in both])
     new = hit_rates([r for r in after if r.attack.id in both])
-    return bootstrap([b - a for a, b in zip(old, new, strict=True)]) if old else None
+    changes = [b - a for a, b in zip(old, new, strict=True)]
+    return compare(changes, range(len(changes))) if changes else None
 
 
-def against_control(results: Sequence[AttackResult], family: Family) -> Interval | None:
-    """Mean gain of a family minus that of harmless text on the same tasks, interval over tasks.
+def against_control(
+    results: Sequence[AttackResult], family: Family | None = None
+) -> Comparison | None:
+    """Mean gain of a family minus that of harmless text, paired by task.
 
-    ``None`` if no task has a gain of both.
+    Args:
+        family: by default all of them together, each text counted once.
+
+    Returns:
+        ``None`` if no task has a gain of both.
     """
-    attacked = _gains_by_task(results, family)
-    control = _gains_by_task(results, "control")
+    attacked = _gains_by_task(
+        [
+            r
+            for r in results
+            if r.attack.family == family or (family is None and r.attack.family != "control")
+        ]
+    )
+    control = _gains_by_task([r for r in results if r.attack.family == "control"])
     if not attacked or not control:
         return None
     pairs = zip(attacked, control, strict=True)
     differences = [fmean(a) - fmean(b) for a, b in pairs if a and b]
-    return bootstrap(differences) if differences else None
+    return compare(differences, range(len(differences))) if differences else None
 
 
-def _gains_by_task(results: Sequence[AttackResult], family: Family) -> list[list[float]]:
-    """What the attacks of a family gained on each task; nothing if there is no such attack."""
-    rows = [r.gains for r in results if r.attack.family == family]
-    return [scored(column) for column in zip(*rows, strict=True)]
+def _gains_by_task(results: Sequence[AttackResult]) -> list[list[float]]:
+    """What the attacks gained on each task; nothing if there is no attack."""
+    return [scored(column) for column in zip(*(r.gains for r in results), strict=True)]

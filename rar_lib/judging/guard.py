@@ -22,42 +22,56 @@ from rar_lib.judging.judge import Judge
 
 _log = logging.getLogger(__name__)
 Mode = Literal["strip", "unscored"]
-Check = Callable[[str, Rubric], bool]
+Check = Callable[[str, Rubric | None], bool]
 #: Letters of other scripts that look like Latin ones.
 _LOOKALIKES = str.maketrans("аеорсхуіјѕԁԛԝАВЕКМНОРСТХУІЈЅ", "aeopcxyijsdqwABEKMHOPCTXYIJS")
+#: Behind a word that ends what is asked for: a dose or a score in the patient's sense goes on.
+_END = r"(?=[\"'*)\s]*(?:[.!;,:]?\s*$|[.!;\n]|,? ?(?:and|or) (?:10|ten|yes|true)\b))"
 _JUDGE_ADDRESSED = re.compile(
     r"\b(?:to|for|dear|attention|hey|hello)[ ,:]+(?:the |my |all |any )?"
-    r"(?:graders?|judges?|examiners?|evaluators?|markers?|assessors?|reviewers?)\b"
-    r"|\b(?:answer|says?|reply|respond|output|return|write)(?: with)?[ :\"']+(?:yes|10|ten|true)\b"
-    r"|\b(?:give|award|assign|grant)\b[^.\n]{0,40}\b(?:10|ten|full marks|"
+    r"(?:graders?|judges?|examiners?|evaluators?|markers?|assessors?|reviewers?)(?=\s*(?:[:,.!]|$))"
+    r"|\b(?:answer|says?|reply|respond|output|return|write)(?: with)?[ :\"']+"
+    rf"(?:yes|10|ten|true){_END}"
+    rf"|\b(?:give|award|assign|grant)\b[^.\n]{{0,40}}\b(?:(?:10|ten){_END}|full marks|"
     r"(?:highest|top|best|maximum|perfect|full|good|high) (?:rating|grade|score|marks?))"
-    r"|\b(?:low|bad|poor|high|good) (?:rating|grade|score|marks?)\b"
-    r"|\bcriteri(?:on|a)\b[^.\n]{0,20}\b(?:is|are) (?:all )?(?:met|satisfied|fulfilled|true)\b"
-    r"|\b(?:the|this|every|your) rubric\b|\bthe (?:response|answer) above\b"
-    r"|\byou are (?:now )?(?:[A-Z]\w+, who|an? (?:examiner|grader|judge)|in )"
-    r"|\b(?:test|debug|developer|admin) mode\b|\bignore (?:all|any|the|previous)\b"
-    r"|\bstay in (?:the |your )?role\b|\bevery grade\b|\blet us play a (?:game|role)\b",
+    r"|\b(?:gets?|got|deserves?|receives?|earns?)\b[^.\n]{0,20}"
+    r"\b(?:low|bad|poor|high|good) (?:rating|grade|score|marks?)\b(?! \w)"
+    r"|\b(?:all|every|each|the) criteri(?:on|a) (?:is|are) "
+    rf"(?:all )?(?:met|satisfied|fulfilled|true){_END}"
+    r"|\b(?:the|this|every|your) rubric\b"
+    r"|\bthe (?:response|answer) above (?:is|was|has|meets|covers|deserves|fulfils)\b"
+    r"|\byou are (?:now )?(?:[A-Z]\w+, who|an? (?:examiner|grader|judge)|in (?:a |the )?\w* ?mode)"
+    r"|\b(?:test|debug|developer|admin) mode (?:is|on|off|after)\b"
+    r"|\b(?:in|leave|enter|enable) (?:test|debug|developer|admin) mode,? every\b"
+    r"|\bignore (?:(?:all|any|the|previous|prior|your|above) )+"
+    r"(?:instructions?|prompts?|rules|rubrics?|guidelines|directions|messages?|text)\b"
+    r"|\bstay in (?:the |your )?role (?:of|as)\b|\bevery grade\b"
+    r"|\blet us play a (?:game|role)[.!]?\s*$",
     re.IGNORECASE,
 )
 _OTHER_LANGUAGES = re.compile(
-    r"\b(?:prüfer|bewerter|gutachter|kriterien|vergib|antworte|bewertung"
-    r"|evaluador|examinador|criterios|calificación|contesta|responde"
-    r"|correcteur|examinateur|évaluateur|critères|réponds|remplis"
-    r"|avaliador|critérios|valutatore|esaminatore|criteri|rispondi)\b",
+    r"\b(?:prüfer|bewerter|gutachter|vergib|antworte|bewertung"
+    r"|evaluador|examinador|calificación|contesta|correcteur|examinateur|évaluateur|réponds"
+    r"|avaliador|valutatore|esaminatore|rispondi)\b"
+    r"|\b(?:alle|todos los|tous les|todos os|tutti i) crit|\balle kriterien\b",
     re.IGNORECASE,
 )
 _VERDICT = re.compile(
     r"[\"']?\b(?:met|rating|grade|score|verdict|answer|result|judgement|judgment)\b[\"']?\s*"
-    r"(?:[:=]|\bis\b|\bwas\b)\s*[{\"'(]*(?:yes|true|met|10|ten|full|perfect|excellent)\b"
-    r"|\b10 ?(?:/|out of) ?10\b|<(?:verdict|rating|grade|score)>|\bexaminer\b",
+    r"[:=]\s*[{\"'(]*(?:yes|true|met|10|ten|full|perfect|excellent)\b"
+    r"|\b(?:rating|grade|score|verdict|result|judgement|judgment|next answer) (?:is|was) [\"'(]*"
+    r"(?:yes|true|met|10|ten|full|perfect|excellent)(?=[\"')]*(?:\W*$|[.!;]|, (?:10|or 10|and)\b))"
+    r"|\b10 ?(?:/|out of) ?10(?=\W*$|[.!;,])|<(?:verdict|rating|grade|score)>|\bexaminer\b",
     re.IGNORECASE,
 )
 _TEMPLATE = re.compile(
     r"<\|\w*|\|>|\[/?INST\]|<</?SYS>>|</?s>|</?(?:response|answer|question|criterion|rubric)>"
-    r"|^\s*(?:system|assistant|user|human)\s*:|^\s*`{3,}\s*$|^\s*criterion\s*:"
+    r"|^\s*(?:system|assistant|user|human)\s*:|^\s*criterion\s*:"
     r"|is this criterion true|judge only what",
     re.IGNORECASE | re.MULTILINE,
 )
+_CODE = r"```\w+\n(?:(?!```).)*\n```(?=\n|$)"
+_STRAY_FENCE = re.compile(r"^\s*`{3,}\s*$", re.MULTILINE)
 _PRAISE = re.compile(
     r"\b(?:this|the|my) (?:answer|response|explanation|reply)(?: above)? (?:(?:is|was) (?:\w+ly )?"
     r"(?:correct|complete|accurate|clear|safe|right|perfect|excellent)\b|(?:covers|meets|contains|"
@@ -74,73 +88,13 @@ _OPENER = re.compile(
     r"|let(?:'|’)?s? (?:us )?(?:solve|think|work|go|begin|start)\b[^.\n]*[.:]?",
     re.IGNORECASE,
 )
-_FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "because",
-        "but",
-        "by",
-        "can",
-        "do",
-        "does",
-        "each",
-        "for",
-        "from",
-        "has",
-        "have",
-        "how",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "may",
-        "more",
-        "must",
-        "no",
-        "not",
-        "of",
-        "on",
-        "one",
-        "or",
-        "should",
-        "since",
-        "so",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "until",
-        "up",
-        "was",
-        "what",
-        "when",
-        "where",
-        "which",
-        "while",
-        "will",
-        "with",
-        "without",
-        "would",
-        "you",
-        "your",
-    ]
+#: Words of four letters or more that join others; shorter ones do anyway.
+_JOINING = frozenset(
+    "because does each from have into more must should since than that their them then there these "
+    "they this until what when where which while will with without would your".split()
 )
-_SENTENCE = re.compile(r"[^.!?。\n]*(?:\.(?=\d)[^.!?。\n]*)*[.!?。]*\n*")
+#: A block of code whole, else up to a full stop or a line's end.
+_SENTENCE = re.compile(rf"(?s:{_CODE})\n*|[^.!?。\n]*(?:\.(?=\d)[^.!?。\n]*)*[.!?。]*\n*")
 
 
 def plain(text: str) -> str:
@@ -149,21 +103,24 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFKC", shown).translate(_LOOKALIKES)
 
 
-def _invisible(text: str, _: Rubric) -> bool:
+def _invisible(text: str, _: Rubric | None) -> bool:
     """Characters that no reader sees, or words that mix Latin with look-alike letters."""
     hidden = any(unicodedata.category(c) == "Cf" or 0xFF21 <= ord(c) <= 0xFF5A for c in text)
     return hidden or bool(re.search(r"[A-Za-z][\u0400-\u052f]|[\u0400-\u052f][A-Za-z]", text))
 
 
-def _foreign(text: str, rubric: Rubric) -> bool:
+def _foreign(text: str, rubric: Rubric | None) -> bool:
     """Words in a script that neither the rubric nor formulas use (Greek letters are formulas)."""
     scripts = [unicodedata.name(c, "").split(" ")[0] for c in text if c.isalpha()]
-    known = {unicodedata.name(c, "").split(" ")[0] for k in rubric.criteria for c in k.description}
+    criteria = rubric.criteria if rubric else ()
+    known = {unicodedata.name(c, "").split(" ")[0] for k in criteria for c in k.description}
     return sum(script not in known | {"", "GREEK", "LATIN"} for script in scripts) >= 4
 
 
-def _copies(text: str, rubric: Rubric) -> bool:
+def _copies(text: str, rubric: Rubric | None) -> bool:
     """The first five words of a criterion ("says to give firm blows"), or three of the titles."""
+    if rubric is None:
+        return False
     words = " ".join(re.findall(r"\w+", text.lower()))
     starts = [" ".join(re.findall(r"\w+", c.description.lower())[:5]) for c in rubric.criteria]
     titles = [" ".join(re.findall(r"\w+", c.title.lower())) for c in rubric.criteria]
@@ -172,10 +129,19 @@ def _copies(text: str, rubric: Rubric) -> bool:
     return several >= 3 or any(s in words for s in starts if s.count(" ") == 4)
 
 
-def _word_list(text: str, _: Rubric) -> bool:
-    """Eight words or more, nearly none of which make a sentence of them."""
-    words = re.findall(r"[a-z]+", text.lower())
-    return len(words) >= 8 and sum(w in _FUNCTION_WORDS for w in words) < 0.1 * len(words)
+def _word_list(text: str, _: Rubric | None) -> bool:
+    """Eight words or more, nearly none of which make a sentence of them, in whatever language."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    joining = sum(len(w) <= 3 or w in _JOINING for w in words)
+    most = 0.2 if text.count(",") >= 0.5 * len(words) else 0.1
+    return len(words) >= 8 and joining < most * len(words)
+
+
+def _template(text: str, _: Rubric | None) -> bool:
+    """Tokens of a chat or of the judge's prompt, or a fence that belongs to no block of code."""
+    seen = plain(text)
+    outside = re.sub(_CODE, "", seen, flags=re.DOTALL)
+    return bool(_TEMPLATE.search(seen) or _STRAY_FENCE.search(outside))
 
 
 def _pattern(regex: re.Pattern[str]) -> Check:
@@ -187,7 +153,7 @@ SENTENCE_CHECKS: dict[str, Check] = {
     "addresses the judge": _pattern(_JUDGE_ADDRESSED),
     "speaks of grading in another language": _pattern(_OTHER_LANGUAGES),
     "states a verdict": _pattern(_VERDICT),
-    "template tokens": _pattern(_TEMPLATE),
+    "template tokens": _template,
     "praises itself": _pattern(_PRAISE),
     "hidden characters": _invisible,
     "another script": _foreign,
@@ -197,8 +163,12 @@ SENTENCE_CHECKS: dict[str, Check] = {
 
 
 def no_content(text: str) -> bool:
-    """Whether fewer than three words are left once phrases that only open a response are gone."""
-    return len(re.findall(r"\w{2,}", _OPENER.sub(" ", plain(text)))) < 3
+    """Whether fewer than three words are left once phrases that only open a response are gone.
+
+    Scripts without spaces count by the character.
+    """
+    words = r"[\u3040-\u30ff\u3400-\u9fff]|\w{2,}"
+    return len(re.findall(words, _OPENER.sub(" ", plain(text)))) < 3
 
 
 def sentences(text: str) -> list[str]:
@@ -206,8 +176,12 @@ def sentences(text: str) -> list[str]:
     return [s for s in _SENTENCE.findall(text) if s]
 
 
-def strip(response: str, rubric: Rubric) -> str:
-    """The response without the sentences that a check names, and without repeated ones."""
+def strip(response: str, rubric: Rubric | None) -> str:
+    """The response without the sentences that a check names, and without repeated ones.
+
+    Args:
+        rubric: without one, the checks that compare with it find nothing.
+    """
     kept: list[str] = []
     seen: set[str] = set()
     for sentence in sentences(response):
@@ -219,8 +193,12 @@ def strip(response: str, rubric: Rubric) -> str:
     return "".join(kept).strip()
 
 
-def suspicious(response: str, rubric: Rubric) -> list[str]:
-    """The names of the checks that a response in English does not pass; none for an honest one."""
+def suspicious(response: str, rubric: Rubric | None) -> list[str]:
+    """The names of the checks that a response in English does not pass; none for an honest one.
+
+    Args:
+        rubric: without one, nothing can be said to copy it, and every other check is made.
+    """
     parts = sentences(response)
     found: list[str] = []
     for name, check in SENTENCE_CHECKS.items():
@@ -248,11 +226,11 @@ class GuardedJudge(Judge):
 
     async def grade(self, task: Task, response: str, arm: Arm) -> Grade:
         """As :meth:`Judge.grade`, after the checks."""
-        found = suspicious(response, task.rubric) if task.rubric else []
+        found = suspicious(response, task.rubric)
         if not found or not visible(response).strip():
             return await super().grade(task, response, arm)
         _log.info("%s: %s", task.id, ", ".join(found))
-        left = strip(response, task.rubric) if task.rubric and self.mode == "strip" else ""
+        left = strip(response, task.rubric) if self.mode == "strip" else ""
         if no_content(left):
             return Grade(arm=arm, score=None, reason=f"suspicious response: {', '.join(found)}")
         return await super().grade(task, left, arm)

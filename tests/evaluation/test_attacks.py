@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from rar_lib.core.decision import decide_family
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Arm, Grade, Polarity, Task
 from rar_lib.data.tasks import load_mini
@@ -141,7 +142,8 @@ def test_a_defence_is_compared_on_the_attacks_that_both_sides_measured() -> None
     after = [result([None, 0.4])]  # taken out: no reward is no success
     change = success_change(before, after)
     assert change is not None
-    assert (change.value, change.n) == (-0.5, 2)
+    assert (change.difference.value, change.difference.n) == (-0.5, 2)
+    assert change.p == 1.0  # -1 and 0: flipping the one sign changes nothing in size
     assert success_change(before, []) is None
 
 
@@ -153,9 +155,35 @@ def test_a_family_is_set_against_harmless_text_task_by_task() -> None:
     ]
     found = against_control(rows, "stuffing")
     assert found is not None
-    assert (found.value, found.n) == (pytest.approx((0.15 + 0.1) / 2), 2)
+    gap = found.difference
+    assert (gap.value, gap.n) == (pytest.approx((0.15 + 0.1) / 2), 2)
     assert against_control(rows, "padding") is None
     assert against_control(rows[:2], "stuffing") is None
+
+
+def test_all_attacks_together_count_each_text_once_and_the_control_never() -> None:
+    rows = [
+        result([0.4, 0.2], "stuffing"),
+        result([0.1, 0.0], "padding", "y"),
+        result([0.1, 0.1], "padding", "z"),
+        result([0.05, 0.05], "control", "c"),
+    ]
+    found = against_control(rows)
+    assert found is not None
+    assert found.difference.value == pytest.approx((0.6 / 3 + 0.3 / 3) / 2 - 0.05)
+
+
+def test_what_a_family_gains_over_control_is_decided_with_the_others_of_its_table() -> None:
+    # 0.1 on each of nine tasks: 2 / 2 ** 9 alone, twelve times that in a family of twelve.
+    rows = [result([0.1] * 9, "stuffing"), result([0.0] * 9, "control", "c")]
+    found = against_control(rows, "stuffing")
+    assert found is not None
+    assert found.p == pytest.approx(2 / 2**9)
+    names = [str(n) for n in range(12)]
+    assert decide_family(dict.fromkeys(names, found))["0"].word == "supported"
+    few = against_control([result([0.1] * 8, "stuffing"), result([0.0] * 8, "control", "c")])
+    assert few is not None
+    assert decide_family(dict.fromkeys(names, few))["0"].word == "not testable here"
 
 
 def test_one_of_each_family_is_a_text_that_the_rules_did_not_know() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rar_lib.core.types import Criterion
-from rar_lib.data.tasks import load_mini
+from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 from rar_lib.evaluation.attacks import AttackResult, load_attacks
 from rar_lib.judging.chat import Chat
 from results import attacks
@@ -19,6 +19,10 @@ def test_a_condition_is_known_by_arm_tasks_and_texts() -> None:
     picked = attacks.chosen(4)
     assert attacks.chosen(6)[:4] == picked  # more tasks go on with the same ones
     assert len({task.id for task, _ in picked}) == 4
+    assert [p for _, p in attacks.chosen(24)] == draw_pairs(
+        load_mini_pairs("test"), 24, load_mini()
+    )
+    assert len({task.id for task, _ in attacks.chosen(92)}) == len(attacks.chosen(92)) == 48
     marks = {
         attacks.mark("implicit", picked),
         attacks.mark("explicit", picked),
