@@ -6,10 +6,11 @@ import os
 import platform
 import re
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
+
+from rar_lib.core import files
 
 PACKAGES = (
     "accelerate",
@@ -45,13 +46,7 @@ def memory_bytes() -> int:
 
 def versions() -> dict[str, str]:
     """Python and those of the packages above that are installed."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version()} | files.versions(PACKAGES)
 
 
 def _read(path: str) -> str:

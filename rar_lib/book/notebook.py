@@ -24,6 +24,10 @@ from rar_lib.core.files import atomic_write
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+#: Environment variable: the folder in which a chapter works while the runner executes it.
+WORK = "RAR_WORK"
+#: File in it: what was read of ``results/``, one JSON line a time.
+READS = "reads.jsonl"
 SIZE_LIMIT = 5_000_000  # bytes of an executed notebook
 IOPUB_TIMEOUT_S = 60  # papermill's own 4 s fail on a busy machine
 _SECRET_NAME = re.compile(
@@ -53,6 +57,12 @@ def read(path: Path) -> NotebookNode:
         raise ReproduceError(f"{path} is not a readable notebook: {error}") from error
 
 
+def work() -> Path | None:
+    """The folder in which the runner has this chapter work; ``None`` in a person's own session."""
+    folder = os.environ.get(WORK)
+    return Path(folder) if folder else None
+
+
 def check_parameters(path: Path, names: set[str]) -> None:
     """Every name must be set in the cell tagged `parameters`; papermill would only warn.
 
@@ -73,12 +83,18 @@ def check_parameters(path: Path, names: set[str]) -> None:
 
 
 def execute(
-    source: Path, target: Path, parameters: dict[str, Any], *, cwd: Path, cell_timeout_s: int
+    source: Path,
+    target: Path,
+    parameters: dict[str, Any],
+    *,
+    cwd: Path,
+    cell_timeout_s: int,
+    failed: Path | None = None,
 ) -> dict[str, Any]:
     """Run ``source`` and put the executed copy at ``target``; returns ``cells`` and ``bytes``.
 
-    On any failure ``target`` keeps its old content, and what ran is kept beside it as
-    ``<stem>.failed.ipynb``.
+    On any failure ``target`` keeps its old content, and what ran is kept as ``failed``, by default
+    ``<stem>.failed.ipynb`` beside it.
 
     Raises:
         ReproduceError: names notebook, cell, error and the failed copy.
@@ -87,7 +103,7 @@ def execute(
 
     check_parameters(source, set(parameters))
     running = target.with_name(f".{target.stem}.running.ipynb")
-    failed = target.with_name(f"{target.stem}.failed.ipynb")
+    failed = failed or target.with_name(f"{target.stem}.failed.ipynb")
     scrub = scrubber(cwd)
     try:
         error: Exception | None = None

@@ -1,16 +1,21 @@
 """Run what is missing or changed of the notebooks: `rar reproduce`.
 
 A notebook is up to date when its manifest holds the key it would get now, and the executed copy
-is the one the manifest describes. The key covers all that can change the outcome: cells, the
-library but for the command line and the page builder, the profile's values, the lock, recorded
-inputs, and the runs of the earlier notebooks it builds on. The manifest is written last, so
-whatever was killed is simply run again.
+and the data are those that the manifest describes. The key covers all that can change the outcome:
+cells, the library but for the command line and the page builder, the profile's values, the lock
+and the versions installed of what it names, the records of ``results/`` that the run asked for, and
+the data of the earlier notebooks it builds on.
+
+A chapter is a transaction. It works in ``.work/<stem>``, reads there what the chapters it is after
+have left, and writes there (:mod:`rar_lib.book.study` says what). At its end the manifest, with a
+hash of every file, is written into that folder. From then on the run counts: data, executed copy
+and, last, the manifest are moved to their places, by the next run if this one is killed at it.
+Until then nothing outside the folder has changed: a chapter that fails or is stopped leaves the
+last good state. Its folders stay for the next attempt, which trains on from the last checkpoint.
 
 A notebook's metadata may hold, under ``rar``::
 
-    "after":   ["02_rubrics"]            earlier notebooks whose files it reads
-    "inputs":  ["results/study.json"]    recorded files it reads, from the checkout's root;
-                                         "results/x.json?" may not be there yet
+    "after":   ["02_rubrics"]            earlier notebooks whose data it reads; no other is there
     "minutes": {"laptop": 4}             expected time, until a run has measured it
     "replay": false                      it can't run from recorded calls alone
 """
@@ -22,39 +27,52 @@ import datetime
 import json
 import logging
 import os
+import platform
+import re
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from rar_lib.book import machine, notebook
+from rar_lib.book import machine, notebook, results
 from rar_lib.book.profiles import Profile
 from rar_lib.core.errors import ReproduceError
-from rar_lib.core.files import atomic_write, digest, file_hash
+from rar_lib.core.files import atomic_write, digest, file_hash, versions
 
-SCHEMA = 1
+#: Raise when the meaning of a manifest changes: notebooks of older ones are run again.
+SCHEMA = 2
 _CHANGED = {
     "notebook": "notebook changed",
     "library": "library changed",
     "parameters": "parameters changed",
     "lock": "environment lock changed",
-    "inputs": "inputs changed",
-    "after": "earlier notebook was run again",
+    "installed": "installed packages changed",
+    "inputs": "records changed",
+    "after": "data of an earlier notebook changed",
 }
+#: Folders that a training run keeps for itself: what is unfinished, or was finished before.
+_KEPT = {"checkpoints", "earlier"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """A notebook, the folder of its executed copy, and its ``rar`` metadata."""
+    """A notebook, the folder of its executed copy, and its ``rar`` metadata.
+
+    Attributes:
+        before: folder where earlier notebooks are looked up that ``out`` does not hold.
+    """
 
     source: Path
     out: Path
     rar: dict[str, Any]
+    before: Path | None = None
 
     @property
     def stem(self) -> str:
@@ -68,21 +86,41 @@ class Step:
     def manifest(self) -> Path:
         return self.out / f"{self.stem}.json"
 
+    @property
+    def failed(self) -> Path:
+        return self.out / f"{self.stem}.failed.ipynb"
+
+    @property
+    def after(self) -> list[str]:
+        return list(self.rar.get("after", []))
+
 
 def parts_of(
     step: Step, profile: Profile, root: Path, library: Path, pending: Sequence[str] = ()
 ) -> dict[str, Any]:
     """All that the key is made of; ``pending`` are earlier notebooks about to run."""
     lock = root / "env" / f"{profile.lock}.txt"
+    if not lock.is_file():
+        raise ReproduceError(f"{lock} does not exist: restore it from git, or run `make lock`")
+    locked = re.findall(r"^([\w.-]+)==", lock.read_text(encoding="utf-8"), re.MULTILINE)
     cells = [[c.cell_type, c.source] for c in notebook.read(step.source).cells]
+    last = load(step.manifest)
+    asked = last["parts"]["inputs"] if last else {}
     return {
         "notebook": digest(cells),
         "library": _library(library),
         "parameters": profile.model_dump(mode="json"),
-        "lock": _hash(f"env/{lock.name}", root, step),
-        "inputs": {name: _hash(name, root, step) for name in step.rar.get("inputs", [])},
-        "after": {stem: _run_of(stem, step, pending) for stem in step.rar.get("after", [])},
+        "lock": file_hash(lock),
+        "installed": _installed(tuple(locked)),
+        "inputs": {name: _hash(results.find(name, root)) for name in asked},
+        "after": {stem: _data_of(stem, step, pending) for stem in step.after},
     }
+
+
+@cache
+def _installed(packages: tuple[str, ...]) -> dict[str, str]:
+    """What is installed of a lock: some 300 look-ups, half a second."""
+    return {"python": platform.python_version()} | versions(packages)
 
 
 def _library(library: Path) -> dict[str, str]:
@@ -101,42 +139,45 @@ def _library(library: Path) -> dict[str, str]:
     return found
 
 
-def _hash(name: str, root: Path, step: Step) -> str | None:
-    """SHA-256 of a file that a notebook reads; ``None`` for one that may still be missing."""
-    path = root / name.removesuffix("?")
-    if path.is_file():
-        return file_hash(path)
-    if name.endswith("?"):
-        return None
-    raise ReproduceError(
-        f"{step.source.name} needs {name}, which does not exist; restore it from git, "
-        "or correct the notebook's metadata rar.inputs"
-    )
+def _hash(path: Path | None) -> str | None:
+    """SHA-256 of a file; ``None`` where there is none."""
+    return file_hash(path) if path and path.is_file() else None
 
 
-def _run_of(stem: str, step: Step, pending: Sequence[str]) -> str:
-    """Which run of an earlier notebook a step builds on."""
-    before = load(step.out / f"{stem}.json")
+def _data_of(stem: str, step: Step, pending: Sequence[str]) -> str:
+    """A digest of the data that lies there of an earlier notebook, whoever wrote it."""
     if stem in pending:
         return "pending"
-    if before is None:
-        raise ReproduceError(
-            f"{step.source.name} builds on {stem}, which has no finished run in "
-            f"{step.out}; run that one too"
-        )
-    return str(before["run"])
+    out, names = _earlier(stem, step)
+    return digest({name: _hash(out / "data" / name) for name in names})
+
+
+def _earlier(stem: str, step: Step) -> tuple[Path, list[str]]:
+    """The folder of an earlier notebook's finished run, and the names of the data it left.
+
+    Raises:
+        ReproduceError: there is no such run.
+    """
+    for out in (step.out, step.before):
+        if out and (manifest := load(out / f"{stem}.json")):
+            return out, sorted(manifest["data"])
+    raise ReproduceError(
+        f"{step.source.name} builds on {stem}, which has no finished run in {step.out}; run that "
+        "one too"
+    )
 
 
 def reason(step: Step, parts: dict[str, Any]) -> str | None:
     """Why the step must run, or None if it is up to date."""
     manifest = load(step.manifest)
     if manifest is None:
-        failed = step.out / f"{step.stem}.failed.ipynb"
-        return "the last run failed" if failed.exists() else "never run"
+        return "the last run failed" if step.failed.exists() else "never run"
     if not step.executed.exists():
         return "the executed copy is missing"
     if file_hash(step.executed) != manifest["sha256"]:
         return "the executed copy was changed"
+    if other := _differing(step.out, manifest):
+        return f"its data was changed ({_some(other)})"
     if manifest["key"] == digest(parts):
         return None
     reasons = []
@@ -146,9 +187,19 @@ def reason(step: Step, parts: dict[str, Any]) -> str | None:
             continue
         if isinstance(new, dict):
             which = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
-            words += f" ({', '.join(which[:4])}{', ...' if len(which) > 4 else ''})"
+            words += f" ({_some(which)})"
         reasons.append(words)
     return "; ".join(reasons)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def _differing(out: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """The data of a chapter that is not as it left it."""
+    left = sorted(manifest["data"].items())
+    return [name for name, sha in left if _hash(out / "data" / name) != sha]
 
 
 def load(path: Path) -> dict[str, Any] | None:
@@ -193,7 +244,7 @@ def reproduce(
     Args:
         profile: Injected by name as the parameter ``profile``; its values are in the key.
         notebooks: Folder of the sources; its parent is the checkout, where cells run.
-        out: Folder of executed copies and manifests.
+        out: Folder of executed copies and manifests, and of ``data``, what chapters leave.
         only: Stems, or their numbers such as ``"03"``; default all.
         force: Run even what is up to date.
         servers: Serves a model for as long as its context lives; default
@@ -205,35 +256,35 @@ def reproduce(
         One result for each chosen notebook.
 
     Raises:
-        ReproduceError: a notebook failed (its last good copy stays), another run is
+        ReproduceError: a notebook failed (its last good copy and data stay), another run is
             working in ``out``, or a notebook's metadata is wrong.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM; nothing half-done stays.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; the last good state stays.
     """
     notebooks, out = notebooks.resolve(), out.resolve()  # papermill changes the folder
     root = notebooks.parent
     steps = _steps(notebooks, out, only)
     with _alone(out), _sigterm_as_interrupt():
-        for leftover in out.glob(".*.running.ipynb"):  # of a run that was killed
-            leftover.unlink()
-        plan = _plan(steps, profile, root, library, force)
-        todo = [step for step, why in plan if why]
-        results: list[Result] = []
+        for path in sorted(out.glob(".work/*/*.json")):  # of a run killed at its very end
+            _publish(out, path.stem)
+        todo = [step for step, why in _plan(steps, profile, root, library, force) if why]
+        done: list[Result] = []
         with contextlib.ExitStack() as stack:
             if todo:
                 _log.info(
-                    f"{len(todo)} of {len(plan)} notebooks to run: {_estimate(todo, profile)}"
+                    f"{len(todo)} of {len(steps)} notebooks to run: {_estimate(todo, profile)}"
                 )
                 _make_ready(profile, stack, servers, weights)
-            for n, (step, why) in enumerate(plan, 1):
+            for n, step in enumerate(steps, 1):
+                [(_, why)] = _plan([step], profile, root, library, force)
                 if why is None:
-                    _log.info(f"[{n}/{len(plan)}] {step.stem}: up to date")
-                    results.append(Result(step.stem, False, "up to date", 0.0, step.executed))
+                    _log.info(f"[{n}/{len(steps)}] {step.stem}: up to date")
+                    done.append(Result(step.stem, False, "up to date", 0.0, step.executed))
                     continue
-                _log.info(f"[{n}/{len(plan)}] {step.stem}: {why}")
+                _log.info(f"[{n}/{len(steps)}] {step.stem}: {why}")
                 seconds = _run(step, profile, root, library)
-                _log.info(f"[{n}/{len(plan)}] {step.stem}: done in {seconds:.0f} s")
-                results.append(Result(step.stem, True, why, seconds, step.executed))
-        return results
+                _log.info(f"[{n}/{len(steps)}] {step.stem}: done in {seconds:.0f} s")
+                done.append(Result(step.stem, True, why, seconds, step.executed))
+        return done
 
 
 def replay(
@@ -242,49 +293,40 @@ def replay(
     notebooks: Path,
     out: Path,
     only: Sequence[str] | None = None,
+    library: Path = PACKAGE,
 ) -> list[Result]:
-    """Execute notebooks from the calls that an earlier run recorded in ``out``.
+    """Execute notebooks, in order, from the calls that an earlier run recorded in ``out``.
 
-    Copies go to ``out/replay``; the manifests of the real runs stay as they are. A notebook
-    whose metadata says ``"replay": false`` computes with a model of its own and is left out.
+    Copies, manifests and data go to ``out/replay``, which is made anew; those of the real runs stay
+    as they are. A notebook whose metadata says ``"replay": false`` computes with a model of its own
+    and is left out. Those after it, or after one that was not chosen, read what its real run left.
 
     Raises:
-        ReproduceError: a notebook failed, for one because a call is not on record.
+        ReproduceError: a notebook failed, for one because a call is not on record; one that it is
+            after was neither replayed nor run; or another run is working in ``out``.
     """
+    notebooks, out = notebooks.resolve(), out.resolve()
     target = out / "replay"
-    target.mkdir(parents=True, exist_ok=True)
-    results = []
-    before = os.environ.get("RAR_CASSETTE")
-    os.environ["RAR_CASSETTE"] = "replay"  # the kernels inherit it
-    try:
-        for step in _steps(notebooks.resolve(), target.resolve(), only):
+    done: list[Result] = []
+    with _alone(out), _sigterm_as_interrupt(), _environment("RAR_CASSETTE", "replay"):
+        shutil.rmtree(target, ignore_errors=True)
+        for step in _steps(notebooks, target, only, before=out):
             if step.rar.get("replay") is False:
                 _log.info(f"{step.stem}: left out, it computes with a model of its own")
                 continue
-            clock = time.monotonic()
-            notebook.execute(
-                step.source,
-                step.executed,
-                {"profile": profile.name},
-                cwd=notebooks.resolve().parent,
-                cell_timeout_s=profile.cell_timeout_s,
-            )
-            seconds = time.monotonic() - clock
+            seconds = _run(step, profile, notebooks.parent, library)
             _log.info(f"{step.stem}: replayed in {seconds:.0f} s")
-            results.append(Result(step.stem, True, "replayed", seconds, step.executed))
-    finally:
-        if before is None:
-            del os.environ["RAR_CASSETTE"]
-        else:
-            os.environ["RAR_CASSETTE"] = before
-    return results
+            done.append(Result(step.stem, True, "replayed", seconds, step.executed))
+    return done
 
 
-def _steps(notebooks: Path, out: Path, only: Sequence[str] | None) -> list[Step]:
+def _steps(
+    notebooks: Path, out: Path, only: Sequence[str] | None, before: Path | None = None
+) -> list[Step]:
     steps: list[Step] = []
     for source in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         rar = dict(notebook.read(source).metadata.get("rar", {}))
-        step = Step(source, out, rar)
+        step = Step(source, out, rar, before)
         earlier = {s.stem for s in steps}
         if wrong := sorted(set(rar.get("after", [])) - earlier):
             raise ReproduceError(
@@ -306,35 +348,42 @@ def _steps(notebooks: Path, out: Path, only: Sequence[str] | None) -> list[Step]
 def _plan(
     steps: list[Step], profile: Profile, root: Path, library: Path, force: bool
 ) -> list[tuple[Step, str | None]]:
-    """Each step with the reason to run it, or None."""
+    """Each step with the reason to run it, or None.
+
+    What is after a notebook that will run counts as changed; whether it is, is seen when that has
+    run.
+    """
     plan: list[tuple[Step, str | None]] = []
     for step in steps:
-        again = [s.stem for s, why in plan if why and s.stem in step.rar.get("after", [])]
+        again = [s.stem for s, why in plan if why and s.stem in step.after]
         why = reason(step, parts_of(step, profile, root, library, pending=again))
         plan.append((step, why or ("forced" if force else None)))
     return plan
 
 
 def _run(step: Step, profile: Profile, root: Path, library: Path) -> float:
-    """Execute one notebook and record it; returns seconds."""
+    """Execute one notebook and put what it left in place; returns seconds."""
     # Taken before the run: a library edited meanwhile makes the next run repeat this one.
     parts = parts_of(step, profile, root, library)
     start, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
-    sizes = notebook.execute(
-        step.source,
-        step.executed,
-        {"profile": profile.name},
-        cwd=root,
-        cell_timeout_s=profile.cell_timeout_s,
-    )
+    work = _prepare(step)
+    executed = work / step.executed.name
+    with _environment(notebook.WORK, str(work)):
+        sizes = notebook.execute(
+            step.source,
+            executed,
+            {"profile": profile.name},
+            cwd=root,
+            cell_timeout_s=profile.cell_timeout_s,
+            failed=step.failed,
+        )
     seconds = time.monotonic() - clock
-    key = digest(parts)
-    content = file_hash(step.executed)
+    parts["inputs"] = _read_in(work)
     manifest = {
         "schema": SCHEMA,
-        "key": key,
-        "run": digest([key, content]),
-        "sha256": content,
+        "key": digest(parts),
+        "sha256": file_hash(executed),
+        "data": _left_in(work / "data"),
         "profile": profile.name,
         "start": start.isoformat(timespec="seconds"),
         "end": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -344,8 +393,114 @@ def _run(step: Step, profile: Profile, root: Path, library: Path) -> float:
         "versions": machine.versions(),
         "parts": parts,
     }
-    atomic_write(step.manifest, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    _check_own(step, manifest["data"])
+    atomic_write(
+        work / step.manifest.name, json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+    )  # from here on the run counts
+    _publish(step.out, step.stem)
     return seconds
+
+
+def _prepare(step: Step) -> Path:
+    """The folder in which a chapter works: its own folders, and a view of what it may read."""
+    work = step.out / ".work" / step.stem
+    data = work / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    for path in [*work.iterdir(), *data.iterdir()]:
+        if path.is_symlink() or path.is_file():  # of an attempt that failed; folders go on
+            path.unlink()
+    for stem in step.after:
+        out, names = _earlier(stem, step)
+        for top in sorted({name.split("/")[0] for name in names}):
+            if (data / top).is_dir():
+                shutil.rmtree(data / top)
+            (data / top).symlink_to(out / "data" / top)
+    if last := load(step.manifest):
+        _bring_back(step.out / "data", data, last["data"])
+    return work
+
+
+def _bring_back(source: Path, target: Path, left: Mapping[str, str]) -> None:
+    """Copy the folders that the last good run left, those that are as it left them.
+
+    Copies, because a trainer writes into files that are there. A folder with one file changed
+    could not be trusted as a whole, and a failed attempt's own is further than this one.
+    """
+    for top in sorted({name.split("/")[0] for name in left if "/" in name}):
+        inside = {name: sha for name, sha in left.items() if name.startswith(f"{top}/")}
+        whole = all(_hash(source / name) == sha for name, sha in inside.items())
+        taken = (target / top).is_symlink() or _left_in(target, top)
+        for name in inside if whole and not taken else ():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, target / name)
+
+
+def _left_in(data: Path, top: str = "") -> dict[str, str]:
+    """SHA-256 of every file of a chapter by name, without what training keeps for itself."""
+    found = {}
+    for path in sorted((data / top).rglob("*")):
+        name = path.relative_to(data)
+        foreign = (data / name.parts[0]).is_symlink() or _KEPT & set(name.parts)
+        if not foreign and path.is_file() and not any(p.startswith(".") for p in name.parts):
+            found[name.as_posix()] = file_hash(path)
+    return found
+
+
+def _read_in(work: Path) -> dict[str, str | None]:
+    """The records that a chapter has asked for, with their hashes at that time."""
+    path = work / notebook.READS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    read = [json.loads(line) for line in lines]
+    return {one["name"]: one["sha256"] for one in read}
+
+
+def _check_own(step: Step, data: Iterable[str]) -> None:
+    """Refuse data in the place of an earlier chapter's, of which each would undo the other's.
+
+    Raises:
+        ReproduceError: names both.
+    """
+    for path in sorted(step.out.glob("[0-9][0-9]_*.json")):
+        manifest = load(path)
+        if manifest and path.stem < step.stem and (both := sorted({*data} & {*manifest["data"]})):
+            raise ReproduceError(
+                f"{step.source.name} leaves {_some(both)}, which {path.stem} leaves, too: choose "
+                "another name"
+            )
+
+
+def _publish(out: Path, stem: str) -> None:
+    """Move a finished run to its places, the manifest last; begun again, it goes on."""
+    work = out / ".work" / stem
+    manifest = json.loads((work / f"{stem}.json").read_text(encoding="utf-8"))
+    last = load(out / f"{stem}.json")
+    others = [load(p) for p in out.glob("[0-9][0-9]_*.json") if p.stem != stem]
+    still = set(manifest["data"]).union(*(other["data"] for other in others if other))
+    for name in sorted(set(last["data"]) - still) if last else ():
+        (out / "data" / name).unlink(missing_ok=True)
+    for name in manifest["data"]:
+        _move(work / "data" / name, out / "data" / name)
+    for name in (f"{stem}.ipynb", f"{stem}.json"):
+        _move(work / name, out / name)
+    for path in sorted(work.rglob("*"), reverse=True):
+        _drop(path, keep=bool(_KEPT & set(path.relative_to(work).parts)))
+    for path in (work, work.parent):
+        _drop(path)
+
+
+def _move(source: Path, target: Path) -> None:
+    if source.exists():  # else it has been moved
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
+
+
+def _drop(path: Path, *, keep: bool = False) -> None:
+    """Remove a file or an empty folder."""
+    if path.is_dir() and not path.is_symlink():
+        with contextlib.suppress(OSError):  # something is kept in it
+            path.rmdir()
+    elif not keep:
+        path.unlink()
 
 
 def _make_ready(
@@ -397,6 +552,19 @@ def _alone(out: Path) -> Iterator[None]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """A variable that the kernels inherit, for as long as the block lasts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 @contextlib.contextmanager

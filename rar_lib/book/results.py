@@ -14,7 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rar_lib.core.files import checkout
+from rar_lib.book.notebook import READS, work
+from rar_lib.core.files import checkout, file_hash
 from rar_lib.core.stats import scored
 from rar_lib.evaluation.attacks import AttackResult, load_attacks
 
@@ -27,19 +28,35 @@ FOLDER = "results"
 def load(name: str, root: Path = _ROOT) -> dict[str, Any] | None:
     """A recorded result by the name of its file; ``None`` where nothing has been recorded.
 
+    A chapter that has asked for a record, there or not, is run again when that has changed.
+
     Args:
         root: the checkout; an installed library has no results beside it.
 
     Raises:
         ValueError: the file is there and is not JSON, or there are two of that name.
     """
-    found = sorted((root / FOLDER).rglob(f"{name}.json"))
-    if not found:
+    path = find(name, root)
+    if folder := work():
+        read = {"name": name, "sha256": file_hash(path) if path else None}
+        with (folder / READS).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(read) + "\n")
+    if path is None:
         return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def find(name: str, root: Path = _ROOT) -> Path | None:
+    """The file of a recorded result, or ``None``.
+
+    Raises:
+        ValueError: there are two of that name.
+    """
+    found = sorted((root / FOLDER).rglob(f"{name}.json"))
     if len(found) > 1:
         raise ValueError(f"{name}.json stands twice: {', '.join(map(str, found))}; rename one")
-    record: dict[str, Any] = json.loads(found[0].read_text(encoding="utf-8"))
-    return record
+    return found[0] if found else None
 
 
 def origin(found: dict[str, Any]) -> str:

@@ -2,6 +2,19 @@
 
 study = Study.open(profile)
 judge = Judge(study.chat("qwen-1.5b"))
+
+What a chapter leaves in ``study.folder`` is of two kinds. *Results* are files at the top
+(``study.save``): each run of a chapter makes them anew. *Folders* hold what is expensive and says
+itself what made it (runs of :func:`rar_lib.training.train.train`, texts of
+:func:`rar_lib.evaluation.multiple_choice.ask`): whoever writes there checks that, goes on with what
+is its own, and may find there what a failed attempt has finished. A folder stays, used or not,
+until it is deleted. Recorded calls (``calls.sqlite``) are kept by identity, too, and belong to no
+chapter.
+
+The runner gives every chapter a folder of its own, in which the data of the chapters it is after
+can be read, and puts what was left into ``_build/<profile>/data`` when the chapter has run to its
+end (:mod:`rar_lib.book.reproduce`). A person who runs a notebook by hand writes into that folder
+directly; the runner sees by the hashes that it did not make this, and runs that chapter again.
 """
 
 from __future__ import annotations
@@ -15,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rar_lib.book.notebook import work
 from rar_lib.book.profiles import Profile, load
 from rar_lib.core.errors import CassetteError, DataError
 from rar_lib.core.files import atomic_write, checkout
@@ -32,10 +46,12 @@ class Study:
 
     Attributes:
         folder: where chapters leave JSON for later chapters.
+        calls: the file of recorded calls.
     """
 
     profile: Profile
     folder: Path
+    calls: Path
     _servers: ExitStack = field(default_factory=ExitStack, repr=False)
     _chats: dict[str, Chat] = field(default_factory=dict, repr=False)
     _cassette: Cassette | None = field(default=None, repr=False)
@@ -45,14 +61,17 @@ class Study:
         """The study of a profile; servers that it starts stop with the process.
 
         Args:
-            build: folder of results, ``_build`` of the checkout by default, so that a notebook
-                finds it from whatever folder it was opened in.
+            build: folder of results. By default the one that the runner gives a chapter, else
+                ``_build`` of the checkout, so that a notebook finds it from whatever folder it was
+                opened in.
 
         Raises:
             DataError: there is no such profile.
         """
         root = build or (checkout() or Path.cwd()) / "_build"
-        study = Study(load(profile), root / profile / "data")
+        given = None if build else work()
+        folder = (given or root / profile) / "data"
+        study = Study(load(profile), folder, root / profile / "calls.sqlite")
         if study.profile.device == "cpu":
             # The models are files on this machine; nothing should ask the hub.
             os.environ["HF_HUB_OFFLINE"] = "1"
@@ -83,7 +102,7 @@ class Study:
             mode = os.environ.get("RAR_CASSETTE", "record")
             if mode not in MODES:
                 raise CassetteError(f"RAR_CASSETTE is {mode!r}; allowed: {', '.join(MODES)}")
-            self._cassette = Cassette(self.folder.parent / "calls.sqlite", mode)
+            self._cassette = Cassette(self.calls, mode)
         return self._cassette
 
     @property
@@ -153,13 +172,14 @@ class Study:
         """What an earlier chapter left.
 
         Raises:
-            DataError: that chapter has not been run in this profile.
+            DataError: that chapter has not been run in this profile, or this one does not say that
+                it is after it.
         """
         path = self.folder / f"{name}.json"
         if not path.exists():
             raise DataError(
-                f"{path} is missing: an earlier chapter writes it; "
-                f"run `make reproduce PROFILE={self.profile.name}`"
+                f"{path} is missing: an earlier chapter writes it, which must have been run (`make "
+                f"reproduce PROFILE={self.profile.name}`) and stand in rar.after of this notebook"
             )
         return json.loads(path.read_text(encoding="utf-8"))
 

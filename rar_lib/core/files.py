@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -70,23 +72,49 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sources(*rooms: str) -> dict[str, str]:
-    """SHA-256 of every source file of these rooms of the library, prompts included, by its path.
+def sources(*names: str) -> dict[str, str]:
+    """SHA-256 of source files of the library, by path.
+
+    Args:
+        names: rooms, all of their files, prompts included; or single files such as
+            ``data/jsonl.py``.
 
     Raises:
-        ValueError: there is no such room, so nothing would be watched.
+        ValueError: there is no such room or file, so nothing would be watched.
     """
     package = Path(__file__).parents[1]
     found: dict[str, str] = {}
-    for room in rooms:
-        files = [path for path in sorted((package / room).rglob("*")) if path.is_file()]
-        kept = [path for path in files if "__pycache__" not in path.parts]
+    for name in names:
+        inside = sorted((package / name).rglob("*")) or [package / name]
+        kept = [path for path in inside if path.is_file() and "__pycache__" not in path.parts]
         if not kept:
-            raise ValueError(f"{package / room} holds no file; the rooms are folders of rar_lib")
+            raise ValueError(f"{package / name} holds no file; name a room or a file of rar_lib")
         found |= {path.relative_to(package).as_posix(): file_hash(path) for path in kept}
+    return found
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed; none of them is imported."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
     return found
 
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """SHA-256 over names and contents of all files in a folder of weights, about 1 GB a second.
+
+    Sizes alone would not do: weights that were trained further have the size they had.
+    Hidden files, and what lies in folders inside, are not part of it.
+    """
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    return digest({path.name: file_hash(path) for path in files if path.name[0] != "."})

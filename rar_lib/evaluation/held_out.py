@@ -9,7 +9,7 @@ The training judge's own score can be gamed; a grader that gives no reward shows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from rar_lib.core.decision import Finding, not_testable
 from rar_lib.core.errors import DataError
+from rar_lib.core.files import digest
 from rar_lib.core.scoring import healthbench_mean, healthbench_score, is_good, signed_points
 from rar_lib.core.stats import (
     MIN_UNITS,
@@ -223,9 +224,34 @@ Graders = Mapping[str, tuple[Judge, Arm]]
 Look = Mapping[str, Any]
 
 
-def look_with(
-    graders: Graders, tasks: Sequence[Task]
-) -> Callable[[int, dict[str, str]], dict[str, Any]]:
+@dataclass(frozen=True)
+class Graded:
+    """A function of the step and the answers by task id: see :func:`look_with`."""
+
+    graders: Graders
+    tasks: Sequence[Task]
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """All that can change what is measured, as JSON: part of the identity of a run."""
+        by = {role: [judge.made_of, arm] for role, (judge, arm) in self.graders.items()}
+        return {"graders": by, "tasks": digest([t.model_dump(mode="json") for t in self.tasks])}
+
+    def __call__(self, step: int, answers: dict[str, str]) -> dict[str, Scores]:
+        """Role -> task id -> reward in [0, 1], ``None`` where the grader could not score."""
+        return run_sync(self._grade([(task, answers[task.id]) for task in self.tasks]))
+
+    async def _grade(self, items: Sequence[tuple[Task, str]]) -> dict[str, Scores]:
+        found = await together(
+            grade_many(judge, items, arm) for judge, arm in self.graders.values()
+        )
+        return dict(zip(self.graders, map(self._by_task, found), strict=True))
+
+    def _by_task(self, grades: Sequence[Grade]) -> Scores:
+        return {t.id: grade.score for t, grade in zip(self.tasks, grades, strict=True)}
+
+
+def look_with(graders: Graders, tasks: Sequence[Task]) -> Graded:
     """What :class:`rar_lib.training.trainer.Watch` measures: every grader's rewards of the answers.
 
     Args:
@@ -236,16 +262,7 @@ def look_with(
         A function of the step and the answers by task id; it gives role -> task id -> reward
         in [0, 1], ``None`` where the grader could not score.
     """
-
-    def by_task(grades: Sequence[Grade]) -> Scores:
-        return {task.id: grade.score for task, grade in zip(tasks, grades, strict=True)}
-
-    async def grade(answers: dict[str, str]) -> dict[str, Any]:
-        items = [(task, answers[task.id]) for task in tasks]
-        found = await together(grade_many(judge, items, arm) for judge, arm in graders.values())
-        return dict(zip(graders, [by_task(grades) for grades in found], strict=True))
-
-    return lambda _, answers: run_sync(grade(answers))
+    return Graded(graders, tasks)
 
 
 def course(looks: Sequence[Look], role: str) -> dict[int, Interval]:

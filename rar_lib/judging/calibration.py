@@ -6,7 +6,8 @@
 An extension of the paper, whose judge answers true or false. A small judge may rank criteria
 well and yet say yes at the wrong place; log-odds are moved along a straight line,
 ``calibrated = slope * log-odds + intercept``, which changes verdicts and never the ranking.
-A calibration belongs to one judge (model, weights and prompt) and refuses any other.
+A calibration belongs to one judge (model, weights, endpoint, prompt and code) and refuses any
+other.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from rar_lib.core.errors import DataError
+from rar_lib.core.files import digest, sources
 from rar_lib.core.stats import expected_calibration_error
 from rar_lib.core.types import Frozen, Unit
 from rar_lib.judging.messages import JudgeMessages
 
 #: Probabilities closer than this to 0 or 1 are moved here: log-odds stay finite.
 _EDGE = 1e-6
+#: Rooms that make a judge's question and read its answer.
+_DECIDE = ("core", "judging")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -34,22 +38,53 @@ class Identity(Frozen):
     Attributes:
         weights: SHA-256 of the weights, or the address of an API that does not publish one.
         wording, prompt: name and fingerprint of the messages.
+        dialect: SHA-256 of what was declared of the endpoint.
+        engine: versions of the packages that answer, for a server that this library starts; what
+            answers at an address is not known.
+        code: SHA-256 of the modules and prompts that make a question and read its answer.
     """
 
     model: str
     weights: str
     wording: str
     prompt: str
+    dialect: str = ""
+    engine: str = ""
+    code: str = ""
 
     @classmethod
-    def of(cls, model: str, weights: str, messages: JudgeMessages) -> Identity:
-        """The identity of a model that is asked in these messages."""
-        return cls(model=model, weights=weights, wording=messages.name, prompt=messages.fingerprint)
+    def of(
+        cls,
+        model: str,
+        weights: str,
+        messages: JudgeMessages,
+        *,
+        dialect: str = "",
+        engine: str = "",
+    ) -> Identity:
+        """The identity of a model that is asked in these messages by this library."""
+        return cls(
+            model=model,
+            weights=weights,
+            wording=messages.name,
+            prompt=messages.fingerprint,
+            dialect=dialect,
+            engine=engine,
+            code=digest(sources(*_DECIDE)),
+        )
 
     def __str__(self) -> str:
-        digest, plus, form = self.weights.partition("+")  # such as "+w8a8": other numbers
-        weights = f"{digest[:12]}{plus}{form}"
-        return f"{self.model} (weights {weights}, wording {self.wording}, prompt {self.prompt[:8]})"
+        sha, plus, form = self.weights.partition("+")  # such as "+w8a8": other numbers
+        parts = {
+            "weights": f"{sha[:12]}{plus}{form}",
+            "wording": self.wording,
+            "prompt": self.prompt[:8],
+            "dialect": self.dialect[:8],
+            "engine": self.engine,
+            "code": self.code[:8],
+        }
+        known = ", ".join(f"{name} {value}" for name, value in parts.items() if value)
+        return f"{self.model} ({known})"
 
 
 class Calibration(Frozen):

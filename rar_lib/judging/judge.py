@@ -15,10 +15,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, TypeVar, get_args
 
 from rar_lib.core.errors import DataError, JudgeFault
+from rar_lib.core.files import digest
 from rar_lib.core.prompts import fill
 from rar_lib.core.scoring import (
     PAPER_WEIGHTS,
@@ -111,10 +113,31 @@ class Judge:
             if self.reading == "sampled":
                 raise DataError("a sampled verdict has no probability: leave calibration out")
 
-    @property
+    @cached_property
     def identity(self) -> Identity:
         """What a calibration of this judge is tied to."""
-        return Identity.of(self.chat.model, self.chat.weights or self.chat.where, self.messages)
+        chat = self.chat
+        return Identity.of(
+            chat.model,
+            chat.weights or chat.where,
+            self.messages,
+            dialect=digest(chat.declared) if chat.declared else "",
+            engine=chat.engine,
+        )
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """All that can change a grade, as JSON: part of the identity of a run.
+
+        A judge or a weighting of your own is known by its name and its fields, not by its code.
+        """
+        own = [f.name for f in fields(self) if f.name not in ("chat", "messages")]
+        kind = type(self)
+        return {
+            "kind": f"{kind.__module__}.{kind.__qualname__}",
+            "identity": self.identity.model_dump(),
+            "settings": {name: str(getattr(self, name)) for name in own},
+        }
 
     async def grade(self, task: Task, response: str, arm: Arm) -> Grade:
         """The reward of one response.

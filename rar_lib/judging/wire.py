@@ -40,6 +40,7 @@ class Reply:
     Attributes:
         tokens: empty where the endpoint gave no probabilities.
         said_by: the model that the endpoint names, and the fingerprint of its system.
+        engine: versions of the packages that answered, where this library started the server.
     """
 
     text: str
@@ -47,6 +48,7 @@ class Reply:
     tokens: tuple[Token, ...]
     usage: Usage
     said_by: str = ""
+    engine: str = ""
 
     @staticmethod
     def recorded(stored: Mapping[str, Any]) -> Reply:

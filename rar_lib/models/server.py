@@ -29,7 +29,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from rar_lib.core.errors import DataError, ServerError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import atomic_write, folder_hash
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.dialect import Dialect
@@ -274,16 +274,19 @@ def local_chat(
         DataError: there is no such model on this machine.
     """
     settings = dict(settings or {})
-    known = model in MODELS or Path(model).is_dir()
+    folder = model not in MODELS and Path(model).is_dir()
+    known = model in MODELS or folder
     if not known and not (settings.get("device") == "cuda" and "/" in model):
         raise DataError(
             f"no model {model!r} on this machine; choose from: {', '.join(MODELS)}, or give the "
             "address of an endpoint that has it (--base-url)"
         )
     weights = MODELS[model].identity if model in MODELS else ""
+    if folder:
+        weights = folder_hash(Path(model))
     said = Dialect(lead=model in MODELS and MODELS[model].led)
     # A folder is served under its own name, as `plan` says.
-    name = Path(model).resolve().name if model not in MODELS and Path(model).is_dir() else model
+    name = Path(model).resolve().name if folder else model
     with contextlib.ExitStack() as until:
         local = LocalServer(until, model, settings)
         yield Chat(local, name, weights, dialect=said, cassette=cassette)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rar_lib.core.errors import ArtifactError, DataError
-from rar_lib.core.files import file_hash, home
+from rar_lib.core.files import file_hash, folder_hash, home
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Task
 from rar_lib.models.catalogue import MODELS
@@ -236,14 +236,16 @@ def resolve(backend: Backend) -> Literal["unsloth", "transformers"]:
 
 
 def identity_of(policy: str) -> str:
-    """What the weights of a policy are: pinned ones by their hash, a folder by its files."""
+    """What the weights of a policy are: pinned ones and those of a folder by their hash.
+
+    A hub id stands for itself: which revision of it will be loaded is not known here.
+    """
     if policy in MODELS:
         return MODELS[policy].identity
     folder = Path(policy)
     if not folder.is_dir():
         return policy
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")])
-    return " ".join([folder.name, *(f"{file.name} {file.stat().st_size}" for file in files)])
+    return f"{folder.resolve().name} {folder_hash(folder)}"
 
 
 def _weights(policy: str) -> str:

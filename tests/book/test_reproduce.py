@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -88,12 +89,56 @@ class Checkout:
         )
 
     def files(self) -> set[str]:
-        return {p.name for p in self.out.iterdir() if p.name != ".run.lock"}
+        return {p.name for p in self.out.iterdir() if p.name not in (".run.lock", ".work")}
+
+    def data(self, folder: str = "data") -> dict[str, str]:
+        """What chapters left, by name."""
+        data = self.out / folder
+        files = [p for p in sorted(data.rglob("*")) if p.is_file()]
+        return {p.relative_to(data).as_posix(): p.read_text() for p in files}
+
+    def replay(self, **changes: Any) -> list[reproduce.Result]:
+        return reproduce.replay(
+            PROFILE, notebooks=self.notebooks, out=self.out, library=self.library, **changes
+        )
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells run here and not in a kernel, which takes seconds: for what is left behind by them."""
+
+    def execute(
+        source: Path, target: Path, parameters: dict[str, Any], *, failed: Path, **_: Any
+    ) -> dict[str, Any]:
+        nb, names = notebook.read(source), dict(parameters)
+        shown = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(shown):
+                for cell in nb.cells[1:]:
+                    exec(cell.source, names)
+        except Exception as error:
+            failed.write_text(json.dumps(shown.getvalue()))
+            raise ReproduceError(f"{type(error).__name__}: {error}") from error
+        nb.cells[-1].outputs = [nbformat.v4.new_output("stream", text=shown.getvalue())]
+        target.write_text(nbformat.writes(nb))
+        failed.unlink(missing_ok=True)
+        return {}
+
+    monkeypatch.setattr(notebook, "execute", execute)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    # Kernels run elsewhere, and must import the library that is tested.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     return Checkout(tmp_path)
+
+
+READS = """
+from pathlib import Path
+from rar_lib.book import results
+results.load("study", Path(".")), results.load("later", Path("."))
+"""
 
 
 def two_notebooks(checkout: Checkout) -> None:
@@ -109,11 +154,7 @@ def two_notebooks(checkout: Checkout) -> None:
         minutes={"smoke": 0.5},
     )
     write_notebook(
-        checkout.notebooks / "02_second.ipynb",
-        PARAMETERS,
-        "1 + 1",
-        after=["01_first"],
-        inputs=["results/study.json", "results/later.json?"],
+        checkout.notebooks / "02_second.ipynb", PARAMETERS, "1 + 1", READS, after=["01_first"]
     )
 
 
@@ -144,8 +185,9 @@ def test_only_what_is_missing_or_changed_is_run(
     assert "smoke True" in shown  # the profile was injected, the kernel is this Python
     assert "./data/x.json ~/file /rooted/x" in shown
     assert "$RAR_HOME/blobs" in shown
-    for path in checkout.out.iterdir():
-        assert str(tmp_path) not in path.read_text(), path.name
+    for name in checkout.files():
+        assert str(tmp_path) not in (checkout.out / name).read_text(), name
+    assert not (checkout.out / ".work").exists()
     manifest = json.loads((checkout.out / "01_first.json").read_text())
     assert manifest["profile"] == "smoke"
     assert manifest["cells"] == 3
@@ -175,7 +217,7 @@ def test_only_what_is_missing_or_changed_is_run(
     judge, prompt = "library changed (judge.py)", "library changed (prompts/judge.txt)"
     lock = "environment lock changed"
     tables = "library changed (book/tables.py)"
-    again = "earlier notebook was run again (01_first)"
+    again = "data of an earlier notebook changed (01_first)"
     for file, text, first, second in [
         ("lib/judge.py", "x = 2", judge, f"{judge}; {again}"),
         ("lib/prompts/judge.txt", "?", prompt, f"{prompt}; {again}"),
@@ -183,9 +225,11 @@ def test_only_what_is_missing_or_changed_is_run(
         ("lib/book/build.py", "x = 2", None, None),  # nor what makes pages of it
         ("lib/book/sanitize.py", "x = 2", None, None),
         ("lib/book/tables.py", "x = 2", tables, f"{tables}; {again}"),
-        ("results/later.json", "{}", None, "inputs changed (results/later.json?)"),
+        ("results/later.json", "{}", None, "records changed (later)"),
         ("env/laptop.txt", "torch==9\n", lock, f"{lock}; {again}"),
-        ("results/study.json", "[]", None, "inputs changed (results/study.json)"),
+        ("results/study.json", "[]", None, "records changed (study)"),
+        ("results/study.json", None, None, "records changed (study)"),
+        ("results/other.json", "{}", None, None),
         ("_build/01_first.ipynb", None, "the executed copy is missing", again),
         ("_build/01_first.ipynb", "{}", "the executed copy was changed", again),
         ("_build/02_second.json", "{torn", None, "never run"),
@@ -195,17 +239,15 @@ def test_only_what_is_missing_or_changed_is_run(
     training = PROFILE.training.model_copy(update={"steps": 9})
     longer = PROFILE.model_copy(update={"training": training})
     assert checkout.reasons(longer)["02_second"] == f"parameters changed (training); {again}"
+    with monkeypatch.context() as installed:
+        installed.setattr(reproduce, "_installed", lambda names: {name: "9" for name in names})
+        found = "installed packages changed (python, torch)"
+        assert tuple(checkout.reasons().values()) == (found, f"{found}; {again}")
     assert set(checkout.reasons().values()) == {None}
 
-    # A changed notebook, for real: it and what builds on it, no more.
+    # A changed notebook, for real: it and no more.
     source = checkout.notebooks / "02_second.ipynb"
-    write_notebook(
-        source,
-        PARAMETERS,
-        "2 + 2",
-        after=["01_first"],
-        inputs=["results/study.json", "results/later.json?"],
-    )
+    write_notebook(source, PARAMETERS, "2 + 2", after=["01_first"])
     results = checkout.run()
     assert [(r.ran, r.reason) for r in results] == [
         (False, "up to date"),
@@ -214,7 +256,7 @@ def test_only_what_is_missing_or_changed_is_run(
     assert '"4"' in checkout.text("02_second")
     [only] = checkout.run(only=["01"], force=True)
     assert (only.stem, only.reason) == ("01_first", "forced")
-    assert checkout.reasons() == {"01_first": None, "02_second": again}
+    assert set(checkout.reasons().values()) == {None}  # what it left is the same
 
 
 SECRET = "sk-live-0123456789"
@@ -280,10 +322,12 @@ def test_wrong_metadata_and_names_are_refused_before_any_kernel(checkout: Checko
     write_notebook(first, PARAMETERS, after=["02_second"])
     with pytest.raises(ReproduceError, match="names 02_second, which is not an earlier notebook"):
         checkout.run()
-    write_notebook(first, PARAMETERS, inputs=["results/none.json"])
-    with pytest.raises(ReproduceError, match=r"needs results/none\.json, which does not exist"):
-        checkout.run()
     write_notebook(first, PARAMETERS)
+    lock = checkout.root / "env/laptop.txt"
+    lock.rename(lock.with_suffix(".away"))
+    with pytest.raises(ReproduceError, match=r"env/laptop\.txt does not exist"):
+        checkout.run()
+    lock.with_suffix(".away").rename(lock)
     with pytest.raises(ReproduceError, match="no notebook '07'; choose from: 01_first"):
         checkout.run(only=["07"])
     write_notebook(checkout.notebooks / "02_second.ipynb", PARAMETERS, after=["01_first"])
@@ -357,6 +401,269 @@ def test_a_killed_run_is_continued_by_the_next(checkout: Checkout, number: signa
     assert checkout.files() == {
         "01_first.ipynb", "01_first.json", "02_second.ipynb", "02_second.json"
     }  # fmt: skip
+
+
+SAVE = """
+from rar_lib.book.study import Study
+study = Study.open(profile)
+study.save("words", {value!r})
+(study.folder / "run").mkdir(exist_ok=True)
+(study.folder / "run" / "log.txt").write_text({value!r})
+"""
+LOAD = """
+from rar_lib.book.study import Study
+study = Study.open(profile)
+print(study.load("words"), (study.folder / "run" / "log.txt").read_text())
+study.save("read", study.load("words"))
+"""
+
+
+def writer_and_reader(checkout: Checkout, value: str, *more: str) -> None:
+    """01 leaves two files and 02 reads them; ``more`` are further cells of 01."""
+    first, second = (checkout.notebooks / f"{n}.ipynb" for n in ("01_writes", "02_reads"))
+    write_notebook(first, PARAMETERS, SAVE.format(value=value), *more)
+    write_notebook(second, PARAMETERS, LOAD, after=["01_writes"])
+
+
+def left(value: str) -> dict[str, str]:
+    said = json.dumps(value)
+    return {"read.json": said, "run/log.txt": value, "words.json": said}
+
+
+WRITES, READS_IT = "01_writes", "02_reads"
+UP_TO_DATE = {WRITES: None, READS_IT: None}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_chapter_that_fails_leaves_the_data_of_its_last_good_run(checkout: Checkout) -> None:
+    writer_and_reader(checkout, "good")
+    checkout.run()
+    assert checkout.data() == left("good")
+    copies = {n: (checkout.out / f"{n}.json").read_bytes() for n in UP_TO_DATE}
+
+    writer_and_reader(checkout, "half", "raise ValueError('later')")
+    with pytest.raises(ReproduceError, match="ValueError: later"):
+        checkout.run()
+    assert checkout.data() == left("good")
+    assert copies == {n: (checkout.out / f"{n}.json").read_bytes() for n in UP_TO_DATE}
+    assert checkout.reasons()[WRITES] == "notebook changed"  # not up to date on half-done data
+
+    # The change is taken back: all is as it was.
+    writer_and_reader(checkout, "good")
+    assert checkout.reasons() == UP_TO_DATE
+
+    # Mended: new data, and what reads it.
+    writer_and_reader(checkout, "better")
+    assert [r.ran for r in checkout.run()] == [True, True]
+    assert checkout.data() == left("better")
+    assert "better better" in checkout.text(READS_IT)
+    assert not (checkout.out / ".work").exists()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_a_chapter_is_after_is_run_again_for_other_data_only(checkout: Checkout) -> None:
+    writer_and_reader(checkout, "same")
+    checkout.run()
+    later = [(r.stem, r.reason) for r in checkout.run(only=["01"], force=True)]
+    assert later == [(WRITES, "forced")]
+    writer_and_reader(checkout, "same", "print('another output')")
+    assert [(r.stem, r.reason) for r in checkout.run()] == [
+        (WRITES, "notebook changed"),
+        (READS_IT, "up to date"),
+    ]
+    writer_and_reader(checkout, "other")
+    assert [(r.stem, r.reason) for r in checkout.run()] == [
+        (WRITES, "notebook changed"),
+        (READS_IT, "data of an earlier notebook changed (01_writes)"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["words.json", "run/log.txt"])
+@pytest.mark.usefixtures("at_once")
+def test_data_edited_by_hand_makes_its_chapter_and_its_readers_stale(
+    checkout: Checkout, name: str
+) -> None:
+    writer_and_reader(checkout, "good")
+    checkout.run()
+    (checkout.out / "data" / name).write_text('"by hand"')
+    reader = "data of an earlier notebook changed (01_writes)"
+    assert checkout.reasons() == {WRITES: f"its data was changed ({name})", READS_IT: reader}
+    assert [(r.stem, r.reason) for r in checkout.run(only=["02"])] == [(READS_IT, reader)]
+    # Made again, by both: nothing of what was written by hand is left.
+    assert [r.ran for r in checkout.run()] == [True, True]
+    assert checkout.data() == left("good")
+    (checkout.out / "data" / name).unlink()
+    assert checkout.reasons()[WRITES] == f"its data was changed ({name})"
+
+
+@pytest.mark.usefixtures("at_once")
+def test_results_that_a_chapter_leaves_no_more_are_gone(checkout: Checkout) -> None:
+    writer_and_reader(checkout, "good")
+    checkout.run()
+    write_notebook(checkout.notebooks / "01_writes.ipynb", PARAMETERS)
+    write_notebook(checkout.notebooks / "02_reads.ipynb", PARAMETERS)
+    checkout.run()
+    assert checkout.data() == {"run/log.txt": "good"}  # a folder may be gone on with
+
+
+@pytest.mark.usefixtures("at_once")
+def test_two_chapters_do_not_leave_the_same_name(checkout: Checkout) -> None:
+    writer_and_reader(checkout, "good")
+    again = SAVE.format(value="mine")
+    write_notebook(checkout.notebooks / "02_reads.ipynb", PARAMETERS, again)
+    with pytest.raises(ReproduceError, match=r"02_reads.ipynb leaves run/log.txt, words.json, "):
+        checkout.run()
+    assert checkout.data() == {"run/log.txt": "good", "words.json": '"good"'}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_chapter_sees_only_the_data_of_those_it_is_after(checkout: Checkout) -> None:
+    writer_and_reader(checkout, "good")
+    write_notebook(checkout.notebooks / "02_reads.ipynb", PARAMETERS, LOAD)
+    with pytest.raises(ReproduceError, match=r"words.json is missing.*rar.after of this notebook"):
+        checkout.run()
+
+
+BLOCK = """
+import os, pathlib, time
+pathlib.Path('pid').write_text(str(os.getpid()))
+while pathlib.Path('block').exists(): time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_chapter_that_is_stopped_leaves_the_last_good_data(
+    checkout: Checkout, number: signal.Signals
+) -> None:
+    writer_and_reader(checkout, "good")
+    checkout.run()
+    writer_and_reader(checkout, "half", BLOCK)
+    (checkout.root / "block").touch()
+    runner = subprocess.Popen([sys.executable, "-c", RUNNER, str(checkout.root)])
+    pid = checkout.root / "pid"
+    try:
+        wait_for(lambda: pid.exists() and pid.read_text())
+        runner.send_signal(number)
+        assert runner.wait(20) != 0
+    finally:
+        runner.kill()
+    wait_for(lambda: not alive(int(pid.read_text())))
+    (checkout.root / "block").unlink()
+    assert checkout.data() == left("good")
+    assert checkout.reasons()[WRITES] == "notebook changed"
+    writer_and_reader(checkout, "good")
+    assert [r.reason for r in checkout.run()] == ["up to date", "up to date"]
+    assert checkout.data() == left("good")
+
+
+@pytest.mark.usefixtures("at_once")
+def test_folders_of_a_failed_attempt_are_found_by_the_next_and_its_files_are_not(
+    checkout: Checkout,
+) -> None:
+    """A checkpoint costs hours and says itself whose it is; a result is made anew."""
+    cell = """
+from rar_lib.book.study import Study
+study = Study.open(profile)
+run = study.folder / "run"
+print("found", sorted(p.name for p in run.rglob("*")), (study.folder / "half.json").exists())
+(run / "checkpoints").mkdir(parents=True, exist_ok=True)
+(run / "checkpoints" / "step-1").touch()
+(run / "run.json").touch()
+"""
+    source = checkout.notebooks / "01_trains.ipynb"
+    write_notebook(source, PARAMETERS, cell, "study.save('half', 1)", "raise ValueError")
+    with pytest.raises(ReproduceError):
+        checkout.run()
+    write_notebook(source, PARAMETERS, cell)
+    checkout.run()
+    assert "found ['checkpoints', 'run.json', 'step-1'] False" in checkout.text("01_trains")
+    assert checkout.data() == {"run/run.json": ""}  # what has not finished is no result
+    checkout.run(force=True)
+    assert "found ['checkpoints', 'run.json', 'step-1'] False" in checkout.text("01_trains")
+    write_notebook(source, PARAMETERS, cell, "raise ValueError")
+    (checkout.out / "data/run/run.json").write_text("by hand")
+    with pytest.raises(ReproduceError):
+        checkout.run()
+    failed = (checkout.out / "01_trains.failed.ipynb").read_text()
+    assert "found ['checkpoints', 'step-1'] False" in failed  # not trusted as a whole
+
+
+@pytest.mark.parametrize("moves", range(4))  # two of data, the copy, the manifest
+@pytest.mark.usefixtures("at_once")
+def test_a_run_killed_while_it_moves_its_files_is_finished_by_the_next(
+    checkout: Checkout, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer_and_reader(checkout, "good")
+    checkout.run(only=["01"])
+    writer_and_reader(checkout, "new")
+    moved = 0
+
+    def move(source: Path, target: Path) -> None:
+        nonlocal moved
+        if moved == moves:
+            raise KeyboardInterrupt
+        moved += 1
+        real(source, target)
+
+    real = reproduce._move
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduce, "_move", move)
+        with pytest.raises(KeyboardInterrupt):
+            checkout.run(only=["01"])
+    assert [r.reason for r in checkout.run(only=["01"])] == ["up to date"]
+    assert checkout.data() == {"run/log.txt": "new", "words.json": '"new"'}
+    assert not (checkout.out / ".work").exists()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_replay_writes_elsewhere_in_the_order_of_chapters_under_the_lock(
+    checkout: Checkout,
+) -> None:
+    writer_and_reader(checkout, "good", "import os; print(os.environ.get('RAR_CASSETTE'))")
+    with pytest.raises(ReproduceError, match="builds on 01_writes, which has no finished run"):
+        checkout.replay(only=["02"])
+    checkout.run()
+
+    def real() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in checkout.out.rglob("*") if p.is_file()}
+
+    before = real()
+    assert [r.stem for r in checkout.replay()] == [WRITES, READS_IT]
+    assert checkout.data("replay/data") == left("good")
+    assert {k: v for k, v in real().items() if "/replay/" not in k} == before
+    assert checkout.reasons() == UP_TO_DATE
+    assert "replay" in (checkout.out / "replay/01_writes.ipynb").read_text()
+
+    # A chapter reads what was replayed before it, else what the real run of that chapter left.
+    writer_and_reader(checkout, "changed")
+    checkout.replay()
+    assert "changed changed" in (checkout.out / "replay/02_reads.ipynb").read_text()
+    checkout.replay(only=["02"])
+    assert "good good" in (checkout.out / "replay/02_reads.ipynb").read_text()
+    assert "RAR_CASSETTE" not in os.environ
+    with (
+        reproduce._alone(checkout.out),
+        pytest.raises(ReproduceError, match=r"another run .* is working"),
+    ):
+        checkout.replay()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_chapter_that_trains_is_left_out_of_a_replay(checkout: Checkout) -> None:
+    writer_and_reader(checkout, "good")
+    write_notebook(
+        checkout.notebooks / "01_writes.ipynb", PARAMETERS, SAVE.format(value="good"), replay=False
+    )
+    checkout.run()
+    assert [r.stem for r in checkout.replay()] == [READS_IT]
+    assert checkout.data("replay/data") == {"read.json": '"good"'}
+
+
+def test_every_part_of_the_key_can_be_named_as_the_reason(checkout: Checkout) -> None:
+    writer_and_reader(checkout, "good")
+    (step, _) = reproduce._steps(checkout.notebooks, checkout.out, None)
+    parts = reproduce.parts_of(step, PROFILE, checkout.root, checkout.library)
+    assert list(parts) == list(reproduce._CHANGED)
 
 
 def test_paths_are_replaced_by_whole_components(

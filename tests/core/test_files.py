@@ -1,4 +1,4 @@
-"""A write is whole or it did not happen."""
+"""A write is whole or it did not happen; a state has a name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.core.files import atomic_write, home
+from rar_lib.core.files import atomic_write, folder_hash, home, sources, versions
 
 
 def test_creates_folders_replaces_and_keeps_the_mode(tmp_path: Path) -> None:
@@ -75,3 +75,34 @@ def test_home(variables: dict[str, str], expected: str, monkeypatch: pytest.Monk
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert home() == Path(expected)
+
+
+def test_weights_trained_further_are_other_weights_though_as_large(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"123")
+    first = folder_hash(tmp_path)
+    (tmp_path / ".lock").touch()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "x").touch()
+    assert folder_hash(tmp_path) == first
+    weights.write_bytes(b"124")
+    assert folder_hash(tmp_path) != first
+    weights.write_bytes(b"123")
+    assert folder_hash(tmp_path) == first
+    weights.rename(tmp_path / "other.safetensors")
+    assert folder_hash(tmp_path) != first
+
+
+def test_sources_are_rooms_with_their_prompts_and_single_files() -> None:
+    found = sources("core", "data/jsonl.py")
+    assert {"core/files.py", "core/prompts/judge_system.txt", "data/jsonl.py"} <= set(found)
+    assert [name for name in found if name.startswith("data/")] == ["data/jsonl.py"]
+    assert not [name for name in found if "__pycache__" in name]
+    for name in ("kitchen", "core/none.py"):
+        with pytest.raises(ValueError, match=f"{name} holds no file"):
+            sources("core", name)
+
+
+def test_versions_are_of_what_is_installed() -> None:
+    found = versions(["pytest", "no-such-package-anywhere"])
+    assert found == {"pytest": pytest.__version__}

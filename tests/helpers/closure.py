@@ -1,0 +1,38 @@
+"""What a module stands on, read from the text of the library: a second opinion. Tests only."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def closure(module: str) -> set[str]:
+    """Files of the library that are loaded for a module, wherever it imports; as ``room/x.py``."""
+    found: set[str] = set()
+    left = [module]
+    while left:
+        path = _file(left.pop())
+        if path and (name := path.relative_to(ROOT / "rar_lib").as_posix()) not in found:
+            found.add(name)
+            left += _imported(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def _file(module: str) -> Path | None:
+    path = ROOT / Path(*module.split("."))
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.Import):
+            yield from (one.name for one in child.names)
+        if isinstance(child, ast.ImportFrom) and child.module:
+            yield child.module
+            yield from (f"{child.module}.{one.name}" for one in child.names)
+        yield from _imported(child)
