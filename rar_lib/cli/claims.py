@@ -1,0 +1,33 @@
+"""`rar claims`: the paper's claims, each with what was found of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def claims(
+    *,
+    profile: Annotated[
+        str, typer.Option(help="Whose chapters are read: smoke, laptop or gpu.")
+    ] = "laptop",
+    out: Annotated[
+        Path | None, typer.Option(help="Where the JSON goes; default results/claims.json.")
+    ] = None,
+) -> None:
+    """The paper's claims, each with its finding: a table, and results/claims.json."""
+    from rar_lib.book import claims as book
+
+    rows = book.ledger(profile)
+    for row in rows:
+        value = "" if row.difference is None else f"{row.difference}, "
+        p = "" if row.finding is None or row.finding.p_holm is None else row.finding.p_holm
+        corrected = f"p (Holm) {p:.3g}, " if p != "" else ""
+        typer.echo(f"{row.claim.id}: {value}{corrected}{row.finding or row.word}")
+    found = book.counts(rows)
+    typer.echo(", ".join(f"{number} {word}" for word, number in found.items() if number))
+    path = out or book.WRITTEN
+    book.write(rows, profile, path)
+    typer.echo(f"written: {path}")
