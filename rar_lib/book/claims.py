@@ -658,6 +658,17 @@ def counts(rows: Sequence[Row]) -> dict[str, int]:
     return {word: words.count(word) for word in (*WORDS, *CHECKS, SHOWN)}
 
 
+def intervals(rows: Sequence[Row]) -> dict[str, Interval | None]:
+    """Differences by claim, of those that may speak.
+
+    Where none may, the claims that chapters could speak about, each with ``None``.
+    """
+    open_ = {r.claim.id: r.difference for r in rows if r.word in WORDS[:-1]}
+    sources = {r.claim.id: r.claim.sources for r in rows}
+    closed = [name for name, found in sources.items() if any(not s.runs for s in found)]
+    return open_ or dict.fromkeys(closed)
+
+
 def reasons(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The claims that are not testable here, by their reason."""
     found: dict[str, list[Row]] = {}

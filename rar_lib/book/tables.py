@@ -66,11 +66,22 @@ def numbers(name: str, row: str, column: str) -> list[Any]:
 
 
 def quoted(name: str) -> Table:
-    """A table of published numbers for reading, under the line that names its source."""
-    frame = published(name)
-    print("quoted from:", frame.attrs["source"])
-    rows = frame.to_dict("records")
-    return table([_each(general, row) for row in rows])
+    """A table of published numbers for reading, under the line that names its source.
+
+    Raises:
+        KeyError: no such table.
+    """
+    found = _published()[name]
+    print("quoted from:", found["source"])
+    rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+    return table([_each(_as_published, row) for row in rows])
+
+
+def _as_published(value: Any) -> Any:
+    # A frame would turn 25.0 beside 24.9 into 25, and a count beside a share into a float.
+    if isinstance(value, float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 def _each(shown: Callable[[Any], Any], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,8 +89,10 @@ def _each(shown: Callable[[Any], Any], row: Mapping[str, Any]) -> dict[str, Any]
 
 
 def general(value: Any) -> Any:
-    """A number with five digits at most, for columns that mix counts and shares."""
-    return f"{value:.5g}" if isinstance(value, float) and value == value else value
+    """A number for columns that mix counts and shares: counts in full, shares with five digits."""
+    if not isinstance(value, float) or value != value:
+        return value
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.5g}"
 
 
 @dataclass(frozen=True)
