@@ -3,7 +3,7 @@
     rows = ledger("laptop")
     print(counts(rows))
 
-``book/claims.toml`` declares the claims, their measures and margins. A number comes from a file
+``claims.toml`` declares the claims, their measures and margins. A number comes from a file
 that says how it was found: a record in ``results/``, or the findings that a chapter left in a
 profile. The first source that exists is the evidence. All p-values of a family are corrected
 together here, whatever the chapters had corrected before.
@@ -26,14 +26,14 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from rar_lib.book import reproduce, results, tables
 from rar_lib.book.study import Study
+from rar_lib.core import files
 from rar_lib.core.decision import WORDS, Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import atomic_write, checkout
 from rar_lib.core.stats import Comparison, Interval, proportion
 from rar_lib.core.types import Frozen
 
-_ROOT = checkout() or Path.cwd()
-FILE = Path("book") / "claims.toml"
+_ROOT = files.checkout() or Path.cwd()
+FILE = Path(__file__).with_name("claims.toml")
 WRITTEN = _ROOT / results.FOLDER / "claims.json"
 #: What is said of a check of the paper's own numbers, and of what there is nothing to decide.
 CHECKS = ("holds", "does not hold")
@@ -162,7 +162,7 @@ class Source(Frozen):
 
 
 class Claim(Frozen):
-    """One row of the ledger; keys as the head of ``book/claims.toml`` describes them."""
+    """One row of the ledger; keys as the head of ``claims.toml`` describes them."""
 
     id: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z0-9-]+$")]
     group: str
@@ -193,7 +193,7 @@ class Claim(Frozen):
 
 
 class Ledger(Frozen):
-    """``book/claims.toml``: titles of groups, rules of families, measures, claims."""
+    """``claims.toml``: titles of groups, rules of families, measures, claims."""
 
     groups: dict[str, Prose]
     families: dict[str, Prose]
@@ -205,7 +205,7 @@ class Ledger(Frozen):
         return self.measures.get(claim.measure)
 
 
-def load(file: Path = _ROOT / FILE) -> Ledger:
+def load(file: Path = FILE) -> Ledger:
     """The ledger as declared, checked.
 
     Raises:
@@ -215,7 +215,7 @@ def load(file: Path = _ROOT / FILE) -> Ledger:
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{file.name} can't be read: {error}; it lies in a checkout") from error
+        raise DataError(f"{file.name} can't be read: {error}; restore it from git") from error
     rows = raw.pop("claim", [])
     claims = tuple(_claim(row, file.name) for row in rows)
     try:
@@ -420,14 +420,19 @@ class Evidence:
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def gather(declared: Ledger, profile: str, root: Path = _ROOT) -> Evidence:
+def gather(declared: Ledger, profile: str, checkout: Path | None = None) -> Evidence:
     """Read the files that the sources name; one that is not there is left out.
+
+    Args:
+        checkout: another one than that of this library.
 
     Raises:
         DataError: unknown profile, or a file that is no JSON.
     """
     sources = [source for claim in declared.claims for source in claim.sources]
-    study = Study.open(profile, root / "_build")
+    # Without a folder a chapter that is being run reads what its runner has laid out for it.
+    study = Study.open(profile, checkout and checkout / "_build")
+    root = checkout or _ROOT
     saved = {name: _saved(name, study, root) for name in _named(sources, "data")}
     records = {name: results.load(name, root) for name in _named(sources, "record")}
     return Evidence(
@@ -447,7 +452,7 @@ def _saved(name: str, study: Study, root: Path) -> Saved | None:
     except DataError:  # that chapter has not been run
         return None
     notebook, cell = saved_by(name, root)
-    out = study.folder.parent
+    out = root / "_build" / study.profile.name
     manifest = (reproduce.load(out / f"{Path(notebook).stem}.json") if notebook else None) or {}
     return Saved(
         file=f"_build/{study.profile.name}/data/{name}.json",
@@ -539,15 +544,18 @@ class Row:
         }
 
 
-def ledger(profile: str, root: Path = _ROOT) -> list[Row]:
+def ledger(profile: str, file: Path = FILE, checkout: Path | None = None) -> list[Row]:
     """Every claim with its finding, in the order of the file: what chapter 9 and `rar claims` show.
+
+    Args:
+        checkout: where evidence is read, this library's own by default.
 
     Raises:
         DataError: as :func:`load` and :func:`gather`; what has not been run or recorded is no
             error, its claims are *not testable here*.
     """
-    declared = load(root / FILE)
-    return decided(declared, gather(declared, profile, root))
+    declared = load(file)
+    return decided(declared, gather(declared, profile, checkout))
 
 
 def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
@@ -638,7 +646,7 @@ def _from_record(source: Source, evidence: Evidence) -> Saved | str:
 def _finding(found: Saved, key: str) -> Finding:
     try:
         return Finding.from_json(found.values[key])
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise DataError(
             f"{found.file}: {key} is no finding ({error}); write it by Finding.to_json"
         ) from error
@@ -715,4 +723,4 @@ def write(rows: Sequence[Row], profile: str, path: Path = WRITTEN) -> None:
         "counts": counts(rows),
         "claims": [row.to_json() for row in rows],
     }
-    atomic_write(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    files.atomic_write(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")

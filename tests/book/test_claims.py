@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rar_lib.book import claims, prose, tables
+from rar_lib.book import claims, prose, reproduce, tables
 from rar_lib.book.claims import Claim, Evidence, Expression, Ledger, Row, Saved
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
@@ -100,7 +100,7 @@ def test_nothing_that_is_said_is_missing(about: str) -> None:
 
 def test_every_published_table_is_in_the_ledger_or_quoted_in_a_chapter() -> None:
     stored = json.loads((ROOT / "rar_lib" / "book" / "published.json").read_text())
-    ledger = (ROOT / "book" / "claims.toml").read_text()
+    ledger = (ROOT / "book" / "claims.toml").read_text()  # a link to the one beside its loader
     chapters = "".join(path.read_text() for path in (ROOT / "notebooks").glob("*.ipynb"))
     names = [name for name, table in stored.items() if isinstance(table, dict)]
     assert [n for n in names if f'"{n}"' not in ledger and f'\\"{n}\\"' not in chapters] == []
@@ -218,8 +218,8 @@ def test_a_wrong_declaration_names_claim_key_and_fix(
     assert [word for word in says if word not in str(caught.value)] == []
 
 
-def test_a_missing_file_says_where_it_lies(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="checkout"):
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="restore it from git"):
         claims.load(tmp_path / "claims.toml")
 
 
@@ -443,8 +443,7 @@ def test_an_effect_of_training_takes_three_seeds_and_says_what_lacks() -> None:
 
 
 def checkout(folder: Path) -> Path:
-    (folder / "book").mkdir()
-    (folder / "book" / "claims.toml").write_text(GOOD)
+    (folder / "claims.toml").write_text(GOOD)
     (folder / "notebooks").mkdir()
     cells = [
         {"id": "7", "source": ['study.load("findings_04")']},
@@ -459,10 +458,10 @@ def test_a_finding_names_the_cell_that_saved_it_and_the_run(tmp_path: Path) -> N
     data = root / "_build" / "smoke" / "data"
     data.mkdir(parents=True)
     (data / "findings_04.json").write_text(json.dumps({"a": finding(0.3).to_json()}))
-    manifest = {"schema": 1, "hardware": "two cores", "versions": {"torch": "2"}}
+    manifest = {"schema": reproduce.SCHEMA, "hardware": "two cores", "versions": {"torch": "2"}}
     manifest["end"] = "2026-01-02T03:04:05+00:00"
     (root / "_build" / "smoke" / "04_judges.json").write_text(json.dumps(manifest))
-    (row,) = claims.ledger("smoke", root)
+    (row,) = claims.ledger("smoke", root / "claims.toml", root)
     found = row.to_json()
     assert found["cell"] == "notebooks/04_judges.ipynb#8"
     assert found["source"] == {"file": "_build/smoke/data/findings_04.json", "key": "a"}
@@ -473,7 +472,7 @@ def test_a_finding_names_the_cell_that_saved_it_and_the_run(tmp_path: Path) -> N
 
 def test_an_unknown_profile_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="laptop"):
-        claims.ledger("desktop", checkout(tmp_path))
+        claims.ledger("desktop", checkout=checkout(tmp_path))
 
 
 def test_the_same_evidence_writes_the_same_file(tmp_path: Path) -> None:
@@ -536,8 +535,7 @@ def test_chapter_9_types_no_number() -> None:
 def test_chapter_9_is_stale_when_what_the_ledger_reads_has_changed() -> None:
     rar = json.loads(CHAPTER.read_text())["metadata"]["rar"]
     sources = [source for claim_ in DECLARED.claims for source in claim_.sources]
-    records = {f"results/{source.record}.json?" for source in sources if source.record}
-    assert set(rar["inputs"]) == records | {"book/claims.toml"}
+    assert set(rar["inputs"]) == {f"results/{s.record}.json?" for s in sources if s.record}
     chapters = {claims.saved_by(source.data)[0] for source in sources if source.data}
     assert {f"notebooks/{stem}.ipynb" for stem in rar["after"]} == chapters
 
