@@ -17,8 +17,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from itertools import product
-from math import prod
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -305,20 +304,16 @@ def evaluate(expression: Expression) -> tuple[float, float, float]:
     Counts are exact; a decimal fraction may be off by half a unit of its last place.
     """
     columns = [tables.numbers(*cell) for cell in expression.of]
-    rule = _RULES[expression.rule]
-    exact = rule([[float(x) for x in column] for column in columns])
-    corners = [[_corners(x) for x in column] for column in columns]
-    if prod(len(c) for column in corners for c in column) == 1:
-        return exact, exact, exact
     sizes = [len(column) for column in columns]
-    flat = [c for column in corners for c in column]
-    drawn = [rule(_parted(values, sizes)) for values in product(*flat)]
-    return exact, min(drawn), max(drawn)
+    flat = list(chain.from_iterable(columns))
+    rule = _RULES[expression.rule]
+    drawn = [rule(_parted(values, sizes)) for values in product(*map(_corners, flat))]
+    return rule(_parted(flat, sizes)), min(drawn), max(drawn)
 
 
 def _parted(values: Sequence[float], sizes: Sequence[int]) -> list[list[float]]:
-    rest = list(values)
-    return [[rest.pop(0) for _ in range(size)] for size in sizes]
+    rest = iter(values)
+    return [list(islice(rest, size)) for size in sizes]
 
 
 def _corners(value: float) -> tuple[float, ...]:
@@ -672,8 +667,7 @@ def intervals(rows: Sequence[Row]) -> dict[str, Interval | None]:
     Where none may, the claims that chapters could speak about, each with ``None``.
     """
     open_ = {r.claim.id: r.difference for r in rows if r.word in WORDS[:-1]}
-    sources = {r.claim.id: r.claim.sources for r in rows}
-    closed = [name for name, found in sources.items() if any(not s.runs for s in found)]
+    closed = [r.claim.id for r in rows if r.claim.sources and not r.claim.sources[-1].runs]
     return open_ or dict.fromkeys(closed)
 
 

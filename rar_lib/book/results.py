@@ -91,8 +91,10 @@ def seeds_of(runs: Runs, labels: Sequence[str]) -> list[int]:
     Args:
         labels: arms as :func:`label` writes them.
     """
-    by_arm = [{run["seed"] for run in runs if label(run) == name} for name in _trained(labels)]
-    return sorted(set.intersection(*by_arm)) if by_arm else []
+    by_arm: dict[str, set[int]] = {name: set() for name in labels if name != "base"}
+    for run in runs:
+        by_arm.get(label(run), set()).add(run["seed"])
+    return sorted(set.intersection(*by_arm.values())) if by_arm else []
 
 
 def lacking(record: Mapping[str, Any] | None, labels: Sequence[str]) -> str:
@@ -123,10 +125,6 @@ def lacking(record: Mapping[str, Any] | None, labels: Sequence[str]) -> str:
     except DataError as error:
         return str(error)
     return ""
-
-
-def _trained(labels: Sequence[str]) -> list[str]:
-    return [name for name in labels if name != "base"]
 
 
 def _distinct(runs: Runs, name: str) -> list[str]:

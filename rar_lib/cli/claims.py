@@ -22,12 +22,11 @@ def claims(
 
     rows = book.ledger(profile)
     for row in rows:
-        value = "" if row.difference is None else f"{row.difference}, "
-        p = "" if row.finding is None or row.finding.p_holm is None else row.finding.p_holm
-        corrected = f"p (Holm) {p:.3g}, " if p != "" else ""
-        typer.echo(f"{row.claim.id}: {value}{corrected}{row.finding or row.word}")
+        p = row.finding and row.finding.p_holm
+        parts = [str(row.difference)] if row.difference else []
+        parts += [f"p (Holm) {p:.3g}"] if p is not None else []
+        typer.echo(f"{row.claim.id}: {', '.join([*parts, str(row.finding or row.word)])}")
     found = book.counts(rows)
     typer.echo(", ".join(f"{number} {word}" for word, number in found.items() if number))
-    path = out or book.WRITTEN
-    book.write(rows, profile, path)
-    typer.echo(f"written: {path}")
+    book.write(rows, profile, out or book.WRITTEN)
+    typer.echo(f"written: {out or 'results/claims.json'}")
