@@ -2,8 +2,9 @@
 
     found = results.load("judges")     # results/judges/judges.json
 
-Chapters show them beside what their own cells measure, never in its place. The seeds of one arm in
-``results/arms.json`` are averaged task by task, so that intervals are over tasks.
+Chapters show them beside what their own cells measure, never in its place. Runs of training are
+put together only if one machine with one set of versions made them: the same seed trains another
+policy elsewhere.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from rar_lib.book.notebook import READS, work
+from rar_lib.core.errors import DataError
 from rar_lib.core.files import checkout, file_hash
 from rar_lib.core.stats import scored
 from rar_lib.evaluation.attacks import AttackResult, load_attacks
@@ -64,10 +66,86 @@ def origin(found: dict[str, Any]) -> str:
     return f"recorded on {found['date']}, {found['machine']}"
 
 
+#: Fewer seeds than this say nothing about a method, only about their own policies.
+MIN_SEEDS = 3
+#: What must be the same of runs that are put together.
+ORIGIN = ("machine", "versions")
+
+
 def arms(root: Path = _ROOT) -> list[dict[str, Any]] | None:
-    """The runs of arms on record; ``None`` where none is."""
-    study = load("arms", root)
-    return None if study is None else list(study["runs"])
+    """The runs of arms on record, each with its machine and versions; ``None`` where none is."""
+    return runs_of(load("arms", root))
+
+
+def runs_of(record: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
+    """The runs of a record of training, each with its machine and versions.
+
+    What a run does not say of itself is what its record says of all.
+    """
+    if record is None:
+        return None
+    common = {name: record[name] for name in ORIGIN if name in record}
+    return [common | dict(run) for run in record["runs"]]
+
+
+def check_one_origin(runs: Runs) -> None:
+    """Runs of several machines, or of several versions, are not put together.
+
+    Raises:
+        DataError: they are; it names what differs.
+    """
+    for name in ORIGIN:
+        if len(found := _distinct(runs, name)) > 1:
+            raise DataError(
+                f"runs of {len(found)} different {name} can't be put together: "
+                f"{'; '.join(found)}. Keep those of one"
+            )
+
+
+def seeds_of(runs: Runs, labels: Sequence[str]) -> list[int]:
+    """Seeds that each of these arms was trained with; ``base`` is not trained and has them all.
+
+    Args:
+        labels: arms as :func:`label` writes them.
+    """
+    by_arm: dict[str, set[int]] = {name: set() for name in labels if name != "base"}
+    for run in runs:
+        by_arm.get(label(run), set()).add(run["seed"])
+    return sorted(set.intersection(*by_arm.values())) if by_arm else []
+
+
+def lacking(record: Mapping[str, Any] | None, labels: Sequence[str]) -> str:
+    """Why a record can't carry a claim about these arms; empty where it can.
+
+    An effect of training is one of seeds and tasks together, so it takes ``MIN_SEEDS`` seeds that
+    all arms share, on one machine, under one set of versions, both named.
+
+    Args:
+        record: as its script wrote it: ``runs``, ``machine``, ``versions``; ``None`` where there
+            is none.
+        labels: the arms compared, as :func:`label` writes them.
+    """
+    runs = runs_of(record)
+    if runs is None:
+        return "no training run is recorded"
+    compared = [run for run in runs if label(run) in labels]
+    there = {label(run) for run in compared}
+    if missing := [name for name in labels if name not in there]:
+        return f"no run of {' and of '.join(missing)} is recorded"
+    if (seeds := len(seeds_of(compared, labels))) < MIN_SEEDS:
+        return f"recorded with {seeds} common seed{'s' * (seeds != 1)}, {MIN_SEEDS} are needed"
+    for name in ORIGIN:
+        if not all(run.get(name) for run in compared):
+            return f"the recorded runs do not name their {name}"
+    try:
+        check_one_origin(compared)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _distinct(runs: Runs, name: str) -> list[str]:
+    return sorted({json.dumps(run.get(name), sort_keys=True) for run in runs})
 
 
 def label(run: Mapping[str, Any]) -> str:
@@ -81,7 +159,11 @@ def held_out(runs: Runs) -> dict[str, dict[str, Scores]]:
 
     ``base`` is what the same graders gave the policy before training. A task that some seed
     has no score for is unscored.
+
+    Raises:
+        DataError: the runs come from several machines or versions.
     """
+    check_one_origin(runs)
     found: dict[str, dict[str, Scores]] = {}
     for grader in dict.fromkeys(g for run in runs for g in run.get("held_out", {})):
         graded = [run for run in runs if grader in run.get("held_out", {})]
@@ -97,7 +179,11 @@ def choices(runs: Runs) -> dict[str, dict[str, dict[str, list[int | None]]]]:
     """Set -> arm -> outcomes by question (:data:`rar_lib.evaluation.multiple_choice.Outcomes`).
 
     The runs of all seeds of an arm stand side by side.
+
+    Raises:
+        DataError: the runs come from several machines or versions.
     """
+    check_one_origin(runs)
     found: dict[str, dict[str, dict[str, list[int | None]]]] = {}
     for run in runs:
         for name, outcomes in run.get("choice", {}).items():

@@ -6,16 +6,25 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from rar_lib.book.machine import hardware
 from rar_lib.core.decision import Finding
+from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval
 from rar_lib.core.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@cache
+def _published() -> dict[str, Any]:
+    text = files("rar_lib.book").joinpath("published.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def published(name: str) -> pd.DataFrame:
@@ -26,19 +35,54 @@ def published(name: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    text = files("rar_lib.book").joinpath("published.json").read_text(encoding="utf-8")
-    table = json.loads(text)[name]
+    table = _published()[name]
     frame = pd.DataFrame(table["rows"], columns=table["columns"])
     frame.attrs["source"] = table["source"]
     return frame
 
 
+#: Stands for all rows of a published table.
+EVERY_ROW = "*"
+
+
+def numbers(name: str, row: str, column: str) -> list[Any]:
+    """Published values as they are stored: of one row, or of all rows for ``row="*"``.
+
+    Raises:
+        DataError: there is no such table, row or column; it names those that there are.
+    """
+    table = _published().get(name)
+    if not isinstance(table, dict):
+        known = ", ".join(k for k, v in _published().items() if isinstance(v, dict))
+        raise DataError(f"published.json has no table {name!r}; it has: {known}")
+    if column not in table["columns"][1:]:
+        known = ", ".join(table["columns"][1:])
+        raise DataError(f"{name} in published.json has no column {column!r}; it has: {known}")
+    found = [r for r in table["rows"] if row in (EVERY_ROW, r[0])]
+    if not found:
+        known = ", ".join(str(r[0]) for r in table["rows"])
+        raise DataError(f"{name} in published.json has no row {row!r}; it has: {known}")
+    at = table["columns"].index(column)
+    return [r[at] for r in found]
+
+
 def quoted(name: str) -> Table:
-    """A table of published numbers for reading, under the line that names its source."""
-    frame = published(name)
-    print("quoted from:", frame.attrs["source"])
-    rows = frame.to_dict("records")
-    return table([_each(general, row) for row in rows])
+    """A table of published numbers for reading, under the line that names its source.
+
+    Raises:
+        KeyError: no such table.
+    """
+    found = _published()[name]
+    print("quoted from:", found["source"])
+    rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+    return table([_each(_as_published, row) for row in rows])
+
+
+def _as_published(value: Any) -> Any:
+    # A frame would turn 25.0 beside 24.9 into 25, and a count beside a share into a float.
+    if isinstance(value, float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 def _each(shown: Callable[[Any], Any], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,8 +90,10 @@ def _each(shown: Callable[[Any], Any], row: Mapping[str, Any]) -> dict[str, Any]
 
 
 def general(value: Any) -> Any:
-    """A number with five digits at most, for columns that mix counts and shares."""
-    return f"{value:.5g}" if isinstance(value, float) and value == value else value
+    """A number for columns that mix counts and shares: counts in full, shares with five digits."""
+    if not isinstance(value, float) or value != value:
+        return value
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.5g}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from rar_lib.cli import data, models, plan, run, synthesize, train
+from rar_lib.cli import claims, data, models, plan, run, synthesize, train
 from rar_lib.core.errors import RarError
 
 Command = Callable[..., Any]
@@ -52,6 +52,7 @@ for command in (
     synthesize.synthesize,
     train.train,
     plan.plan,
+    claims.claims,
 ):
     app.command()(_plainly(command))
 

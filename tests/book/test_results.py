@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rar_lib.book import results
+from rar_lib.core.errors import DataError
 from rar_lib.evaluation.attacks import load_attacks, success_rate
 
 
@@ -39,6 +40,71 @@ def test_what_is_not_recorded_is_none_and_not_an_error(tmp_path: Path) -> None:
 
 def test_a_study_is_its_runs(tmp_path: Path) -> None:
     assert results.arms(checkout(tmp_path, "arms", {"runs": RUNS})) == RUNS
+
+
+ORIGIN = {"machine": "two cores", "versions": {"torch": "2"}}
+
+
+def test_a_run_carries_the_origin_of_its_record_unless_it_names_its_own(tmp_path: Path) -> None:
+    own = {"arm": "implicit", "seed": 1, "machine": "four cores"}
+    record = ORIGIN | {"runs": [{"arm": "base", "seed": 0}, own]}
+    found = results.arms(checkout(tmp_path, "arms", record))
+    assert found == [{"arm": "base", "seed": 0} | ORIGIN, own | {"versions": {"torch": "2"}}]
+
+
+@pytest.mark.parametrize("other", [{"machine": "four cores"}, {"versions": {"torch": "3"}}])
+def test_runs_of_several_machines_or_versions_are_not_put_together(other: dict[str, Any]) -> None:
+    """The same seed trains another policy on another processor."""
+    one = run("implicit", 0, {"t1": 0.4}) | ORIGIN
+    two = run("implicit", 1, {"t1": 0.5}) | ORIGIN | other
+    assert results.held_out([one, two | ORIGIN])
+    for pooled in (results.held_out, results.choices):
+        with pytest.raises(DataError, match=next(iter(other))):
+            pooled([one, two])
+
+
+def seeded(arm: str, *seeds: int) -> list[dict[str, Any]]:
+    return [{"arm": arm, "seed": seed} for seed in seeds]
+
+
+FULL = ORIGIN | {"runs": seeded("implicit", 0, 1, 2) + seeded("explicit", 1, 2, 0)}
+BOTH = ("implicit", "explicit")
+
+
+def test_a_record_of_three_common_seeds_of_one_machine_lacks_nothing() -> None:
+    assert results.lacking(FULL, BOTH) == ""
+    untrained = FULL | {"runs": FULL["runs"] + seeded("base", 0)}
+    assert results.lacking(untrained, ("implicit", "base")) == ""
+    assert results.seeds_of(untrained["runs"], ("implicit", "base")) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("record", "arms", "says"),
+    [
+        (None, BOTH, "no training run is recorded"),
+        (FULL, ("implicit", "predefined"), "no run of predefined is recorded"),
+        (FULL, ("rlvr", "predefined"), "no run of rlvr and of predefined is recorded"),
+        (FULL | {"runs": FULL["runs"][:-1]}, BOTH, "recorded with 2 common seeds, 3 are needed"),
+        (
+            FULL | {"runs": seeded("implicit", 0, 1, 2) + seeded("explicit", 2, 3, 4)},
+            BOTH,
+            "recorded with 1 common seed, 3 are needed",
+        ),
+        (FULL | {"machine": ""}, BOTH, "the recorded runs do not name their machine"),
+        (FULL | {"versions": {}}, BOTH, "the recorded runs do not name their versions"),
+    ],
+)
+def test_what_a_record_lacks_is_said(
+    record: dict[str, Any] | None, arms: tuple[str, str], says: str
+) -> None:
+    assert results.lacking(record, arms) == says
+
+
+def test_a_record_of_two_machines_names_both() -> None:
+    runs = [*FULL["runs"][:-1], FULL["runs"][-1] | {"machine": "four cores"}]
+    said = results.lacking(FULL | {"runs": runs}, BOTH)
+    assert "two cores" in said
+    assert "four cores" in said
 
 
 def test_seeds_are_averaged_task_by_task_and_an_unscored_one_stays_unscored() -> None:

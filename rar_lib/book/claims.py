@@ -1,0 +1,720 @@
+"""The claims ledger: what the paper says, each claim beside what was found of it.
+
+    rows = ledger("laptop")
+    print(counts(rows))
+
+``claims.toml`` declares the claims, their measures and margins. A number comes from a file
+that says how it was found: a record in ``results/``, or the findings that a chapter left in a
+profile. The first source that exists is the evidence. All p-values of a family are corrected
+together here, whatever the chapters had corrected before.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from itertools import chain, islice, product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from rar_lib.book import reproduce, results, tables
+from rar_lib.book.study import Study
+from rar_lib.core import files
+from rar_lib.core.decision import WORDS, Finding, decide_family, not_testable
+from rar_lib.core.errors import DataError
+from rar_lib.core.stats import Comparison, Interval, proportion
+from rar_lib.core.types import Frozen
+
+_ROOT = files.checkout() or Path.cwd()
+FILE = Path(__file__).with_name("claims.toml")
+WRITTEN = _ROOT / results.FOLDER / "claims.json"
+#: What is said of a check of the paper's own numbers, and of what there is nothing to decide.
+CHECKS = ("holds", "does not hold")
+SHOWN = "shown"
+
+
+def _without_number(text: str) -> str:
+    # A digit inside a name, as in HealthBench-1k, is no number.
+    if found := re.search(r"(?<![\w-])\d", text):
+        raise ValueError(f"holds the number at {text[found.start() :][:12]!r}: quote it instead")
+    return text
+
+
+Prose = Annotated[str, Field(min_length=1), AfterValidator(_without_number)]
+#: A published number: table, row (or ``*`` for all), column.
+Cell = tuple[str, str, str]
+Rule = Literal[
+    "value",
+    "difference",
+    "distance",
+    "ratio",
+    "relative gain",
+    "total",
+    "difference of ranges",
+    "half width",
+]
+
+
+class Measure(Frozen):
+    """What is measured, and how small a difference counts as none.
+
+    Attributes:
+        margin: d of "no difference larger than d", in ``unit``.
+        because: why that d, without a look at any result.
+    """
+
+    statistic: Prose
+    unit: Prose
+    family: str
+    margin: Annotated[float, Field(gt=0)]
+    because: Prose
+
+
+class Other(Frozen):
+    """The number that another is set against; what it leaves out is as in that one."""
+
+    table: str = ""
+    column: str = ""
+    row: str
+
+
+class Quote(Frozen):
+    """A published number, alone or against another one."""
+
+    table: str
+    column: str
+    row: str
+    against: Other | str | None = None
+
+    @property
+    def cells(self) -> list[Cell]:
+        """One cell, or two."""
+        own = (self.table, self.row, self.column)
+        if self.against is None:
+            return [own]
+        if isinstance(self.against, str):
+            return [own, (self.table, self.against, self.column)]
+        other = self.against
+        return [own, (other.table or self.table, other.row, other.column or self.column)]
+
+    def __str__(self) -> str:
+        values = [_only(cell) for cell in self.cells]
+        if len(values) == 1:
+            return f"{values[0]:,}" if isinstance(values[0], int) else str(values[0])
+        a, b = values
+        return f"{a:,} against {b:,} ({Decimal(str(a)) - Decimal(str(b)):+,})"
+
+
+class Expression(Frozen):
+    """Arithmetic on published numbers."""
+
+    rule: Rule
+    of: Annotated[tuple[Cell, ...], Field(min_length=1)]
+
+
+class Check(Expression):
+    """Arithmetic, and what it is held against: a published number, or other arithmetic."""
+
+    equals: Cell | None = None
+    exceeds: Expression | None = None
+
+    @property
+    def limits(self) -> list[Expression]:
+        """What it must exceed, if that is what is asked."""
+        return [self.exceeds] if self.exceeds else []
+
+    @model_validator(mode="after")
+    def _one(self) -> Check:
+        if (self.equals is None) == (self.exceeds is None):
+            raise ValueError("needs exactly one of equals and exceeds")
+        return self
+
+
+class Source(Frozen):
+    """Where a finding lies: in a record, or in what a chapter left.
+
+    Attributes:
+        key: name of the finding in that file.
+        record: a record of ``results/`` with ``findings``, without ``.json``.
+        data: what a chapter leaves, ``findings_NN``.
+        runs: arms that the record must hold, as :func:`rar_lib.book.results.lacking` asks.
+    """
+
+    key: str
+    record: str = ""
+    data: Annotated[str, Field(pattern=r"^(findings_\d\d)?$")] = ""
+    runs: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one(self) -> Source:
+        if bool(self.record) == bool(self.data):
+            raise ValueError(f"source {self.key!r} needs exactly one of record and data")
+        if self.data and self.runs:
+            raise ValueError(f"source {self.key!r}: runs of training come from a record only")
+        return self
+
+
+class Claim(Frozen):
+    """One row of the ledger; keys as the head of ``claims.toml`` describes them."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z0-9-]+$")]
+    group: str
+    says: Prose
+    places: Annotated[tuple[str, ...], Field(min_length=1)]
+    paper: Quote | Prose | None = None
+    measure: str = ""
+    sources: tuple[Source, ...] = ()
+    arithmetic: Check | None = None
+    shown: tuple[str, ...] = ()
+    reason: Prose | Literal[""] = ""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Claim:
+        kinds = ("sources", "arithmetic", "shown", "reason")
+        given = [kind for kind in kinds if getattr(self, kind)]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(kinds)}, has {given or 'none'}")
+        if self.sources and not self.measure:
+            raise ValueError("a claim with sources needs a measure, which declares its margin")
+        if self.measure and not self.sources:
+            raise ValueError(
+                f"measure {self.measure!r} without sources: give some, or leave it out"
+            )
+        if (self.paper is None) != (self.arithmetic is not None):
+            raise ValueError("needs the paper's number in `paper`, unless arithmetic quotes it")
+        return self
+
+
+class Ledger(Frozen):
+    """``claims.toml``: titles of groups, rules of families, measures, claims."""
+
+    groups: dict[str, Prose]
+    families: dict[str, Prose]
+    measures: dict[str, Measure]
+    claims: tuple[Claim, ...]
+
+    def measure_of(self, claim: Claim) -> Measure | None:
+        """``None`` for a claim that is not decided by a measurement."""
+        return self.measures.get(claim.measure)
+
+
+def load(file: Path = FILE) -> Ledger:
+    """The ledger as declared, checked.
+
+    Raises:
+        DataError: the file is missing or no TOML, a key is unknown or missing, an id stands
+            twice, or a group, measure, family or published number does not exist.
+    """
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{file.name} can't be read: {error}; restore it from git") from error
+    rows = raw.pop("claim", [])
+    claims = tuple(_claim(row, file.name) for row in rows)
+    try:
+        found = Ledger.model_validate(raw | {"claims": claims})
+    except ValidationError as error:
+        raise DataError(f"{file.name}: {_faults(error)}") from error
+    _check_names(found, file.name)
+    return found
+
+
+def _claim(row: Mapping[str, Any], file: str) -> Claim:
+    try:
+        return Claim.model_validate(row)
+    except ValidationError as error:
+        raise DataError(
+            f"claim {row.get('id', '(without id)')!r} in {file}: {_faults(error)}. "
+            f"Its keys are: {', '.join(Claim.model_fields)}"
+        ) from error
+
+
+def _faults(error: ValidationError) -> str:
+    found = [(".".join(map(str, e["loc"])) or "the whole", e["msg"]) for e in error.errors()]
+    return "; ".join(f"{key}: {message}" for key, message in found)
+
+
+def _check_names(found: Ledger, file: str) -> None:
+    seen: set[str] = set()
+    for claim in found.claims:
+        if claim.id in seen:
+            raise DataError(f"claim {claim.id!r} stands twice in {file}: rename one")
+        seen.add(claim.id)
+        _check_name(claim.group, found.groups, f"claim {claim.id!r}: group")
+        if claim.measure:
+            _check_name(claim.measure, found.measures, f"claim {claim.id!r}: measure")
+        try:
+            paper_of(claim)
+        except DataError as error:
+            raise DataError(f"claim {claim.id!r} in {file}: {error}") from error
+    for name, measure in found.measures.items():
+        _check_name(measure.family, found.families, f"measure {name!r}: family")
+
+
+def _check_name(name: str, known: Mapping[str, Any], where: str) -> None:
+    if name not in known:
+        raise DataError(f"{where} {name!r} is not declared; there are: {', '.join(known)}")
+
+
+# --- arithmetic on published numbers -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Arithmetic on published numbers, and what it was held against.
+
+    Attributes:
+        low, high: what the value may be, given that its numbers are rounded.
+        unit: of all of these, empty where it is the numbers' own.
+    """
+
+    value: float
+    low: float
+    high: float
+    against: float
+    unit: str
+    holds: bool
+
+
+def check(claim: Check) -> Checked:
+    """Whether arithmetic gives the number published, or a larger one than other arithmetic.
+
+    A published number stands for all that rounds to it, so two agree if these ranges meet.
+    """
+    value, low, high = evaluate(claim)
+    unit = "%" if claim.rule == "relative gain" else ""
+    if claim.equals is not None:
+        said = _only(claim.equals)
+        half = _half_unit(said, whole=0.5) + 1e-9  # decimal fractions are not exact in binary
+        holds = low <= said + half and said - half <= high
+        return Checked(value, low, high, said, unit, holds)
+    limit = max(evaluate(other)[0] for other in claim.limits)
+    return Checked(value, low, high, limit, unit, value > limit)
+
+
+def evaluate(expression: Expression) -> tuple[float, float, float]:
+    """Value of an expression, with the lowest and highest that rounding of its numbers allows.
+
+    Counts are exact; a decimal fraction may be off by half a unit of its last place.
+    """
+    columns = [tables.numbers(*cell) for cell in expression.of]
+    sizes = [len(column) for column in columns]
+    flat = list(chain.from_iterable(columns))
+    rule = _RULES[expression.rule]
+    drawn = [rule(_parted(values, sizes)) for values in product(*map(_corners, flat))]
+    return rule(_parted(flat, sizes)), min(drawn), max(drawn)
+
+
+def _parted(values: Sequence[float], sizes: Sequence[int]) -> list[list[float]]:
+    rest = iter(values)
+    return [list(islice(rest, size)) for size in sizes]
+
+
+def _corners(value: float) -> tuple[float, ...]:
+    half = _half_unit(value, whole=0.0)
+    return (value - half, value + half) if half else (float(value),)
+
+
+def _half_unit(value: float, *, whole: float) -> float:
+    """Half a unit of the last place that is written; ``whole`` for an integer."""
+    if isinstance(value, int):
+        return whole
+    exponent = Decimal(str(value)).as_tuple().exponent
+    return 0.5 * 10.0 ** int(exponent)
+
+
+def _range(values: Sequence[float]) -> float:
+    return max(values) - min(values)
+
+
+def _half_width(columns: Sequence[Sequence[float]]) -> float:
+    """Half of Wilson's 95 % interval of a score in percent, over that many questions."""
+    (percent,), (questions,) = columns
+    found = proportion(percent / 100 * questions, int(questions))
+    return 100 * (found.high - found.low) / 2
+
+
+#: Arithmetic by its name; each column is the rows of one cell.
+_RULES: dict[Rule, Callable[[Sequence[Sequence[float]]], float]] = {
+    "value": lambda c: c[0][0],
+    "difference": lambda c: c[0][0] - c[1][0],
+    "distance": lambda c: abs(c[0][0] - c[1][0]),
+    "ratio": lambda c: c[0][0] / c[1][0],
+    "relative gain": lambda c: 100 * (c[0][0] / c[1][0] - 1),
+    "total": lambda c: sum(map(sum, c)),
+    "difference of ranges": lambda c: _range(c[0]) - _range(c[1]),
+    "half width": _half_width,
+}
+
+
+def _written(value: float, unit: str) -> str:
+    number = f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:.4g}"
+    return f"{number} {unit}".strip()
+
+
+def _only(cell: Cell) -> Any:
+    found = tables.numbers(*cell)
+    if len(found) != 1:
+        raise DataError(f"{cell[0]} in published.json has {len(found)} rows {cell[1]!r}: name one")
+    return found[0]
+
+
+def paper_of(claim: Claim) -> str:
+    """The paper's number, or what it gives in place of one.
+
+    Raises:
+        DataError: a number is quoted that ``published.json`` does not have.
+    """
+    if claim.arithmetic is None:
+        return str(claim.paper)
+    found = check(claim.arithmetic)
+    return f"{'' if claim.arithmetic.equals else 'more than '}{_written(found.against, found.unit)}"
+
+
+# --- evidence ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file of findings, and what made it.
+
+    Attributes:
+        file: from the root of the checkout.
+        values: finding by its key.
+        cell: id of the notebook's cell that saved it; ``None`` for a record.
+        live: left by a chapter of this machine's run: a demonstration, no record.
+    """
+
+    file: str
+    values: Mapping[str, Any]
+    notebook: str | None = None
+    cell: str | None = None
+    machine: str | None = None
+    versions: Mapping[str, str] | None = None
+    date: str | None = None
+    live: bool = False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the sources of a ledger name, as far as it exists.
+
+    Attributes:
+        saved: findings of chapters by ``findings_NN``.
+        records: whole records by name.
+    """
+
+    profile: str
+    saved: Mapping[str, Saved] = field(default_factory=dict)
+    records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def gather(declared: Ledger, profile: str, checkout: Path | None = None) -> Evidence:
+    """Read the files that the sources name; one that is not there is left out.
+
+    Args:
+        checkout: another one than that of this library.
+
+    Raises:
+        DataError: unknown profile, or a file that is no JSON.
+    """
+    sources = [source for claim in declared.claims for source in claim.sources]
+    # Without a folder a chapter that is being run reads what its runner has laid out for it.
+    study = Study.open(profile, checkout and checkout / "_build")
+    root = checkout or _ROOT
+    saved = {name: _saved(name, study, root) for name in _named(sources, "data")}
+    records = {name: results.load(name, root) for name in _named(sources, "record")}
+    return Evidence(
+        profile=profile,
+        saved={name: found for name, found in saved.items() if found is not None},
+        records={name: found for name, found in records.items() if found is not None},
+    )
+
+
+def _named(sources: Sequence[Source], kind: str) -> list[str]:
+    return sorted({getattr(source, kind) for source in sources} - {""})
+
+
+def _saved(name: str, study: Study, root: Path) -> Saved | None:
+    try:
+        values = study.load(name)
+    except DataError:  # that chapter has not been run
+        return None
+    notebook, cell = saved_by(name, root)
+    out = root / "_build" / study.profile.name
+    manifest = (reproduce.load(out / f"{Path(notebook).stem}.json") if notebook else None) or {}
+    return Saved(
+        file=f"_build/{study.profile.name}/data/{name}.json",
+        values=values,
+        notebook=notebook,
+        cell=cell,
+        machine=manifest.get("hardware"),
+        versions=manifest.get("versions"),
+        date=str(manifest["end"])[:10] if "end" in manifest else None,
+        live=True,
+    )
+
+
+def saved_by(name: str, root: Path = _ROOT) -> tuple[str | None, str | None]:
+    """Notebook and cell id that save ``findings_NN``; ``None`` for what can't be found."""
+    number = name.removeprefix("findings_")
+    for path in sorted((root / "notebooks").glob(f"{number}_*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if re.search(rf'\.save\(\s*"{name}"', "".join(cell["source"])):
+                return f"notebooks/{path.name}", str(cell["id"])
+        return f"notebooks/{path.name}", None
+    return None, None
+
+
+# --- decision ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim with all that was found of it.
+
+    Attributes:
+        finding: of a claim that is measured or can't be; ``None`` for arithmetic and settings.
+        checked: of arithmetic.
+        origin: file behind the finding; ``None`` where there is none.
+        seeds: training runs a side; ``None`` where nothing was trained.
+    """
+
+    claim: Claim
+    measure: Measure | None
+    finding: Finding | None = None
+    checked: Checked | None = None
+    origin: Saved | None = None
+    key: str = ""
+    seeds: int | None = None
+
+    @property
+    def word(self) -> str:
+        """One of the five words, of the two of a check, or *shown*."""
+        if self.checked is not None:
+            return CHECKS[0] if self.checked.holds else CHECKS[1]
+        return SHOWN if self.finding is None else self.finding.word
+
+    @property
+    def difference(self) -> Interval | None:
+        """What was measured; ``None`` without a measurement."""
+        return self.finding.difference if self.finding else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value, with what was declared of it."""
+        finding, measure, origin = self.finding, self.measure, self.origin
+        value = self.difference
+        return {
+            "id": self.claim.id,
+            "group": self.claim.group,
+            "says": self.claim.says,
+            "places": list(self.claim.places),
+            "paper": paper_of(self.claim),
+            "statistic": measure and measure.statistic,
+            "unit": measure and measure.unit,
+            "family": measure and measure.family,
+            "margin": measure and measure.margin,
+            "word": self.word,
+            "finding": str(finding) if finding else self.word,
+            "value": value.value if value else self.checked and self.checked.value,
+            "interval": [value.low, value.high] if value else None,
+            "n": value and value.n,
+            "seeds": self.seeds,
+            "p": finding and finding.p,
+            "p_holm": finding and finding.p_holm,
+            "against": self.checked and self.checked.against,
+            "source": origin and {"file": origin.file, "key": self.key},
+            "cell": origin and origin.cell and f"{origin.notebook}#{origin.cell}",
+            "live": bool(origin and origin.live),
+            "machine": origin and origin.machine,
+            "versions": origin and origin.versions and dict(origin.versions),
+            "date": origin and origin.date,
+            "shown": list(self.claim.shown),
+        }
+
+
+def ledger(profile: str, file: Path = FILE, checkout: Path | None = None) -> list[Row]:
+    """Every claim with its finding, in the order of the file: what chapter 9 and `rar claims` show.
+
+    Args:
+        checkout: where evidence is read, this library's own by default.
+
+    Raises:
+        DataError: as :func:`load` and :func:`gather`; what has not been run or recorded is no
+            error, its claims are *not testable here*.
+    """
+    declared = load(file)
+    return decided(declared, gather(declared, profile, checkout))
+
+
+def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
+    """The claims, decided: the p-values of each family corrected together.
+
+    A claim that its source calls not testable stays so; its p, if it has one, still counts in
+    the correction.
+    """
+    rows = [_row(claim, declared.measure_of(claim), evidence) for claim in declared.claims]
+    corrected: dict[str, Finding] = {}
+    for family in declared.families:
+        corrected |= _corrected([r for r in rows if r.measure and r.measure.family == family])
+    return [replace(r, finding=corrected.get(r.claim.id, r.finding)) for r in rows]
+
+
+def _corrected(rows: Sequence[Row]) -> dict[str, Finding]:
+    comparisons, margins = {}, {}
+    for row in rows:
+        found = row.finding
+        if found is None or row.measure is None or found.difference is None or found.p is None:
+            continue
+        comparisons[row.claim.id] = Comparison(found.difference, found.detectable or 0.0, found.p)
+        margins[row.claim.id] = row.measure.margin
+    by_id = {row.claim.id: row.finding for row in rows}
+    corrected = {}
+    for name, new in decide_family(comparisons, margins=margins).items():
+        old = by_id[name]
+        closed = old is not None and old.word == "not testable here"
+        corrected[name] = replace(old, p_holm=new.p_holm) if old is not None and closed else new
+    return corrected
+
+
+def _row(claim: Claim, measure: Measure | None, evidence: Evidence) -> Row:
+    if claim.arithmetic is not None:
+        return Row(claim, measure, checked=check(claim.arithmetic))
+    if claim.reason:
+        return Row(claim, measure, finding=not_testable(claim.reason))
+    if claim.shown:
+        return Row(claim, measure)
+    reasons = []
+    for source in claim.sources:
+        found = _from_record(source, evidence) if source.record else _from_chapter(source, evidence)
+        if isinstance(found, str):
+            reasons.append(found)
+            continue
+        return Row(
+            claim,
+            measure,
+            finding=_finding(found, source.key),
+            origin=found,
+            key=source.key,
+            seeds=_seeds(source, evidence),
+        )
+    return Row(claim, measure, finding=not_testable("; ".join(dict.fromkeys(reasons))))
+
+
+def _from_chapter(source: Source, evidence: Evidence) -> Saved | str:
+    chapter = int(source.data.removeprefix("findings_"))
+    found = evidence.saved.get(source.data)
+    if found is None:
+        return f"chapter {chapter} has not been run in profile {evidence.profile}"
+    if source.key not in found.values:
+        return f"chapter {chapter} leaves no finding {source.key} in profile {evidence.profile}"
+    return found
+
+
+def _from_record(source: Source, evidence: Evidence) -> Saved | str:
+    record = evidence.records.get(source.record)
+    file = f"{results.FOLDER}/{source.record}.json"
+    if source.runs and (lacking := results.lacking(record, source.runs)):
+        return lacking
+    if record is None:
+        return f"{file} is not recorded"
+    values = record.get("findings", {})
+    if source.key not in values:
+        return f"{file} holds no finding {source.key}"
+    if unnamed := [name for name in results.ORIGIN if not record.get(name)]:
+        return f"{file} does not name its {' and '.join(unnamed)}"
+    return Saved(
+        file=file,
+        values=values,
+        machine=record["machine"],
+        versions=record["versions"],
+        date=record.get("date"),
+    )
+
+
+def _finding(found: Saved, key: str) -> Finding:
+    try:
+        return Finding.from_json(found.values[key])
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{found.file}: {key} is no finding ({error}); write it by Finding.to_json"
+        ) from error
+
+
+def _seeds(source: Source, evidence: Evidence) -> int | None:
+    runs = results.runs_of(evidence.records.get(source.record)) if source.runs else None
+    return None if runs is None else len(results.seeds_of(runs, source.runs))
+
+
+# --- views ---------------------------------------------------------------------------------------
+
+
+def counts(rows: Sequence[Row]) -> dict[str, int]:
+    """How many claims have each word, all words named."""
+    words = [row.word for row in rows]
+    return {word: words.count(word) for word in (*WORDS, *CHECKS, SHOWN)}
+
+
+def intervals(rows: Sequence[Row]) -> dict[str, Interval | None]:
+    """Differences by claim, of those that may speak.
+
+    Where none may, the claims that chapters could speak about, each with ``None``.
+    """
+    open_ = {r.claim.id: r.difference for r in rows if r.word in WORDS[:-1]}
+    closed = [r.claim.id for r in rows if r.claim.sources and not r.claim.sources[-1].runs]
+    return open_ or dict.fromkeys(closed)
+
+
+def reasons(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The claims that are not testable here, by their reason."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.finding is not None and row.finding.word == "not testable here":
+            found.setdefault(row.finding.reason, []).append(row)
+    return found
+
+
+def line(row: Row) -> dict[str, Any]:
+    """One row of a table for reading: six columns at most."""
+    if row.checked is not None:
+        return {
+            "claim": row.claim.says,
+            "where": ", ".join(row.claim.places),
+            "computed": _written(row.checked.value, row.checked.unit),
+            "held against": paper_of(row.claim),
+            "finding": row.word,
+        }
+    if row.finding is None:
+        where = ", ".join(row.claim.places)
+        return {"item": row.claim.says, "where": where, "shown in": ", ".join(row.claim.shown)}
+    word = row.word if row.word == "not testable here" else str(row.finding)
+    return {
+        "claim": row.claim.says,
+        "paper": paper_of(row.claim),
+        "here": row.difference,
+        "p (Holm)": row.finding.p_holm,
+        "finding": word,
+        "evidence": row.origin and ("this machine's run" if row.origin.live else row.origin.file),
+    }
+
+
+def table(rows: Sequence[Row], group: str) -> tables.Table:
+    """The claims of a group that are measured or checked; settings have a table of their own."""
+    return tables.table([line(r) for r in rows if r.claim.group == group and r.word != SHOWN])
+
+
+def write(rows: Sequence[Row], profile: str, path: Path = WRITTEN) -> None:
+    """Leave the ledger as JSON; the same evidence gives the same file."""
+    document = {
+        "note": "written by `rar claims`; findings of chapters are of one machine's run",
+        "profile": profile,
+        "counts": counts(rows),
+        "claims": [row.to_json() for row in rows],
+    }
+    files.atomic_write(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
