@@ -225,6 +225,17 @@ def load(file: Path = FILE) -> Ledger:
     return found
 
 
+def margin(measure: str) -> float:
+    """The declared d of a measure, for a chapter that decides the same claims.
+
+    Raises:
+        DataError: no such measure.
+    """
+    declared = load().measures
+    _check_name(measure, declared, "measure")
+    return declared[measure].margin
+
+
 def _claim(row: Mapping[str, Any], file: str) -> Claim:
     try:
         return Claim.model_validate(row)

@@ -97,8 +97,8 @@ def check_one_origin(runs: Runs) -> None:
     for name in ORIGIN:
         if len(found := _distinct(runs, name)) > 1:
             raise DataError(
-                f"runs of {len(found)} different {name} can't be put together: "
-                f"{'; '.join(found)}. Keep those of one"
+                f"runs that differ in {name} can't be put together: {'; '.join(found)}. "
+                "Keep those of one"
             )
 
 

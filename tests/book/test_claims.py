@@ -124,6 +124,12 @@ def test_what_is_measured_was_declared_with_margin_and_rule() -> None:
         assert "Holm" in DECLARED.families[measure.family]
 
 
+def test_a_chapter_can_take_the_declared_margin() -> None:
+    assert claims.margin("accuracy") == DECLARED.measures["accuracy"].margin
+    with pytest.raises(DataError, match="accuracy_gain"):
+        claims.margin("taste")
+
+
 def test_sources_name_chapters_that_exist() -> None:
     for claim in DECLARED.claims:
         for source in claim.sources:

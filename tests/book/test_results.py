@@ -90,6 +90,11 @@ def test_a_record_of_three_common_seeds_of_one_machine_lacks_nothing() -> None:
             BOTH,
             "recorded with 1 common seed, 3 are needed",
         ),
+        (
+            {"versions": {"torch": "2"}, "runs": [FULL["runs"][0] | ORIGIN, *FULL["runs"][1:]]},
+            BOTH,
+            "the recorded runs do not name their machine",
+        ),
         (FULL | {"machine": ""}, BOTH, "the recorded runs do not name their machine"),
         (FULL | {"versions": {}}, BOTH, "the recorded runs do not name their versions"),
     ],
