@@ -122,8 +122,9 @@ def levelled(scores: Sequence[float | None], of: Sequence[range]) -> list[float 
 
     A group counts as flat whose scored rewards lie within :data:`rar_lib.core.stats.TOLERANCE` of
     each other: the judge's rounding. Divided by its own standard deviation such a group would train
-    at full strength on it. The one value is the mean, rounded to a 1024th, so that no trainer that
-    takes the mean of a group in single precision is left with a remainder. Unscored stays unscored.
+    at full strength on it. The one value is the mean in whole 65,536ths: then the mean that a
+    trainer takes of up to 256 of them in single precision leaves no remainder. Unscored stays
+    unscored, and a reward that has no other to be compared with stays as it is.
 
     Args:
         scores: rewards in [0, 1], ``None`` for unscored.
@@ -132,8 +133,8 @@ def levelled(scores: Sequence[float | None], of: Sequence[range]) -> list[float 
     found = list(scores)
     for group in of:
         known = scored(_of(scores, group))
-        if known and is_flat(known):
-            level = round(statistics.fmean(known) * 1024) / 1024
+        if len(known) > 1 and is_flat(known):
+            level = round(statistics.fmean(known) * 2**16) / 2**16
             for place in group:
                 found[place] = None if scores[place] is None else level
     return found

@@ -116,16 +116,18 @@ def test_the_curve_of_a_resumed_run_is_joined_and_marked() -> None:
 def test_a_flat_group_is_given_one_value_and_others_stay_as_they_are() -> None:
     scores = [0.700, 0.705, 0.709, None, 0.2, 0.4, 0.3, 0.2]
     found = levelled(scores, [range(4), range(4, 8)])
-    assert found == [722 / 1024, 722 / 1024, 722 / 1024, None, 0.2, 0.4, 0.3, 0.2]
+    level = 46181 / 65536  # 0.704667
+    assert found == [level, level, level, None, 0.2, 0.4, 0.3, 0.2]
     assert levelled([None, None], [range(2)]) == [None, None]
+    assert levelled([2 / 3, None], [range(2)]) == [2 / 3, None]  # nothing to compare it with
     assert levelled([0.70, 0.7101], [range(2)]) == [0.70, 0.7101]  # beyond the tolerance
     assert scores[0] == 0.700  # the record keeps what was scored
 
 
 @given(
-    st.lists(st.floats(0, 1), min_size=1, max_size=17),
+    st.lists(st.floats(0, 1), min_size=1, max_size=64),
     st.floats(0, 1),
-    st.lists(st.booleans(), min_size=17, max_size=17),
+    st.lists(st.booleans(), min_size=64, max_size=64),
 )
 def test_a_levelled_group_has_no_remainder_in_single_precision(
     noise: list[float], level: float, failed: list[bool]
@@ -138,9 +140,10 @@ def test_a_levelled_group_has_no_remainder_in_single_precision(
     of = range(len(scores))
     found = levelled(scores, [of])
     assert [x is None for x in found] == [s is None for s in scores]
+    assert len({x for x in found if x is not None}) < 2
     rewards = torch.tensor([math.nan if x is None else x for x in found], dtype=torch.float32)
     advantages = (rewards - rewards.nanmean()) / 1e-4
     assert advantages.nan_to_num(0.0).tolist() == [0.0] * len(scores)
     for given_back, scored in zip(found, scores, strict=True):
         if given_back is not None and scored is not None:
-            assert abs(given_back - scored) <= TOLERANCE + 1 / 1024
+            assert abs(given_back - scored) <= TOLERANCE

@@ -54,7 +54,7 @@ def test_plain_and_conversational_completions_give_the_same_reward() -> None:
     with server(seven) as scripted:
         reward = RubricReward(Judge(Chat(scripted.url, "m")), "implicit")
         values = call(reward, ["Cool it.", [{"role": "assistant", "content": "Cool it."}]])
-    assert values == [pytest.approx(6 / 9)] * 2
+    assert values == [pytest.approx(6 / 9, abs=1e-5)] * 2  # a flat group has one value
 
 
 def test_a_failed_judgement_is_none_and_is_counted() -> None:
@@ -68,7 +68,7 @@ def test_a_failed_judgement_is_none_and_is_counted() -> None:
         judge = Judge(Chat(scripted.url, "m"))
         reward = RubricReward(judge, "implicit", max_unscored=0.5, on_step=steps.append)
         values = call(reward, ["good", "broken", "fine"], log_metric=metrics.__setitem__)
-    assert values == [pytest.approx(6 / 9), None, pytest.approx(6 / 9)]
+    assert values == [pytest.approx(6 / 9, abs=1e-5), None, pytest.approx(6 / 9, abs=1e-5)]
     assert metrics["unscored"] == pytest.approx(1 / 3)
     assert metrics["judge_seconds"] > 0
     assert steps[0]["unscored"] == pytest.approx(1 / 3)
@@ -143,7 +143,7 @@ def test_trls_own_code_calls_it_and_takes_what_it_returns() -> None:
     finally:
         shutdown_event_loop_in_daemon(thread, loop)
     wanted = [6 / 9, math.nan, 6 / 9]
-    assert found[:, 0].tolist() == pytest.approx(wanted, nan_ok=True)
+    assert found[:, 0].tolist() == pytest.approx(wanted, abs=1e-5, nan_ok=True)
     assert found[:, 1].tolist() == [1.0, 0.0, 0.0]
     assert steps[0]["length"] == pytest.approx(4 / 3)  # in the trainer's tokens
     (part,) = set(shown(scripted))
