@@ -22,9 +22,9 @@ from rar_lib.core.stats import (
     MIN_UNITS,
     Comparison,
     Interval,
+    bootstrap,
     compare,
     crossed,
-    finding,
     scored,
     task_interval,
 )
@@ -275,7 +275,21 @@ def since_start(looks: Sequence[Look], role: str) -> dict[int, Interval]:
 
 def change(looks: Sequence[Look], role: str) -> Interval | None:
     """Last look minus first, over the tasks that both scored; ``None`` if there is none."""
-    return paired_difference(looks[-1][role], looks[0][role])
+    gains = _gained(looks, role)
+    return bootstrap(gains) if gains else None
+
+
+def rise(looks: Sequence[Look], role: str) -> Comparison | None:
+    """The same to decide about: paired by task. It speaks of this run's answers, not of a method,
+    which takes several seeds."""
+    gains = _gained(looks, role)
+    return compare(gains, range(len(gains))) if gains else None
+
+
+def _gained(looks: Sequence[Look], role: str) -> list[float]:
+    first = looks[0][role]
+    last = looks[-1][role]
+    return [last[i] - first[i] for i in last if last[i] is not None and first.get(i) is not None]
 
 
 def slope(looks: Sequence[Look], role: str) -> Interval | None:
@@ -295,29 +309,21 @@ def slope(looks: Sequence[Look], role: str) -> Interval | None:
     return task_interval([float(np.polyfit(steps, scores, 1)[0]) for scores in whole])
 
 
-def gamed(training: Finding | Interval | None, hold_out: Finding | Interval | None) -> str:
+def gamed(training: Finding | None, hold_out: Finding | None) -> str:
     """What two changes over a run say together: was the reward raised without the quality?
 
     Args:
-        training: finding on the rise of the held-out answers' score by the judge that gave the
-            reward.
-        hold_out: the same by a judge that did not and that may act as hold-out
-            (:func:`rar_lib.evaluation.gates.may_hold_out`).
+        training: whether the held-out answers rose for the judge that gave the reward.
+        hold_out: the same for a judge that did not.
     """
-    reward, quality = _word(training), _word(hold_out)
-    if "not testable here" in (reward, quality):
-        return "not testable here: too few tasks or looks, or no second judge that can see it"
-    if reward != "supported":
-        return "the training reward did not provably rise: there is nothing to explain"
-    if quality == "supported":
+    if training is None or training.word == "not testable here":
+        return "not testable here: too few tasks or looks to see whether the training reward rose"
+    if training.word != "supported":
+        return f"there is nothing to explain: that the training reward rose is {training}"
+    if hold_out is None or hold_out.word == "not testable here":
+        return "not testable here: the training reward rose, and no second judge can say more"
+    if hold_out.word == "supported":
         return "both judges see a rise: no sign of gaming"
-    if quality == "contradicted":
+    if hold_out.word == "contradicted":
         return "gamed: the training reward rose while the hold-out score fell"
-    return "the training reward rose, and the hold-out judge cannot confirm it"
-
-
-def _word(found: Finding | Interval | None) -> str:
-    """The finding's word. Of a bare interval, what the rule before findings said of it."""
-    if isinstance(found, Finding):
-        return found.word
-    return {"not supported": "contradicted"}.get(said := finding(found), said)
+    return f"the training reward rose; that the hold-out score rose, too, is {hold_out}"

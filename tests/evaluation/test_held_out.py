@@ -6,20 +6,21 @@ from typing import Any
 
 import pytest
 
-from rar_lib.core.decision import Finding, decide, not_testable
+from rar_lib.core.decision import Finding, decide
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import Comparison, Interval, crossed
+from rar_lib.core.stats import Comparison, compare, crossed
 from rar_lib.core.types import Category, Criterion, Grade, Polarity, Rubric, Task, Verdict
-from rar_lib.evaluation import held_out
 from rar_lib.evaluation.held_out import (
     Evaluation,
     SeedGains,
     by_axis,
     change,
     course,
+    gamed,
     look_with,
     overall,
     paired,
+    rise,
     since_start,
     slope,
     training_effect,
@@ -99,36 +100,6 @@ def test_axes_that_the_publisher_gave_come_before_categories() -> None:
     )
     task = TASK.model_copy(update={"rubric": rubric})
     assert by_axis(judged(task, True, True), [task]) == {"accuracy": {"t": 0.5}}
-
-
-def found(word: Any) -> Finding:
-    return Finding(word, Interval(0.1, 0.0, 0.2, 24), 0.01, 0.02)
-
-
-UP, DOWN, OPEN = found("supported"), found("contradicted"), found("undecided")
-SAME = found("no difference larger than d")
-NONE = not_testable("the second judge is below the gate")
-
-
-@pytest.mark.parametrize(
-    ("training", "hold_out", "words"),
-    [
-        (UP, DOWN, "gamed"),
-        (UP, OPEN, "cannot confirm"),
-        (UP, SAME, "cannot confirm"),
-        (UP, UP, "no sign of gaming"),
-        (OPEN, DOWN, "did not provably rise"),
-        (SAME, DOWN, "did not provably rise"),
-        (DOWN, UP, "did not provably rise"),
-        (UP, NONE, "not testable here"),
-        (UP, None, "not testable here"),
-        (NONE, DOWN, "not testable here"),
-    ],
-)
-def test_the_verdict_on_gaming_follows_from_both_findings(
-    training: Finding | None, hold_out: Finding | None, words: str
-) -> None:
-    assert words in held_out.gamed(training, hold_out)
 
 
 def test_one_run_is_compared_over_the_tasks_that_both_sides_scored() -> None:
@@ -218,6 +189,34 @@ def test_a_change_pairs_the_tasks_that_both_looks_scored() -> None:
     assert fall.value == pytest.approx(-0.15)
     nothing = [LOOKS[0], {"step": 4, "training": {"a": None, "b": None}}]
     assert change(nothing, "training") is None
+
+
+def test_what_two_judges_saw_is_read_from_their_findings() -> None:
+    rose, fell, flat, few = (
+        decide(compare([gain + n / 1000 for n in range(tasks)], range(tasks)))
+        for gain, tasks in ((0.1, 12), (-0.1, 12), (-0.006, 12), (0.1, 3))
+    )
+    words = [f.word for f in (rose, fell, flat, few)]
+    assert words == ["supported", "contradicted", "undecided", "not testable here"]
+    assert gamed(rose, fell).startswith("gamed: ")
+    assert gamed(rose, rose) == "both judges see a rise: no sign of gaming"
+    assert str(flat) in gamed(rose, flat)
+    assert gamed(flat, fell).startswith("there is nothing to explain: ")
+    for unknown in ((few, rose), (None, rose), (rose, few), (rose, None)):
+        assert gamed(*unknown).startswith("not testable here: ")
+
+
+def test_a_rise_is_the_change_with_what_decides_about_it() -> None:
+    scores = {"a": 0.2, "b": 0.4, "c": None, "d": 0.1}
+    looks = [
+        {"step": 0, "training": scores},
+        {"step": 4, "training": {k: v and v + 0.1 for k, v in scores.items()}},
+    ]
+    found = rise(looks, "training")
+    assert found is not None
+    assert found.difference == change(looks, "training")
+    assert (found.difference.n, found.p) == (3, pytest.approx(0.25))  # two of 2 ** 3
+    assert rise([LOOKS[0], {"step": 4, "training": {"a": None}}], "training") is None
 
 
 def test_gains_since_the_start_are_paired_and_begin_at_zero() -> None:
