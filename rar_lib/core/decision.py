@@ -103,7 +103,7 @@ def decide(
 def decide_family(
     comparisons: Mapping[str, Comparison | Finding | None],
     *,
-    margins: Mapping[str, float] | float | None = None,
+    margins: Mapping[str, float | None] | float | None = None,
     alpha: float = ALPHA,
 ) -> dict[str, Finding]:
     """Findings of claims that are decided together, corrected by Holm's method.
@@ -147,11 +147,10 @@ def decide_family(
 
 
 def _margins(
-    margins: Mapping[str, float] | float | None, names: Sequence[str]
-) -> Mapping[str, float]:
-    if margins is None:
-        return {}
-    limits = margins if isinstance(margins, Mapping) else dict.fromkeys(names, margins)
+    margins: Mapping[str, float | None] | float | None, names: Sequence[str]
+) -> dict[str, float]:
+    given = margins if isinstance(margins, Mapping) else dict.fromkeys(names, margins)
+    limits = {name: margin for name, margin in given.items() if margin is not None}
     if strange := sorted(set(limits) - set(names)):
         raise ValueError(f"a margin for {strange[0]!r}, which is not in the family")
     for name, margin in limits.items():

@@ -350,13 +350,13 @@ def spread_difference(
     if len(left) != len(right):
         raise ValueError(f"need the same judges twice, got {len(left)} and {len(right)}")
     if len(left) < MIN_JUDGES:
-        return not_testable(f"{len(left)} judges pass the gate, {MIN_JUDGES} are needed")
+        return not_testable(f"{len(left)} judges pass the gate, three are needed")
     common, wins = _judged(*left, *right, ties=ties)
     rows: dict[str, list[list[float]]] = {}
     for pair in common:
         rows.setdefault(pair.task_id, []).append([w[pair.id] for w in wins])
     if len(rows) < 3:
-        return not_testable(f"{len(rows)} tasks were scored by every judge, 3 are needed")
+        return not_testable(f"{len(rows)} tasks were scored by every judge, three are needed")
     table = np.array([np.mean(r, axis=0) for r in rows.values()])
     gaps = variance_between(table[:, : len(left)]) - variance_between(table[:, len(left) :])
     return compare(gaps, list(rows))

@@ -108,6 +108,13 @@ def test_no_difference_needs_the_interval_inside_the_margin(
     assert decide(of(0.9, value, n=n, half=half)).word == "undecided"  # no margin was declared
 
 
+def test_each_claim_has_its_own_margin_or_none() -> None:
+    small = of(0.9, 0.0, half=0.04)
+    found = decide_family({c: small for c in "abc"}, margins={"a": 0.05, "b": 0.03, "c": None})
+    assert [f.word == "no difference larger than d" for f in found.values()] == [True, False, False]
+    assert [f.margin for f in found.values()] == [0.05, 0.03, None]
+
+
 def test_a_small_difference_that_is_there_is_supported_all_the_same() -> None:
     found = decide(of(0.001, 0.02, half=0.01), margin=0.05)
     assert found.word == "supported"
