@@ -2,6 +2,7 @@
 
     rows = summarise_pairs(graded, tasks)        # ranks, accuracy, ties
     rows = summarise_groups([(rubric, grades)])  # inside GRPO groups
+    gaps = against_paper(graded, tasks)          # paired differences to the paper's weights
 
 The paper sets its weights by hand (v2, section 4.4) without a sensitivity study; its reviewers
 asked for one. A variant changes weights or polarity and leaves verdicts alone.
@@ -15,10 +16,11 @@ from itertools import combinations, groupby
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import PAPER_WEIGHTS, UNIFORM_WEIGHTS, Weights, explicit_score
-from rar_lib.core.stats import Interval, cluster_share, flat_share, scored
+from rar_lib.core.stats import Comparison, Interval, cluster_share, compare, flat_share, scored
 from rar_lib.core.types import Category, Grade, Polarity, Rubric, Task, Verdict
 from rar_lib.evaluation.alignment import PairGrades
 
@@ -129,28 +131,11 @@ def summarise_pairs(
     Raises:
         DataError: another arm, or a task without rubric.
     """
-    if graded.arm != "explicit":
-        raise DataError(f"sensitivity needs verdicts of arm explicit, got {graded.arm}")
-    rubrics = {t.id: t.rubric for t in tasks}
-    rows: list[tuple[Rubric, str, Grade, Grade]] = []
-    for pair, a, b in zip(graded.pairs, graded.preferred, graded.rejected, strict=True):
-        rubric = rubrics.get(pair.task_id)
-        if rubric is None:
-            raise DataError(f"no rubric for {pair.task_id!r}: give the tasks that were judged")
-        if a.score is not None and b.score is not None:
-            rows.append((rubric, pair.task_id, a, b))
-
-    def scores(variant: Variant) -> list[float | None]:
-        found = []
-        for rubric, _, *both in rows:
-            found += [recompute(rubric, g.verdicts, variant, hard=hard) for g in both]
-        return found
-
-    base = np.array(scores(PAPER), dtype=float).reshape(-1, 2)
+    rows = _rows(graded, tasks)
+    base = _rewards(rows, PAPER, hard=hard)
     found = []
     for name, family in groupby(variants or (*VARIANTS, *random_weights()), key=lambda v: v.name):
-        draws = [scores(v) for v in family]
-        new = np.array(draws, dtype=float).reshape(len(draws), len(rows), 2)  # None is NaN
+        new = np.array([_rewards(rows, v, hard=hard) for v in family])
         known = ~np.isnan(new).any(axis=(0, 2))
         win = new[:, known, 0] > new[:, known, 1]
         tie = new[:, known, 0] == new[:, known, 1]
@@ -159,7 +144,7 @@ def summarise_pairs(
         found.append(
             PairSensitivity(
                 variant=name,
-                draws=len(draws),
+                draws=len(new),
                 kendall=_over_draws([_correlation("kendall", *xy) for xy in both]),
                 spearman=_over_draws([_correlation("spearman", *xy) for xy in both]),
                 strict=cluster_share(win.mean(axis=0), ids) if ids else None,
@@ -169,6 +154,65 @@ def summarise_pairs(
             )
         )
     return found
+
+
+def against_paper(
+    graded: PairGrades, tasks: Sequence[Task], variants: Variants = None, *, hard: bool = False
+) -> dict[str, Comparison]:
+    """Pairwise accuracy by the paper's weights minus that by each variant, pair by pair.
+
+    Arguments and errors are those of :func:`summarise_pairs`.
+
+    Returns:
+        Variant -> the difference (ties one half, several draws averaged), paired over the pairs
+        that both score, with tasks as units; the paper's own weights and variants without such a
+        pair are left out.
+    """
+    rows = _rows(graded, tasks)
+    base = _credit(_rewards(rows, PAPER, hard=hard))
+    others = [v for v in variants or (*VARIANTS, *random_weights()) if v.name != PAPER.name]
+    found = {}
+    for name, family in groupby(others, key=lambda v: v.name):
+        credits = [_credit(_rewards(rows, v, hard=hard)) for v in family]
+        differences = base - np.mean(credits, axis=0)
+        known = ~np.isnan(differences)
+        ids = [task for (_, task, *_), k in zip(rows, known, strict=True) if k]
+        if ids:
+            found[name] = compare(differences[known], ids)
+    return found
+
+
+Rows = Sequence[tuple[Rubric, str, Grade, Grade]]
+
+
+def _rows(graded: PairGrades, tasks: Sequence[Task]) -> Rows:
+    """Rubric, task and both grades of every pair that the judge scored."""
+    if graded.arm != "explicit":
+        raise DataError(f"sensitivity needs verdicts of arm explicit, got {graded.arm}")
+    rubrics = {t.id: t.rubric for t in tasks}
+    rows = []
+    for pair, a, b in zip(graded.pairs, graded.preferred, graded.rejected, strict=True):
+        rubric = rubrics.get(pair.task_id)
+        if rubric is None:
+            raise DataError(f"no rubric for {pair.task_id!r}: give the tasks that were judged")
+        if a.score is not None and b.score is not None:
+            rows.append((rubric, pair.task_id, a, b))
+    return rows
+
+
+def _rewards(rows: Rows, variant: Variant, *, hard: bool) -> NDArray[np.float64]:
+    """Rewards of preferred and rejected response, shape (rows, 2); NaN where there is none."""
+    found = [
+        [recompute(rubric, grade.verdicts, variant, hard=hard) for grade in both]
+        for rubric, _, *both in rows
+    ]
+    return np.array(found, dtype=np.float64).reshape(-1, 2)
+
+
+def _credit(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 where the preferred response scores higher, 0.5 in a tie, NaN where one is unscored."""
+    gap = rewards[:, 0] - rewards[:, 1]
+    return np.where(np.isnan(gap), np.nan, (np.sign(gap) + 1.0) / 2.0)
 
 
 @dataclass(frozen=True)

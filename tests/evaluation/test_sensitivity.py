@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rar_lib.core.decision import decide_family
 from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import PAPER_WEIGHTS, UNIFORM_WEIGHTS, explicit_score
 from rar_lib.core.types import Category, Criterion, Grade, Pair, Polarity, Rubric, Task, Verdict
@@ -14,6 +15,7 @@ from rar_lib.evaluation.sensitivity import (
     PAPER,
     VARIANTS,
     Variant,
+    against_paper,
     random_weights,
     recompute,
     summarise_groups,
@@ -191,6 +193,20 @@ def test_rank_correlation_with_the_papers_weights() -> None:
     assert random is not None
     assert random.low < random.value < random.high <= 1.0
     assert random.n == 200
+
+
+def test_a_variant_is_set_against_the_papers_weights_pair_by_pair() -> None:
+    # By the paper p1 and p3 are won and p2 is a tie: credits 1, 0.5, 1.
+    found = against_paper(GRADED, TASKS)
+    assert list(found) == [*(n for n in BY_NAME if n != PAPER.name), "random"]
+    gaps = {name: (c.difference.value, c.difference.n) for name, c in found.items()}
+    assert gaps["uniform"] == gaps["random"] == (0.0, 2)
+    assert gaps["Essential only"] == (pytest.approx((0.5 + 0.0 + 0.5) / 3), 2)  # all ties
+    assert gaps["wrong polarity"] == (pytest.approx((1.0 + 0.0 + 0.0) / 3), 2)  # p1 is lost
+    nothing = [Variant("nothing", dict.fromkeys(Category, 0.0))]
+    assert against_paper(GRADED, TASKS, nothing) == {}
+    findings = decide_family(found, margins=0.05)
+    assert {f.word for f in findings.values()} == {"not testable here"}  # two tasks
 
 
 def test_kendall_by_hand() -> None:
