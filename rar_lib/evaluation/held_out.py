@@ -292,21 +292,7 @@ def since_start(looks: Sequence[Look], role: str) -> dict[int, Interval]:
 
 def change(looks: Sequence[Look], role: str) -> Interval | None:
     """Last look minus first, over the tasks that both scored; ``None`` if there is none."""
-    gains = _gained(looks, role)
-    return bootstrap(gains) if gains else None
-
-
-def rise(looks: Sequence[Look], role: str) -> Comparison | None:
-    """The same to decide about: paired by task. It speaks of this run's answers, not of a method,
-    which takes several seeds."""
-    gains = _gained(looks, role)
-    return compare(gains, range(len(gains))) if gains else None
-
-
-def _gained(looks: Sequence[Look], role: str) -> list[float]:
-    first = looks[0][role]
-    last = looks[-1][role]
-    return [last[i] - first[i] for i in last if last[i] is not None and first.get(i) is not None]
+    return paired_difference(looks[-1][role], looks[0][role])
 
 
 def rise(looks: Sequence[Look], role: str) -> Comparison | None:
