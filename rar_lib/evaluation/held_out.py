@@ -23,7 +23,6 @@ from rar_lib.core.stats import (
     MIN_UNITS,
     Comparison,
     Interval,
-    bootstrap,
     compare,
     crossed,
     scored,
