@@ -20,6 +20,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.files import checkout, file_hash
 from rar_lib.core.stats import scored
 from rar_lib.evaluation.attacks import AttackResult, load_attacks
+from rar_lib.evaluation.held_out import MIN_SEEDS
 
 Scores = dict[str, float | None]
 Runs = Sequence[Mapping[str, Any]]
@@ -66,8 +67,6 @@ def origin(found: dict[str, Any]) -> str:
     return f"recorded on {found['date']}, {found['machine']}"
 
 
-#: Fewer seeds than this say nothing about a method, only about their own policies.
-MIN_SEEDS = 3
 #: What must be the same of runs that are put together.
 ORIGIN = ("machine", "versions")
 

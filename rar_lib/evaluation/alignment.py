@@ -362,6 +362,57 @@ def spread_difference(
     return compare(gaps, list(rows))
 
 
+#: The paper's claims about a judge: the arm that should agree better, and the one beside it.
+VERSUS: Mapping[str, tuple[str, str]] = {
+    "implicit_over_likert": ("implicit", "direct_likert"),
+    "explicit_over_likert": ("explicit", "direct_likert"),
+    "explicit_over_implicit": ("explicit", "implicit"),
+    "implicit_over_reference_likert": ("implicit", "reference_likert"),
+    "explicit_over_predefined": ("explicit", "predefined"),
+    "synthetic_ref_over_likert": ("synthetic_ref", "direct_likert"),
+    "synthetic_ref_over_noref": ("synthetic_ref", "synthetic_noref"),
+}
+#: Those that are asked of every judge; the others of the largest alone, to keep the family small.
+OF_EVERY_JUDGE = ("implicit_over_likert", "explicit_over_likert", "explicit_over_implicit")
+SMALL, SPREAD = "alignment.small_gains_most", "alignment.spread_smaller"
+
+
+def paper_claims(
+    graded: Mapping[str, Mapping[str, PairGrades]], gated: Sequence[str]
+) -> dict[str, Comparison | Finding | None]:
+    """The paper's claims about judges (v2, Figure 3), one family to be decided together.
+
+    Args:
+        graded: judge -> arm -> grades of the same pairs; an arm that is not there leaves the claims
+            about it out. ``synthetic_ref`` and ``synthetic_noref`` are ``implicit`` under a
+            synthetic rubric.
+        gated: the judges that pass the gate
+            (:func:`rar_lib.evaluation.gates.may_enter_size_claim`), small to large.
+
+    Returns:
+        Claim -> comparison in pairwise accuracy, positive where the claim says so, or why there is
+        none. ``alignment.NAME`` is of the largest judge, ``alignment.NAME, JUDGE`` of another.
+    """
+    arms = set[str].intersection(*(set(of) for of in graded.values()))
+    asked = {name: both for name, both in VERSUS.items() if set(both) <= arms}
+    if not gated:
+        names = [*(f"alignment.{name}" for name in asked), SMALL, SPREAD]
+        return dict.fromkeys(names, not_testable("no judge passes the gate"))
+    claims: dict[str, Comparison | Finding | None] = {}
+    for judge in gated:
+        largest = judge == gated[-1]
+        for name, (arm, beside) in asked.items():
+            if largest or name in OF_EVERY_JUDGE:
+                key = f"alignment.{name}" if largest else f"alignment.{name}, {judge}"
+                claims[key] = against(graded[judge][arm], graded[judge][beside])
+    gains = [(graded[judge]["implicit"], graded[judge]["direct_likert"]) for judge in gated]
+    claims[SMALL] = not_testable("1 judge passes the gate, two are needed")
+    if len(gated) > 1:
+        claims[SMALL] = extra_gain(gains[0], gains[-1])
+    claims[SPREAD] = spread_difference([likert for _, likert in gains], [own for own, _ in gains])
+    return claims
+
+
 def variance_between(table: NDArray[np.float64]) -> NDArray[np.float64]:
     """What each task says of the variance between judges' true accuracies, without bias.
 

@@ -142,6 +142,11 @@ def header(piece: Piece) -> dict[str, Any]:
     return first
 
 
+def is_complete(piece: Piece) -> bool:
+    """Whether a piece is there, made of what would be asked and read today."""
+    return bool(of := header(piece).get("of")) and of == mark(piece)
+
+
 def grades(piece: Piece) -> tuple[list[Grade], list[Grade]]:
     """What a finished piece holds: grades of the preferred and of the rejected responses."""
     lines = piece.path.read_text(encoding="utf-8").splitlines()[1:]
@@ -217,7 +222,7 @@ async def run(options: argparse.Namespace) -> None:
             if piece.source != "authored" and not (HERE / f"rubrics_{piece.source}.jsonl").exists():
                 with local_chat(WRITER, cassette=cassette) as chat:
                     await write_rubrics(piece.source, chat)
-            if header(piece).get("of") == mark(piece):
+            if is_complete(piece):
                 continue
             begin = time.perf_counter()
             with local_chat(piece.judge, cassette=cassette) as chat:
@@ -233,9 +238,7 @@ def chosen(options: argparse.Namespace) -> Sequence[Piece]:
 def listing(options: argparse.Namespace) -> None:
     """Say which pieces are complete."""
     for piece in chosen(options):
-        written = piece.source == "authored" or (HERE / f"rubrics_{piece.source}.jsonl").exists()
-        complete = written and header(piece).get("of") == mark(piece)
-        print(f"{piece.name:44}{'complete' if complete else 'to do'}")
+        print(f"{piece.name:44}{'complete' if is_complete(piece) else 'to do'}")
 
 
 def main() -> None:

@@ -1,0 +1,147 @@
+"""What results/alignment records and decides, on grades worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rar_lib.book import claims
+from rar_lib.core.types import Arm, Grade, Pair, Verdict
+from rar_lib.data.tasks import load_mini_pairs
+from rar_lib.evaluation.alignment import PairGrades
+from results.alignment import run, table
+from results.alignment.run import Piece
+
+ORIGIN = {"date": "2026-01-01", "machine": "2 cores", "versions": {"vllm": "1"}}
+PAIRS = tuple(load_mini_pairs("test"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    return tmp_path
+
+
+def grade(arm: Arm, score: float, gold: dict[str, bool] | None = None) -> Grade:
+    """A grade; with gold labels its verdicts are right and sure."""
+    verdicts = [
+        Verdict(criterion_id=name, met=met, probability=0.9 if met else 0.1, share=0.98)
+        for name, met in (gold or {}).items()
+    ]
+    return Grade(arm=arm, score=score, verdicts=tuple(verdicts), share=0.98)
+
+
+def graded(arm: Arm, better: float, worse: float, *, labels: bool = False) -> PairGrades:
+    """All pairs, every preferred response scored alike and every rejected one."""
+
+    def side(score: float, golds: list[dict[str, bool]]) -> tuple[Grade, ...]:
+        return tuple(grade(arm, score, gold if labels else None) for gold in golds)
+
+    preferred = side(better, [pair.gold_preferred for pair in PAIRS])
+    rejected = side(worse, [pair.gold_rejected for pair in PAIRS])
+    return PairGrades("a judge", arm, PAIRS, preferred, rejected)
+
+
+def sure_of(right: tuple[str, ...]) -> dict[str, PairGrades]:
+    """A judge that is right on every pair in some arms, and ties in the others."""
+    arms: dict[str, Arm] = {name: name for name in run.ARMS} | dict.fromkeys(
+        run.SOURCES, "implicit"
+    )
+    return {
+        name: graded(arm, 0.8, 0.2 if name in right else 0.8, labels=arm == "explicit")
+        for name, arm in arms.items()
+    }
+
+
+def write(piece: Piece, **first: Any) -> None:
+    line = {"of": run.mark(piece), "number format": "float32", **ORIGIN} | first
+    rows = [
+        {"pair": pair.id, side: run.kept(grade(piece.arm, 0.5))}
+        | {other: run.kept(grade(piece.arm, 0.25))}
+        for pair in run.pairs_of(piece)
+        for side, other in [("preferred", "rejected")]
+    ]
+    run.write_lines(piece.path, [line, *rows])
+
+
+def test_every_pair_and_every_judge_is_asked_in_every_arm() -> None:
+    pieces = run.pieces()
+    assert len({p.name for p in pieces}) == len(pieces) == 3 * (len(run.ARMS) + 1 + 2)
+    assert run.pairs_of(Piece("qwen-0.5b", "implicit")) == list(PAIRS)
+    assert {p.id[:3] for p in run.pairs_of(Piece("qwen-0.5b", "explicit", "val"))} == {"val"}
+
+
+def test_a_piece_comes_back_as_it_was_written(here: Path) -> None:
+    piece = Piece("qwen-0.5b", "implicit")
+    assert not run.is_complete(piece)
+    write(piece)
+    assert run.is_complete(piece)
+    of = table.graded_of(piece)
+    assert [pair.id for pair, _, _ in of.scored()] == [pair.id for pair in PAIRS]
+    assert {(a, b) for _, a, b in of.scored()} == {(0.5, 0.25)}
+    write(piece, of="made by other prompts")
+    assert not run.is_complete(piece)
+
+
+def test_an_arm_counts_once_every_judge_has_graded_it(here: Path) -> None:
+    for judge in ("qwen-0.5b", "smollm2-135m"):
+        write(Piece(judge, "implicit"))
+    assert table.complete() == {}
+    write(Piece("qwen-1.5b", "implicit"))
+    write(Piece("qwen-1.5b", "explicit"))
+    assert list(table.complete()) == ["implicit"]
+
+
+def test_one_judge_is_of_one_number_format(here: Path) -> None:
+    one, other = Piece("qwen-0.5b", "implicit"), Piece("qwen-0.5b", "explicit")
+    write(one)
+    write(other, **{"number format": "bfloat16"})
+    table.check_format([one])
+    with pytest.raises(ValueError, match=r"qwen-0\.5b are in bfloat16 and float32"):
+        table.check_format([one, other])
+
+
+def test_the_record_decides_every_claim_that_the_ledger_takes_from_it() -> None:
+    judges = {
+        "smollm2-135m": sure_of(("explicit",)),
+        "qwen-0.5b": sure_of(("explicit", "implicit")),
+        "qwen-1.5b": sure_of(("explicit", "implicit", "synthetic_ref")),
+    }
+    found = table.record(judges, ORIGIN)
+    words = {name: row["word"] for name, row in found["findings"].items()}
+    taken = {
+        source.key
+        for claim in claims.load().claims
+        for source in claim.sources or ()
+        if source.record == "alignment"
+    }
+    assert taken <= set(words)
+    assert words["alignment.implicit_over_likert"] == "supported"
+    # 48 tasks without any difference still leave room for one in 17 (rule of three), more than d.
+    assert words["alignment.implicit_over_likert, smollm2-135m"] == "undecided"
+    assert words["alignment.explicit_over_implicit, smollm2-135m"] == "supported"
+    assert words["alignment.synthetic_ref_over_noref"] == "supported"
+    assert words["alignment.small_gains_most"] == "contradicted"  # the largest gains, not the small
+    assert {name: row["gate"] for name, row in found["judges"].items()} == dict.fromkeys(
+        table.BY_SIZE, True
+    )
+    assert found["machine"] == "2 cores"
+
+
+def test_a_judge_that_reads_nothing_enters_no_claim() -> None:
+    blind = sure_of(("implicit",))
+    golds: list[Pair] = list(PAIRS)
+    flat = [dict.fromkeys(pair.gold_preferred, True) for pair in golds]
+    blind["explicit"] = PairGrades(
+        "blind",
+        "explicit",
+        PAIRS,
+        tuple(grade("explicit", 0.5, labels) for labels in flat),
+        tuple(grade("explicit", 0.5, labels) for labels in flat),
+    )
+    judges = dict.fromkeys(table.BY_SIZE, blind)
+    found = table.record(judges, ORIGIN)
+    assert not any(row["gate"] for row in found["judges"].values())
+    assert {row["word"] for row in found["findings"].values()} == {"not testable here"}
