@@ -148,11 +148,14 @@ def training_effect(runs: Sequence[SeedGains]) -> Comparison | Finding:
                 )
     if len(runs) < MIN_SEEDS:
         return not_testable(f"{len(runs)} seeds, three are needed")
-    columns = [[run.gains.get(task) for run in runs] for task in runs[0].gains]
-    whole = [scored(column) for column in columns if None not in column]
-    if len(whole) < MIN_UNITS:
-        return not_testable(f"{len(whole)} tasks scored under every seed, {MIN_UNITS} are needed")
-    return crossed(np.array(whole).T)
+    table = []
+    for task in runs[0].gains:
+        gains = scored(run.gains.get(task) for run in runs)
+        if len(gains) == len(runs):
+            table.append(gains)
+    if len(table) < MIN_UNITS:
+        return not_testable(f"{len(table)} tasks scored under every seed, {MIN_UNITS} are needed")
+    return crossed(np.array(table).T)
 
 
 def overall(scores: Scores) -> Interval | None:
