@@ -30,7 +30,7 @@ def reproduce(
 
 
 def replay(profile: ProfileName = "laptop", only: Only = None) -> None:
-    """Execute the notebooks again from recorded model calls: no model, no server, minutes."""
+    """Execute the notebooks from recorded calls, into a folder of its own: no model, minutes."""
     from rar_lib.book import reproduce as chapters
     from rar_lib.book.profiles import load
 
