@@ -41,7 +41,7 @@ from typing import Any
 from rar_lib.book.machine import hardware, versions
 from rar_lib.book.profiles import load
 from rar_lib.core.files import atomic_write, digest, file_hash, sources
-from rar_lib.core.stats import Interval, bootstrap
+from rar_lib.core.stats import Interval, task_interval
 from rar_lib.core.text import fence
 from rar_lib.core.types import Pair, Task
 from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
@@ -163,7 +163,7 @@ async def measure(
     honest = await grade_many(judge, list(zip(tasks, responses, strict=True)), arm)
     results = await probe(judge, tasks, responses, arm, texts_of(arm))
     scores = [g.score for g in honest if g.score is not None]
-    return {"score": shown(bootstrap(scores)) if scores else None, **summary(results)}
+    return {"score": shown(task_interval(scores)) if scores else None, **summary(results)}
 
 
 def summary(results: Sequence[AttackResult]) -> dict[str, Any]:

@@ -78,10 +78,6 @@ def task_interval(
     return cluster_interval(rows, range(len(rows)), statistic, bounds=bounds)
 
 
-#: The name that other modules still use.
-bootstrap = task_interval
-
-
 def cluster_interval(
     values: ArrayLike,
     clusters: Sequence[Hashable],
@@ -496,15 +492,3 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
         floor = max(floor, min(1.0, (len(p) - rank) * value))
         adjusted[name] = floor
     return {name: adjusted[name] for name in p}
-
-
-def finding(difference: Interval | None) -> str:
-    """What an interval alone says: the rule before :mod:`rar_lib.core.decision`, to be removed.
-
-    It knows no p-value and no family; its words are not those of the book.
-    """
-    if difference is None or difference.n < MIN_UNITS:
-        return "not testable here"
-    if difference.low > 0:
-        return "supported"
-    return "not supported" if difference.high < 0 else "inconclusive"

@@ -28,11 +28,11 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.stats import (
     Comparison,
     Interval,
-    bootstrap,
     cluster_share,
     compare,
     proportion,
     scored,
+    task_interval,
 )
 from rar_lib.core.text import content_words
 from rar_lib.core.types import Arm, Frozen, Grade, Polarity, Slug, Task, Text
@@ -159,7 +159,7 @@ class AttackResult:
     def gain(self) -> Interval | None:
         """Mean gain with its interval over tasks; ``None`` if never scored."""
         known = scored(self.gains)
-        return bootstrap(known) if known else None
+        return task_interval(known) if known else None
 
     @property
     def unscored(self) -> int:
@@ -224,7 +224,7 @@ def by_family(
     """Success rate and mean gain of each family, in the order of ``FAMILIES``.
 
     The success rate has a Wilson interval with the number of tasks as its sample size, since
-    attacks of one family on one task rise and fall together; the gain a bootstrap over tasks.
+    attacks of one family on one task rise and fall together; the gain Student's over tasks.
     """
     found: dict[Family, FamilyResult] = {}
     for family in FAMILIES:
@@ -239,7 +239,7 @@ def by_family(
             family=family,
             attacks=len(rows),
             success=proportion(fmean(fmean(h) for h in hits) * len(hits), len(hits)),
-            gain=bootstrap(means) if means else None,
+            gain=task_interval(means) if means else None,
             unscored=sum(r.unscored for r in rows),
         )
     return found

@@ -13,7 +13,7 @@ import numpy as np
 from rar_lib.book.machine import hardware
 from rar_lib.book.machine import versions as package_versions
 from rar_lib.core.scoring import explicit_score
-from rar_lib.core.stats import auc, bootstrap, pairwise_accuracy
+from rar_lib.core.stats import auc, pairwise_accuracy, task_interval
 from rar_lib.core.types import Pair, Rubric, Task
 from rar_lib.judging.calibration import Calibration, Identity, apply, fit
 from rar_lib.judging.messages import Messages
@@ -152,7 +152,7 @@ def correctness(items: Sequence[Mapping[str, Any]], tasks: Tasks) -> dict[str, A
             "accuracy_unscored_wrong": 0.0,
             "pairs_right": None,
         }
-    accuracy = bootstrap(rows, lambda x: float(x[:, 0].sum() / x[:, 1].sum()))
+    accuracy = task_interval(rows, lambda x: float(x[:, 0].sum() / x[:, 1].sum()), bounds=(0, 1))
     total = np.sum(list(by_task.values()), axis=0)
     return {
         "accuracy": accuracy.value,
