@@ -300,4 +300,5 @@ def against_control(
 
 def _gains_by_task(results: Sequence[AttackResult]) -> list[list[float]]:
     """What the attacks gained on each task; nothing if there is no attack."""
-    return [scored(column) for column in zip(*(r.gains for r in results), strict=True)]
+    rows = [r.gains for r in results]
+    return [scored(column) for column in zip(*rows, strict=True)]

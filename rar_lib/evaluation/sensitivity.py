@@ -202,10 +202,9 @@ def _rows(graded: PairGrades, tasks: Sequence[Task]) -> Rows:
 
 def _rewards(rows: Rows, variant: Variant, *, hard: bool) -> NDArray[np.float64]:
     """Rewards of preferred and rejected response, shape (rows, 2); NaN where there is none."""
-    found = [
-        [recompute(rubric, grade.verdicts, variant, hard=hard) for grade in both]
-        for rubric, _, *both in rows
-    ]
+    found = []
+    for rubric, _, *both in rows:
+        found.append([recompute(rubric, g.verdicts, variant, hard=hard) for g in both])
     return np.array(found, dtype=np.float64).reshape(-1, 2)
 
 
