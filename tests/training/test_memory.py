@@ -251,7 +251,8 @@ def test_the_command_shows_everything_and_invents_no_time_and_no_cost() -> None:
     done = rar("--profile", "gpu")
     assert done.exit_code == 0
     for words in (
-        "keys and values of rollouts", "of 80.00 GB: fits", "assumed, not measured:",
+        "keys and values of rollouts", "keys and values of held-out answers",
+        "of 80.00 GB: fits", "assumed, not measured:",
         "28,800 calls", "Time: unknown", "Cost: unknown", "RaR-Mini",
     ):  # fmt: skip
         assert words in done.output

@@ -161,6 +161,15 @@ def test_the_loss_is_the_one_that_the_settings_name(
     assert step.log["grad_norm"] > 0
 
 
+@pytest.mark.fault
+def test_a_kl_penalty_that_is_asked_for_begins_at_the_policy_before_training(
+    tmp_path: Path,
+) -> None:
+    step = Step(tmp_path, clear, SMALL.model_copy(update={"kl_beta": 0.04}))
+    assert step.log["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert step.log["grad_norm"] > 0
+
+
 CHOICES: dict[str, tuple[str, Any]] = {
     "loss": ("loss_type", "dr_grpo"),
     "clip_epsilon": ("epsilon", 0.3),
