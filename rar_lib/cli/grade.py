@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from rar_lib.cli import own
+from rar_lib.core.errors import DataError, UnscoredError
+from rar_lib.core.stats import MIN_UNITS
 from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.judging.chat import Chat, run_sync
 from rar_lib.judging.judge import Judge, ReadingChoice
@@ -26,6 +28,10 @@ DEFAULT_JUDGE = "qwen-1.5b-int8"
 _CONTEXT = (2048, 8192)
 #: Criteria, and reasons, that a table shows.
 _ROWS = 12
+_FOOT = (
+    f"Units are tasks, or the responses where all are to one task. Of fewer than {MIN_UNITS} units "
+    "the interval is Wilson's, else the bootstrap's. Unscored verdicts are in no mean."
+)
 
 
 def grade(
@@ -44,46 +50,53 @@ def grade(
     judge: Annotated[
         str | None,
         typer.Option(
-            help=f"A model on this machine. [default: {DEFAULT_JUDGE}, or its float form]"
+            help=f"A model on this machine; {DEFAULT_JUDGE} in the form that it runs fastest."
         ),
     ] = None,
-    base_url: own.BaseUrl = "",
-    model: Annotated[str | None, typer.Option(help="The judge's name at the endpoint.")] = None,
-    key_env: own.KeyEnv = None,
-    dialect: own.DialectName = "vllm",
     device: own.Device = "cpu",
     reading: Annotated[
         str, typer.Option(help="auto, probability or sampled (the paper's way).")
     ] = "auto",
-    task_column: Annotated[
-        str | None, typer.Option(help="Column of the task ids. [default: guessed]")
-    ] = None,
-    response_column: Annotated[str | None, typer.Option(help="Column of the responses.")] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Column of the response ids; '' numbers them.")
-    ] = None,
-    question_column: Annotated[
-        str | None, typer.Option(help="Column of the questions, where no id names the task.")
-    ] = None,
     encoding: own.Encoding = "utf-8",
+    base_url: own.BaseUrl = "",
+    model: own.ModelName = None,
+    key_env: own.KeyEnv = None,
+    dialect: own.DialectName = "vllm",
     price_in: own.PriceIn = 0.0,
     price_out: own.PriceOut = 0.0,
+    task_column: Annotated[
+        str | None, typer.Option(help="Of the task ids.", rich_help_panel=own.COLUMNS)
+    ] = None,
+    question_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the questions, if no id names the task.", rich_help_panel=own.COLUMNS
+        ),
+    ] = None,
+    response_column: Annotated[
+        str | None, typer.Option(help="Of the responses.", rich_help_panel=own.COLUMNS)
+    ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(help="Of the response ids; '' numbers them.", rich_help_panel=own.COLUMNS),
+    ] = None,
     table: Annotated[
-        bool, typer.Option("--table", help="Means by category and criterion, and the unscored.")
+        bool, typer.Option("--table", help="Show means by category and criterion.")
     ] = False,
     yes: own.Yes = False,
 ) -> None:
     """Grade your responses with a judge of your choice; stopped runs go on where they were.
 
     rar grade tasks.jsonl responses.csv -o grades.jsonl --judge qwen-1.5b
-
     rar grade grades.jsonl --table
 
-    A row names its task by id, or by the text of its question; a task may have many responses. In
-    Python: pandas.read_json("grades.jsonl", lines=True).
+    A row names its task by id, or by the text of its question.
+    A task may have many responses.
+    In Python: pandas.read_json("grades.jsonl", lines=True).
 
-    Exit codes: 0 every row has a score; 1 refused or failed, nothing written; 2 wrong usage;
-    3 written, but some rows were left out or have no score; 130 stopped.
+    Exit codes: 0 every row has a score; 1 refused or failed;
+    2 wrong usage; 3 written, but some rows were left out or have no score;
+    130 stopped: the same command goes on.
     """
     if responses is None and output is None and table:
         typer.echo(look(tasks))
@@ -143,20 +156,21 @@ def read_work(asked: Asked, columns: dict[str, str]) -> Work:
     Raises:
         DataError: nothing is left, or a file, a column or the arm is wrong.
     """
-    from rar_lib.core.errors import DataError
     from rar_lib.data.questions import load_questions, load_responses
     from rar_lib.evaluation.grading import gradable
 
     own.check_output(asked.output, asked.tasks, asked.responses)
     gradable([], [], asked.arm)  # refuses an unknown arm before anything is read
     tasks = load_questions(asked.tasks, encoding=asked.encoding)
-    own.show(tasks, "tasks")
+    own.show(tasks, "task")
     found = load_responses(asked.responses, tasks.items, columns=columns, encoding=asked.encoding)
-    own.show(found, "responses")
+    own.show(found, "response")
     bare = {task.id for task in tasks.items} - {response.task for response in found.items}
     if bare:
         named = ", ".join(sorted(bare)[:5]) + (", ..." if len(bare) > 5 else "")
-        typer.echo(own.wrapped(f"  {len(bare)} tasks have no response: {named}", "  "))
+        typer.echo(
+            own.wrapped(f"  {own.counted(len(bare), 'task')} without response: {named}", "  ")
+        )
     fit, problems = gradable(tasks.items, found.items, asked.arm)
     if not fit:
         raise DataError(f"{asked.tasks}: nothing to grade; {problems[0]}")
@@ -214,8 +228,9 @@ def summary(rows: Sequence[GradedResponse]) -> Iterator[str]:
     without = sum(row.score is None for row in rows)
     tasks = len({row.task for row in rows})
     yield own.wrapped(f"arm {', '.join(arms)}; judge {'; '.join(judges)}", "  ")
-    yield f"{len(rows):,} responses to {tasks:,} tasks: {len(rows) - without:,} scored, " + (
-        f"{without:,} unscored" if without else "none unscored"
+    yield (
+        f"{own.counted(len(rows), 'response')} to {own.counted(tasks, 'task')}: "
+        f"{len(rows) - without:,} scored, {without:,} unscored"
     )
     mean = mean_score(rows)
     if mean is not None:
@@ -223,15 +238,14 @@ def summary(rows: Sequence[GradedResponse]) -> Iterator[str]:
     if share := readable_share(rows):
         yield f"readable share of the judge's probability {share[0]:.3f}, lowest {share[1]:.3f}"
     used = total_usage(rows)
-    money = "" if used.money is None else f", {used.money:.4f} at the given price"
     yield (
-        f"{used.calls:,} calls, {used.prompt_tokens:,} tokens read, "
-        f"{used.completion_tokens:,} written{money}"
+        f"{own.counted(used.calls, 'call')}, {used.prompt_tokens:,} tokens read, "
+        f"{used.completion_tokens:,} written{own.cost(used.money)}"
     )
 
 
 def _units(count: int, tasks: int) -> str:
-    return f"{count:,} {'tasks' if tasks > 1 else 'responses'}"
+    return own.counted(count, "task" if tasks > 1 else "response")
 
 
 def tables(rows: Sequence[GradedResponse]) -> Iterator[str]:
@@ -259,9 +273,7 @@ def tables(rows: Sequence[GradedResponse]) -> Iterator[str]:
             yield own.wrapped(f"        in {named}", " " * 8)
         if len(lost) > _ROWS:
             yield f"  and {len(lost) - _ROWS} other reasons"
-    yield ""
-    yield "units: tasks, or the responses where all are to one task; of fewer than 8 units the"
-    yield "interval is Wilson's, else the bootstrap's; unscored verdicts are in no mean"
+    yield own.wrapped(f"\n{_FOOT}")
 
 
 def _criterion(found: CriterionMean) -> Iterator[str]:
@@ -285,6 +297,8 @@ def _save(output: Path, rows: Sequence[GradedResponse], *, table: bool) -> None:
     typer.echo(f"{output}: {len(rows):,} rows; pandas.read_json({str(output)!r}, lines=True)")
     if not table:
         typer.echo(f"next:  rar grade {path} --table")
+    if all(row.score is None for row in rows):
+        raise UnscoredError(f"no response could be graded; the first: {rows[0].reason}")
 
 
 def _is_endpoint(judge: str | None, base_url: str, model: str | None) -> bool:

@@ -27,21 +27,55 @@ PARTLY = 3
 #: Problems that are shown; all of them are counted.
 SHOWN = 20
 
-BaseUrl = Annotated[str, typer.Option(help="An OpenAI-compatible endpoint, to its /v1.")]
+_AT_ENDPOINT = "An OpenAI-compatible endpoint instead of a local model"
+COLUMNS = "Columns, where the guess is wrong"
+BaseUrl = Annotated[
+    str,
+    typer.Option(help="Its address, which ends in /v1.", rich_help_panel=_AT_ENDPOINT),
+]
 KeyEnv = Annotated[
     str | None,
-    typer.Option(help="Variable that holds its key. Off this machine: OPENAI_API_KEY."),
+    typer.Option(
+        help="Variable that holds its key; OPENAI_API_KEY if it is not on this machine.",
+        rich_help_panel=_AT_ENDPOINT,
+    ),
 ]
-DialectName = Annotated[str, typer.Option(help=f"What it takes: {', '.join(DIALECTS)}.")]
+DialectName = Annotated[
+    str,
+    typer.Option(help=f"What it takes: {', '.join(DIALECTS)}.", rich_help_panel=_AT_ENDPOINT),
+]
+PriceIn = Annotated[
+    float,
+    typer.Option(
+        help="Price of 10^6 tokens that it reads.", show_default=False, rich_help_panel=_AT_ENDPOINT
+    ),
+]
+PriceOut = Annotated[
+    float,
+    typer.Option(
+        help="Price of 10^6 tokens that it writes.",
+        show_default=False,
+        rich_help_panel=_AT_ENDPOINT,
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(help="Name of the judge there.", rich_help_panel=_AT_ENDPOINT),
+]
 Device = Annotated[str, typer.Option(help="cpu or cuda, for a local model.")]
-PriceIn = Annotated[float, typer.Option(min=0.0, help="Price of 10^6 tokens that are read.")]
-PriceOut = Annotated[float, typer.Option(min=0.0, help="Price of 10^6 tokens written.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Go on after the estimate.")]
 Encoding = Annotated[str, typer.Option(help="Of text files, such as cp1252.")]
 
 
 def price_of(price_in: float, price_out: float) -> Price | None:
-    """The price of an endpoint; none where nothing was said."""
+    """The price of an endpoint; none where nothing was said.
+
+    Raises:
+        DataError: a price is negative.
+    """
+    for name, value in (("--price-in", price_in), ("--price-out", price_out)):
+        if not value >= 0:
+            raise DataError(f"{name} is {value:g}; a price of 10^6 tokens is 0 or more")
     return Price(price_in, price_out) if price_in or price_out else None
 
 
@@ -88,17 +122,30 @@ def recorded(
             raise
 
 
-def show(loaded: Loaded[Any], what: str) -> None:
-    """Which columns were taken for what, and every row that could not be used."""
-    typer.echo(wrapped(loaded.guess, "  "))
-    typer.echo(f"  {len(loaded.items):,} {what}" + _left_out(loaded.left_out))
-    show_problems(loaded.problems)
-
-
-def _left_out(rows: int) -> str:
-    if not rows:
+def cost(money: float | None) -> str:
+    """What it cost, to be put behind other figures; nothing where it is not known."""
+    if money is None:
         return ""
-    return f", {rows:,} {'row' if rows == 1 else 'rows'} left out"
+    return (
+        f", {money:,.2f} at the given price" if money >= 1 else f", {money:.2g} at the given price"
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def show(loaded: Loaded[Any], what: str) -> None:
+    """Which columns were taken for what, and every row that could not be used.
+
+    Args:
+        what: one of the items.
+    """
+    typer.echo(wrapped(loaded.guess, "  "))
+    left = f", {counted(loaded.left_out, 'row')} left out" if loaded.left_out else ""
+    typer.echo(f"  {counted(len(loaded.items), what)}{left}")
+    show_problems(loaded.problems)
 
 
 def show_problems(problems: Sequence[Problem]) -> None:

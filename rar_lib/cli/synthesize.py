@@ -28,35 +28,44 @@ def synthesize(
     key_env: own.KeyEnv = None,
     dialect: own.DialectName = "vllm",
     device: own.Device = "cpu",
-    reference: Annotated[bool, typer.Option(help="Show the model the reference.")] = True,
-    large: Annotated[
-        bool, typer.Option(help="7 to 20 items as in the paper; the default suits small models.")
+    without_reference: Annotated[
+        bool, typer.Option("--no-reference", help="Write without showing the reference.")
     ] = False,
-    question_column: Annotated[
-        str | None, typer.Option(help="Column of the questions. [default: guessed]")
-    ] = None,
-    reference_column: Annotated[
-        str | None, typer.Option(help="Column of the reference answers.")
-    ] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Column of the ids; '' makes them from the text.")
-    ] = None,
-    domain_column: Annotated[str | None, typer.Option(help="Column of the domains.")] = None,
+    large: Annotated[
+        bool,
+        typer.Option("--large", help="7 to 20 items as in the paper, for models above 3B."),
+    ] = False,
     domain: Annotated[
         str, typer.Option(help="Of rows that name none: medicine, science or other.")
     ] = "other",
     encoding: own.Encoding = "utf-8",
     price_in: own.PriceIn = 0.0,
     price_out: own.PriceOut = 0.0,
+    question_column: Annotated[
+        str | None, typer.Option(help="Of the questions.", rich_help_panel=own.COLUMNS)
+    ] = None,
+    reference_column: Annotated[
+        str | None, typer.Option(help="Of the reference answers.", rich_help_panel=own.COLUMNS)
+    ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(help="Of the ids; '' makes them from the text.", rich_help_panel=own.COLUMNS),
+    ] = None,
+    domain_column: Annotated[
+        str | None, typer.Option(help="Of the domains.", rich_help_panel=own.COLUMNS)
+    ] = None,
     yes: own.Yes = False,
 ) -> None:
     """Write a rubric for each of your questions; stopped runs go on where they were.
 
-    Columns are guessed by their names, shown, and can be given. Rows that can't be used are named
-    with their line; the others go on.
+    rar synthesize questions.csv -o tasks.jsonl
 
-    Exit codes: 0 a rubric for every question; 1 refused or failed, nothing written; 2 wrong usage;
-    3 written, but some rows or rubrics are missing; 130 stopped.
+    Columns are guessed by their names and shown.
+    Rows that can't be used are named with their line; the others go on.
+
+    Exit codes: 0 a rubric for every question; 1 refused or failed;
+    2 wrong usage; 3 written, but some rows or rubrics are missing;
+    130 stopped: the same command goes on.
     """
     from rar_lib.data.questions import load_questions
     from rar_lib.rubrics.synthesis import LARGE, SMALL, write_rubrics
@@ -70,9 +79,9 @@ def synthesize(
     }
     columns = {name: column for name, column in given.items() if column is not None}
     found = load_questions(questions, columns=columns, domain=domain, encoding=encoding)
-    own.show(found, "questions")
+    own.show(found, "question")
     bare = sum(task.rubric is None and task.reference is None for task in found.items)
-    if reference and 0 < bare < len(found.items):
+    if not without_reference and 0 < bare < len(found.items):
         typer.echo(f"  {bare} of them have no reference and get no rubric; --no-reference asks all")
     price = own.price_of(price_in, price_out)
     endpoint = (
@@ -83,7 +92,7 @@ def synthesize(
             found.items,
             output,
             chat,
-            with_reference=reference,
+            with_reference=not without_reference,
             size=LARGE if large else SMALL,
             price=price,
             proceed=lambda estimate: own.asked(estimate, yes=yes),
@@ -98,11 +107,12 @@ def synthesize(
 def _report(written: Written) -> None:
     """What came of it, and what to do next."""
     usage = written.usage
-    money = "" if usage.money is None else f", {usage.money:.4f} at the given price"
-    typer.echo(
-        f"{written.path}: {written.rubrics} rubrics written in {usage.calls} calls, "
-        f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written{money}"
+    done = (
+        f"{written.path}: {own.counted(written.rubrics, 'rubric')} written in "
+        f"{own.counted(usage.calls, 'call')}, {usage.prompt_tokens:,} tokens read, "
+        f"{usage.completion_tokens:,} written{own.cost(usage.money)}"
     )
+    typer.echo(own.wrapped(done, "  "))
     if written.dropped:
         typer.echo(f"{written.dropped} repeated or malformed items were left out of them")
     for task, why in list(written.failed.items())[: own.SHOWN]:

@@ -190,7 +190,8 @@ def _task(row: Line, columns: Mapping[str, str], domain: str) -> tuple[Task | No
         mend = f"taken as {domain!r}; say another with --domain"
         allowed = ", ".join(DOMAINS)
         name = columns["domain"]
-        warnings.append(Problem(0, name, f"found {short(said)}", allowed, "warning", mend=mend))
+        found = f"found {short(cells['domain'])}"
+        warnings.append(Problem(0, name, found, allowed, "warning", mend=mend))
         topic = topic or cells["domain"].strip()
     value: dict[str, Any] = {
         "id": _id_of(cells),
