@@ -279,7 +279,8 @@ def tables(rows: Sequence[GradedResponse]) -> Iterator[str]:
 def _criterion(found: CriterionMean) -> Iterator[str]:
     about = f"{found.criterion.category}, {found.credit.values} verdicts"
     place = found.tasks[0] if len(found.tasks) == 1 else f"{len(found.tasks)} tasks"
-    yield f"  {found.credit!s:<20} {found.criterion.criterion} ({about}, {place})"
+    head = f"  {found.credit!s:<20} {found.criterion.criterion} ({about}, {place})"
+    yield own.wrapped(head, " " * 23)
     sign = "" if found.criterion.polarity == "good" else "not: "
     yield own.wrapped(f"{' ' * 8}{sign}{found.criterion.description}", " " * 8)
 

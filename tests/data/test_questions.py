@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -38,15 +39,11 @@ def test_the_same_table_in_every_form_gives_the_same_tasks(tmp_path: Path) -> No
         },
         {"ID": "2", "Prompt": 'May I, with "this", drive?', "Ideal": "No.", "Domain": "Medicine"},
     ]
-    quoted = [
-        [json.dumps(v)[1:-1].replace("\\n", "\n").replace('\\"', '""') for v in r.values()]
-        for r in rows
-    ]
     for suffix, separator in ((".csv", ","), (".tsv", "\t")):
-        lines = [
-            separator.join(f'"{cell}"' for cell in cells) for cells in (list(rows[0]), *quoted)
-        ]
-        csv_of(tmp_path / f"q{suffix}", "\n".join(lines))
+        with (tmp_path / f"q{suffix}").open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream, delimiter=separator).writerows(
+                [list(rows[0]), *(r.values() for r in rows)]
+            )
     csv_of(tmp_path / "q.jsonl", "\n".join(map(json.dumps, rows)))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "q.parquet")
     expected = [
