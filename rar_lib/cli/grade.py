@@ -273,7 +273,8 @@ def tables(rows: Sequence[GradedResponse]) -> Iterator[str]:
             yield own.wrapped(f"        in {named}", " " * 8)
         if len(lost) > _ROWS:
             yield f"  and {len(lost) - _ROWS} other reasons"
-    yield own.wrapped(f"\n{_FOOT}")
+    if categories:
+        yield own.wrapped(f"\n{_FOOT}")
 
 
 def _criterion(found: CriterionMean) -> Iterator[str]:

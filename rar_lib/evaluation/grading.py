@@ -41,6 +41,7 @@ from rar_lib.judging.chat import Lasting
 from rar_lib.judging.cost import Work, grading_work
 from rar_lib.judging.judge import Judge, grade_many, is_empty
 from rar_lib.judging.messages import Reading
+from rar_lib.judging.reading import RATING_TOKENS, VERDICT_TOKENS
 
 #: What a task must have for an arm, and what to do where it has not.
 _NEEDS: dict[Arm, tuple[str, str]] = {
@@ -227,13 +228,14 @@ def responses_work(
 ) -> Work:
     """What grading them asks of the judge, empty ones aside, which ask nothing.
 
-    A sampled reply is counted with all the room that its dialect gives a model to think, so that
-    the money is an upper bound there.
+    Written tokens are counted as far as they are let: all that a reading by probability may look
+    at, and for a model that thinks all the room that its dialect gives it.
     """
     by_id = {task.id: task for task in tasks}
     items = [(by_id[r.task], r.text) for r in responses if not is_empty(r.text)]
     work = grading_work(items, arm)
-    written = 1 if judge.read_as == "probability" else _SAMPLED_REPLY
+    looked_at = VERDICT_TOKENS if arm in ("explicit", "predefined") else RATING_TOKENS
+    written = looked_at if judge.read_as == "probability" else _SAMPLED_REPLY
     written += judge.chat.speaks.thinking
     return replace(work, completion_tokens=work.calls * written)
 
@@ -329,15 +331,14 @@ def mean_score(grades: Sequence[GradedResponse]) -> Mean | None:
 
 def by_category(grades: Sequence[GradedResponse]) -> dict[Category, Mean]:
     """Mean credit of the verdicts of each category, unscored verdicts aside."""
-    found: dict[Category, list[tuple[float, str]]] = {}
+    credits: dict[Category, list[float]] = {}
+    tasks: dict[Category, list[str]] = {}
     for grade in grades:
         for verdict in grade.verdicts:
             if verdict.credit is not None:
-                found.setdefault(verdict.category, []).append((verdict.credit, grade.task))
-    return {
-        category: mean_of([credit for credit, _ in rows], [task for _, task in rows])
-        for category, rows in sorted(found.items(), key=lambda item: list(Category).index(item[0]))
-    }
+                credits.setdefault(verdict.category, []).append(verdict.credit)
+                tasks.setdefault(verdict.category, []).append(grade.task)
+    return {name: mean_of(credits[name], tasks[name]) for name in Category if name in credits}
 
 
 def by_criterion(grades: Sequence[GradedResponse]) -> list[CriterionMean]:

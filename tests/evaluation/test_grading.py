@@ -33,6 +33,7 @@ from rar_lib.evaluation.grading import (
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat, run_sync
 from rar_lib.judging.judge import Judge
+from rar_lib.judging.reading import RATING_TOKENS, VERDICT_TOKENS
 
 RUBRIC = Rubric(
     criteria=(
@@ -158,7 +159,9 @@ def test_an_endpoint_that_fails_half_way_loses_nothing_paid_for(
 def test_work_counts_only_what_is_asked_and_all_that_may_be_thought() -> None:
     chat = Chat("http://127.0.0.1:1/v1", "j")
     work = responses_work(Judge(chat), TASKS, RESPONSES, "explicit")
-    assert (work.calls, work.completion_tokens) == (4, 4)
+    assert (work.calls, work.completion_tokens) == (4, 4 * VERDICT_TOKENS)
+    rated = responses_work(Judge(chat), TASKS, RESPONSES, "implicit")
+    assert (rated.calls, rated.completion_tokens) == (2, 2 * RATING_TOKENS)
     thinking = Judge(replace(chat, dialect="openai-reasoning"))
     sampled = responses_work(thinking, TASKS, RESPONSES, "explicit")
     assert sampled.completion_tokens == 4 * (4000 + 8)
