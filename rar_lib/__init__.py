@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.core.types import Verdict as Verdict
     from rar_lib.data.choices import load_choices as load_choices
     from rar_lib.data.healthbench import load_healthbench as load_healthbench
+    from rar_lib.data.questions import load_questions as load_questions
+    from rar_lib.data.questions import load_responses as load_responses
     from rar_lib.data.rar import load_rar as load_rar
     from rar_lib.data.tasks import load_mini as load_mini
     from rar_lib.data.tasks import load_mini_pairs as load_mini_pairs
@@ -42,6 +44,9 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.data.tasks import load_tasks as load_tasks
     from rar_lib.data.tasks import save_tasks as save_tasks
     from rar_lib.evaluation.alignment import grade_pairs as grade_pairs
+    from rar_lib.evaluation.grading import grade_responses as grade_responses
+    from rar_lib.evaluation.grading import load_grades as load_grades
+    from rar_lib.evaluation.grading import save_grades as save_grades
     from rar_lib.evaluation.held_out import evaluate as evaluate
     from rar_lib.judging.chat import Chat as Chat
     from rar_lib.judging.dialect import DIALECTS as DIALECTS
@@ -87,6 +92,8 @@ _HOME = {
     "Verdict": "core.types",
     "load_choices": "data.choices",
     "load_healthbench": "data.healthbench",
+    "load_questions": "data.questions",
+    "load_responses": "data.questions",
     "load_rar": "data.rar",
     "load_mini": "data.tasks",
     "load_mini_pairs": "data.tasks",
@@ -94,6 +101,9 @@ _HOME = {
     "load_tasks": "data.tasks",
     "save_tasks": "data.tasks",
     "grade_pairs": "evaluation.alignment",
+    "grade_responses": "evaluation.grading",
+    "load_grades": "evaluation.grading",
+    "save_grades": "evaluation.grading",
     "evaluate": "evaluation.held_out",
     "Chat": "judging.chat",
     "DIALECTS": "judging.dialect",

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from rar_lib.cli import claims, data, models, plan, run, synthesize, train
+from rar_lib.cli import claims, data, grade, models, plan, run, synthesize, train
 from rar_lib.core.errors import RarError
 
 Command = Callable[..., Any]
@@ -50,6 +50,7 @@ for command in (
     models.serve,
     models.fetch,
     synthesize.synthesize,
+    grade.grade,
     train.train,
     plan.plan,
     claims.claims,

@@ -2,84 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rar_lib.cli import own
 from rar_lib.judging.chat import Chat
-from rar_lib.judging.dialect import DIALECTS
 
 if TYPE_CHECKING:
-    from rar_lib.judging.cost import Estimate
+    from rar_lib.rubrics.synthesis import Written
 
 
 def synthesize(
-    questions: Annotated[Path, typer.Argument(help="Tasks as JSON lines: id, question, ...")],
+    questions: Annotated[
+        Path, typer.Argument(help="CSV, TSV, JSON lines or Parquet, one question a row.")
+    ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Tasks with rubrics.")],
-    model: Annotated[str, typer.Option(help="Who writes: a local model, or a name.")] = "qwen-1.5b",
-    base_url: Annotated[str, typer.Option(help="An OpenAI-compatible endpoint.")] = "",
-    key_env: Annotated[
-        str | None,
-        typer.Option(help="Variable with its key; by default OPENAI_API_KEY, off this machine."),
-    ] = None,
-    dialect: Annotated[
-        str, typer.Option(help=f"What the endpoint takes: {', '.join(DIALECTS)}.")
-    ] = "vllm",
-    device: Annotated[str, typer.Option(help="cpu or cuda, for a local model.")] = "cpu",
-    reference: Annotated[bool, typer.Option(help="Show the model the reference.")] = True,
-    large: Annotated[
-        bool, typer.Option(help="7 to 20 items as in the paper; the default suits small models.")
+    model: Annotated[
+        str, typer.Option(help="Who writes: a local model, or a name at the endpoint.")
+    ] = "qwen-1.5b",
+    base_url: own.BaseUrl = "",
+    key_env: own.KeyEnv = None,
+    dialect: own.DialectName = "vllm",
+    device: own.Device = "cpu",
+    without_reference: Annotated[
+        bool, typer.Option("--no-reference", help="Write without showing the reference.")
     ] = False,
-    price_in: Annotated[float, typer.Option(help="Price of 10^6 prompt tokens.")] = 0.0,
-    price_out: Annotated[float, typer.Option(help="Price of 10^6 written tokens.")] = 0.0,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Go on after the estimate.")] = False,
+    large: Annotated[
+        bool,
+        typer.Option("--large", help="7 to 20 items as in the paper, for models above 3B."),
+    ] = False,
+    domain: Annotated[
+        str, typer.Option(help="Of rows that name none: medicine, science or other.")
+    ] = "other",
+    encoding: own.Encoding = "utf-8",
+    price_in: own.PriceIn = 0.0,
+    price_out: own.PriceOut = 0.0,
+    question_column: Annotated[
+        str | None, typer.Option(help="Of the questions.", rich_help_panel=own.COLUMNS)
+    ] = None,
+    reference_column: Annotated[
+        str | None, typer.Option(help="Of the reference answers.", rich_help_panel=own.COLUMNS)
+    ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(help="Of the ids; '' makes them from the text.", rich_help_panel=own.COLUMNS),
+    ] = None,
+    domain_column: Annotated[
+        str | None, typer.Option(help="Of the domains.", rich_help_panel=own.COLUMNS)
+    ] = None,
+    yes: own.Yes = False,
 ) -> None:
-    """Write a rubric for each of your questions; stopped runs go on where they were."""
-    from rar_lib.core.types import Price
+    """Write a rubric for each of your questions; stopped runs go on where they were.
+
+    rar synthesize questions.csv -o tasks.jsonl
+
+    Columns are guessed by their names and shown.
+    Rows that can't be used are named with their line; the others go on.
+
+    Exit codes: 0 a rubric for every question; 1 refused or failed;
+    2 wrong usage; 3 written, but some rows or rubrics are missing;
+    130 stopped: the same command goes on.
+    """
+    from rar_lib.data.questions import load_questions
     from rar_lib.rubrics.synthesis import LARGE, SMALL, write_rubrics
 
-    def proceed(found: Estimate) -> bool:
-        typer.echo(str(found))
-        return yes or typer.confirm("go on?")
-
-    record = output.with_name(output.name + ".calls.sqlite")
-    endpoint = Chat(base_url, model, dialect=dialect, key_env=key_env) if base_url else None
-    with _writer(endpoint, model, record=record, device=device) as chat:
+    own.check_output(output, questions)
+    given = {
+        "question": question_column,
+        "reference": reference_column,
+        "id": id_column,
+        "domain": domain_column,
+    }
+    columns = {name: column for name, column in given.items() if column is not None}
+    found = load_questions(questions, columns=columns, domain=domain, encoding=encoding)
+    own.show(found, "question")
+    bare = sum(task.rubric is None and task.reference is None for task in found.items)
+    if not without_reference and 0 < bare < len(found.items):
+        typer.echo(f"  {bare} of them have no reference and get no rubric; --no-reference asks all")
+    price = own.price_of(price_in, price_out)
+    endpoint = (
+        Chat(base_url, model, dialect=dialect, key_env=key_env, price=price) if base_url else None
+    )
+    with own.recorded(model, endpoint, output, {"device": device}) as chat:
         written = write_rubrics(
-            questions,
+            found.items,
             output,
             chat,
-            with_reference=reference,
+            with_reference=not without_reference,
             size=LARGE if large else SMALL,
-            price=Price(price_in, price_out) if price_in or price_out else None,
-            proceed=proceed,
+            price=price,
+            proceed=lambda estimate: own.asked(estimate, yes=yes),
         )
     if written is None:
         raise typer.Exit(1)
-    calls = written.usage.calls
-    typer.echo(f"{written.path}: {written.rubrics} rubrics written in {calls} calls")
+    _report(written)
+    if written.failed or found.left_out:
+        raise typer.Exit(own.PARTLY)
+
+
+def _report(written: Written) -> None:
+    """What came of it, and what to do next."""
+    usage = written.usage
+    done = (
+        f"{written.path}: {own.counted(written.rubrics, 'rubric')} written in "
+        f"{own.counted(usage.calls, 'call')}, {usage.prompt_tokens:,} tokens read, "
+        f"{usage.completion_tokens:,} written{own.cost(usage.money)}"
+    )
+    typer.echo(own.wrapped(done, "  "))
     if written.dropped:
         typer.echo(f"{written.dropped} repeated or malformed items were left out of them")
-    for task, why in written.failed.items():
-        typer.echo(f"no rubric for {task}: {why}", err=True)
-    if written.failed:
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _writer(endpoint: Chat | None, model: str, *, record: Path, device: str) -> Iterator[Chat]:
-    """A chat with recorded calls: the given endpoint, or a server of the model on this machine."""
-    from rar_lib.judging.cassette import Cassette
-    from rar_lib.models.server import local_chat
-
-    with closing(Cassette(record)) as cassette:
-        if endpoint:
-            yield replace(endpoint, cassette=cassette)
-            return
-        with local_chat(model, {"device": device}, cassette) as chat:
-            yield chat
+    for task, why in list(written.failed.items())[: own.SHOWN]:
+        typer.echo(own.wrapped(f"no rubric for {task}: {why}", "  "), err=True)
+    if len(written.failed) > own.SHOWN:
+        typer.echo(f"and for {len(written.failed) - own.SHOWN} more tasks", err=True)
+    path = shlex.quote(str(written.path))
+    typer.echo(f"look:  rar data show {path}")
+    typer.echo(f"next:  rar grade {path} RESPONSES -o grades.jsonl --arm explicit")

@@ -32,6 +32,7 @@ class Problem:
         line: counted from 1; 0 for the file as a whole.
         field: dotted path into the object, empty for the whole line.
         level: an ``error`` is refused by the loaders, a ``warning`` is not.
+        mend: what to do about it, where ``allowed`` does not say so by itself.
     """
 
     line: int
@@ -39,11 +40,14 @@ class Problem:
     found: str
     allowed: str
     level: Literal["error", "warning"] = "error"
+    mend: str = ""
 
     def __str__(self) -> str:
         line = [f"line {self.line}"] if self.line else []
         field = [f"field {self.field}"] if self.field else []
-        return f"{', '.join(line + field)}: {self.found}; allowed: {self.allowed}"
+        allowed = [f"allowed: {self.allowed}"] if self.allowed else []
+        what = "; ".join([self.found, *allowed, *([self.mend] if self.mend else [])])
+        return f"{', '.join(line + field)}: {what}"
 
 
 class Note(NamedTuple):
@@ -185,10 +189,11 @@ def _parse(raw: bytes, model: type[Row]) -> tuple[Row | None, list[Problem]]:
     try:
         return model.model_validate_json(raw, strict=True), []
     except ValidationError as error:
-        return None, _explain(error, model)
+        return None, explain(error, model)
 
 
-def _explain(error: ValidationError, model: type[Frozen]) -> list[Problem]:
+def explain(error: ValidationError, model: type[Frozen]) -> list[Problem]:
+    """What does not fit the schema, field by field; the line is for the caller to fill in."""
     problems = []
     for item in error.errors(include_url=False):
         loc = item["loc"]

@@ -15,12 +15,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from dataclasses import fields as parts
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
-from rar_lib.core.errors import ChatError, DataError, JudgeFault
+from rar_lib.core.errors import ChatError, DataError, JudgeFault, RarError
 from rar_lib.core.files import versions
 from rar_lib.core.types import Price
 from rar_lib.judging.cassette import Cassette
@@ -542,3 +543,54 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
     if failure:
         raise failure[0]
     return outcome[0]
+
+
+@dataclass(frozen=True)
+class Lasting(Chat):
+    """A chat for long paid work: when the endpoint fails for good, what is on its way still comes.
+
+        chat = Lasting.of(Chat(...))
+        grades = await grade_many(replace(judge, chat=chat), ...)
+        chat.check_whole()
+
+    The error of the whole run is kept, every later request fails at once without being sent, and
+    those that were sent before come back and are recorded: nothing that was paid for is lost.
+    """
+
+    failures: list[RarError] = field(default_factory=list, compare=False)
+    _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = field(
+        default_factory=WeakKeyDictionary, repr=False, compare=False
+    )
+
+    @classmethod
+    def of(cls, chat: Chat) -> Lasting:
+        """The same chat, lasting."""
+        return cls(**{part.name: getattr(chat, part.name) for part in parts(Chat) if part.init})
+
+    def check_whole(self) -> None:
+        """Raise what ended the run, if anything did.
+
+        Raises:
+            RarError: as :meth:`Chat.complete` raises it where every request would fail.
+        """
+        if self.failures:
+            raise self.failures[0]
+
+    async def complete(self, messages: list[Message], **settings: Any) -> Reply:
+        """As :meth:`Chat.complete`, but an error of the whole run fails this request alone.
+
+        Raises:
+            JudgeFault: this request, or all of them.
+        """
+        loop = asyncio.get_running_loop()
+        gate = self._gates.setdefault(loop, asyncio.Semaphore(self.concurrency))
+        async with gate:  # of our own: who waits here has not been sent
+            if self.failures:
+                raise JudgeFault(f"not asked: {self.failures[0]}")
+            try:
+                return await super().complete(messages, **settings)
+            except JudgeFault:
+                raise
+            except RarError as error:
+                self.failures.append(error)
+                raise JudgeFault(str(error)) from error

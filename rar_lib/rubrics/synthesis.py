@@ -24,7 +24,7 @@ from rar_lib.core.prompts import fill, template
 from rar_lib.core.text import fence, visible
 from rar_lib.core.types import Category, Criterion, Polarity, Price, Rubric, Task, Usage
 from rar_lib.data.tasks import load_tasks, save_tasks
-from rar_lib.judging.chat import Chat, run_sync, together
+from rar_lib.judging.chat import Chat, Lasting, run_sync, together
 from rar_lib.judging.cost import TEMPLATE, Estimate, Work, estimate, measure_rate, tokens
 from rar_lib.judging.reading import json_object
 from rar_lib.judging.wire import Reply
@@ -37,6 +37,7 @@ LARGE: Size = (6, 18)
 SMALL: Size = (4, 6)
 _RE_ASKS = 2
 _TOKENS_AN_ITEM = 90
+_NO_REFERENCE = "no reference to ground it on: add one, or pass --no-reference"
 #: How a description begins; the response is its subject.
 _VIRTUES = "States|Explains|Names|Recommends|Advises|Describes|Mentions|Gives|Warns|Defines|Lists"
 _MISTAKES = "States|Claims|Recommends|Advises|Suggests|Confuses|Omits|Ignores|Denies|Leaves out"
@@ -291,7 +292,7 @@ class Written:
 
 
 def write_rubrics(
-    questions: Path,
+    questions: Path | Sequence[Task],
     target: Path,
     chat: Chat,
     *,
@@ -300,7 +301,10 @@ def write_rubrics(
     price: Price | None = None,
     proceed: Callable[[Estimate], bool] = lambda _: True,
 ) -> Written | None:
-    """Rubrics for the tasks of a JSON-lines file, written beside their questions.
+    """Rubrics for tasks, or for those of a JSON-lines file, written beside their questions.
+
+    When the endpoint fails for good, what had been sent is waited for and recorded, and the next
+    run asks only for the rest.
 
     Args:
         target: gets every task that has a rubric in the end, in the order of the input; tasks
@@ -311,14 +315,16 @@ def write_rubrics(
         ``None`` if it was stopped.
 
     Raises:
-        DataError: the input is wrong, a reference is wanted and missing, or nothing was valid.
+        DataError: the input is wrong, a reference is wanted and no task has one, or nothing was
+            valid.
+        ChatError, ServerError, CassetteError: the endpoint or the record itself is wrong.
     """
-    tasks = load_tasks(questions)
-    todo = [t for t in tasks if t.rubric is None]
-    bare = [t.id for t in todo if with_reference and t.reference is None]
-    if bare:
+    tasks = load_tasks(questions) if isinstance(questions, Path) else list(questions)
+    bare = {t.id for t in tasks if t.rubric is None and with_reference and t.reference is None}
+    todo = [t for t in tasks if t.rubric is None and t.id not in bare]
+    if bare and len(bare) == len(tasks):
         raise DataError(
-            f"{questions}: no reference for {', '.join(bare[:5])}"
+            f"no reference for {', '.join(sorted(bare)[:5])}"
             f"{' and others' if len(bare) > 5 else ''}; add one, or pass --no-reference"
         )
     work = synthesis_work(todo, with_reference=with_reference, size=size)
@@ -326,10 +332,13 @@ def write_rubrics(
     rate = run_sync(measure_rate(chat)) if chat.local and todo else None
     if not proceed(estimate(work, rate, price)):
         return None
+    lasting = Lasting.of(chat)
     results: list[Synthesis] = run_sync(
-        synthesize_many(todo, chat, with_reference=with_reference, size=size, progress="rubrics")
+        synthesize_many(todo, lasting, with_reference=with_reference, size=size, progress="rubrics")
     )
+    lasting.check_whole()
     by_id = {t.id: r for t, r in zip(todo, results, strict=True)}
+    by_id |= {name: Synthesis(None, _NO_REFERENCE, Usage()) for name in bare}
     done: list[Task] = []
     for task in tasks:
         rubric = task.rubric or by_id[task.id].rubric
@@ -341,7 +350,7 @@ def write_rubrics(
     save_tasks(target, done)
     return Written(
         path=target,
-        rubrics=len(todo) - len(failed),
+        rubrics=sum(r.rubric is not None for r in results),
         failed=failed,
         dropped=sum(len(r.dropped) for r in results),
         usage=sum((r.usage for r in results), Usage()),

@@ -67,7 +67,9 @@ def test_rubrics_are_written_after_an_estimate(questions: Path, tmp_path: Path) 
         )
     assert done.exit_code == 0, done.output
     assert "3 calls" in done.output
-    assert "at the given price" in done.output
+    # 10 tokens read at 1 and 1 written at 2, of a million each, three times
+    assert "30 tokens read, 3 written, 3.6e-05 at the given price" in " ".join(done.output.split())
+    assert f"rar grade {out} RESPONSES -o grades.jsonl" in done.output
     tasks = load_tasks(out)
     assert [t.id for t in tasks] == ["q-0", "q-1", "q-2"]
     assert all(t.rubric and t.rubric.source == "synthetic_ref" for t in tasks)
@@ -93,7 +95,7 @@ def test_what_failed_is_named_and_asked_again_next_time(questions: Path, tmp_pat
     with server(refuses_one) as scripted:
         command = ("synthesize", questions, "-o", out, "--base-url", scripted.url, "-y")
         done = rar(*command)
-        assert done.exit_code == 1
+        assert done.exit_code == 3
         assert "no rubric for q-1" in done.output
         assert [t.id for t in load_tasks(out)] == ["q-0", "q-2"]
         healed, before = True, len(scripted.requests)
@@ -126,3 +128,48 @@ def test_the_calls_on_record_can_be_counted(questions: Path, tmp_path: Path) -> 
     record = tmp_path / "rubrics.jsonl.calls.sqlite"
     assert "m" in rar("cassette", "stats", record).output
     assert rar("cassette", "stats", tmp_path / "none.sqlite").exit_code == 1
+
+
+def test_a_spreadsheet_is_read_with_its_columns_shown_and_bad_rows_named(tmp_path: Path) -> None:
+    path, out = tmp_path / "q.csv", tmp_path / "t.jsonl"
+    text = "Nr;Frage;Answer;Domain\n7;Warum;Darum;science\n8;;x;\n9;Wie;;\n"
+    path.write_bytes(text.encode("utf-8-sig"))
+    with server(fits) as scripted:
+        done = rar(
+            *("synthesize", path, "-o", out, "--base-url", scripted.url, "-y"),
+            *("--question-column", "Frage", "--id-column", "Nr", "--domain", "medicine"),
+        )
+    assert done.exit_code == 3
+    flat = " ".join(done.output.split())
+    assert "question from 'Frage', reference from 'Answer', id from 'Nr'" in flat
+    assert "line 3, field Frage: empty; fill the cell, or remove the row" in flat
+    assert "1 of them have no reference and get no rubric; --no-reference" in flat
+    assert "no rubric for 9: no reference to ground it on: add one, or pass --no-reference" in flat
+    (task,) = load_tasks(out)
+    assert (task.id, task.question, task.domain) == ("7", "Warum", "science")
+
+
+def test_an_endpoint_that_dies_is_asked_only_for_the_rest(questions: Path, tmp_path: Path) -> None:
+    out, broken = tmp_path / "t.jsonl", True
+
+    def answer(request: dict[str, Any], number: int) -> dict[str, Any]:
+        return status(402) if broken and number >= 1 else fits(request, number)
+
+    with server(answer, host="127.0.0.2") as scripted:
+        command = ("synthesize", questions, "-o", out, "--base-url", scripted.url, "-y")
+        done = rar(*command, "--key-env", "")
+        assert done.exit_code == 1
+        assert "t.jsonl.calls.sqlite: the same command goes on from there" in done.output
+        assert not out.exists()
+        broken, before = False, len(scripted.requests)
+        assert rar(*command, "--key-env", "").exit_code == 0
+    assert len(scripted.requests) - before == 2
+    assert len(load_tasks(out)) == 3
+
+
+def test_the_questions_are_never_overwritten(questions: Path) -> None:
+    before = questions.read_bytes()
+    done = rar("synthesize", questions, "-o", questions, "--base-url", "http://127.0.0.1:1/v1")
+    assert done.exit_code == 1
+    assert "would be overwritten: choose another -o" in done.output
+    assert questions.read_bytes() == before

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from rar_lib import Chat, Judge, Price, load_mini
 from rar_lib.core.errors import ChatError, DataError, JudgeFault, RarError
 from rar_lib.core.types import Grade
 from rar_lib.judging.cassette import Cassette, stats
-from rar_lib.judging.chat import run_sync
+from rar_lib.judging.chat import Lasting, run_sync
 from rar_lib.judging.dialect import Dialect
 
 pytestmark = pytest.mark.fault
@@ -109,7 +110,7 @@ def test_an_interrupted_cell_asks_nothing_more(tmp_path: Path) -> None:
         program = textwrap.dedent(f"""
             import asyncio, signal
             from rar_lib import Chat, Judge, grade_many, load_mini
-            from rar_lib.judging.chat import run_sync
+            from rar_lib.judging.chat import Lasting, run_sync
             judge = Judge(Chat({scripted.url!r}, "m", concurrency=1))
             items = [(load_mini("train")[0], f"answer {{n}}") for n in range(100)]
             async def cell():
@@ -327,3 +328,33 @@ def test_a_key_that_was_refused_is_named_and_so_is_one_that_was_never_sent(
             grade(Chat(scripted.url, "m"))
         with pytest.raises(ChatError, match="the key in MINE is set"):
             grade(Chat(scripted.url, "m", key_env="MINE"))
+
+
+def test_a_lasting_chat_keeps_what_was_sent_before_the_run_failed(tmp_path: Path) -> None:
+    """One refusal of the whole run: replies on their way come and are kept, no other is asked."""
+
+    def answer(request: dict[str, Any], _: int) -> Reply:
+        return status(401) if request["messages"][0]["content"] == "0" else says("yes")
+
+    with server(answer) as scripted, closing(Cassette(tmp_path / "c.sqlite")) as cassette:
+        plain = Chat(scripted.url, "m", cassette=cassette, concurrency=4)
+        chat = Lasting.of(plain)
+
+        async def ask(n: int) -> str:
+            try:
+                message = [{"role": "user", "content": str(n)}]
+                return (await chat.complete(message, max_tokens=1)).text
+            except JudgeFault as fault:
+                return f"fault: {fault}"
+
+        async def all_() -> list[str]:
+            return list(await asyncio.gather(*(ask(n) for n in range(40))))
+
+        said = run_sync(all_())
+        assert len(scripted.requests) < 12, "who waits is not sent any more"
+        with pytest.raises(ChatError, match="401"):
+            chat.check_whole()
+        kept = sum(1 for _ in cassette.rows())
+        assert kept == sum(text == "yes" for text in said) == len(scripted.requests) - 1
+        assert all("401" in text for text in said if text != "yes")
+        assert Lasting.of(chat).failures == []

@@ -8,6 +8,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scripted import Reply, says, server, status
 
 from rar_lib.book.profiles import load
@@ -16,7 +18,15 @@ from rar_lib.core.types import Arm, Grade, Price, Usage
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.judging.cassette import Cassette, stats
 from rar_lib.judging.chat import Chat
-from rar_lib.judging.cost import Rate, Work, duration, estimate, grading_work, measure_rate
+from rar_lib.judging.cost import (
+    Rate,
+    Work,
+    _common,
+    duration,
+    estimate,
+    grading_work,
+    measure_rate,
+)
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Reading
 
@@ -52,6 +62,12 @@ def test_explicit_asks_once_a_criterion_and_computes_the_shared_prefix_once() ->
     assert work.calls == work.completion_tokens == k
     one = work.prompt_tokens / k
     assert one < work.fresh_tokens < one + (k - 1) * 0.6 * one
+
+
+@given(st.text("ab", max_size=40), st.text("ab", max_size=40))
+def test_the_common_beginning_of_two_texts(one: str, other: str) -> None:
+    shared = [n for n in range(len(one) + 1) if other.startswith(one[:n])]
+    assert _common(one, other) == max(shared)
 
 
 def test_the_responses_of_a_group_share_question_and_rubric() -> None:

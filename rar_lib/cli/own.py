@@ -1,0 +1,177 @@
+"""What the commands for a user's own data share: who answers, what was read, how a run ends."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rar_lib.core.errors import DataError, RarError
+from rar_lib.core.types import Price
+from rar_lib.data.check import escaped
+from rar_lib.data.jsonl import Problem
+from rar_lib.data.sheets import Loaded
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.dialect import DIALECTS
+
+if TYPE_CHECKING:
+    from rar_lib.judging.cost import Estimate
+
+#: Finished, but something was left out: a row, a rubric, a score.
+PARTLY = 3
+#: Problems that are shown; all of them are counted.
+SHOWN = 20
+
+_AT_ENDPOINT = "An OpenAI-compatible endpoint instead of a local model"
+COLUMNS = "Columns, where the guess is wrong"
+BaseUrl = Annotated[
+    str,
+    typer.Option(help="Its address, which ends in /v1.", rich_help_panel=_AT_ENDPOINT),
+]
+KeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        help="Variable that holds its key; OPENAI_API_KEY if it is not on this machine.",
+        rich_help_panel=_AT_ENDPOINT,
+    ),
+]
+DialectName = Annotated[
+    str,
+    typer.Option(help=f"What it takes: {', '.join(DIALECTS)}.", rich_help_panel=_AT_ENDPOINT),
+]
+PriceIn = Annotated[
+    float,
+    typer.Option(
+        help="Price of 10^6 tokens that it reads.", show_default=False, rich_help_panel=_AT_ENDPOINT
+    ),
+]
+PriceOut = Annotated[
+    float,
+    typer.Option(
+        help="Price of 10^6 tokens that it writes.",
+        show_default=False,
+        rich_help_panel=_AT_ENDPOINT,
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(help="Name of the judge there.", rich_help_panel=_AT_ENDPOINT),
+]
+Device = Annotated[str, typer.Option(help="cpu or cuda, for a local model.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Go on after the estimate.")]
+Encoding = Annotated[str, typer.Option(help="Of text files, such as cp1252.")]
+
+
+def price_of(price_in: float, price_out: float) -> Price | None:
+    """The price of an endpoint; none where nothing was said.
+
+    Raises:
+        DataError: a price is negative.
+    """
+    for name, value in (("--price-in", price_in), ("--price-out", price_out)):
+        if not value >= 0:
+            raise DataError(f"{name} is {value:g}; a price of 10^6 tokens is 0 or more")
+    return Price(price_in, price_out) if price_in or price_out else None
+
+
+def check_output(output: Path, *inputs: Path) -> None:
+    """Refuse an output that would destroy what it is made from, before anything is paid for.
+
+    Raises:
+        DataError: the output is an input, or a folder.
+    """
+    if output.is_dir():
+        raise DataError(f"{output} is a folder: name a file in it, -o {output / 'out.jsonl'}")
+    for path in inputs:
+        if output.resolve() == path.resolve():
+            raise DataError(f"{output} is read and would be overwritten: choose another -o")
+
+
+@contextmanager
+def recorded(
+    model: str, endpoint: Chat | None, output: Path, settings: dict[str, Any]
+) -> Iterator[Chat]:
+    """A chat with its calls recorded beside the output: the endpoint, or a local model.
+
+    An error on the way says that the next run goes on.
+    """
+    from rar_lib.judging.cassette import Cassette
+    from rar_lib.models.server import local_chat
+
+    record = output.with_name(output.name + ".calls.sqlite")
+    with closing(Cassette(record)) as cassette:
+        if record.exists():
+            typer.echo(f"{record}: calls on record are not asked again, nor paid for")
+        try:
+            if endpoint:
+                yield replace(endpoint, cassette=cassette)
+            else:
+                with local_chat(model, settings, cassette) as chat:
+                    yield chat
+        except RarError:
+            if record.exists():
+                typer.echo(
+                    f"what was answered is in {record}: the same command goes on from there",
+                    err=True,
+                )
+            raise
+
+
+def cost(money: float | None) -> str:
+    """What it cost, to be put behind other figures; nothing where it is not known."""
+    if money is None:
+        return ""
+    return (
+        f", {money:,.2f} at the given price" if money >= 1 else f", {money:.2g} at the given price"
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def show(loaded: Loaded[Any], what: str) -> None:
+    """Which columns were taken for what, and every row that could not be used.
+
+    Args:
+        what: one of the items.
+    """
+    typer.echo(wrapped(loaded.guess, "  "))
+    left = f", {counted(loaded.left_out, 'row')} left out" if loaded.left_out else ""
+    typer.echo(f"  {counted(len(loaded.items), what)}{left}")
+    show_problems(loaded.problems)
+
+
+def show_problems(problems: Sequence[Problem]) -> None:
+    """Problems on the error stream, a line each, as far as anybody reads."""
+    for problem in problems[:SHOWN]:
+        typer.echo(wrapped(f"{problem.level}: {problem}", "  "), err=True)
+    if len(problems) > SHOWN:
+        typer.echo(f"and {len(problems) - SHOWN:,} more like these", err=True)
+
+
+def wrapped(text: str, indent: str = "", *, width: int = 80) -> str:
+    """Text of anybody's in lines that fit, its invisible characters shown, no word cut."""
+    lines = escaped(text, keep="\n").splitlines()
+    return "\n".join(
+        textwrap.fill(
+            line,
+            width,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in lines
+    )
+
+
+def asked(found: Estimate, *, yes: bool) -> bool:
+    """Show an estimate, and whether to go on."""
+    typer.echo(wrapped(str(found), "  "))
+    return yes or typer.confirm("go on?")

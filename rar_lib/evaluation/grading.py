@@ -1,0 +1,387 @@
+"""Responses of one's own graded, one row each, and what the rows say together.
+
+    tasks = load_questions("tasks.jsonl").items
+    responses = load_responses("responses.csv", tasks).items
+    grades = await grade_responses(judge, tasks, responses, "explicit")
+    save_grades("grades.jsonl", grades)      # pandas.read_json("grades.jsonl", lines=True)
+
+A row holds the verdicts with their criteria, so that the summaries below need nothing else. An
+unscored response has ``None`` for its score and a reason; it is in no mean, and always counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.files import atomic_write
+from rar_lib.core.scoring import PREDEFINED
+from rar_lib.core.stats import MIN_UNITS, Interval, cluster_share, proportion, scored
+from rar_lib.core.types import (
+    ARMS,
+    Arm,
+    Category,
+    Frozen,
+    Grade,
+    Polarity,
+    Rubric,
+    Task,
+    Unit,
+    Usage,
+)
+from rar_lib.data.jsonl import Problem, raw_lines, read
+from rar_lib.data.questions import Response
+from rar_lib.judging.chat import Lasting
+from rar_lib.judging.cost import Work, grading_work
+from rar_lib.judging.judge import Judge, grade_many, is_empty
+from rar_lib.judging.messages import Reading
+from rar_lib.judging.reading import RATING_TOKENS, VERDICT_TOKENS
+
+#: What a task must have for an arm, and what to do where it has not.
+_NEEDS: dict[Arm, tuple[str, str]] = {
+    "explicit": ("rubric", "rar synthesize writes one; or grade without: --arm direct_likert"),
+    "implicit": ("rubric", "rar synthesize writes one; or grade without: --arm direct_likert"),
+    "reference_likert": ("reference", "add one; or grade without: --arm direct_likert"),
+}
+#: Tokens of a sampled reply such as ``{"met": true}``.
+_SAMPLED_REPLY = 8
+
+
+class GradedCriterion(Frozen):
+    """A verdict with its criterion; ``met is None`` means unscored, with the reason.
+
+    Attributes:
+        probability: that it is met, where the judge was read so.
+        share: of the judge's probability, what lay on yes and no.
+    """
+
+    criterion: str
+    title: str
+    description: str
+    category: Category
+    polarity: Polarity
+    met: bool | None
+    probability: Unit | None = None
+    share: Unit | None = None
+    reason: str | None = None
+
+    @property
+    def credit(self) -> float | None:
+        """How far the verdict speaks for the response, in [0, 1] (``g_j`` of Eq. 1)."""
+        if self.met is None:
+            return None
+        value = float(self.met) if self.probability is None else self.probability
+        return value if self.polarity is Polarity.GOOD else 1.0 - value
+
+
+class GradedResponse(Frozen):
+    """One row of a file of grades; all but the verdicts are plain values.
+
+    Attributes:
+        task, response: ids; together they occur once.
+        score: the reward in [0, 1], ``None`` where it could not be graded.
+        rating: 1 to 10, of the arms that rate.
+        share: of the judge's probability, what lay on readable answers.
+        reason: why there is no score.
+        seconds: of all requests added up (they overlap); of one on record, what it took then.
+        money: at the price that the chat was given; ``None`` without one.
+        judge, judge_weights, judge_wording, judge_prompt: the identity of the judge
+            (:class:`rar_lib.judging.calibration.Identity`).
+        reading: by probability or sampled.
+    """
+
+    task: str
+    response: str
+    arm: Arm
+    score: Unit | None
+    rating: float | None = None
+    share: Unit | None = None
+    reason: str | None = None
+    verdicts: tuple[GradedCriterion, ...] = ()
+    calls: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    seconds: float
+    money: float | None = None
+    judge: str
+    judge_weights: str
+    judge_wording: str
+    judge_prompt: str
+    reading: Reading
+
+
+def gradable(
+    tasks: Sequence[Task], responses: Sequence[Response], arm: Arm
+) -> tuple[list[Response], list[Problem]]:
+    """The responses that this arm can grade, and a problem for each task whose others it can't.
+
+    Raises:
+        DataError: there is no such arm.
+    """
+    if arm not in ARMS:
+        raise DataError(f"no arm {arm!r}; choose from: {', '.join(ARMS)}")
+    by_id = {task.id: task for task in tasks}
+    fit: list[Response] = []
+    unfit: dict[str, list[Response]] = {}
+    need, mend = _NEEDS.get(arm, ("", ""))
+    for response in responses:
+        task = by_id.get(response.task)
+        if task is not None and (not need or getattr(task, need) is not None):
+            fit.append(response)
+        else:
+            unfit.setdefault(response.task, []).append(response)
+    problems = []
+    for name, left in unfit.items():
+        what = f"task {name!r} has no {need}, which arm {arm} grades by"
+        if name not in by_id:
+            what, mend = f"task {name!r} is none of the {len(by_id)} tasks", "add it, or correct it"
+        more = f" ({len(left)} responses)" if len(left) > 1 else ""
+        problems.append(Problem(left[0].line, "", f"{what}{more}", "", mend=mend))
+    return fit, problems
+
+
+async def grade_responses(
+    judge: Judge,
+    tasks: Sequence[Task],
+    responses: Sequence[Response],
+    arm: Arm,
+    *,
+    progress: str = "",
+) -> list[GradedResponse]:
+    """A grade for each response, in their order; concurrent within the chat's bound.
+
+    With a cassette in the judge's chat every reply is on record as it comes: when the endpoint
+    fails for good, what had been sent is waited for, the error is raised, and the next run asks
+    only for the rest.
+
+    Args:
+        progress: label of a progress bar on a terminal; none when empty.
+
+    Raises:
+        DataError: a response to an unknown task, or the arm needs what its task does not have
+            (:func:`gradable` finds them beforehand).
+        ChatError, ServerError, CassetteError: the endpoint or the record itself is wrong.
+    """
+    _, problems = gradable(tasks, responses, arm)
+    if problems:
+        more = f", and {len(problems) - 1} more tasks" if len(problems) > 1 else ""
+        raise DataError(f"{problems[0]}{more}")
+    by_id = {task.id: task for task in tasks}
+    lasting = Lasting.of(judge.chat)
+    patient = replace(judge, chat=lasting)
+    items = [(by_id[response.task], response.text) for response in responses]
+    grades = await grade_many(patient, items, arm, progress=progress)
+    lasting.check_whole()
+    return [
+        _row(patient, by_id[response.task], response, grade)
+        for response, grade in zip(responses, grades, strict=True)
+    ]
+
+
+def _row(judge: Judge, task: Task, response: Response, grade: Grade) -> GradedResponse:
+    identity = judge.identity
+    return GradedResponse(
+        task=response.task,
+        response=response.id,
+        arm=grade.arm,
+        score=grade.score,
+        rating=grade.rating,
+        share=grade.share,
+        reason=grade.reason,
+        verdicts=_verdicts(grade, PREDEFINED if grade.arm == "predefined" else task.rubric),
+        **grade.usage.model_dump(),
+        judge=identity.model,
+        judge_weights=identity.weights,
+        judge_wording=identity.wording,
+        judge_prompt=identity.prompt,
+        reading=judge.read_as,
+    )
+
+
+def _verdicts(grade: Grade, rubric: Rubric | None) -> tuple[GradedCriterion, ...]:
+    criteria = {criterion.id: criterion for criterion in rubric.criteria} if rubric else {}
+    rows = []
+    for verdict in grade.verdicts:
+        criterion = criteria[verdict.criterion_id]
+        rows.append(
+            GradedCriterion(
+                criterion=criterion.id,
+                title=criterion.title,
+                description=criterion.description,
+                category=criterion.category,
+                polarity=criterion.polarity,
+                **verdict.model_dump(exclude={"criterion_id"}),
+            )
+        )
+    return tuple(rows)
+
+
+def responses_work(
+    judge: Judge, tasks: Sequence[Task], responses: Iterable[Response], arm: Arm
+) -> Work:
+    """What grading them asks of the judge, empty ones aside, which ask nothing.
+
+    Written tokens are counted as far as they are let: all that a reading by probability may look
+    at, and for a model that thinks all the room that its dialect gives it.
+    """
+    by_id = {task.id: task for task in tasks}
+    items = [(by_id[r.task], r.text) for r in responses if not is_empty(r.text)]
+    work = grading_work(items, arm)
+    looked_at = VERDICT_TOKENS if arm in ("explicit", "predefined") else RATING_TOKENS
+    written = looked_at if judge.read_as == "probability" else _SAMPLED_REPLY
+    written += judge.chat.speaks.thinking
+    return replace(work, completion_tokens=work.calls * written)
+
+
+def save_grades(path: str | Path, grades: Sequence[GradedResponse]) -> None:
+    """Write grades as JSON lines, whole or not at all.
+
+    Raises:
+        DataError: there are none, or the file could not be written.
+    """
+    if not grades:
+        raise DataError(f"{path}: no grades to save")
+    text = "".join(grade.model_dump_json() + "\n" for grade in grades)
+    try:
+        atomic_write(Path(path), text)
+    except OSError as error:
+        raise DataError(
+            f"{path}: could not be written ({error.strerror or error}); an older file there is "
+            "unchanged; free space or choose another folder: the calls are on record"
+        ) from error
+
+
+def load_grades(path: str | Path) -> list[GradedResponse]:
+    """The rows of a file of grades.
+
+    Raises:
+        DataError: it can't be read, holds none, or a line is no grade.
+    """
+    rows = []
+    for line, raw in raw_lines(read(Path(path))):
+        try:
+            rows.append(GradedResponse.model_validate_json(raw))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"])) or "(the whole line)"
+            raise DataError(
+                f"{path}, line {line}, field {field}: {first['msg']}; give a file that rar grade "
+                "wrote"
+            ) from error
+    if not rows:
+        raise DataError(f"{path} holds no grade; give a file that rar grade wrote")
+    return rows
+
+
+class Mean(NamedTuple):
+    """A mean with its 95 % interval, and over how many values."""
+
+    interval: Interval
+    values: int
+
+    def __str__(self) -> str:
+        return str(self.interval)
+
+
+class CriterionMean(NamedTuple):
+    """One criterion over the responses that were graded by it."""
+
+    criterion: GradedCriterion
+    tasks: tuple[str, ...]
+    credit: Mean
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """One reason, and the responses that it left without a score, as ``TASK/RESPONSE``."""
+
+    reason: str
+    responses: tuple[str, ...]
+
+
+def mean_of(values: Sequence[float], tasks: Sequence[Hashable]) -> Mean:
+    """The mean of values in [0, 1], with an interval over tasks; over the values of a single task.
+
+    The cluster bootstrap. Of fewer than :data:`rar_lib.core.stats.MIN_UNITS` tasks it would be
+    much too narrow; Wilson's interval with one observation a task stands in for it, which is wide
+    enough for anything in [0, 1], since nothing there varies more than a coin of the same mean.
+
+    Raises:
+        ValueError: no value.
+    """
+    units = tasks if len(set(tasks)) > 1 else range(len(values))
+    count = len(set(units))
+    if count >= MIN_UNITS:
+        return Mean(cluster_share(values, units), len(values))
+    return Mean(proportion(math.fsum(values) / len(values) * count, count), len(values))
+
+
+def mean_score(grades: Sequence[GradedResponse]) -> Mean | None:
+    """The mean score of those that have one; ``None`` if none has."""
+    rows = [(grade.score, grade.task) for grade in grades if grade.score is not None]
+    return mean_of([score for score, _ in rows], [task for _, task in rows]) if rows else None
+
+
+def by_category(grades: Sequence[GradedResponse]) -> dict[Category, Mean]:
+    """Mean credit of the verdicts of each category, unscored verdicts aside."""
+    credits: dict[Category, list[float]] = {}
+    tasks: dict[Category, list[str]] = {}
+    for grade in grades:
+        for verdict in grade.verdicts:
+            if verdict.credit is not None:
+                credits.setdefault(verdict.category, []).append(verdict.credit)
+                tasks.setdefault(verdict.category, []).append(grade.task)
+    return {name: mean_of(credits[name], tasks[name]) for name in Category if name in credits}
+
+
+def by_criterion(grades: Sequence[GradedResponse]) -> list[CriterionMean]:
+    """Mean credit of every criterion, the worst first; of equal ones that of more responses first.
+
+    A criterion is told from others by its id and its sentence: one that several tasks share is
+    taken together, and its interval is over tasks.
+    """
+    found: dict[tuple[str, str], list[tuple[str, GradedCriterion, float]]] = {}
+    for grade in grades:
+        for verdict in grade.verdicts:
+            if verdict.credit is not None:
+                key = (verdict.criterion, verdict.description)
+                found.setdefault(key, []).append((grade.task, verdict, verdict.credit))
+    means = []
+    for rows in found.values():
+        tasks = [task for task, _, _ in rows]
+        credit = mean_of([value for _, _, value in rows], tasks)
+        means.append(CriterionMean(rows[0][1], tuple(dict.fromkeys(tasks)), credit))
+    return sorted(means, key=lambda mean: (mean.credit.interval.value, -mean.credit.values))
+
+
+def unscored(grades: Sequence[GradedResponse]) -> list[Unscored]:
+    """Why responses have no score, the commonest reason first; one response may have several."""
+    found: dict[str, dict[str, None]] = {}
+    for grade in grades:
+        if grade.score is not None:
+            continue
+        reasons = [v.reason for v in grade.verdicts if v.met is None] or [grade.reason]
+        for reason in reasons:
+            label = f"{grade.task}/{grade.response}"
+            found.setdefault(reason or "no reason given", {})[label] = None
+    rows = [Unscored(reason, tuple(labels)) for reason, labels in found.items()]
+    return sorted(rows, key=lambda row: -len(row.responses))
+
+
+def total_usage(grades: Iterable[GradedResponse]) -> Usage:
+    """What all grades cost together."""
+    names = set(Usage.model_fields)
+    return sum((Usage(**grade.model_dump(include=names)) for grade in grades), Usage())
+
+
+def readable_share(grades: Sequence[GradedResponse]) -> tuple[float, float] | None:
+    """Mean and lowest share of readable answers; ``None`` where nothing was read so."""
+    shares = scored(grade.share for grade in grades)
+    return (math.fsum(shares) / len(shares), min(shares)) if shares else None

@@ -1,0 +1,247 @@
+"""Questions and responses from tables of one's own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.types import Task
+from rar_lib.data.questions import Response, load_questions, load_responses, task_id
+from rar_lib.data.sheets import Loaded
+from rar_lib.data.tasks import load_mini, save_tasks
+
+
+def csv_of(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def said(found: Loaded[Task] | Loaded[Response]) -> str:
+    return "\n".join(map(str, found.problems))
+
+
+def test_the_same_table_in_every_form_gives_the_same_tasks(tmp_path: Path) -> None:
+    rows = [
+        {
+            "ID": "Q 1",
+            "Prompt": "Why does\nice float?",
+            "Ideal": "Less dense.",
+            "Domain": "science",
+        },
+        {"ID": "2", "Prompt": 'May I, with "this", drive?', "Ideal": "No.", "Domain": "Medicine"},
+    ]
+    for suffix, separator in ((".csv", ","), (".tsv", "\t")):
+        with (tmp_path / f"q{suffix}").open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream, delimiter=separator).writerows(
+                [list(rows[0]), *(r.values() for r in rows)]
+            )
+    csv_of(tmp_path / "q.jsonl", "\n".join(map(json.dumps, rows)))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "q.parquet")
+    expected = [
+        Task(id="q-1", question="Why does\nice float?", reference="Less dense.", domain="science"),
+        Task(id="2", question='May I, with "this", drive?', reference="No.", domain="medicine"),
+    ]
+    for suffix in (".csv", ".tsv", ".jsonl", ".parquet"):
+        found = load_questions(tmp_path / f"q{suffix}")
+        assert found.items == expected, suffix
+        assert found.columns["question"] == "Prompt"
+        assert found.problems == []
+
+
+def test_the_guess_is_shown_with_what_is_left_and_can_be_corrected(tmp_path: Path) -> None:
+    path = csv_of(tmp_path / "q.csv", "question,Frage,answer,note\nWhy?,Warum?,Because.,x\n")
+    found = load_questions(path)
+    assert found.guess.endswith(
+        "question from 'question', reference from 'answer'; not used: 'Frage', 'note'"
+    )
+    other = load_questions(path, columns={"question": "Frage", "reference": ""})
+    assert (other.items[0].question, other.items[0].reference) == ("Warum?", None)
+
+
+def test_made_ids_come_from_the_text_alone(tmp_path: Path) -> None:
+    one = load_questions(csv_of(tmp_path / "a.csv", "question,answer\nWhy?,x\nHow?,y\n"))
+    two = load_questions(csv_of(tmp_path / "b.csv", "question\nHow?\nWhen?\nWhy?\n"))
+    ids = {task.question: task.id for task in two.items}
+    assert [task.id for task in one.items] == [ids["Why?"], ids["How?"]]
+    assert all(re.fullmatch(r"q-[0-9a-f]{10}", task.id) for task in two.items)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("ice", "ice"), ("Q_1", "q-1"), (" A.b/c:1 ", "a-b-c-1"), ("12", "12"), ("-x-", "x")],
+)
+def test_ids_are_kept_as_far_as_they_can_be(given: str, expected: str) -> None:
+    assert task_id(given) == expected
+
+
+@given(st.text(min_size=1))
+def test_any_id_becomes_one_of_ours(text: str) -> None:
+    if not any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+        made = task_id(text)
+        assert Task(id=made, question="?").id == made
+        assert task_id(made) == made
+
+
+def test_two_tasks_of_one_id_are_refused_with_both_lines(tmp_path: Path) -> None:
+    text = "id,question\na,Why?\nb,How?\nA,When?\nb,How?\n"
+    found = load_questions(csv_of(tmp_path / "q.csv", text))
+    assert [task.id for task in found.items] == ["b"]
+    assert found.left_out == 3
+    assert "line 2, field id: 'a' is on lines 2 and 4, which differ; give each" in said(found)
+    assert "line 4, field id: 'a' is on lines 2 and 4" in said(found)
+    assert "line 5, field id: 'b' repeats line 3; remove one of them" in said(found)
+
+
+def test_rows_that_do_not_fit_are_named_and_the_others_are_read(tmp_path: Path) -> None:
+    lines = [
+        {"question": "Why?", "answer": 42},
+        {"question": "  ", "answer": "x"},
+        {"question": ["a", "list"]},
+        {"question": "long " * 5000},
+        {"question": "How?", "domain": "Cardiology"},
+        {"question": "When?", "history": [{"role": "nobody", "content": "x"}]},
+    ]
+    path = csv_of(tmp_path / "q.jsonl", "\n".join(map(json.dumps, lines)))
+    found = load_questions(path, domain="medicine")
+    assert [(t.question, t.reference, t.domain, t.topic) for t in found.items] == [
+        ("Why?", "42", "medicine", ""),
+        ("How?", None, "medicine", "Cardiology"),
+    ]
+    assert [(p.line, p.level) for p in found.problems] == [
+        (2, "error"),
+        (3, "error"),
+        (4, "error"),
+        (5, "warning"),
+        (6, "error"),
+    ]
+    assert "line 2, field question: empty; fill the cell, or remove the row" in said(found)
+    assert "line 5, field domain: found 'Cardiology'; allowed: medicine, science, other" in said(
+        found
+    )
+    assert "--domain" in said(found)
+    assert "line 6, field history.0.role" in said(found)
+
+
+def test_task_files_of_ours_come_back_whole(tmp_path: Path) -> None:
+    tasks = load_mini("val")
+    save_tasks(tmp_path / "t.jsonl", tasks)
+    found = load_questions(tmp_path / "t.jsonl")
+    assert found.items == tasks
+    assert found.unused == ()
+
+
+def test_a_pitfall_without_polarity_is_refused_as_by_the_loader(tmp_path: Path) -> None:
+    pitfall = {"id": "c", "title": "t", "description": "d", "category": "Pitfall"}
+    rows = [{"question": "Why?", "rubric": {"criteria": [pitfall]}}, {"question": "How?"}]
+    found = load_questions(csv_of(tmp_path / "q.jsonl", "\n".join(map(json.dumps, rows))))
+    assert [task.question for task in found.items] == ["How?"]
+    assert "line 1, field rubric.criteria.0.polarity: missing for the pitfall 'c'" in said(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a,b\n1,2\n", {}, r"no column for the questions among 'a', 'b'.*--question-column NAME"),
+        ("question\n", {}, r"holds no row"),
+        ("id,question\n1,\n2, \n", {}, r"no question could be read\n.*\n  line 2, field question"),
+        ("question\nWhy?\n", {"domain": "law"}, r"no domain 'law'; choose from: medicine"),
+        (
+            "question\nWhy?\n",
+            {"columns": {"id": "nr"}},
+            r"no column 'nr' for id; it has 'question'",
+        ),
+    ],
+)
+def test_a_table_of_which_nothing_can_be_used_is_refused(
+    text: str, options: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load_questions(csv_of(tmp_path / "q.csv", text), **options)  # type: ignore[arg-type]
+
+
+TASKS = [
+    Task(id="q-1", question="Why does ice float?"),
+    Task(id="q-2", question="May I drive?"),
+    Task(id="q-3", question="May I  DRIVE?"),
+]
+
+
+def responses(tmp_path: Path, text: str, **options: object) -> Loaded[Response]:
+    return load_responses(csv_of(tmp_path / "r.csv", text), TASKS, **options)  # type: ignore[arg-type]
+
+
+def test_several_responses_a_task_are_numbered_and_empty_ones_count(tmp_path: Path) -> None:
+    found = responses(tmp_path, "task_id,response\nQ_1,a\nq-2,b\nQ_1,\nQ_1,a\n")
+    assert found.items == [
+        Response("q-1", "q-1-1", "a"),
+        Response("q-2", "q-2-1", "b"),
+        Response("q-1", "q-1-2", ""),
+        Response("q-1", "q-1-3", "a"),
+    ]
+    assert [response.line for response in found.items] == [2, 3, 4, 5]
+    assert found.problems == []
+
+
+def test_ids_of_responses_are_as_given_and_occur_once_a_task(tmp_path: Path) -> None:
+    text = "task,id,answer\nq-1,model A,a\nq-2,model A,b\nq-1,B,c\nq-1,B,d\nq-2,model A,b\n"
+    found = responses(tmp_path, text)
+    assert [(r.task, r.id, r.text) for r in found.items] == [
+        ("q-1", "model A", "a"),
+        ("q-2", "model A", "b"),
+    ]
+    assert "'q-1 B' is on lines 4 and 5, which differ; give each response to a task" in said(found)
+    assert "line 6" in said(found)
+    numbered = responses(tmp_path, text, columns={"id": ""})
+    assert len(numbered.items) == 5
+
+
+def test_a_column_id_names_the_task_where_nothing_else_does(tmp_path: Path) -> None:
+    found = responses(tmp_path, "id,output\nq-1,a\nq-2,b\n")
+    assert found.columns == {"task": "id", "response": "output"}
+    assert [response.task for response in found.items] == ["q-1", "q-2"]
+
+
+def test_tasks_are_found_by_the_text_of_their_question(tmp_path: Path) -> None:
+    text = "id,question,response\nm,why does ICE  float?,a\nm,May I drive?,b\nm,Who?,c\nm,,d\n"
+    found = responses(tmp_path, text)
+    assert [(r.task, r.id) for r in found.items] == [("q-1", "m")]
+    assert (
+        "line 3, field question: the question of 2 tasks (q-2, q-3); name the task by its id"
+        in (said(found))
+    )
+    assert "line 4, field question: 'Who?' is the question of no task" in said(found)
+    assert "line 5, field question: empty; name the task" in said(found)
+
+
+def test_a_response_to_an_unknown_task_says_what_may_be_meant(tmp_path: Path) -> None:
+    found = responses(tmp_path, "task,response\nq-22,a\nhello,b\nq-1,c\n")
+    assert [response.text for response in found.items] == ["c"]
+    assert "line 2, field task: 'q-22' is none of the 3 tasks; did you mean 'q-2'?" in said(found)
+    assert "'hello' is none of the 3 tasks; ids are such as q-1, q-2, q-3; correct it" in said(
+        found
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task,x\nq-1,a\n", r"no column for the responses among 'task', 'x'.*--response-column"),
+        ("response\na\n", r"no column for the ids of the tasks among 'response'.*--task-column"),
+        (
+            "task,response\nx,a\n",
+            r"no response could be read\n.*\n  line 2, field task: 'x' is none",
+        ),
+    ],
+)
+def test_responses_that_fit_nothing_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        responses(tmp_path, text)
