@@ -107,10 +107,10 @@ def test_every_profile_builds_its_trainer_configuration(name: str, tmp_path: Pat
     assert config.seed == 3
 
 
-def test_the_gpu_profile_holds_the_values_of_the_paper() -> None:
+def test_the_gpu_profile_samples_as_the_paper_does() -> None:
     gpu = load("gpu").training
     assert (gpu.rollouts, gpu.steps, gpu.context) == (16, 300, 3584)
-    assert (gpu.learning_rate, gpu.temperature) == (5e-6, 1.0)
+    assert gpu.temperature == 1.0
     assert gpu.rollouts * gpu.prompts_per_step == 96
 
 

@@ -29,8 +29,8 @@ _CONTEXT = (2048, 8192)
 #: Criteria, and reasons, that a table shows.
 _ROWS = 12
 _FOOT = (
-    f"Units are tasks, or the responses where all are to one task. Of fewer than {MIN_UNITS} units "
-    "the interval is Wilson's, else the bootstrap's. Unscored verdicts are in no mean."
+    f"Units are tasks, or the responses where all are to one task. Fewer than {MIN_UNITS} units "
+    "show no interval, only their number n. Unscored verdicts are in no mean."
 )
 
 
@@ -234,7 +234,8 @@ def summary(rows: Sequence[GradedResponse]) -> Iterator[str]:
     )
     mean = mean_score(rows)
     if mean is not None:
-        yield f"mean score {mean}, 95 % interval over {_units(mean.interval.n, tasks)}"
+        over = "95 % interval over " if mean.interval.shown else ""
+        yield f"mean score {mean}, {over}{_units(mean.interval.n, tasks)}"
     if share := readable_share(rows):
         yield f"readable share of the judge's probability {share[0]:.3f}, lowest {share[1]:.3f}"
     used = total_usage(rows)

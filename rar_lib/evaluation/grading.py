@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
 from rar_lib.core.scoring import PREDEFINED
-from rar_lib.core.stats import MIN_UNITS, Interval, cluster_share, proportion, scored
+from rar_lib.core.stats import Interval, cluster_share, scored
 from rar_lib.core.types import (
     ARMS,
     Arm,
@@ -309,18 +309,11 @@ class Unscored:
 def mean_of(values: Sequence[float], tasks: Sequence[Hashable]) -> Mean:
     """The mean of values in [0, 1], with an interval over tasks; over the values of a single task.
 
-    The cluster bootstrap. Of fewer than :data:`rar_lib.core.stats.MIN_UNITS` tasks it would be
-    much too narrow; Wilson's interval with one observation a task stands in for it, which is wide
-    enough for anything in [0, 1], since nothing there varies more than a coin of the same mean.
-
     Raises:
         ValueError: no value.
     """
     units = tasks if len(set(tasks)) > 1 else range(len(values))
-    count = len(set(units))
-    if count >= MIN_UNITS:
-        return Mean(cluster_share(values, units), len(values))
-    return Mean(proportion(math.fsum(values) / len(values) * count, count), len(values))
+    return Mean(cluster_share(values, units), len(values))
 
 
 def mean_score(grades: Sequence[GradedResponse]) -> Mean | None:

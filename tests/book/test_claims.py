@@ -538,10 +538,9 @@ def test_chapter_9_types_no_number() -> None:
     assert set(typed) <= {0}  # the first of a list
 
 
-def test_chapter_9_is_stale_when_what_the_ledger_reads_has_changed() -> None:
+def test_chapter_9_runs_after_every_chapter_that_the_ledger_reads() -> None:
     rar = json.loads(CHAPTER.read_text())["metadata"]["rar"]
     sources = [source for claim_ in DECLARED.claims for source in claim_.sources]
-    assert set(rar["inputs"]) == {f"results/{s.record}.json?" for s in sources if s.record}
     chapters = {claims.saved_by(source.data)[0] for source in sources if source.data}
     assert {f"notebooks/{stem}.ipynb" for stem in rar["after"]} == chapters
 

@@ -191,7 +191,7 @@ def test_lists_have_an_and() -> None:
 def test_a_finding_stands_in_the_sentence_with_its_number() -> None:
     finding: Finding = decide(compare([0.1] * 12, range(12)))
     text = sentence("So it is **{f}**: {d}, {p:.4f}.", f=finding, d=finding.difference, p=finding.p)
-    assert shown("commonmark", text) == "So it is supported: 0.10 [0.10, 0.10], 0.0005."
+    assert shown("commonmark", text) == "So it is supported: 0.10 [-0.14, 0.30], 0.0005."
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_where_nothing_is_recorded_the_chapter_says_so(
 def test_chapter_6_shows_every_recorded_run(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown("06_training_with_grpo", RECORD, monkeypatch)
     assert "recorded on 2026-01-02, two cores | profile laptop, 10 steps" in text
-    assert text.count("0.10 [0.00, 0.20]") == 2 * len(RECORD["runs"])
+    assert text.count("0.10 (n = 2)") == 2 * len(RECORD["runs"])
     assert "['implicit, seed 0', 'implicit, seed 1', 'implicit, keep 0.5, seed 0']" in text
     assert "not recorded yet" not in text
 
@@ -129,7 +129,7 @@ def test_chapter_7_shows_recorded_arms_beside_its_own_with_their_seeds(
     ]
     recorded = [row for row in rows if row[0] == "recorded"]
     assert [row[1:] for row in recorded if row[2:4] == ["implicit", "2"]] == [
-        [grader, "implicit", "2", *"0.45 [0.40, 0.50] 0.15 [0.10, 0.20]".split()]
+        [grader, "implicit", "2", *"0.45 (n = 2) 0.15 (n = 2)".split()]
         for grader in ("judge-a", "judge-b")
     ]
     assert "reward" not in {row[1] for row in recorded}
