@@ -7,8 +7,8 @@ A task holds up to two pairs, which hang together: every interval here is over t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,6 +214,16 @@ class CriterionAgreement:
     balanced: Interval | None
     auc: Interval | None
     ece: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value, for a later chapter."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> CriterionAgreement:
+        """The reverse of :meth:`to_json`."""
+        intervals = {k: Interval.from_json(value[k]) for k in ("accuracy", "balanced", "auc")}
+        return CriterionAgreement(**{**value, **intervals})
 
 
 def criterion_agreement(graded: PairGrades) -> CriterionAgreement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from dataclasses import replace
 from typing import get_args
@@ -14,10 +15,11 @@ from scripted import Reply, says, server
 from rar_lib.core.decision import Finding
 from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import fill
-from rar_lib.core.stats import Comparison, cluster_interval, cluster_share, sign_flip_p
+from rar_lib.core.stats import Comparison, Interval, cluster_interval, cluster_share, sign_flip_p
 from rar_lib.core.types import ARMS, Grade, Pair, Task, Usage, Verdict
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import (
+    CriterionAgreement,
     PairGrades,
     by,
     compare_all,
@@ -488,3 +490,9 @@ def test_paired_differences_ignore_what_one_side_could_not_score() -> None:
         {"c": 0.9}, {"c": 0.1}
     )
     assert paired_difference(after, {}) is None
+
+
+def test_an_agreement_comes_back_from_json() -> None:
+    auc = Interval(0.8, 0.7, 0.9, 12, 0.05)
+    found = CriterionAgreement(40, 2, auc, None, auc, None)
+    assert CriterionAgreement.from_json(json.loads(json.dumps(found.to_json()))) == found
