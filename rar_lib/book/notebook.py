@@ -242,12 +242,24 @@ def _fault(notebook: NotebookNode, error: Exception | None) -> str | None:
         # The kernel died or the time was up: the last cell that began is the one.
         began = [x for x in code if (x[1].metadata.get("papermill") or {}).get("start_time")]
         number, cell = began[-1] if began else code[0]
-        lines = _ANSI.sub("", str(error)).strip().splitlines() or [""]
-        return f"{_where(number, cell)}: {type(error).__name__}: {lines[0]}"
+        return f"{_where(number, cell)}: {_said(cell) or _named(error)}"
     for number, cell in code:
         if cell.execution_count is None:
             return f"{_where(number, cell)}: it was never run"
     return None
+
+
+def _said(cell: NotebookNode) -> str:
+    """The last line of a traceback that a kernel could only write to its error stream."""
+    written = "".join(o.text for o in cell.outputs if o.get("name") == "stderr")
+    _, traceback, said = written.rpartition("Traceback (most recent call last):\n")
+    lines = [line for line in _ANSI.sub("", said).splitlines() if line[:1].strip()]
+    return lines[0] if traceback and lines else ""
+
+
+def _named(error: Exception) -> str:
+    lines = _ANSI.sub("", str(error)).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
 
 
 def _where(number: int, cell: NotebookNode) -> str:

@@ -312,6 +312,38 @@ def test_a_cell_without_an_execution_count_is_a_fault() -> None:
     assert notebook._fault(nb, None) == "cell 3 (`y = 2`): it was never run"
 
 
+TRACEBACK = """Traceback (most recent call last):
+  File "<cell>", line 1, in <module>
+    x = ask()
+ValueError: first
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "<cell>", line 1, in <module>
+    x = ask()
+rar_lib.core.errors.CassetteError: calls.sqlite has schema version 1:
+  move it away
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (TRACEBACK, "rar_lib.core.errors.CassetteError: calls.sqlite has schema version 1:"),
+        ("step 1 of 2\n" + TRACEBACK + "\n", "rar_lib.core.errors.CassetteError: calls.sqlite"),
+        ("a warning\n", "RuntimeError: -----"),
+        ("", "RuntimeError: -----"),
+    ],
+)
+def test_an_error_that_stands_only_in_the_error_stream_is_named(written: str, said: str) -> None:
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = ask()")])
+    nb.cells[0].metadata["papermill"] = {"start_time": "now", "exception": True}
+    nb.cells[0].outputs = [nbformat.v4.new_output("stream", name="stderr", text=written)]
+    fault = notebook._fault(nb, RuntimeError("\n-----\nException encountered"))
+    assert fault is not None
+    assert fault.startswith(f"cell 1 (`x = ask()`): {said}")
+
+
 def test_wrong_metadata_and_names_are_refused_before_any_kernel(checkout: Checkout) -> None:
     first = checkout.notebooks / "01_first.ipynb"
     with pytest.raises(ReproduceError, match="holds no notebook named like 01_name"):
