@@ -47,4 +47,4 @@ def suited(model: str) -> str:
 @cache
 def _say(model: str, base: str) -> None:
     """Once in a process."""
-    _log.warning("%s: this processor has no int8 products, so %s takes its place", model, base)
+    _log.info("%s: this processor has no int8 products, so %s takes its place", model, base)

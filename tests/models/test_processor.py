@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from rar_lib.models import processor
@@ -48,10 +50,14 @@ def test_int8_only_where_it_is_a_gain(
 def test_the_change_is_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)  # a warning would stand in every notebook that loads a profile
     monkeypatch.setattr(processor, "flags", frozenset)
     processor._say.cache_clear()
     processor.suited("qwen-1.5b-int8")
     processor.suited("qwen-1.5b-int8")
-    assert [r.message for r in caplog.records] == [
-        "qwen-1.5b-int8: this processor has no int8 products, so qwen-1.5b takes its place"
+    assert [(r.levelname, r.message) for r in caplog.records] == [
+        (
+            "INFO",
+            "qwen-1.5b-int8: this processor has no int8 products, so qwen-1.5b takes its place",
+        )
     ]
