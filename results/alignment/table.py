@@ -2,15 +2,17 @@
 
     .venv/bin/python -m results.alignment.table
 
-An arm counts once every judge has graded it; the record is written when all judges have the arms of
-the claims about size. One judge's pieces must be of one number format, because a processor without
-bfloat16 products computes in float32.
+A judge's row holds every arm that it has graded. Claims are decided once all judges have the arms
+of the claims about size, and an arm enters them once every judge has graded it; until then the
+record says what is missing. One judge's pieces must be of one number format, because a processor
+without bfloat16 products computes in float32.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from rar_lib.book import claims
 from rar_lib.core.decision import decide_family
 from rar_lib.core.files import atomic_write
 from rar_lib.core.stats import scored
+from rar_lib.core.types import Grade
 from rar_lib.evaluation.alignment import (
     SMALL,
     SPREAD,
@@ -26,6 +29,7 @@ from rar_lib.evaluation.alignment import (
     paper_claims,
 )
 from rar_lib.evaluation.gates import Gate, may_enter_size_claim
+from rar_lib.judging.calibration import Identity, apply, fit
 from results.alignment import run
 from results.alignment.run import Piece
 
@@ -49,13 +53,28 @@ def arm_of(piece: Piece) -> str:
     return piece.arm if piece.source == "authored" else piece.source
 
 
-def complete() -> dict[str, list[Piece]]:
-    """Arm -> the pieces of all judges, for arms that all of them have graded."""
-    by_arm: dict[str, list[Piece]] = {}
-    for piece in run.pieces():
-        if piece.split == "test" and run.is_complete(piece):
-            by_arm.setdefault(arm_of(piece), []).append(piece)
-    return {arm: found for arm, found in by_arm.items() if len(found) == len(BY_SIZE)}
+def complete() -> list[Piece]:
+    """The pieces that are there, made of what would be asked and read today."""
+    return [piece for piece in run.pieces() if run.is_complete(piece)]
+
+
+def by_judge(pieces: Sequence[Piece], split: str) -> Graded:
+    """Judge -> arm -> grades, of one split."""
+    graded: dict[str, dict[str, PairGrades]] = {}
+    for piece in pieces:
+        if piece.split == split:
+            graded.setdefault(piece.judge, {})[arm_of(piece)] = graded_of(piece)
+    return graded
+
+
+def of_all(graded: Graded) -> Graded:
+    """The arms that every judge has graded; none where those of the claims are not among them."""
+    shared = set.intersection(*(set(graded.get(name, ())) for name in BY_SIZE))
+    if not shared.issuperset(NEEDED):
+        return {}
+    return {
+        name: {arm: graded[name][arm] for arm in graded[name] if arm in shared} for name in BY_SIZE
+    }
 
 
 def check_format(pieces: Sequence[Piece]) -> None:
@@ -81,63 +100,105 @@ def gate_of(graded: Mapping[str, PairGrades]) -> Gate:
     return may_enter_size_claim(criterion_agreement(graded["explicit"]), min(shares, default=None))
 
 
-def row(name: str, graded: Mapping[str, PairGrades]) -> dict[str, Any]:
-    """One judge: its gate, and accuracy, share and unscored pairs of each arm."""
+def row(graded: Mapping[str, PairGrades], val: PairGrades | None) -> dict[str, Any]:
+    """One judge: accuracy, share and unscored pairs of each arm; its gate where it has verdicts.
+
+    Args:
+        val: its verdicts on the val pairs, on which the calibration is fitted.
+    """
+    found: dict[str, Any] = {"arms": {arm: shown(of) for arm, of in graded.items()}}
+    if "explicit" not in graded:
+        return found
     gate = gate_of(graded)
-    arms = {}
-    for arm, of in graded.items():
-        accuracy = of.accuracy(ties=0.5)
-        arms[arm] = {
-            "accuracy": accuracy.to_json() if accuracy else None,
-            "share": of.share,
-            "unscored": of.unscored,
-        }
-    return {
-        "judge": name,
+    found |= {
         "gate": gate.passed,
         "why": gate.reason,
         "auc": gate.auc.to_json() if gate.auc else None,
-        "arms": arms,
+        "agreement": criterion_agreement(graded["explicit"]).to_json(),
+    }
+    if val is not None:
+        moved = calibrated(graded["explicit"], val)
+        found["agreement, calibrated"] = criterion_agreement(moved).to_json()
+    return found
+
+
+def calibrated(of: PairGrades, val: PairGrades) -> PairGrades:
+    """The same verdicts, moved along the line that is fitted on the val pairs."""
+    judge = Identity(model=of.judge, weights="", wording="", prompt="")
+    known = [(v.probability, gold) for _, v, gold in val.verdicts() if v.probability is not None]
+    line = fit([p for p, _ in known], [gold for _, gold in known], judge=judge)
+
+    def moved(grade: Grade) -> Grade:
+        verdicts = []
+        for verdict in grade.verdicts:
+            if verdict.probability is not None:
+                p = float(apply(line, verdict.probability, judge))
+                verdict = verdict.model_copy(update={"probability": p, "met": p > 0.5})
+            verdicts.append(verdict)
+        return grade.model_copy(update={"verdicts": tuple(verdicts)})
+
+    return replace(
+        of,
+        preferred=tuple(moved(grade) for grade in of.preferred),
+        rejected=tuple(moved(grade) for grade in of.rejected),
+    )
+
+
+def shown(of: PairGrades) -> dict[str, Any]:
+    """One arm of a judge: both tie rules, and how much of the judge was read."""
+    half, strict = of.accuracy(ties=0.5), of.accuracy()
+    return {
+        "accuracy": half.to_json() if half else None,
+        "strict": strict.to_json() if strict else None,
+        "pairs": len(of.pairs),
+        "share": of.share,
+        "unscored": of.unscored,
     }
 
 
-def record(graded: Graded, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of all judges.
-
-    Args:
-        graded: judge -> arm -> grades.
-        origin: ``date``, ``machine`` and ``versions``.
-    """
+def decide(graded: Graded) -> dict[str, Any]:
+    """Every claim about judges, as one family; none before all judges have graded its arms."""
+    if not graded:
+        return {}
     gated = [name for name in BY_SIZE if gate_of(graded[name]).passed]
     family = paper_claims(graded, gated)
     margins = dict.fromkeys(family, claims.margin("accuracy"))
     margins |= {SMALL: claims.margin("accuracy_gain"), SPREAD: claims.margin("accuracy_spread")}
-    findings = decide_family(family, margins=margins)
+    return {name: found.to_json() for name, found in decide_family(family, margins=margins).items()}
+
+
+def record(test: Graded, val: Graded, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of all judges, from small to large.
+
+    Args:
+        test, val: judge -> arm -> grades.
+        origin: ``date``, ``machine`` and ``versions``.
+    """
     return {
         **origin,
-        "judges": {name: row(name, graded[name]) for name in BY_SIZE},
-        "findings": {name: found.to_json() for name, found in findings.items()},
+        "judges": {
+            name: row(test[name], val.get(name, {}).get("explicit"))
+            for name in BY_SIZE
+            if name in test
+        },
+        "findings": decide(of_all(test)),
     }
 
 
 def main() -> None:
-    """Write ``alignment.json``, or say what is missing."""
-    arms = complete()
-    if missing := [arm for arm in NEEDED if arm not in arms]:
-        raise SystemExit(
-            f"not every judge has graded {', '.join(missing)}: run results.alignment.run"
-        )
-    pieces = [piece for found in arms.values() for piece in found]
+    """Write ``alignment.json`` and say what is decided, and what is missing."""
+    pieces = complete()
+    if not pieces:
+        raise SystemExit("no piece is complete: run results.alignment.run")
     check_format(pieces)
-    graded: dict[str, dict[str, PairGrades]] = {}
-    for piece in pieces:
-        graded.setdefault(piece.judge, {})[arm_of(piece)] = graded_of(piece)
     last = run.header(max(pieces, key=lambda piece: run.header(piece)["date"]))
     origin = {name: last[name] for name in ("date", "machine", "versions")}
-    found = record(graded, origin)
+    missing = [piece.name for piece in run.pieces() if piece not in pieces]
+    found = record(by_judge(pieces, "test"), by_judge(pieces, "val"), origin | {"missing": missing})
     atomic_write(RESULTS, json.dumps(run.rounded(found), indent=1) + "\n")
     for name, finding in found["findings"].items():
         print(f"{name:50}{finding['word']}")
+    print(f"{len(pieces)} pieces of {len(pieces) + len(missing)} are complete")
 
 
 if __name__ == "__main__":

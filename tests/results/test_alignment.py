@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from rar_lib.book import claims
 from rar_lib.core.types import Arm, Grade, Pair, Verdict
 from rar_lib.data.tasks import load_mini_pairs
-from rar_lib.evaluation.alignment import PairGrades
+from rar_lib.evaluation.alignment import PairGrades, criterion_agreement
 from results.alignment import run, table
 from results.alignment.run import Piece
 
@@ -86,12 +87,50 @@ def test_a_piece_comes_back_as_it_was_written(here: Path) -> None:
 
 
 def test_an_arm_counts_once_every_judge_has_graded_it(here: Path) -> None:
-    for judge in ("qwen-0.5b", "smollm2-135m"):
-        write(Piece(judge, "implicit"))
-    assert table.complete() == {}
-    write(Piece("qwen-1.5b", "implicit"))
-    write(Piece("qwen-1.5b", "explicit"))
-    assert list(table.complete()) == ["implicit"]
+    needed = [
+        Piece(judge, arm)
+        for judge in ("qwen-0.5b", "smollm2-135m", "qwen-1.5b")
+        for arm in table.NEEDED
+    ]
+    for piece in needed[:-1]:
+        write(piece)
+    write(Piece("qwen-0.5b", "predefined"))
+    write(Piece("qwen-0.5b", "explicit", "val"))
+    assert table.of_all(table.by_judge(table.complete(), "test")) == {}
+    write(needed[-1])
+    graded = table.of_all(table.by_judge(table.complete(), "test"))
+    assert tuple(graded) == table.BY_SIZE
+    assert all(set(arms) == set(table.NEEDED) for arms in graded.values())
+
+
+def test_a_record_that_is_not_complete_shows_what_there_is_and_decides_nothing() -> None:
+    found = table.record({"qwen-0.5b": {"implicit": graded("implicit", 0.8, 0.2)}}, {}, ORIGIN)
+    assert found["findings"] == {}
+    assert set(found["judges"]) == {"qwen-0.5b"}
+    row = found["judges"]["qwen-0.5b"]
+    assert row["arms"]["implicit"]["accuracy"]["value"] == 1.0
+    assert "gate" not in row
+
+
+def test_a_judge_that_says_yes_too_late_is_moved_by_its_val_pairs() -> None:
+    late = graded("explicit", 0.8, 0.2, labels=True)
+    halved = table.calibrated(late, late)  # sure and right already: the line keeps the verdicts
+    assert [v.met for _, v, _ in halved.verdicts()] == [v.met for _, v, _ in late.verdicts()]
+
+    def unsure(verdict: Verdict) -> Verdict:
+        p = 0.4 if verdict.met else 0.1
+        return verdict.model_copy(update={"probability": p, "met": False})
+
+    def lowered(one: Grade) -> Grade:
+        return one.model_copy(update={"verdicts": tuple(map(unsure, one.verdicts))})
+
+    def low(of: PairGrades) -> PairGrades:
+        preferred, rejected = map(lowered, of.preferred), map(lowered, of.rejected)
+        return replace(of, preferred=tuple(preferred), rejected=tuple(rejected))
+
+    moved = table.calibrated(low(late), low(late))
+    assert criterion_agreement(low(late)).accuracy.value < 0.8
+    assert criterion_agreement(moved).accuracy.value == 1.0
 
 
 def test_one_judge_is_of_one_number_format(here: Path) -> None:
@@ -109,7 +148,7 @@ def test_the_record_decides_every_claim_that_the_ledger_takes_from_it() -> None:
         "qwen-0.5b": sure_of(("explicit", "implicit")),
         "qwen-1.5b": sure_of(("explicit", "implicit", "synthetic_ref")),
     }
-    found = table.record(judges, ORIGIN)
+    found = table.record(judges, {}, ORIGIN)
     words = {name: row["word"] for name, row in found["findings"].items()}
     taken = {
         source.key
@@ -142,6 +181,6 @@ def test_a_judge_that_reads_nothing_enters_no_claim() -> None:
         tuple(grade("explicit", 0.5, labels) for labels in flat),
     )
     judges = dict.fromkeys(table.BY_SIZE, blind)
-    found = table.record(judges, ORIGIN)
+    found = table.record(judges, {}, ORIGIN)
     assert not any(row["gate"] for row in found["judges"].values())
     assert {row["word"] for row in found["findings"].values()} == {"not testable here"}
