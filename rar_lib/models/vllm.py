@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,8 @@ Device = Literal["cpu", "cuda"]
 VLLM = (sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server")
 # Interpreter, torch and vLLM in two processes: 2.9 GB resident with 1 GB of cache.
 OVERHEAD_GB = 2.0
+#: The C library gives nothing back.
+_KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 # A grammar that admits white space lets a small model write nothing else up to max_tokens.
 COMPACT_JSON = '{"backend": "guidance", "disable_any_whitespace": true}'
 # User settings that would change the server behind our back; without byte code
@@ -168,9 +171,8 @@ def cpu_environment(cores: Sequence[int]) -> dict[str, str]:
     With a second busy process on the cores that made calls 5 to 8 times slower;
     a tenth of the spinning costs nothing on an idle machine and halves that.
 
-    The C library gives large blocks back to the system when they are freed, and every
-    layer frees some: a quarter of the time went into fresh pages. Memory is kept instead,
-    1.4 times the verdicts per second.
+    The C library gives large blocks back to the system when they are freed, and every layer frees
+    some: a quarter of the time went into fresh pages. So they are kept (:func:`allocator`).
     """
     listed = ",".join(map(str, cores))
     return {
@@ -179,9 +181,27 @@ def cpu_environment(cores: Sequence[int]) -> dict[str, str]:
         "OMP_PROC_BIND": "true",
         "OMP_PLACES": f"{{{listed}}}",
         "GOMP_SPINCOUNT": "30000",
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": "8000000000",
+        **allocator(),
     }
+
+
+def allocator() -> dict[str, str]:
+    """Variables by which a server keeps freed memory for its next layer.
+
+    The C library can be told to give nothing back. With bfloat16 and int8 weights a judge of 1.5B
+    then holds 8.2 GB and grows by the hour; under mimalloc it is as fast at 5.3 GB and does not
+    grow (two cores of an AMD EPYC with AVX-512). In float32 the two hold the same, and mimalloc is
+    0.95 times as fast (results/allocator.json).
+    """
+    try:
+        library = distribution("cmeel-mimalloc").locate_file("cmeel.prefix/lib/libmimalloc.so")
+    except PackageNotFoundError:
+        return _KEPT
+    two = any(mark in str(library) for mark in " :")  # the loader would take it for two files
+    if two or cpu_dtype() == "float32":
+        return _KEPT
+    preloaded = [str(library), *filter(None, [os.environ.get("LD_PRELOAD")])]
+    return {"LD_PRELOAD": ":".join(preloaded)}
 
 
 def check_memory(todo: Plan) -> None:

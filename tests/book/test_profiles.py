@@ -24,7 +24,7 @@ def test_a_profile_like_another_copies_its_training_key_by_key() -> None:
     assert all(getattr(smoke, key) == getattr(laptop, key) for key in same)
     assert laptop.learning_rate == 3e-4
     assert laptop.prompts_per_step * laptop.rollouts == 32
-    assert (smoke.steps, laptop.steps) == (1, 10)
+    assert (smoke.steps, laptop.steps) == (1, 5)
 
 
 def test_gpu_has_the_papers_settings_but_for_a_loras_learning_rate() -> None:

@@ -48,11 +48,46 @@ def test_cpu_command_line(weights: Path, monkeypatch: pytest.MonkeyPatch, dtype:
         "OMP_PROC_BIND": "true",
         "OMP_PLACES": "{1,3}",
         "GOMP_SPINCOUNT": "30000",
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": "8000000000",
+        **vllm.allocator(),
     }
     widened = 2e-6 if dtype == "float32" else 1e-6  # the file holds bf16
     assert todo.needed_gb == pytest.approx(widened + 1.5 + vllm.OVERHEAD_GB, abs=1e-9)
+
+
+def test_the_allocator_is_preloaded_before_what_is_preloaded_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vllm, "cpu_dtype", lambda: "float32")
+    assert "LD_PRELOAD" not in vllm.allocator()
+    monkeypatch.setattr(vllm, "cpu_dtype", lambda: "bfloat16")
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    library = Path(vllm.allocator()["LD_PRELOAD"])
+    assert library.name == "libmimalloc.so"
+    assert library.is_file()
+    monkeypatch.setenv("LD_PRELOAD", "/lib/other.so")
+    assert vllm.allocator() == {"LD_PRELOAD": f"{library}:/lib/other.so"}
+
+
+@pytest.mark.parametrize("place", [None, "/a folder/libmimalloc.so", "/a:b/libmimalloc.so"])
+def test_without_its_package_or_with_a_path_that_cannot_be_preloaded_the_c_library_keeps_memory(
+    monkeypatch: pytest.MonkeyPatch, place: str | None
+) -> None:
+    class Installed:
+        def locate_file(self, _: str) -> str:
+            assert place
+            return place
+
+    def find(name: str) -> Installed:
+        if place is None:
+            raise vllm.PackageNotFoundError(name)
+        return Installed()
+
+    monkeypatch.setattr(vllm, "distribution", find)
+    monkeypatch.setattr(vllm, "cpu_dtype", lambda: "bfloat16")
+    assert vllm.allocator() == {
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    }
 
 
 def test_cuda_takes_a_hub_id_and_keeps_the_graphs() -> None:

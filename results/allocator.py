@@ -1,0 +1,136 @@
+"""What the judge server's memory allocator costs and gains: speed and memory side by side.
+
+    .venv/bin/python -m results.allocator --model qwen-0.5b
+
+Three servers one after the other, alike but for the allocator: *kept* (the C library gives nothing
+back), *given back* (the C library as it comes), *mimalloc* (preloaded). Each
+answers the same verdicts in two passes of different pairs, so that growth shows, and is stopped.
+Memory is the resident set of the server and its children, at most. Written to allocator.json with
+machine and date; runs of several machines stay beside each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import psutil
+
+from rar_lib.book.machine import hardware, versions
+from rar_lib.core.files import atomic_write
+from rar_lib.core.types import Pair
+from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
+from rar_lib.evaluation.alignment import grade_pairs
+from rar_lib.judging.judge import Judge
+from rar_lib.models import vllm
+from rar_lib.models.processor import cpu_dtype
+from rar_lib.models.server import local_chat
+
+RESULTS = Path(__file__).with_name("allocator.json")
+KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
+
+
+def allocators() -> dict[str, dict[str, str]]:
+    """Name -> variables of a server's process."""
+    return {"kept": KEPT, "given back": {}, "mimalloc": preloaded()}
+
+
+def preloaded() -> dict[str, str]:
+    """What the library would use with bfloat16 products."""
+    with mock.patch.object(vllm, "cpu_dtype", return_value="bfloat16"):
+        return vllm.allocator()
+
+
+@contextmanager
+def watched() -> Iterator[list[float]]:
+    """GB that the children of this process hold, every quarter of a second."""
+    seen: list[float] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.25):
+            seen.append(resident_gb())
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+def resident_gb() -> float:
+    """Resident memory of all processes below this one."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:  # it ended between the two calls
+            continue
+    return total / 1e9
+
+
+async def one_pass(judge: Judge, pairs: list[Pair]) -> dict[str, float]:
+    """Grade criterion by criterion, then by one rating."""
+    tasks = load_mini("all")
+    begin = time.perf_counter()
+    found = await grade_pairs(judge, tasks, pairs, "explicit")
+    seconds = time.perf_counter() - begin
+    await grade_pairs(judge, tasks, pairs, "implicit")
+    verdicts = sum(len(g.verdicts) for g in (*found.preferred, *found.rejected))
+    return {"verdicts": verdicts, "verdicts_per_s": verdicts / seconds}
+
+
+async def measure(model: str, variables: dict[str, str], pairs: list[Pair]) -> dict[str, Any]:
+    """One allocator: a short pass that warms the server up, then two that count."""
+    half = len(pairs) // 2
+    with mock.patch.object(vllm, "allocator", return_value=variables), local_chat(model) as chat:
+        judge = Judge(chat)
+        await one_pass(judge, load_mini_pairs("val")[:1])
+        passes = []
+        for part in (pairs[:half], pairs[half:]):
+            with watched() as memory:
+                speed = await one_pass(judge, part)
+            passes.append(speed | {"memory_gb": max(memory)})
+    return {"passes": passes}
+
+
+def main() -> None:
+    """Measure and add to the record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="qwen-0.5b")
+    parser.add_argument("--pairs", type=int, default=8)
+    options = parser.parse_args()
+    pairs = draw_pairs(load_mini_pairs("test"), options.pairs, load_mini("all"))
+    found = {}
+    for name, variables in allocators().items():
+        found[name] = asyncio.run(measure(options.model, variables, pairs))
+        print(name, json.dumps(found[name]), flush=True)
+    kept, mi = (found[name]["passes"][-1] for name in ("kept", "mimalloc"))
+    row = {
+        "model": options.model,
+        "number format": cpu_dtype(),
+        "cores": len(os.sched_getaffinity(0)),
+        "machine": hardware(),
+        "versions": versions(),
+        "date": datetime.date.today().isoformat(),
+        "allocators": found,
+        "mimalloc over kept": {key: mi[key] / kept[key] for key in ("verdicts_per_s", "memory_gb")},
+    }
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    atomic_write(RESULTS, json.dumps([*rows, row], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
