@@ -10,7 +10,7 @@ takes counts, with its checkpoint in ours. Texts are sampled, so they differ.
 
 Stock: TRL's GRPOTrainer with transformers' generate and PEFT, and the usual judge of rubric work
 (HealthBench's way): every criterion of every response is asked on its own, the reply is JSON with
-an explanation and a boolean. Ours: one rating read from the probabilities of one token
+an explanation and a boolean. Ours: one rating read from the probabilities of up to three tokens
 (``implicit``). Both are warmed up by one step that isn't counted; in stock that step asks the
 judge for one response only. Results gather in results/grpo_step.json.
 """

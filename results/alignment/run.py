@@ -232,7 +232,13 @@ async def run(options: argparse.Namespace) -> None:
 
 def chosen(options: argparse.Namespace) -> Sequence[Piece]:
     """The pieces that the command line asks for, in order."""
-    return [p for p in pieces() if p.judge in options.judges and p.arm in options.arms]
+    return [
+        piece
+        for piece in pieces()
+        if piece.judge in options.judges
+        and piece.arm in options.arms
+        and piece.source in options.rubrics
+    ]
 
 
 def listing(options: argparse.Namespace) -> None:
@@ -246,6 +252,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--judges", nargs="+", default=JUDGES, choices=JUDGES)
     parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
+    rubrics = ("authored", *SOURCES)
+    parser.add_argument("--rubrics", nargs="+", default=rubrics, choices=rubrics)
     parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--list", action="store_true", help="only say what is complete")
     options = parser.parse_args()

@@ -68,7 +68,7 @@ class System:
 
 
 SYSTEMS = [
-    System("rar_probability", "this judge, one token", "rar", "probability"),
+    System("rar_probability", "this judge, probabilities", "rar", "probability"),
     System("rar_sampled", "this judge, sampled JSON", "rar", "sampled"),
     System("rar_sampled_compact", "the same, no white space", "rar", "sampled", compact=True),
     System("rar_implicit", "this judge, implicit", "rar", "implicit"),
@@ -80,7 +80,7 @@ SYSTEMS = [
 ]
 if "qwen-1.5b-int8" in MODELS:
     SYSTEMS.insert(
-        1, System("rar_int8", "this judge, one token, int8", "rar", "probability", "qwen-1.5b-int8")
+        1, System("rar_int8", "this judge, probabilities, int8", "rar", "probability", "qwen-1.5b-int8")
     )
 SCALED = ("rar_probability", "autorubric")
 #: For reference only: the first piece is enough.

@@ -287,7 +287,7 @@ def render(results: Mapping[str, Any]) -> str:
     ratio, share = results["ratio_verdicts_per_s"], results["share_of_limit"]
     lines.append("")
     if ratio is not None:
-        lines.append(f"Verdicts a second, this judge (one token) over autorubric: {ratio:.1f}.")
+        lines.append(f"Verdicts a second, this judge (probabilities) over autorubric: {ratio:.1f}.")
     if share is not None:
         lines.append(f"Share of the bf16 limit ({results['share_of_limit_system']}): {share:.2f}.")
     lines.append(f"{results['machine']}; {results['date']}; {json.dumps(results['versions'])}")
