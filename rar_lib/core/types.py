@@ -94,12 +94,15 @@ class Task(Frozen):
 
     Attributes:
         history: turns before the question, oldest first (HealthBench holds conversations).
+        context: what the policy is shown with the question and the judge is not, such as retrieved
+            passages: a judge that sees them credits the response for what they say.
     """
 
     id: Slug
     domain: Literal["medicine", "science", "other"] = "other"
     topic: str = ""
     question: Text
+    context: str = ""
     history: tuple[Turn, ...] = ()
     reference: Text | None = None
     rubric: Rubric | None = None

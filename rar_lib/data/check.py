@@ -157,7 +157,9 @@ def _split(
 
 def _task_example(task: Task) -> tuple[tuple[str, str], ...]:
     rows = [("id", task.id), *((turn.role, turn.content) for turn in task.history)]
-    rows += [("question", task.question), ("reference", task.reference or "none")]
+    rows.append(("question", task.question))
+    rows += [("context, for the policy", line) for line in task.context.splitlines()]
+    rows.append(("reference", task.reference or "none"))
     for criterion in task.rubric.criteria if task.rubric else ():
         rows.append((f"{criterion.category}, {criterion.polarity}", criterion.description))
     return tuple(rows)

@@ -95,6 +95,14 @@ def draw_tasks(tasks: Sequence[Task], n: int) -> list[Task]:
     return stratified(tasks, n, lambda t: (t.domain, (t.domain, t.topic)))
 
 
+def halves(tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+    """Two folds of the same tasks, alike in domain and topic, for training on one and looking at
+    the other, and the reverse: every task is held out once."""
+    first = draw_tasks(tasks, (len(tasks) + 1) // 2)
+    taken = {task.id for task in first}
+    return first, [task for task in tasks if task.id not in taken]
+
+
 def draw_pairs(pairs: Sequence[Pair], n: int, tasks: Sequence[Task]) -> list[Pair]:
     """A seeded draw of ``n`` pairs, stratified by axis, difficulty and domain of their task.
 

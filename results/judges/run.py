@@ -80,7 +80,10 @@ SYSTEMS = [
 ]
 if "qwen-1.5b-int8" in MODELS:
     SYSTEMS.insert(
-        1, System("rar_int8", "this judge, probabilities, int8", "rar", "probability", "qwen-1.5b-int8")
+        1,
+        System(
+            "rar_int8", "this judge, probabilities, int8", "rar", "probability", "qwen-1.5b-int8"
+        ),
     )
 SCALED = ("rar_probability", "autorubric")
 #: For reference only: the first piece is enough.

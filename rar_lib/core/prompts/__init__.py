@@ -99,9 +99,11 @@ def shuffled(choice: MultipleChoice, seed: int) -> tuple[str, str]:
 
 
 def policy_messages(task: Task) -> list[dict[str, str]]:
-    """The conversation that the policy sees; multiple choice with its options, in the order
-    of seed 0."""
+    """The conversation that the policy sees: the question with the task's context; multiple choice
+    with its options, in the order of seed 0."""
     question = shuffled(task, 0)[0] if isinstance(task, MultipleChoice) else task.question
+    if task.context:
+        question = fill("policy_context", question=question, context=task.context)
     return [
         {"role": "system", "content": fill("policy_system")},
         *({"role": turn.role, "content": turn.content} for turn in task.history),

@@ -1,0 +1,128 @@
+"""Notes beside a question: sentences of which some answer it, and what a response conveys of them.
+
+    tasks = with_notes(load_mini())           # the policy sees question and notes, the judge only
+    found = conveyed(task, response)          # the question
+    found.relevant - found.irrelevant         # the primary outcome of the study
+
+A closed-book question tests facts that a small policy lacks and that no reward can give it. With
+notes the answer lies before it, mixed with sentences that answer another question: what is learnt,
+to find, select and not be led astray, carries over to unseen questions. No judge is in the outcome.
+
+What the outcome does not see: order, grammar, contradiction ("do not" before a sentence counts as
+the sentence), and which words join two facts. A response that lists a sentence's content words
+without saying anything conveys it; the limit of tokens bounds how many it can list.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.text import content_words, sentences
+from rar_lib.core.types import Task
+
+#: Share of a sentence's content words from which on it counts as conveyed.
+RECALL = 0.5
+
+
+@dataclass(frozen=True)
+class Conveyed:
+    """How much of its notes a response says.
+
+    Attributes:
+        relevant: share of the sentences of the task's own reference, in [0, 1].
+        irrelevant: share of the other sentences, in [0, 1].
+    """
+
+    relevant: float
+    irrelevant: float
+
+    @property
+    def outcome(self) -> float:
+        """Relevant minus irrelevant, in [-1, 1]: 0 for silence and for saying everything."""
+        return self.relevant - self.irrelevant
+
+
+def with_notes(tasks: Sequence[Task]) -> list[Task]:
+    """The same tasks with notes: their own reference and another's of the same domain, mixed.
+
+    Whose sentences stand beside a task's own, and in which order, depends on the ids alone. Every
+    reference is used once beside another task of its domain, so tasks that are held out must not
+    be given together with those that are trained on: their answers would stand in training's notes.
+
+    Args:
+        tasks: with references; at least two in each domain.
+
+    Raises:
+        DataError: a task has no reference, or is alone in its domain.
+    """
+    beside = _beside(tasks)
+    return [task.model_copy(update={"context": _mixed(task, beside[task.id])}) for task in tasks]
+
+
+def conveyed(task: Task, response: str) -> Conveyed:
+    """What a response conveys of its task's notes.
+
+    A sentence is conveyed where at least half of its content words are in the response.
+
+    Args:
+        task: with a reference, and a context of one sentence a line.
+
+    Raises:
+        DataError: it has no notes, or none that answer it or none that don't.
+    """
+    own = set(split(task.reference or ""))
+    lines = task.context.splitlines()
+    relevant = [line for line in lines if line in own]
+    irrelevant = [line for line in lines if line not in own]
+    if not relevant or not irrelevant:
+        raise DataError(
+            f"task {task.id!r} has {len(relevant)} notes that answer it and {len(irrelevant)} that "
+            "do not; make them by with_notes(tasks)"
+        )
+    said = content_words(response)
+    return Conveyed(_share(relevant, said), _share(irrelevant, said))
+
+
+def split(text: str) -> list[str]:
+    """The sentences of a text that have a content word, each on one line."""
+    found: list[str] = []
+    for piece in text.split():
+        # A sentence has ended where one more word makes two.
+        if found and sentences(f"{found[-1]} {piece}") == 1:
+            found[-1] = f"{found[-1]} {piece}"
+        else:
+            found.append(piece)
+    return [sentence for sentence in found if content_words(sentence)]
+
+
+def _share(lines: Sequence[str], said: set[str]) -> float:
+    wanted = [content_words(line) for line in lines]
+    return sum(len(words & said) >= RECALL * len(words) for words in wanted) / len(lines)
+
+
+def _beside(tasks: Sequence[Task]) -> dict[str, Task]:
+    """Task id -> the task whose reference stands beside its own: the next in a seeded ring."""
+    rings: dict[str, list[Task]] = {}
+    for task in sorted(tasks, key=lambda t: t.id):
+        if not task.reference:
+            raise DataError(f"task {task.id!r} has no reference: notes are made of references")
+        rings.setdefault(task.domain, []).append(task)
+    found = {}
+    for domain, ring in rings.items():
+        if len(ring) < 2:
+            raise DataError(
+                f"task {ring[0].id!r} is alone in domain {domain!r}: notes need another "
+                "task of the domain"
+            )
+        random.Random(f"notes {domain}").shuffle(ring)
+        found |= {one.id: other for one, other in zip(ring, ring[1:] + ring[:1], strict=True)}
+    return found
+
+
+def _mixed(task: Task, other: Task) -> str:
+    lines = [*split(task.reference or ""), *split(other.reference or "")]
+    random.Random(f"notes {task.id}").shuffle(lines)
+    return "\n".join(lines)
