@@ -40,7 +40,7 @@ NOTED, OTHER = with_notes([BREAD, CHAIN])
         ("Ferment your dough longer.", 1 / 3, 0),  # two of three content words of the first
         ("Bake it.", 1 / 3, 0),  # one of two of the second
         ("Cool it down on a rack, and measure the wear.", 1 / 3, 0.5),
-        ("FERMENTED DOUGHS", 1 / 3, 0),  # forms of a long word agree
+        ("FERMENTING, DOUBLED", 1 / 3, 0),  # forms of a long word agree
         ("COOLED ON RACKS", 0, 0),  # those of a short one do not
         # What it does not see, written down so that nobody is surprised:
         ("Never let the dough ferment.", 1 / 3, 0),  # the opposite
