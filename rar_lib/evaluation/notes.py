@@ -110,7 +110,7 @@ def _beside(tasks: Sequence[Task]) -> dict[str, Task]:
         if not task.reference:
             raise DataError(f"task {task.id!r} has no reference: notes are made of references")
         rings.setdefault(task.domain, []).append(task)
-    found = {}
+    found: dict[str, Task] = {}
     for domain, ring in rings.items():
         if len(ring) < 2:
             raise DataError(

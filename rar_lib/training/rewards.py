@@ -222,12 +222,12 @@ class VerifiableReward:
     """RLVR, the paper's Remark 1: one criterion of weight 1, checked by a rule, no judge.
 
     Attributes:
-        verify: task and response -> right or wrong; it cannot fail to score.
+        verify: task and response -> right or wrong, or how right in [0, 1]; never without a score.
         name: what the rule is called in the identity of a run.
         thoughts: names of the tags around what is thought and not said.
     """
 
-    verify: Callable[[Task, str], bool] = exact_match
+    verify: Callable[[Task, str], float] = exact_match
     name: str = "exact match"
     arm: str = "rlvr"
     thoughts: tuple[str, ...] = THOUGHTS
@@ -252,7 +252,7 @@ class VerifiableReward:
         log_metric: LogMetric | None = None,
         **_: Any,
     ) -> list[float | None]:
-        """1.0 or 0.0 in the order of ``completions``."""
+        """What the rule says, in the order of ``completions``."""
         start = time.perf_counter()
         tasks = tasks_from(task, len(completions))
         texts = [text_of(completion, self.thoughts) for completion in completions]

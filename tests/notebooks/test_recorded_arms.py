@@ -35,15 +35,14 @@ def run(arm: str, seed: int, **change: Any) -> dict[str, Any]:
         "seconds": 9.0,
         "steps": [0.2, 0.3] if trained else [],
         "length": [12.0, 14.0] if trained else [],
-        "held_out": {"reward": graded, "judge-a": graded, "judge-b": graded},
-        "change": {"reward": CHANGE, "judge-a": CHANGE, "judge-b": None},
+        "held_out": {"conveyed": graded, "judge-a": graded, "judge-b": graded},
+        "change": {"conveyed": CHANGE, "judge-a": CHANGE, "judge-b": None},
         "choice": {"medqa": {"q1": [1, 0], "q2": [None, 1]}},
     } | change
 
 
 RECORD = {
-    "profile": "laptop",
-    "steps": 10,
+    "settings": {"steps": 10},
     "date": "2026-01-02",
     "machine": "two cores",
     "runs": [run("base", 0), run("implicit", 0), run("implicit", 1), run("implicit", 0, keep=0.5)],
@@ -113,7 +112,7 @@ def test_where_nothing_is_recorded_the_chapter_says_so(
 
 def test_chapter_6_shows_every_recorded_run(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown("06_training_with_grpo", RECORD, monkeypatch)
-    assert "recorded on 2026-01-02, two cores | profile laptop, 10 steps" in text
+    assert "recorded on 2026-01-02, two cores | 10 steps" in text
     assert text.count("0.10 (n = 2)") == 2 * len(RECORD["runs"])
     assert "['implicit, seed 0', 'implicit, seed 1', 'implicit, keep 0.5, seed 0']" in text
     assert "not recorded yet" not in text
@@ -132,6 +131,7 @@ def test_chapter_7_shows_recorded_arms_beside_its_own_with_their_seeds(
         [grader, "implicit", "2", *"0.45 (n = 2) 0.15 (n = 2)".split()]
         for grader in ("judge-a", "judge-b")
     ]
-    assert "reward" not in {row[1] for row in recorded}
+    conveyed = [line.split() for line in text.splitlines() if " conveyed " in line]
+    assert [row[2] for row in conveyed] == ["implicit", "implicit,"]
     assert not any(word in text for word in ("supported", "contradicted", "undecided"))
     assert "not recorded yet" not in text

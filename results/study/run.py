@@ -1,0 +1,285 @@
+"""Which reward makes a policy better? Arms, folds and seeds trained one by one, with every answer.
+
+    .venv/bin/python -m results.study.run --list          # the units, and which are done
+    .venv/bin/python -m results.study.run --minutes 60    # go on for so long; run it again
+    .venv/bin/python -m results.study.run --pilot --arms rlvr
+
+A unit is one arm trained on one half of RaR-Mini with one seed; the other half is held out, and the
+halves are swapped, so every task is held out once. The policy sees each question with notes
+(:mod:`rar_lib.evaluation.notes`) and the judge only the question. A unit leaves its log and its
+greedy answers to the held-out tasks, before, by schedule and after, as ``units/NAME.json`` beside
+this file. What is trained is resumable step by step in _build/study. ``table.py`` computes the
+findings.
+
+The pilot's settings are tried on the first half with seeds that no recorded unit has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rar_lib.book.machine import hardware, versions
+from rar_lib.core.errors import DataError
+from rar_lib.core.files import atomic_write, checkout, digest
+from rar_lib.core.types import Task
+from rar_lib.data.tasks import halves, load_mini, load_mini_pairs
+from rar_lib.evaluation.alignment import calibrate, grade_pairs
+from rar_lib.evaluation.notes import conveyed, with_notes
+from rar_lib.judging.calibration import Calibration
+from rar_lib.judging.cassette import Cassette
+from rar_lib.judging.chat import Chat, run_sync
+from rar_lib.judging.judge import Judge
+from rar_lib.models.processor import cpu_dtype
+from rar_lib.models.server import local_chat
+from rar_lib.training.rewards import Reward, RubricReward, VerifiableReward
+from rar_lib.training.settings import Settings
+from rar_lib.training.train import Run, Watch, train
+
+HERE = Path(__file__).parent
+ROOT = checkout() or Path.cwd()
+BUILD = ROOT / "_build" / "study"
+JUDGE = "qwen-1.5b"
+SEEDS = (0, 1, 2)
+PILOT_SEED = 100
+#: Words of a reference answer, about: more is not paid for.
+LONG = 60
+SETTINGS = Settings(
+    device="cpu",
+    policy="smollm2-135m",
+    rollouts=8,
+    prompts_per_step=4,
+    max_completion=80,
+    context=1024,
+    steps=12,
+    learning_rate=5e-4,
+    lora_rank=16,
+    temperature=0.8,
+)
+LOOK_EVERY = 3
+
+
+@dataclass(frozen=True)
+class Design:
+    """One arm of the study.
+
+    Attributes:
+        trained: the method of :func:`rar_lib.train`.
+        keep: below 1 is rubric dropout.
+        closed: without notes, to show what cannot be learnt.
+        tier: all seeds of tier 1 come before any of tier 2.
+    """
+
+    name: str
+    trained: str
+    keep: float = 1.0
+    closed: bool = False
+    tier: int = 1
+
+
+#: ``rlvr`` is rewarded by the outcome itself: what an incorruptible reward would give. ``length``
+#: is paid for words alone. Their rewards need no judge.
+DESIGNS = (
+    Design("base", "base"),
+    Design("rlvr", "rlvr"),
+    Design("length", "rlvr"),
+    Design("sft_reference", "sft_reference"),
+    Design("direct_likert", "direct_likert"),
+    Design("implicit", "implicit"),
+    Design("explicit", "explicit"),
+    Design("reference_likert", "reference_likert", tier=2),
+    Design("predefined", "predefined", tier=2),
+    Design("sft_filtered", "sft_filtered", tier=2),
+    Design("explicit, keep 0.5", "explicit", keep=0.5, tier=2),
+    Design("implicit, closed book", "implicit", closed=True, tier=2),
+    Design("explicit, closed book", "explicit", closed=True, tier=2),
+    Design("sft_reference, closed book", "sft_reference", closed=True, tier=2),
+)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One arm, trained without the tasks of one fold, with one seed."""
+
+    design: Design
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder, and of its file without the ending."""
+        slug = self.design.name.replace(",", "").replace(" ", "-")
+        return f"{slug}-fold{self.fold}-seed{self.seed}"
+
+    @property
+    def path(self) -> Path:
+        """Where what it leaves is kept; pilots stand apart from the record."""
+        return HERE / ("pilot" if self.seed == PILOT_SEED else "units") / f"{self.name}.json"
+
+
+def units(*, pilot: bool = False) -> list[Unit]:
+    """All of them, in the order in which they are run: complete and fair at every stop."""
+    if pilot:
+        return [Unit(design, 0, PILOT_SEED) for design in DESIGNS]
+    order = [(1, seed) for seed in SEEDS] + [(2, seed) for seed in SEEDS]
+    return [
+        Unit(design, fold, seed)
+        for tier, seed in order
+        for fold in (0, 1)
+        for design in DESIGNS
+        if design.tier == tier
+    ]
+
+
+def tasks_of(unit: Unit) -> tuple[list[Task], list[Task]]:
+    """Tasks to train on, and those held out, each half with notes of its own."""
+    folds = halves(load_mini("all"))
+    trained, held_out = folds[1 - unit.fold], folds[unit.fold]
+    if unit.design.closed:
+        return list(trained), list(held_out)
+    return with_notes(trained), with_notes(held_out)
+
+
+def outcome(task: Task, response: str) -> float:
+    """The primary outcome as a reward in [0, 1]."""
+    return (1 + conveyed(task, response).outcome) / 2
+
+
+def length(task: Task, response: str) -> float:
+    """Words, up to those of a reference answer."""
+    return min(1.0, len(response.split()) / LONG)
+
+
+def reward_of(unit: Unit, judge: Judge | None) -> Reward | None:
+    """What the unit is paid by; ``None`` for what is not rewarded."""
+    design = unit.design
+    if design.trained in ("base", "sft_reference"):
+        return None
+    if design.name == "rlvr":
+        return VerifiableReward(outcome, name="notes conveyed")
+    if design.name == "length":
+        return VerifiableReward(length, name=f"words up to {LONG}")
+    if judge is None:
+        raise DataError(f"{design.name} needs a judge")
+    arm = "implicit" if design.trained == "sft_filtered" else design.trained
+    return RubricReward(judge, arm, keep=design.keep, seed=unit.seed)  # type: ignore[arg-type]
+
+
+def needs_judge(unit: Unit) -> bool:
+    """Whether a judge gives the unit's reward."""
+    return unit.design.trained not in ("base", "sft_reference", "rlvr")
+
+
+def calibration_of(chat: Chat) -> Calibration:
+    """The judge's line, fitted on the val pairs before the first unit and kept."""
+    path = BUILD / "calibration.json"
+    judge = Judge(chat)
+    if path.exists():
+        found = Calibration.model_validate_json(path.read_text(encoding="utf-8"))
+        if found.judge == judge.identity:
+            return found
+    pairs = load_mini_pairs("val")
+    graded = run_sync(grade_pairs(judge, load_mini("all"), pairs, "explicit", progress="val"))
+    found = calibrate(graded)
+    atomic_write(path, found.model_dump_json(indent=1))
+    return found
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A look without a judge: what the answers convey of their notes."""
+
+    tasks: Sequence[Task]
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """Part of the identity of a run."""
+        return {"look": "notes", "tasks": digest([t.model_dump(mode="json") for t in self.tasks])}
+
+    def __call__(self, step: int, answers: dict[str, str]) -> dict[str, Any]:
+        """The answers with their words."""
+        return {"answers": answers}
+
+
+def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
+    """Train a unit, and what it leaves."""
+    trained, held_out = tasks_of(unit)
+    run = train(
+        unit.design.trained,
+        unit.seed,
+        settings=SETTINGS,
+        tasks=trained,
+        held_out=held_out,
+        out=BUILD / unit.name,
+        reward=reward_of(unit, judge),
+        watch=Watch(LOOK_EVERY, Shares(held_out)),
+    )
+    return {
+        "arm": unit.design.name,
+        "fold": unit.fold,
+        "seed": unit.seed,
+        "settings": SETTINGS.model_dump(mode="json"),
+        "number format": cpu_dtype(),
+        "machine": hardware(),
+        "versions": versions(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "seconds": round(run.seconds, 1),
+        "calibration": _calibration(judge),
+        "steps": _steps(run),
+        "looks": [{"step": look["step"], "answers": look["answers"]} for look in run.watched],
+        "before": run.before,
+        "after": run.after,
+    }
+
+
+def _calibration(judge: Judge | None) -> Any:
+    line = judge.calibration if judge else None
+    return line.model_dump(mode="json") if line else None
+
+
+def _steps(run: Run) -> list[dict[str, Any]]:
+    kept = ("step", "mean", "spread", "unscored", "flat_groups", "length", "entropy", "kl_to_base")
+    return [{name: row.get(name) for name in kept} for row in run.curve()]
+
+
+def listing(chosen: Sequence[Unit]) -> None:
+    """Say which units are done."""
+    for unit in chosen:
+        print(f"{unit.name:44}{'done' if unit.path.exists() else 'to do'}")
+
+
+def main() -> None:
+    """Train what is missing, in order, for so long."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arms", nargs="+", default=[design.name for design in DESIGNS])
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no unit later")
+    parser.add_argument("--pilot", action="store_true", help="one fold, other seeds")
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    chosen = [unit for unit in units(pilot=options.pilot) if unit.design.name in options.arms]
+    if options.list:
+        return listing(chosen)
+    stop = time.monotonic() + 60 * options.minutes
+    with ExitStack() as open_:
+        judge: Judge | None = None
+        for unit in chosen:
+            if unit.path.exists() or time.monotonic() > stop:
+                continue
+            if needs_judge(unit) and judge is None:
+                cassette = open_.enter_context(closing(Cassette(BUILD / "calls.sqlite", "record")))
+                chat = open_.enter_context(local_chat(JUDGE, cassette=cassette))
+                judge = Judge(chat, calibration=calibration_of(chat))
+            print(unit.name, flush=True)
+            found = measure(unit, judge if needs_judge(unit) else None)
+            atomic_write(unit.path, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The study's record from its units: ``arms.json``, which chapters and the ledger read.
+
+    .venv/bin/python -m results.study.table
+
+One run of the record is an arm with a seed, both folds put together, so that it has every task.
+*conveyed* is the primary outcome (:func:`rar_lib.evaluation.notes.conveyed`) of the answers.
+Differences are given as a share of the way from the untrained policy's answers to the references.
+Claims are decided over seeds and tasks together, as one family; an arm takes part with the seeds of
+which both folds are done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rar_lib.book import claims
+from rar_lib.core.decision import Finding, decide_family, not_testable
+from rar_lib.core.files import atomic_write
+from rar_lib.core.stats import Comparison
+from rar_lib.core.types import Task
+from rar_lib.evaluation.held_out import MIN_SEEDS, SeedGains, paired_difference, training_effect
+from rar_lib.evaluation.notes import conveyed
+from results.study import run
+from results.study.run import Unit
+
+RESULTS = Path(__file__).with_name("arms.json")
+#: A run that went further is shown and enters no claim: nats a token, share of responses.
+MOST_KL, MOST_UNSCORED = 1.0, 0.05
+#: Claims of the study, declared before the first recorded unit: better arm, other arm.
+CONTRASTS = {
+    "implicit_over_base": ("implicit", "base"),
+    "explicit_over_base": ("explicit", "base"),
+    "sft_over_base": ("sft_reference", "base"),
+    "explicit_over_direct_likert": ("explicit", "direct_likert"),
+    "implicit_over_direct_likert": ("implicit", "direct_likert"),
+    "implicit_over_explicit": ("implicit", "explicit"),
+    "explicit_over_reference_likert": ("explicit", "reference_likert"),
+    "explicit_over_predefined": ("explicit", "predefined"),
+    # Not among the eight: what the outcome can move, and what length alone does.
+    "rule_over_base": ("rlvr", "base"),
+    "length_over_base": ("length", "base"),
+    "explicit_over_length": ("explicit", "length"),
+}
+Scores = dict[str, float | None]
+
+
+def outcomes(unit: Unit, answers: Mapping[str, str]) -> dict[str, float]:
+    """Task id -> primary outcome of a unit's answers, judged by the notes of its held-out tasks."""
+    _, held_out = run.tasks_of(Unit(run.DESIGNS[0], unit.fold, unit.seed))  # closed book, too
+    return {task.id: conveyed(task, answers[task.id]).outcome for task in held_out}
+
+
+def stray(found: Mapping[str, Any]) -> str:
+    """Why a unit may not enter a claim; empty where it may."""
+    last = found["steps"][-1] if found["steps"] else {}
+    if (last.get("kl_to_base") or 0.0) > MOST_KL:
+        return f"KL {last['kl_to_base']:.2f} nats a token, the bound is {MOST_KL:g}"
+    unscored = [row["unscored"] for row in found["steps"] if row["unscored"] is not None]
+    if unscored and fmean(unscored) > MOST_UNSCORED:
+        return f"{fmean(unscored):.0%} of the responses unscored, the bound is {MOST_UNSCORED:.0%}"
+    return ""
+
+
+def together(
+    name: str, seed: int, parts: Sequence[tuple[Unit, Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """One run of the record from the folds of an arm and seed."""
+    before: Scores = {}
+    after: Scores = {}
+    for unit, found in parts:
+        before |= outcomes(unit, found["before"])
+        after |= outcomes(unit, found["after"])
+    first = parts[0][1]
+    change = paired_difference(after, before)
+    return {
+        "arm": name,
+        "seed": seed,
+        "seconds": sum(found["seconds"] for _, found in parts),
+        "steps": _by_step(parts, "mean"),
+        "length": _by_step(parts, "length"),
+        "kl_to_base": _by_step(parts, "kl_to_base"),
+        "words": fmean(len(text.split()) for _, found in parts for text in found["after"].values()),
+        "held_out": {"conveyed": {"before": before, "after": after}},
+        "course": _course(parts),
+        "change": {"conveyed": change.to_json() if change else None},
+        "stray": "; ".join(filter(None, (stray(found) for _, found in parts))),
+        "machine": f"{first['machine']}, {first['number format']}",
+        "versions": first["versions"],
+        "date": max(found["date"] for _, found in parts),
+    }
+
+
+def _by_step(parts: Sequence[tuple[Unit, Mapping[str, Any]]], what: str) -> list[float | None]:
+    curves = [[row[what] for row in found["steps"]] for _, found in parts]
+    return [fmean(values) if None not in values else None for values in zip(*curves, strict=True)]
+
+
+def _course(parts: Sequence[tuple[Unit, Mapping[str, Any]]]) -> dict[str, float]:
+    """Mean primary outcome over all tasks at each look, the last answers included."""
+    seen: dict[str, list[float]] = {}
+    for unit, found in parts:
+        for look in found["looks"]:
+            values = outcomes(unit, look["answers"]).values()
+            seen.setdefault(str(look["step"]), []).extend(values)
+    return {step: fmean(values) for step, values in seen.items()}
+
+
+def gains_of(
+    runs: Sequence[Mapping[str, Any]], better: str, other: str, way: float
+) -> list[SeedGains]:
+    """One arm's outcomes minus another's, seed by seed, as a share of the way to the references."""
+    scores: dict[tuple[str, int], Scores] = {}
+    origin = {}
+    for one in runs:
+        scores[one["arm"], one["seed"]] = one["held_out"]["conveyed"]["after"]
+        scores.setdefault(("base", one["seed"]), one["held_out"]["conveyed"]["before"])
+        origin[one["seed"]] = one
+    seeds = {seed for arm, seed in scores if arm == better} & {
+        seed for arm, seed in scores if arm == other
+    }
+    return [
+        SeedGains(
+            seed=seed,
+            gains=_minus(scores[better, seed], scores[other, seed], way),
+            machine=origin[seed]["machine"],
+            versions=origin[seed]["versions"],
+        )
+        for seed in sorted(seeds)
+    ]
+
+
+def _minus(better: Scores, other: Scores, way: float) -> Scores:
+    found: Scores = {}
+    for task, value in better.items():
+        against = other.get(task)
+        known = value is not None and against is not None
+        found[task] = (value - against) / way if known else None  # type: ignore[operator]
+    return found
+
+
+def way_to_references(runs: Sequence[Mapping[str, Any]], tasks: Sequence[Task]) -> float:
+    """Mean outcome of the reference answers minus that of the untrained policy's."""
+    best = fmean(conveyed(task, task.reference or "").outcome for task in tasks)
+    untrained = [v for v in runs[0]["held_out"]["conveyed"]["before"].values() if v is not None]
+    return best - fmean(untrained)
+
+
+def decide(runs: Sequence[Mapping[str, Any]], way: float) -> dict[str, Finding]:
+    """Every contrast, as one family."""
+    sound = [one for one in runs if not one["stray"]]
+    family: dict[str, Comparison | Finding | None] = {}
+    for name, (better, other) in CONTRASTS.items():
+        gains = gains_of(sound, better, other, way)
+        family[f"training.{name}"] = (
+            training_effect(gains)
+            if len(gains) >= MIN_SEEDS
+            else not_testable(f"{len(gains)} seeds of both arms are done, three are needed")
+        )
+    return decide_family(family, margins=claims.margin("held_out"))
+
+
+def record(found: Mapping[Unit, Mapping[str, Any]], tasks: Sequence[Task]) -> dict[str, Any]:
+    """The record of the units that are done.
+
+    Args:
+        tasks: all, with notes.
+    """
+    parts: dict[tuple[str, int], list[tuple[Unit, Mapping[str, Any]]]] = {}
+    for unit, one in found.items():
+        parts.setdefault((unit.design.name, unit.seed), []).append((unit, one))
+    runs = [together(*key, folds) for key, folds in parts.items() if len(folds) == 2]
+    if not runs:
+        raise SystemExit("no arm has both folds of a seed: run results.study.run")
+    way = way_to_references(runs, tasks)
+    findings = {name: finding.to_json() for name, finding in decide(runs, way).items()}
+    return {
+        "policy": run.SETTINGS.policy,
+        "judge": run.JUDGE,
+        "settings": run.SETTINGS.model_dump(mode="json"),
+        "way": way,
+        "date": max(one["date"] for one in runs),
+        "machine": runs[0]["machine"],
+        "versions": runs[0]["versions"],
+        "missing": [unit.name for unit in run.units() if unit not in found],
+        "runs": runs,
+        "findings": findings,
+    }
+
+
+def main() -> None:
+    """Write ``arms.json`` and say what is decided, and what is missing."""
+    done = {
+        unit: json.loads(unit.path.read_text(encoding="utf-8"))
+        for unit in run.units()
+        if unit.path.exists()
+    }
+    tasks = [task for fold in (0, 1) for task in run.tasks_of(Unit(run.DESIGNS[0], fold, 0))[1]]
+    found = record(done, tasks)
+    atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")
+    for name, finding in found["findings"].items():
+        print(f"{name:50}{finding['word']}")
+    print(f"{len(done)} of {len(done) + len(found['missing'])} units are done")
+
+
+if __name__ == "__main__":
+    main()
