@@ -9,8 +9,9 @@ limits are declared here and were not chosen by looking at which judges pass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rar_lib.core.decision import Finding
 from rar_lib.core.stats import MIN_UNITS, Interval
 from rar_lib.evaluation.alignment import CriterionAgreement
 
@@ -18,6 +19,8 @@ from rar_lib.evaluation.alignment import CriterionAgreement
 MIN_SHARE = 0.5
 #: A hold-out must put a met criterion above an unmet one three times as often as below.
 MIN_AUC = 0.75
+#: Share of a batch without a score at which training stops: a judge that loses more is no reward.
+MAX_UNSCORED = 0.25
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,72 @@ def may_hold_out(agreement: CriterionAgreement, *, detectable: float, effect: fl
         faults.append(f"{sees}, to be confirmed is {effect:.2f}")
     good = f"its AUC {auc} is {MIN_AUC:g} or more, and {sees}"
     return Gate(not faults, "; ".join(faults) or good, auc, smallest=smallest)
+
+
+def may_reward(
+    agreement: CriterionAgreement | None,
+    preferences: Finding | None,
+    *,
+    share: float | None,
+    unscored: float,
+    rates: bool = False,
+) -> Gate:
+    """May this judge's grades be a reward, by a person's own labels?
+
+    They must carry information that is certainly more than chance: the AUC of its verdicts lies
+    above one half (as :func:`may_enter_size_claim` asks), it certainly prefers what the person
+    prefers more often than not, at least half of its probability is readable, and no more
+    responses are without a score than training endures. One kind of label is enough where the
+    other is missing or on fewer than ``MIN_UNITS`` tasks; where both speak, both must hold.
+
+    Args:
+        agreement: its verdicts against the person's labels; ``None`` without such labels.
+        preferences: of pairwise accuracy less one half, a tie counting one half, decided; ``None``
+            without pairs.
+        share: mean readable share; ``None`` for a reading without probabilities.
+        unscored: share of responses that got no score, in [0, 1].
+        rates: the reward is a rating of the whole response, which verdicts on single criteria say
+            nothing about: the preferences must speak.
+    """
+    good: list[str] = []
+    faults: list[str] = []
+    silent: list[str] = []
+    auc = agreement.auc if agreement else None
+    if agreement is not None:
+        gate = may_enter_size_claim(agreement, None)
+        mute = _too_few(auc)
+        (silent if mute else good if gate.passed else faults).append(gate.reason)
+    if preferences is not None:
+        words, holds = _prefers(preferences)
+        (silent if holds is None else good if holds else faults).append(words)
+        if rates and holds is None:
+            faults.append(words)
+    elif rates:
+        faults.append("it rates whole responses, and no preference was given to hold that against")
+    if share is not None and share < MIN_SHARE:
+        faults.append(f"{share:.2f} of its probability is readable, {MIN_SHARE:g} is needed")
+    elif share is not None:
+        good.append(f"{share:.2f} of its probability is readable")
+    if unscored > MAX_UNSCORED:
+        faults.append(
+            f"{unscored:.0%} of the responses got no score, training stops above {MAX_UNSCORED:.0%}"
+        )
+    spoke = len(silent) < (agreement is not None) + (preferences is not None)
+    faults += [] if spoke or faults else silent
+    return Gate(not faults, "; ".join(faults or good), auc, share)
+
+
+def _prefers(found: Finding) -> tuple[str, bool | None]:
+    """What a finding about pairwise accuracy says, and whether it holds; ``None``: too few."""
+    gap = found.difference
+    if gap is None:
+        return f"its preferences can't be judged ({found.reason})", None
+    if not gap.shown:
+        return f"its preferences are over {gap.n} tasks, {MIN_UNITS} are needed", None
+    accuracy = replace(gap, value=gap.value + 0.5, low=gap.low + 0.5, high=gap.high + 0.5)
+    if found.word == "supported":
+        return f"it prefers what people prefer in {accuracy} of pairs", True
+    return f"it prefers what people prefer in {accuracy} of pairs, not certainly above 0.5", False
 
 
 def _too_few(auc: Interval | None) -> list[str]:

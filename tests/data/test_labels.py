@@ -169,10 +169,8 @@ def test_responses_may_be_named_by_their_ids(tmp_path: Path) -> None:
     found = load(tmp_path, text, responses=RESPONSES)
     labels, _ = split(found.items)
     assert [label.response for label in labels] == ["It is light.", "Bubbles."]
-    assert (
-        "line 4, field response_id: 'm2' is no response to task 'sky'; its ids are such as m1"
-        in (said(found))
-    )
+    wrong = "line 4, field response_id: 'm2' is no response to task 'sky'; its ids are such as m1"
+    assert wrong in said(found)
     assert "'m1' is no response to task 'bare'; it has none; correct the id, or add" in said(found)
     pairs = load(tmp_path, "task,winner,loser\nice,m2,m1\n", responses=RESPONSES)
     assert pairs.items == [Preference("ice", "Bubbles.", "It is light.")]
