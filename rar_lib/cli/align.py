@@ -210,9 +210,9 @@ def read_work(asked: Asked, columns: dict[str, str]) -> Work:
         own.show(found, "response")
         texts, left_out = found.items, left_out + found.left_out
     labelled: list[Label | Preference] = []
-    for path in asked.labels:
+    for path, given in _columns(asked, columns):
         loaded = load_labels(
-            path, tasks.items, responses=texts, columns=columns, encoding=asked.encoding
+            path, tasks.items, responses=texts, columns=given, encoding=asked.encoding
         )
         _show(loaded)
         both = {type(item).__name__ for item in loaded.items} & {type(i).__name__ for i in labelled}
@@ -229,6 +229,23 @@ def read_work(asked: Asked, columns: dict[str, str]) -> Work:
     for problem in problems[: own.SHOWN]:
         typer.echo(own.wrapped(f"error: {problem}", "  "), err=True)
     return Work(tasks.items, fit, asked.arm, left_out + len(labelled) - len(fit))
+
+
+def _columns(asked: Asked, columns: dict[str, str]) -> list[tuple[Path, dict[str, str]]]:
+    """Each table with the columns given for it: of two tables either may have one that is named."""
+    from rar_lib.data.sheets import read_sheet
+
+    if len(asked.labels) == 1:
+        return [(asked.labels[0], columns)]
+    there = [(path, read_sheet(path, encoding=asked.encoding).columns) for path in asked.labels]
+    for name, column in columns.items():
+        if column and not any(column in found for _, found in there):
+            files = " or ".join(map(str, asked.labels))
+            raise DataError(f"no column {column!r} for {name} in {files}")
+    split = []
+    for path, found in there:
+        split.append((path, {n: column for n, column in columns.items() if column in ("", *found)}))
+    return split
 
 
 def _show(loaded: Loaded[Label | Preference]) -> None:

@@ -38,7 +38,7 @@ from rar_lib.data.labels import Label, Preference, split
 from rar_lib.data.questions import Response
 from rar_lib.data.tasks import SEED, stratified
 from rar_lib.evaluation.alignment import CriterionAgreement, agreement_of
-from rar_lib.evaluation.gates import MIN_SHARE, Gate, may_reward
+from rar_lib.evaluation.gates import MAX_UNSCORED, MIN_SHARE, Gate, may_reward
 from rar_lib.evaluation.grading import gradable, items_work
 from rar_lib.judging.calibration import Calibration, Identity, apply, fit
 from rar_lib.judging.chat import Lasting
@@ -644,16 +644,13 @@ def _advice(
     """What to do next: mend what failed, and take what was found to help."""
     steps: list[str] = []
     unread = gate.share is not None and gate.share < MIN_SHARE
-    lost = sum(grade.score is None for grades in said.grades.values() for grade in grades)
-    if unread or (lost and not gate.passed):
+    every = [grade for grades in said.grades.values() for grade in grades]
+    lost = sum(grade.score is None for grade in every)
+    if unread or lost > MAX_UNSCORED * len(every):
         steps.append(
             "another reading: --reading sampled asks for its answer as JSON"
             if said.reading == "probability"
             else "look at the reasons for what is unscored, and try --reading probability"
-        )
-    if check.gains:
-        steps.append(
-            "use its calibration in arm explicit: it helps on the tasks that it was not fitted on"
         )
     leads = []
     if criteria:
@@ -666,6 +663,11 @@ def _advice(
         step = _next(what, found)
         if step and not gate.passed:
             steps.append(step)
+    # No line mends a ranking: a judge at chance would only be moved to the commonest label.
+    if check.gains and criteria and criteria.above_chance.word == "supported":
+        steps.append(
+            "use its calibration in arm explicit: it helps on the tasks that it was not fitted on"
+        )
     if not gate.passed and any(_shown(found) for _, found in leads):
         steps.append("a bigger judge")
     return steps
