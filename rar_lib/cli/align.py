@@ -165,11 +165,6 @@ class Asked:
     arm: Arm
     encoding: str
 
-    @property
-    def calibration(self) -> Path:
-        """Where the calibration is put: beside the output."""
-        return calibration_beside(self.output)
-
 
 def calibration_beside(output: Path) -> Path:
     """``align.calibration.json`` of ``align.json``."""
@@ -198,8 +193,8 @@ def read_work(asked: Asked, columns: dict[str, str]) -> Work:
     from rar_lib.evaluation.trust import alignable
 
     inputs = [asked.tasks, *asked.labels, *([asked.responses] if asked.responses else [])]
-    for path in (asked.output, asked.calibration):
-        own.check_output(path, *inputs)
+    own.check_output(asked.output, *inputs)
+    own.check_output(calibration_beside(asked.output), *inputs)
     gradable([], [], asked.arm)  # refuses an unknown arm before anything is read
     tasks = load_questions(asked.tasks, encoding=asked.encoding)
     own.show(tasks, "task")

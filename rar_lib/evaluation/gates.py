@@ -19,6 +19,8 @@ from rar_lib.evaluation.alignment import CriterionAgreement
 MIN_SHARE = 0.5
 #: A hold-out must put a met criterion above an unmet one three times as often as below.
 MIN_AUC = 0.75
+#: A lead in pairwise accuracy that is certainly no larger is none: the ledger's margin of accuracy.
+MARGIN = 0.05
 #: Share of a batch without a score at which training stops: a judge that loses more is no reward.
 MAX_UNSCORED = 0.25
 
@@ -105,36 +107,39 @@ def may_reward(
 ) -> Gate:
     """May this judge's grades be a reward, by a person's own labels?
 
-    They must carry information that is certainly more than chance: the AUC of its verdicts lies
-    above one half (as :func:`may_enter_size_claim` asks), it certainly prefers what the person
-    prefers more often than not, at least half of its probability is readable, and no more
-    responses are without a score than training endures. One kind of label is enough where the
-    other is missing or on fewer than ``MIN_UNITS`` tasks; where both speak, both must hold.
+    They must carry information that is certainly more than chance. The AUC of its verdicts lies
+    above one half, as :func:`may_enter_size_claim` asks; labels on fewer than ``MIN_UNITS`` tasks
+    can't say so, and then the preferences must: that it prefers what the person prefers more often
+    than not is supported. Preferences that are undecided say nothing against verdicts that are
+    good; those that contradict, or that show no lead larger than ``MARGIN``, do. Beside that at
+    least half of its probability is readable, and no more responses are without a score than
+    training endures.
 
     Args:
         agreement: its verdicts against the person's labels; ``None`` without such labels.
-        preferences: of pairwise accuracy less one half, a tie counting one half, decided; ``None``
-            without pairs.
+        preferences: of pairwise accuracy less one half, a tie counting one half, decided with
+            ``MARGIN``; ``None`` without pairs.
         share: mean readable share; ``None`` for a reading without probabilities.
         unscored: share of responses that got no score, in [0, 1].
         rates: the reward is a rating of the whole response, which verdicts on single criteria say
-            nothing about: the preferences must speak.
+            nothing about: the preferences must speak for it.
     """
     good: list[str] = []
     faults: list[str] = []
-    silent: list[str] = []
+    open_: list[str] = []
     auc = agreement.auc if agreement else None
     if agreement is not None:
         gate = may_enter_size_claim(agreement, None)
-        mute = _too_few(auc)
-        (silent if mute else good if gate.passed else faults).append(gate.reason)
+        heard = good if gate.passed else faults
+        (open_ if _too_few(auc) else heard).append(gate.reason)
+    words, holds = _prefers(preferences) if preferences else ("", None)
     if preferences is not None:
-        words, holds = _prefers(preferences)
-        (silent if holds is None else good if holds else faults).append(words)
-        if rates and holds is None:
-            faults.append(words)
+        heard = faults if holds is False or (rates and not holds) else open_
+        (good if holds else heard).append(words)
     elif rates:
         faults.append("it rates whole responses, and no preference was given to hold that against")
+    if not good and not faults:
+        faults, open_ = open_, []
     if share is not None and share < MIN_SHARE:
         faults.append(f"{share:.2f} of its probability is readable, {MIN_SHARE:g} is needed")
     elif share is not None:
@@ -143,22 +148,23 @@ def may_reward(
         faults.append(
             f"{unscored:.0%} of the responses got no score, training stops above {MAX_UNSCORED:.0%}"
         )
-    spoke = len(silent) < (agreement is not None) + (preferences is not None)
-    faults += [] if spoke or faults else silent
-    return Gate(not faults, "; ".join(faults or good), auc, share)
+    passed = "; ".join(good) + "".join(f"; but {words}" for words in open_)
+    return Gate(not faults, "; ".join(faults) or passed, auc, share)
 
 
 def _prefers(found: Finding) -> tuple[str, bool | None]:
-    """What a finding about pairwise accuracy says, and whether it holds; ``None``: too few."""
+    """What a finding about pairwise accuracy says, and whether it holds; ``None``: open."""
     gap = found.difference
     if gap is None:
         return f"its preferences can't be judged ({found.reason})", None
     if not gap.shown:
         return f"its preferences are over {gap.n} tasks, {MIN_UNITS} are needed", None
     accuracy = replace(gap, value=gap.value + 0.5, low=gap.low + 0.5, high=gap.high + 0.5)
+    words = f"it prefers what people prefer in {accuracy} of pairs"
     if found.word == "supported":
-        return f"it prefers what people prefer in {accuracy} of pairs", True
-    return f"it prefers what people prefer in {accuracy} of pairs, not certainly above 0.5", False
+        return words, True
+    against = found.word in ("contradicted", "no difference larger than d")
+    return f"{words}, not certainly above 0.5", False if against else None
 
 
 def _too_few(auc: Interval | None) -> list[str]:

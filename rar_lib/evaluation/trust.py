@@ -31,6 +31,7 @@ from rar_lib.core.stats import (
     minimum_detectable,
     pairwise_accuracy,
     scored,
+    sign_flip_p,
 )
 from rar_lib.core.types import Arm, Grade, Rubric, Task, Usage, Verdict
 from rar_lib.data.jsonl import repeated
@@ -38,7 +39,7 @@ from rar_lib.data.labels import Label, Preference, split
 from rar_lib.data.questions import Response
 from rar_lib.data.tasks import SEED, stratified
 from rar_lib.evaluation.alignment import CriterionAgreement, agreement_of
-from rar_lib.evaluation.gates import MAX_UNSCORED, MIN_SHARE, Gate, may_reward
+from rar_lib.evaluation.gates import MARGIN, MAX_UNSCORED, MIN_SHARE, Gate, may_reward
 from rar_lib.evaluation.grading import gradable, items_work
 from rar_lib.judging.calibration import Calibration, Identity, apply, fit
 from rar_lib.judging.chat import Lasting
@@ -491,7 +492,7 @@ def _criteria(said: Answers) -> Criteria:
         agreement=agreement,
         kappa=_kappa(rows),
         brier=_brier(rows),
-        above_chance=decide(_lead(agreement.auc)),
+        above_chance=decide(_lead_of_auc(agreement.auc)),
     )
 
 
@@ -517,17 +518,20 @@ def _squares(rows: Sequence[_Row]) -> list[float]:
     return [(v.probability - y) ** 2 for _, v, y in rows if v.probability is not None]
 
 
-def _lead(auc: Interval | None) -> Comparison | None:
-    """An AUC less one half, tested by its jackknife's t: single differences it has none."""
-    if auc is None or auc.n < 2:
+def _lead_of_auc(auc: Interval | None) -> Comparison | None:
+    """An AUC less one half, tested by its jackknife's t: it has no single differences."""
+    if auc is None:
         return None
     from scipy.stats import t
 
-    se, df = auc.se or 0.0, auc.n - 1
-    value = auc.value - 0.5
-    lead = replace(auc, value=value, low=auc.low - 0.5, high=auc.high - 0.5)
-    p = float(2.0 * t.sf(abs(value) / se, df)) if se else 1.0
-    return Comparison(lead, minimum_detectable(se, df=df), p)
+    p = 2.0 * t.sf(abs(auc.value - 0.5) / auc.se, max(1, auc.n - 1)) if auc.se else 1.0
+    return _lead(auc, float(p))
+
+
+def _lead(found: Interval, p: float) -> Comparison:
+    """What an estimate in [0, 1] is above one half, and the least lead that would show."""
+    lead = replace(found, value=found.value - 0.5, low=found.low - 0.5, high=found.high - 0.5)
+    return Comparison(lead, minimum_detectable(found.se or 0.0, df=found.n - 1), p)
 
 
 def _wins(said: Answers, *, ties: float) -> dict[Preference, float]:
@@ -542,15 +546,18 @@ def _wins(said: Answers, *, ties: float) -> dict[Preference, float]:
 def _preferences(said: Answers) -> Preferences:
     strict, half = _wins(said, ties=0.0), _wins(said, ties=0.5)
     tasks = [pair.task for pair in half]
-    leads = [win - 0.5 for win in half.values()]
+    ties_half = cluster_share(list(half.values()), tasks) if half else None
+    lead = None
+    if ties_half is not None:
+        lead = _lead(ties_half, sign_flip_p([win - 0.5 for win in half.values()], tasks))
     return Preferences(
         pairs=len(said.preferences),
         tasks=len({pair.task for pair, _, _ in said.preferences}),
         unscored=len(said.preferences) - len(half),
         ties=sum(win == 0.5 for win in half.values()),
         strict=cluster_share(list(strict.values()), tasks) if half else None,
-        half=cluster_share(list(half.values()), tasks) if half else None,
-        above_chance=decide(compare(leads, tasks) if half else None),
+        half=ties_half,
+        above_chance=decide(lead, margin=MARGIN),
     )
 
 
@@ -661,8 +668,7 @@ def _advice(
         steps.append("give preferences: they alone speak of a rating")
     for what, found in leads:
         step = _next(what, found)
-        if step and not gate.passed:
-            steps.append(step)
+        steps += [step] if step else []
     # No line mends a ranking: a judge at chance would only be moved to the commonest label.
     if check.gains and criteria and criteria.above_chance.word == "supported":
         steps.append(
@@ -692,5 +698,7 @@ def _next(what: str, found: Finding) -> str:
             else f"look at the labels of {what}: the judge prefers the other response"
         )
     if found.word == "undecided" and found.needed is not None:
-        return f"more labels for {what}: on about {found.needed:,} tasks what is seen would show"
+        return (
+            f"more labels for {what}: on about {found.needed:,} tasks what is seen would be decided"
+        )
     return ""

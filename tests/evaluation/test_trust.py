@@ -153,7 +153,8 @@ def test_pairs_by_hand_with_ties_and_unscored() -> None:
     assert (found.pairs, found.tasks, found.unscored, found.ties) == (4, 3, 1, 1)
     assert found.strict == cluster_share([1, 0, 0], ["t0", "t0", "t1"])
     assert found.half == cluster_share([1, 0.5, 0], ["t0", "t0", "t1"])
-    assert found.above_chance.difference == cluster_interval([0.5, 0, -0.5], ["t0", "t0", "t1"])
+    lead = cluster_interval([0.5, 0, -0.5], ["t0", "t0", "t1"], bounds=(-0.5, 0.5))
+    assert found.above_chance.difference == lead
     assert judge.criteria is None
     assert judge.calibration.calibration is None
     assert not judge.trusted
