@@ -16,7 +16,7 @@ from rar_lib.cli.grade import DEFAULT_JUDGE, context_for
 from rar_lib.cli.grade import Work as Grading
 from rar_lib.core.decision import Finding
 from rar_lib.core.errors import DataError, UnscoredError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import atomic_write, file_hash
 from rar_lib.core.stats import MIN_UNITS, Interval
 from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.data.check import escaped
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Columns of the table: what is measured, and judges beside each other.
 _FIRST, _WIDE, _BESIDE = 20, 20, 3
+#: Reasons for what is unscored that are shown of a judge.
+_REASONS = 3
 _FOOT = (
     f"Units are tasks. Fewer than {MIN_UNITS} units show no interval, only their number n. A lead "
     "is what is above chance, 0.5; the one that shows is the smallest true lead that would show in "
@@ -146,7 +148,7 @@ def align(
     answers = _answers(work, chats, asked, (device, cast(ReadingChoice, reading), yes))
     if answers is None:
         raise typer.Exit(1)
-    _save(output, work, answers)
+    _save(asked, work, answers)
     lost = any(v.met is None for said in answers for _, v in said.labels) or any(
         grade.score is None for said in answers for of in said.grades.values() for grade in of
     )
@@ -164,6 +166,11 @@ class Asked:
     output: Path
     arm: Arm
     encoding: str
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that are read."""
+        return [self.tasks, *self.labels, *([self.responses] if self.responses else [])]
 
 
 def calibration_beside(output: Path) -> Path:
@@ -192,9 +199,8 @@ def read_work(asked: Asked, columns: dict[str, str]) -> Work:
     from rar_lib.evaluation.grading import gradable
     from rar_lib.evaluation.trust import alignable
 
-    inputs = [asked.tasks, *asked.labels, *([asked.responses] if asked.responses else [])]
-    own.check_output(asked.output, *inputs)
-    own.check_output(calibration_beside(asked.output), *inputs)
+    own.check_output(asked.output, *asked.inputs)
+    own.check_output(calibration_beside(asked.output), *asked.inputs)
     gradable([], [], asked.arm)  # refuses an unknown arm before anything is read
     tasks = load_questions(asked.tasks, encoding=asked.encoding)
     own.show(tasks, "task")
@@ -325,13 +331,16 @@ def _ask(work: Work, judge: Judge, todo: Plan, *, yes: bool) -> Answers | None:
     return run_sync(asking)
 
 
-def _save(output: Path, work: Work, answers: Sequence[Answers]) -> None:
+def _save(asked: Asked, work: Work, answers: Sequence[Answers]) -> None:
     """Write the figures and the calibrations, and say them."""
     from rar_lib.evaluation.trust import weigh
 
+    output = asked.output
     found = weigh(answers, work.tasks)
     beside = _save_calibrations(output, found)
-    text = json.dumps(found.to_json(), indent=1, allow_nan=False, ensure_ascii=False)
+    files = {str(path): file_hash(path) for path in asked.inputs}
+    value = {"files": files, **found.to_json()}
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
     try:
         atomic_write(output, text + "\n")
     except OSError as error:
@@ -371,8 +380,10 @@ def report(found: Alignment, calibration: Path | None) -> Iterator[str]:
         for name, finding in found.compared.items():
             yield own.wrapped(f"  {name}: {_finding(finding)}", "    ")
     yield own.wrapped(f"\n{_FOOT}")
-    for trust in found.judges:
+    for trust, said in zip(found.judges, found.answers, strict=True):
         yield own.wrapped(f"\n{trust.sentence}", "  ")
+        for reason, times in list(said.unscored.items())[:_REASONS]:
+            yield own.wrapped(f"  unscored, {times:,}: {reason[:300]}", "    ")
         for step in trust.advice:
             yield own.wrapped(f"  next: {step}", "    ")
         if trust.criteria and trust.calibration.reason:

@@ -79,6 +79,17 @@ class Answers:
         """What all of it cost."""
         return sum((grade.usage for of in self.grades.values() for grade in of), Usage())
 
+    @property
+    def unscored(self) -> dict[str, int]:
+        """Why verdicts or ratings were not given, and how often, the commonest reason first."""
+        reasons = Counter[str]()
+        for grades in self.grades.values():
+            for grade in grades:
+                lost = [v.reason for v in grade.verdicts if v.met is None]
+                if grade.score is None:
+                    reasons.update(reason or "no reason given" for reason in lost or [grade.reason])
+        return dict(reasons.most_common())
+
 
 @dataclass(frozen=True)
 class Criteria:
@@ -252,7 +263,7 @@ def _said_rows(said: Answers) -> dict[str, Any]:
         }
         for pair, better, worse in said.preferences
     ]
-    return {"verdicts": verdicts, "pairs": pairs}
+    return {"verdicts": verdicts, "pairs": pairs, "reasons": said.unscored}
 
 
 def alignable(

@@ -108,6 +108,7 @@ def test_two_judges_against_labels_and_preferences_with_a_price(folder: Path) ->
     money = len(LABELS) * 2e-3
     value = json.loads((folder / "align.json").read_text(encoding="utf-8"))
     good, blind = value["judges"]
+    assert list(value["files"]) == ["tasks.jsonl", "labels.csv", "pairs.csv"]
     assert (good["trusted"], blind["trusted"]) == (True, False)
     assert good["usage"]["money"] == pytest.approx(money)
     assert f"{money:.2g}" in done.output.split("money")[1]
@@ -173,6 +174,10 @@ def test_an_endpoint_that_dies_at_the_second_judge_loses_nothing(folder: Path) -
     assert (folder / "align.json").read_text() == first, "the same answers, the same figures"
 
 
+def lost_by(judge: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in judge["verdicts"] if row["met"] is None]
+
+
 def test_what_has_no_answer_is_counted_and_the_run_says_so(folder: Path) -> None:
     refused = PAIRS[0].preferred
 
@@ -187,8 +192,9 @@ def test_what_has_no_answer_is_counted_and_the_run_says_so(folder: Path) -> None
     (judge,) = json.loads((folder / "align.json").read_text())["judges"]
     assert judge["criteria"]["unscored"] == len(PAIRS[0].gold_preferred)
     assert judge["preferences"]["unscored"] == 1
-    lost = [row for row in judge["verdicts"] if row["met"] is None]
-    assert all("flagged by the content filter" in row["reason"] for row in lost)
+    assert f"unscored, {len(lost_by(judge))}: " in " ".join(done.output.split())
+    assert list(judge["reasons"].values()) == [len(lost_by(judge))]
+    assert all("flagged by the content filter" in row["reason"] for row in lost_by(judge))
 
 
 def test_where_no_judge_answered_it_has_failed(folder: Path) -> None:
