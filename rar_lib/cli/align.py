@@ -384,16 +384,18 @@ def report(found: Alignment, calibration: Path | None) -> Iterator[str]:
         yield own.wrapped(f"\n{trust.sentence}", "  ")
         for reason, times in list(said.unscored.items())[:_REASONS]:
             yield own.wrapped(f"  unscored, {times:,}: {reason[:300]}", "    ")
-        for step in trust.advice:
+        use = f"grade with it (rar grade --arm {found.arm}), or train on its grades (rar train)"
+        for step in [*trust.advice, *([use] if trust.trusted else [])]:
             yield own.wrapped(f"  next: {step}", "    ")
         if trust.criteria and trust.calibration.reason:
             yield own.wrapped(f"  no calibration: {trust.calibration.reason}", "    ")
     if calibration is not None:
         halves = found.halves
+        use = f"; rar grade ... --calibration {shlex.quote(str(calibration))}"
+        gains = any(trust.trusted and trust.calibration.gains for trust in found.judges)
         yield own.wrapped(
             f"\n{calibration}: fitted on {own.counted(len(halves.fitted_on), 'task')}, measured on "
-            f"the other {len(halves.held_out):,}; rar grade ... --calibration "
-            f"{shlex.quote(str(calibration))}",
+            f"the other {len(halves.held_out):,}{use if gains else ''}",
             "  ",
         )
 
@@ -499,6 +501,7 @@ _CALIBRATED: dict[str, Cell] = {
         ),
         "calibration",
     ),
+    "always commonest": _of(lambda c: c.commonest, "calibration"),
     "accuracy gain": _of(lambda c: _gain(c.accuracy), "calibration"),
     "calibration error": _of(
         lambda c: _both(c.before and c.before.ece, c.after and c.after.ece), "calibration"

@@ -143,6 +143,8 @@ class CalibrationCheck:
     Attributes:
         calibration: ``None`` where none could be fitted, with the reason.
         before, after: on the held-out half alone; the ranking, and so the AUC, is the same.
+        commonest: accuracy of always giving the commonest label there, which a calibration alone
+            can reach.
         brier_before, brier_after: on the held-out half.
         accuracy, brier: what it gains there, positive where it is better, decided as one family.
     """
@@ -151,6 +153,7 @@ class CalibrationCheck:
     reason: str = ""
     before: CriterionAgreement | None = None
     after: CriterionAgreement | None = None
+    commonest: float | None = None
     brier_before: Interval | None = None
     brier_after: Interval | None = None
     accuracy: Finding | None = None
@@ -494,17 +497,21 @@ def _rows(said: Answers) -> list[_Row]:
 def _criteria(said: Answers) -> Criteria:
     rows = _rows(said)
     agreement = agreement_of(rows, len(said.labels) - len(rows))
-    yes = Counter(label for _, _, label in rows)
     return Criteria(
         labels=len(said.labels),
         tasks=len({label.task for label, _ in said.labels}),
         unscored=agreement.unscored,
-        commonest=max(yes.values(), default=0) / max(1, len(rows)),
+        commonest=_commonest(rows),
         agreement=agreement,
         kappa=_kappa(rows),
         brier=_brier(rows),
         above_chance=decide(_lead_of_auc(agreement.auc)),
     )
+
+
+def _commonest(rows: Sequence[_Row]) -> float:
+    labels = Counter(label for _, _, label in rows)
+    return max(labels.values(), default=0) / max(1, len(rows))
 
 
 def _kappa(rows: Sequence[_Row]) -> Interval | None:
@@ -601,6 +608,7 @@ def _calibrated(said: Answers, halves: Halves) -> CalibrationCheck:
         calibration=found,
         before=agreement_of(other, 0),
         after=agreement_of(after, 0),
+        commonest=_commonest(other),
         brier_before=_brier(other),
         brier_after=_brier(after),
         accuracy=gains["right"],

@@ -103,6 +103,7 @@ def test_two_judges_against_labels_and_preferences_with_a_price(folder: Path) ->
     assert flat.count(f"{len(LABELS)} calls, about") == 2
     assert "good may be trusted as a reward here: its AUC" in flat, done.output
     assert "blind may not be trusted as a reward here: its AUC 0.50" in flat
+    assert "next: grade with it (rar grade --arm explicit), or train on its grades" in flat
     assert "next: a bigger judge" in flat
     assert "no calibration: blind" in flat
     money = len(LABELS) * 2e-3

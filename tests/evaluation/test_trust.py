@@ -198,6 +198,21 @@ def test_a_calibration_is_fitted_on_one_half_and_measured_on_the_other() -> None
     assert check.accuracy is not None
     assert check.accuracy.word == "supported"
     assert check.after.auc == check.before.auc, "a ranking is never changed"
+    assert check.commonest == max(y.mean(), 1 - y.mean())
+
+
+def test_a_line_that_only_finds_the_commonest_label_is_not_advised() -> None:
+    # Says yes to all, whatever is asked, where seven of ten labels are no.
+    draw = np.random.default_rng(1)
+    rows = [(f"t{n}", 0.7 + 0.2 * draw.random(), k < 3) for n in range(24) for k in range(10)]
+    (judge,) = weighed(said(rows)).judges
+    check = judge.calibration
+    assert check.gains
+    assert check.after is not None
+    assert check.after.accuracy is not None
+    assert check.after.accuracy.value == check.commonest == 0.7
+    assert not judge.trusted
+    assert not any("calibration" in step for step in judge.advice)
 
 
 def test_neither_half_knows_of_the_other() -> None:
@@ -443,6 +458,17 @@ def test_the_answers_of_a_judge_and_what_they_cost() -> None:
     assert [v.probability for _, v, _ in rows] == [pytest.approx(p) for p in (0.8, 0.8, 0.3)]
     assert judge_found.criteria is not None
     assert judge_found.criteria.agreement == agreement_of(rows, 0)
+
+
+def test_an_endpoint_without_probabilities_is_sampled_and_says_so() -> None:
+    with server(says('{"met": true}')) as scripted:
+        (judge,) = run_sync(align_judges([Judge(Chat(scripted.url, "j"))], TASKS, LABELS)).judges
+    assert judge.reading == "sampled"
+    assert judge.share is None
+    assert judge.criteria is not None
+    assert judge.criteria.agreement.accuracy is not None
+    assert judge.criteria.agreement.accuracy.value == pytest.approx(1 / 3)
+    assert judge.calibration.reason == "sampled verdicts have no probability"
 
 
 def test_an_endpoint_that_fails_half_way_is_asked_only_for_the_rest(tmp_path: Path) -> None:
