@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.core.types import Verdict as Verdict
     from rar_lib.data.choices import load_choices as load_choices
     from rar_lib.data.healthbench import load_healthbench as load_healthbench
+    from rar_lib.data.labels import load_labels as load_labels
     from rar_lib.data.questions import load_questions as load_questions
     from rar_lib.data.questions import load_responses as load_responses
     from rar_lib.data.rar import load_rar as load_rar
@@ -48,6 +49,7 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.evaluation.grading import load_grades as load_grades
     from rar_lib.evaluation.grading import save_grades as save_grades
     from rar_lib.evaluation.held_out import evaluate as evaluate
+    from rar_lib.evaluation.trust import align_judges as align_judges
     from rar_lib.judging.chat import Chat as Chat
     from rar_lib.judging.dialect import DIALECTS as DIALECTS
     from rar_lib.judging.dialect import Dialect as Dialect
@@ -92,6 +94,7 @@ _HOME = {
     "Verdict": "core.types",
     "load_choices": "data.choices",
     "load_healthbench": "data.healthbench",
+    "load_labels": "data.labels",
     "load_questions": "data.questions",
     "load_responses": "data.questions",
     "load_rar": "data.rar",
@@ -105,6 +108,7 @@ _HOME = {
     "load_grades": "evaluation.grading",
     "save_grades": "evaluation.grading",
     "evaluate": "evaluation.held_out",
+    "align_judges": "evaluation.trust",
     "Chat": "judging.chat",
     "DIALECTS": "judging.dialect",
     "Dialect": "judging.dialect",

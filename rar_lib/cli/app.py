@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from rar_lib.cli import claims, data, grade, models, plan, run, synthesize, train
+from rar_lib.cli import align, claims, data, grade, models, plan, run, synthesize, train
 from rar_lib.core.errors import RarError
 
 Command = Callable[..., Any]
@@ -51,6 +51,7 @@ for command in (
     models.fetch,
     synthesize.synthesize,
     grade.grade,
+    align.align,
     train.train,
     plan.plan,
     claims.claims,

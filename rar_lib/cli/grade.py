@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DEFAULT_JUDGE = "qwen-1.5b-int8"
 #: Tokens that a local judge can read at least, and at most: its memory is taken beforehand.
 _CONTEXT = (2048, 8192)
+#: The arms that give verdicts on criteria, which a calibration moves.
+BY_CRITERIA = ("explicit", "predefined")
 #: Criteria, and reasons, that a table shows.
 _ROWS = 12
 _FOOT = (
@@ -54,9 +56,11 @@ def grade(
         ),
     ] = None,
     device: own.Device = "cpu",
-    reading: Annotated[
-        str, typer.Option(help="auto, probability or sampled (the paper's way).")
-    ] = "auto",
+    reading: own.ReadingName = "auto",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Of this judge, as rar align wrote it: verdicts are moved by it."),
+    ] = None,
     encoding: own.Encoding = "utf-8",
     base_url: own.BaseUrl = "",
     model: own.ModelName = None,
@@ -115,13 +119,16 @@ def grade(
     columns = {name: column for name, column in given.items() if column is not None}
     price = own.price_of(price_in, price_out)
     endpoint = None
+    if calibration is not None:
+        _check_calibration(calibration, arm, output)
     if _is_endpoint(judge, base_url, model):
         endpoint = Chat(base_url, str(model), dialect=dialect, key_env=key_env, price=price)
     work = read_work(asked, columns)
     settings = {"device": device, "max_model_len": context_for(work)}
     name = judge or _default_judge(endpoint)
     with own.recorded(name, endpoint, output, settings) as chat:
-        rows = run(work, Judge(chat, cast(ReadingChoice, reading)), yes=yes)
+        who = Judge(chat, cast(ReadingChoice, reading))
+        rows = run(work, calibrated(who, calibration) if calibration else who, yes=yes)
     if rows is None:
         raise typer.Exit(1)
     _save(output, rows, table=table)
@@ -193,6 +200,30 @@ def context_for(work: Work) -> int:
     return int(min(high, max(low, math.ceil(needed / 1024) * 1024)))
 
 
+def _check_calibration(path: Path, arm: str, output: Path) -> None:
+    own.check_output(output, path)
+    if arm not in BY_CRITERIA:
+        raise DataError(
+            f"--calibration moves verdicts on criteria, and arm {arm} rates whole responses: leave "
+            f"it out, or take --arm {' or '.join(BY_CRITERIA)}"
+        )
+
+
+def calibrated(judge: Judge, path: Path) -> Judge:
+    """The judge with its calibration from a file.
+
+    It is read by probability, or not at all: a sampled verdict has none that could be moved.
+
+    Raises:
+        DataError: the file can't be read or is another judge's, or the judge is to be sampled.
+    """
+    from rar_lib.judging.calibration import load_calibration
+
+    found = load_calibration(path, judge.identity)
+    reading = "probability" if judge.reading == "auto" else judge.reading
+    return replace(judge, calibration=found, reading=reading)
+
+
 def run(work: Work, judge: Judge, *, yes: bool) -> list[GradedResponse] | None:
     """The grades, after an estimate; ``None`` if the user stopped there."""
     from rar_lib.evaluation.grading import grade_responses, responses_work
@@ -223,7 +254,7 @@ def summary(rows: Sequence[GradedResponse]) -> Iterator[str]:
     """Who graded how many, the mean, and what it cost: a few lines of at most 80 columns."""
     from rar_lib.evaluation.grading import mean_score, readable_share, total_usage
 
-    judges = sorted({f"{row.judge}, {row.reading}" for row in rows})
+    judges = sorted({f"{row.judge}, {_read_as(row)}" for row in rows})
     arms = sorted({row.arm for row in rows})
     without = sum(row.score is None for row in rows)
     tasks = len({row.task for row in rows})
@@ -243,6 +274,10 @@ def summary(rows: Sequence[GradedResponse]) -> Iterator[str]:
         f"{own.counted(used.calls, 'call')}, {used.prompt_tokens:,} tokens read, "
         f"{used.completion_tokens:,} written{own.cost(used.money)}"
     )
+
+
+def _read_as(row: GradedResponse) -> str:
+    return f"{row.reading}, calibrated" if row.calibrated else row.reading
 
 
 def _units(count: int, tasks: int) -> str:

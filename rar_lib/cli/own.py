@@ -20,6 +20,7 @@ from rar_lib.judging.chat import Chat
 from rar_lib.judging.dialect import DIALECTS
 
 if TYPE_CHECKING:
+    from rar_lib.judging.cassette import Cassette
     from rar_lib.judging.cost import Estimate
 
 #: Finished, but something was left out: a row, a rubric, a score.
@@ -27,27 +28,27 @@ PARTLY = 3
 #: Problems that are shown; all of them are counted.
 SHOWN = 20
 
-_AT_ENDPOINT = "An OpenAI-compatible endpoint instead of a local model"
+AT_ENDPOINT = "An OpenAI-compatible endpoint instead of a local model"
 COLUMNS = "Columns, where the guess is wrong"
 BaseUrl = Annotated[
     str,
-    typer.Option(help="Its address, which ends in /v1.", rich_help_panel=_AT_ENDPOINT),
+    typer.Option(help="Its address, which ends in /v1.", rich_help_panel=AT_ENDPOINT),
 ]
 KeyEnv = Annotated[
     str | None,
     typer.Option(
         help="Variable that holds its key; OPENAI_API_KEY if it is not on this machine.",
-        rich_help_panel=_AT_ENDPOINT,
+        rich_help_panel=AT_ENDPOINT,
     ),
 ]
 DialectName = Annotated[
     str,
-    typer.Option(help=f"What it takes: {', '.join(DIALECTS)}.", rich_help_panel=_AT_ENDPOINT),
+    typer.Option(help=f"What it takes: {', '.join(DIALECTS)}.", rich_help_panel=AT_ENDPOINT),
 ]
 PriceIn = Annotated[
     float,
     typer.Option(
-        help="Price of 10^6 tokens that it reads.", show_default=False, rich_help_panel=_AT_ENDPOINT
+        help="Price of 10^6 tokens that it reads.", show_default=False, rich_help_panel=AT_ENDPOINT
     ),
 ]
 PriceOut = Annotated[
@@ -55,14 +56,15 @@ PriceOut = Annotated[
     typer.Option(
         help="Price of 10^6 tokens that it writes.",
         show_default=False,
-        rich_help_panel=_AT_ENDPOINT,
+        rich_help_panel=AT_ENDPOINT,
     ),
 ]
 ModelName = Annotated[
     str | None,
-    typer.Option(help="Name of the judge there.", rich_help_panel=_AT_ENDPOINT),
+    typer.Option(help="Name of the judge there.", rich_help_panel=AT_ENDPOINT),
 ]
 Device = Annotated[str, typer.Option(help="cpu or cuda, for a local model.")]
+ReadingName = Annotated[str, typer.Option(help="auto, probability or sampled (the paper's way).")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Go on after the estimate.")]
 Encoding = Annotated[str, typer.Option(help="Of text files, such as cp1252.")]
 
@@ -100,19 +102,35 @@ def recorded(
 
     An error on the way says that the next run goes on.
     """
-    from rar_lib.judging.cassette import Cassette
+    with recording(output) as cassette, answering(model, endpoint, cassette, settings) as chat:
+        yield chat
+
+
+@contextmanager
+def answering(
+    model: str, endpoint: Chat | None, cassette: Cassette | None, settings: dict[str, Any]
+) -> Iterator[Chat]:
+    """A chat with these calls on record: the endpoint, or a local model."""
     from rar_lib.models.server import local_chat
+
+    if endpoint:
+        yield replace(endpoint, cassette=cassette)
+    else:
+        with local_chat(model, settings, cassette) as chat:
+            yield chat
+
+
+@contextmanager
+def recording(output: Path) -> Iterator[Cassette]:
+    """The calls on record beside an output; an error on the way says that the next run goes on."""
+    from rar_lib.judging.cassette import Cassette
 
     record = output.with_name(output.name + ".calls.sqlite")
     with closing(Cassette(record)) as cassette:
         if record.exists():
             typer.echo(f"{record}: calls on record are not asked again, nor paid for")
         try:
-            if endpoint:
-                yield replace(endpoint, cassette=cassette)
-            else:
-                with local_chat(model, settings, cassette) as chat:
-                    yield chat
+            yield cassette
         except RarError:
             if record.exists():
                 typer.echo(

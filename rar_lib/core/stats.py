@@ -243,6 +243,22 @@ def balanced_accuracy(verdicts: ArrayLike, labels: ArrayLike) -> float | None:
     return float((v[y].mean() + (~v[~y]).mean()) / 2.0)
 
 
+def kappa(one: ArrayLike, other: ArrayLike) -> float | None:
+    """Agreement of two raters' yes and no beyond chance (Cohen 1960), at most 1; 0 is chance.
+
+    ``None`` where chance alone agrees on everything, as when all is yes.
+
+    Args:
+        one, other: shape (n,), n >= 1, yes or no.
+    """
+    a = np.asarray(one, dtype=np.float64)
+    b = np.asarray(other, dtype=np.float64)
+    if a.shape != b.shape or not a.size:
+        raise ValueError(f"need as many answers of one as of the other, got {a.shape}, {b.shape}")
+    chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
+    return None if chance >= 1.0 else (float((a == b).mean()) - chance) / (1.0 - chance)
+
+
 @dataclass(frozen=True)
 class Bin:
     """Probabilities of similar size: how many, their mean, and how many of them came true."""

@@ -110,7 +110,7 @@ def load_questions(
     sheet = read_sheet(path, encoding=encoding)
     found = match(sheet, QUESTION_COLUMNS, columns or {})
     if "question" not in found:
-        raise DataError(_no_column(sheet.source, sheet.columns, "question", "questions"))
+        raise DataError(no_column(sheet.source, sheet.columns, "question", "questions"))
     read: list[tuple[int, Task]] = []
     problems = list(sheet.problems)
     for row in sheet.rows:
@@ -122,7 +122,7 @@ def load_questions(
     tasks, repeated = once(read, lambda task: task.id, found.get("id", "question"), mend)
     spare = unused(sheet, found | {name: name for name in _nested(sheet.rows)})
     loaded = Loaded(sheet.source, tasks, found, spare, _in_order(problems + repeated))
-    _check_any(loaded, "question")
+    check_any(loaded, "question")
     return loaded
 
 
@@ -148,15 +148,15 @@ def load_responses(
     sheet = read_sheet(path, encoding=encoding)
     given = dict(columns or {})
     found = match(sheet, RESPONSE_COLUMNS, given)
-    known = _Known.of(tasks)
+    known = KnownTasks.of(tasks)
     if "task" not in found and "id" in found and "id" not in given and "task" not in given:
         values = [text_of(row, found["id"])[0] for row in sheet.rows]
         if any(known.by_id(value) for value in values):
             found = {"task": found.pop("id")} | found
     if "response" not in found:
-        raise DataError(_no_column(sheet.source, sheet.columns, "response", "responses"))
+        raise DataError(no_column(sheet.source, sheet.columns, "response", "responses"))
     if "task" not in found and "question" not in found:
-        raise DataError(_no_column(sheet.source, sheet.columns, "task", "ids of the tasks"))
+        raise DataError(no_column(sheet.source, sheet.columns, "task", "ids of the tasks"))
     read: list[tuple[int, Response]] = []
     problems = list(sheet.problems)
     count = Counter[str]()
@@ -170,7 +170,7 @@ def load_responses(
     unique, repeated = once(read, lambda r: f"{r.task} {r.id}", "id", mend)
     spare = unused(sheet, found)
     loaded = Loaded(sheet.source, unique, found, spare, _in_order(problems + repeated))
-    _check_any(loaded, "response")
+    check_any(loaded, "response")
     return loaded
 
 
@@ -226,20 +226,22 @@ def _nested(rows: Sequence[Line]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Known:
-    """Tasks, found by id and by question."""
+class KnownTasks:
+    """Tasks, found by id and by question, whoever wrote either."""
 
     ids: frozenset[str]
     questions: Mapping[str, list[str]]
 
     @classmethod
-    def of(cls, tasks: Sequence[Task]) -> _Known:
+    def of(cls, tasks: Sequence[Task]) -> KnownTasks:
+        """These tasks."""
         questions: dict[str, list[str]] = {}
         for task in tasks:
             questions.setdefault(normalise(task.question), []).append(task.id)
         return cls(frozenset(task.id for task in tasks), questions)
 
     def by_id(self, text: str) -> str | None:
+        """The task of this id, as it is written or as :func:`task_id` makes it."""
         text = text.strip()
         for form in (text, task_id(text)) if text else ():
             if form in self.ids:
@@ -247,36 +249,48 @@ class _Known:
         return None
 
     def near(self, text: str) -> str:
+        """What may have been meant by an id that no task has."""
         close = difflib.get_close_matches(task_id(text), sorted(self.ids), n=1)
         some = ", ".join(sorted(self.ids)[:3])
         return f"did you mean {close[0]!r}?" if close else f"ids are such as {some}"
 
 
 def _response(
-    row: Line, columns: Mapping[str, str], known: _Known, count: Counter[str]
+    row: Line, columns: Mapping[str, str], known: KnownTasks, count: Counter[str]
 ) -> tuple[Response | None, Problem | None]:
     cells: dict[str, str] = {}
     for name, column in columns.items():
         cells[name], problem = text_of(row, column)
         if problem is not None:
             return None, problem
-    named = cells.get("task", "").strip()
-    task = known.by_id(named)
-    if named and task is None:
-        found = f"{short(named)} is none of the {len(known.ids)} tasks; {known.near(named)}"
-        mend = "correct it, or add the question to the tasks"
-        return None, Problem(row.line, columns["task"], found, "", mend=mend)
+    task, problem = task_of(row.line, cells, columns, known)
     if task is None:
-        task, problem = _by_question(row.line, cells, columns, known)
-        if task is None:
-            return None, problem
+        return None, problem
     count[task] += 1
     id_ = cells.get("id", "").strip() or f"{task}-{count[task]}"
     return Response(task, id_, cells["response"], row.line), None
 
 
+def task_of(
+    line: int, cells: Mapping[str, str], columns: Mapping[str, str], known: KnownTasks
+) -> tuple[str | None, Problem | None]:
+    """The task that a row names by its id, or else by its question; or why there is none.
+
+    Args:
+        cells: field -> text, ``task`` or ``question`` among them.
+        columns: field -> the column that it was read from.
+    """
+    named = cells.get("task", "").strip()
+    task = known.by_id(named)
+    if named and task is None:
+        found = f"{short(named)} is none of the {len(known.ids)} tasks; {known.near(named)}"
+        mend = "correct it, or add the question to the tasks"
+        return None, Problem(line, columns["task"], found, "", mend=mend)
+    return (task, None) if task is not None else _by_question(line, cells, columns, known)
+
+
 def _by_question(
-    line: int, cells: Mapping[str, str], columns: Mapping[str, str], known: _Known
+    line: int, cells: Mapping[str, str], columns: Mapping[str, str], known: KnownTasks
 ) -> tuple[str | None, Problem | None]:
     asked = cells.get("question", "")
     if not asked.strip():
@@ -302,7 +316,8 @@ def _in_order(problems: list[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda problem: problem.line)
 
 
-def _no_column(source: str, columns: Sequence[str], field_: str, what: str) -> str:
+def no_column(source: str, columns: Sequence[str], field_: str, what: str) -> str:
+    """That no column holds what is needed, among which, and how to name it."""
     names = ", ".join(map(short, columns)) or "none"
     return (
         f"{source}: no column for the {what} among {names}; the first row of a table names its "
@@ -310,7 +325,7 @@ def _no_column(source: str, columns: Sequence[str], field_: str, what: str) -> s
     )
 
 
-def _check_any(loaded: Loaded[Any], what: str) -> None:
+def check_any(loaded: Loaded[Any], what: str) -> None:
     """Refuse a table of which nothing is left, with its first problems."""
     if loaded.items:
         return

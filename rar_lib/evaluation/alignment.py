@@ -229,7 +229,17 @@ class CriterionAgreement:
 def criterion_agreement(graded: PairGrades) -> CriterionAgreement:
     """How often the judge's verdict equals the gold label (arm ``explicit``)."""
     rows = graded.verdicts()
-    unscored = sum(len(g.verdicts) for g in (*graded.preferred, *graded.rejected)) - len(rows)
+    given = sum(len(g.verdicts) for g in (*graded.preferred, *graded.rejected))
+    return agreement_of(rows, given - len(rows))
+
+
+def agreement_of(rows: Sequence[tuple[str, Verdict, bool]], unscored: int) -> CriterionAgreement:
+    """Agreement of verdicts with labels, whoever gave them.
+
+    Args:
+        rows: task, scored verdict and its label.
+        unscored: verdicts that were not given.
+    """
     if not rows:
         return CriterionAgreement(0, unscored, None, None, None, None)
     tasks = [task for task, _, _ in rows]

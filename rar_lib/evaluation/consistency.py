@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import Interval, cluster_interval, cluster_share, pairwise_accuracy
+from rar_lib.core.stats import Interval, cluster_interval, cluster_share, kappa, pairwise_accuracy
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Arm, Pair, Task
 from rar_lib.evaluation.alignment import PairGrades, grade_pairs
@@ -75,17 +75,11 @@ def self_agreement(first: PairGrades, second: PairGrades) -> SelfAgreement:
     same = [float(before[p.id] == after[p.id]) for p in both]
     return SelfAgreement(
         verdicts=cluster_share([a == b for a, b in met], met_tasks) if met else None,
-        kappa=_kappa(met) if met else None,
+        kappa=kappa(*zip(*met, strict=True)) if met else None,
         preferences=cluster_share(same, [p.task_id for p in both]) if same else None,
         shift=cluster_interval(shifts, shift_tasks, bounds=(0.0, 1.0)) if shifts else None,
         n=len(shifts),
     )
-
-
-def _kappa(met: Sequence[tuple[bool, bool]]) -> float | None:
-    a, b = np.array(met, dtype=float).T
-    chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
-    return None if chance >= 1.0 else (float((a == b).mean()) - chance) / (1.0 - chance)
 
 
 async def ask_twice(

@@ -9,8 +9,9 @@ limits are declared here and were not chosen by looking at which judges pass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rar_lib.core.decision import Finding
 from rar_lib.core.stats import MIN_UNITS, Interval
 from rar_lib.evaluation.alignment import CriterionAgreement
 
@@ -18,6 +19,10 @@ from rar_lib.evaluation.alignment import CriterionAgreement
 MIN_SHARE = 0.5
 #: A hold-out must put a met criterion above an unmet one three times as often as below.
 MIN_AUC = 0.75
+#: A lead in pairwise accuracy that is certainly no larger is none: the ledger's margin of accuracy.
+MARGIN = 0.05
+#: Share of a batch without a score at which training stops: a judge that loses more is no reward.
+MAX_UNSCORED = 0.25
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,76 @@ def may_hold_out(agreement: CriterionAgreement, *, detectable: float, effect: fl
         faults.append(f"{sees}, to be confirmed is {effect:.2f}")
     good = f"its AUC {auc} is {MIN_AUC:g} or more, and {sees}"
     return Gate(not faults, "; ".join(faults) or good, auc, smallest=smallest)
+
+
+def may_reward(
+    agreement: CriterionAgreement | None,
+    preferences: Finding | None,
+    *,
+    share: float | None,
+    unscored: float,
+    rates: bool = False,
+) -> Gate:
+    """May this judge's grades be a reward, by a person's own labels?
+
+    They must carry information that is certainly more than chance. The AUC of its verdicts lies
+    above one half, as :func:`may_enter_size_claim` asks; labels on fewer than ``MIN_UNITS`` tasks
+    can't say so, and then the preferences must: that it prefers what the person prefers more often
+    than not is supported. Preferences that are undecided say nothing against verdicts that are
+    good; those that contradict, or that show no lead larger than ``MARGIN``, do. Beside that at
+    least half of its probability is readable, and no more responses are without a score than
+    training endures.
+
+    Args:
+        agreement: its verdicts against the person's labels; ``None`` without such labels.
+        preferences: of pairwise accuracy less one half, a tie counting one half, decided with
+            ``MARGIN``; ``None`` without pairs.
+        share: mean readable share; ``None`` for a reading without probabilities.
+        unscored: share of responses that got no score, in [0, 1].
+        rates: the reward is a rating of the whole response, which verdicts on single criteria say
+            nothing about: the preferences must speak for it.
+    """
+    good: list[str] = []
+    faults: list[str] = []
+    open_: list[str] = []
+    auc = agreement.auc if agreement else None
+    if agreement is not None:
+        gate = may_enter_size_claim(agreement, None)
+        heard = good if gate.passed else faults
+        (open_ if _too_few(auc) else heard).append(gate.reason)
+    words, holds = _prefers(preferences) if preferences else ("", None)
+    if preferences is not None:
+        heard = faults if holds is False or (rates and not holds) else open_
+        (good if holds else heard).append(words)
+    elif rates:
+        faults.append("it rates whole responses, and no preference was given to hold that against")
+    if not good and not faults:
+        faults, open_ = open_, []
+    if share is not None and share < MIN_SHARE:
+        faults.append(f"{share:.2f} of its probability is readable, {MIN_SHARE:g} is needed")
+    elif share is not None:
+        good.append(f"{share:.2f} of its probability is readable")
+    if unscored > MAX_UNSCORED:
+        faults.append(
+            f"{unscored:.0%} of the responses got no score, training stops above {MAX_UNSCORED:.0%}"
+        )
+    passed = "; ".join(good) + "".join(f"; but {words}" for words in open_)
+    return Gate(not faults, "; ".join(faults) or passed, auc, share)
+
+
+def _prefers(found: Finding) -> tuple[str, bool | None]:
+    """What a finding about pairwise accuracy says, and whether it holds; ``None``: open."""
+    gap = found.difference
+    if gap is None:
+        return f"its preferences can't be judged ({found.reason})", None
+    if not gap.shown:
+        return f"its preferences are over {gap.n} tasks, {MIN_UNITS} are needed", None
+    accuracy = replace(gap, value=gap.value + 0.5, low=gap.low + 0.5, high=gap.high + 0.5)
+    words = f"it prefers what people prefer in {accuracy} of pairs"
+    if found.word == "supported":
+        return words, True
+    against = found.word in ("contradicted", "no difference larger than d")
+    return f"{words}, not certainly above 0.5", False if against else None
 
 
 def _too_few(auc: Interval | None) -> list[str]:

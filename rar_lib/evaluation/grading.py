@@ -94,6 +94,7 @@ class GradedResponse(Frozen):
         judge, judge_weights, judge_wording, judge_prompt: the identity of the judge
             (:class:`rar_lib.judging.calibration.Identity`).
         reading: by probability or sampled.
+        calibrated: whether the probabilities were moved by a calibration of the judge.
     """
 
     task: str
@@ -115,6 +116,7 @@ class GradedResponse(Frozen):
     judge_wording: str
     judge_prompt: str
     reading: Reading
+    calibrated: bool = False
 
 
 def gradable(
@@ -202,6 +204,7 @@ def _row(judge: Judge, task: Task, response: Response, grade: Grade) -> GradedRe
         judge_wording=identity.wording,
         judge_prompt=identity.prompt,
         reading=judge.read_as,
+        calibrated=judge.calibration is not None,
     )
 
 
@@ -232,8 +235,12 @@ def responses_work(
     at, and for a model that thinks all the room that its dialect gives it.
     """
     by_id = {task.id: task for task in tasks}
-    items = [(by_id[r.task], r.text) for r in responses if not is_empty(r.text)]
-    work = grading_work(items, arm)
+    return items_work(judge, [(by_id[r.task], r.text) for r in responses], arm)
+
+
+def items_work(judge: Judge, items: Sequence[tuple[Task, str]], arm: Arm) -> Work:
+    """As :func:`responses_work`, of (task, response) items."""
+    work = grading_work([item for item in items if not is_empty(item[1])], arm)
     looked_at = VERDICT_TOKENS if arm in ("explicit", "predefined") else RATING_TOKENS
     written = looked_at if judge.read_as == "probability" else _SAMPLED_REPLY
     written += judge.chat.speaks.thinking

@@ -1,4 +1,4 @@
-"""A judge's yes-probability made to mean what it says, fitted on the val split and nowhere else.
+"""A judge's yes-probability made to mean what it says, fitted on tasks that nothing is claimed of.
 
     calibration = fit(probabilities, labels, judge=judge.identity)
     calibrated = replace(judge, calibration=calibration)
@@ -13,14 +13,16 @@ other.
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import digest, sources
+from rar_lib.core.files import atomic_write, digest, sources
 from rar_lib.core.stats import expected_calibration_error
 from rar_lib.core.types import Frozen, Unit
 from rar_lib.judging.messages import JudgeMessages
@@ -116,6 +118,62 @@ class Calibration(Frozen):
                 f"this calibration was fitted for {self.judge} and can't be applied to {judge}: "
                 "fit one for that judge on the val split"
             )
+
+
+class _Kept(Frozen):
+    """A file of calibrations: of one judge or several, and what they were fitted on."""
+
+    calibrations: Annotated[tuple[Calibration, ...], Field(min_length=1)]
+    split: dict[str, Any]
+
+
+def save_calibrations(
+    path: str | Path, calibrations: Sequence[Calibration], split: Mapping[str, Any]
+) -> None:
+    """Write calibrations as JSON, whole or not at all.
+
+    Args:
+        split: which tasks they were fitted on and which were held out, as a JSON value.
+
+    Raises:
+        DataError: the file could not be written.
+    """
+    kept = _Kept(calibrations=tuple(calibrations), split=dict(split))
+    try:
+        atomic_write(Path(path), kept.model_dump_json(indent=1) + "\n")
+    except OSError as error:
+        raise DataError(
+            f"{path}: could not be written ({error.strerror or error}); an older file there is "
+            "unchanged; free space or choose another folder"
+        ) from error
+
+
+def load_calibration(path: str | Path, judge: Identity) -> Calibration:
+    """This judge's calibration from a file that :func:`save_calibrations` wrote.
+
+    Raises:
+        DataError: the file can't be read, or holds no calibration of this judge.
+    """
+    try:
+        kept = _Kept.model_validate_json(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); `rar align` writes calibrations"
+        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "(the whole file)"
+        raise DataError(
+            f"{path}, field {field}: {first['msg']}; give a calibration that `rar align` wrote"
+        ) from error
+    for calibration in kept.calibrations:
+        if calibration.judge == judge:
+            return calibration
+    held = "; ".join(str(calibration.judge) for calibration in kept.calibrations)
+    raise DataError(
+        f"{path} holds calibrations of {held}, none of {judge}: a calibration is for one judge as "
+        "it was asked then; run `rar align` again with this one"
+    )
 
 
 def apply(

@@ -23,6 +23,7 @@ from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
 from rar_lib.core.text import THOUGHTS, same, without_thoughts
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
 from rar_lib.data.jsonl import short
+from rar_lib.evaluation.gates import MAX_UNSCORED
 from rar_lib.evaluation.multiple_choice import answer_letter, last_box
 from rar_lib.judging.chat import together
 from rar_lib.judging.judge import Judge
@@ -102,7 +103,7 @@ class RubricReward:
 
     judge: Judge
     arm: Arm
-    max_unscored: float = 0.25
+    max_unscored: float = MAX_UNSCORED
     keep: float = 1.0
     seed: int = 0
     thoughts: tuple[str, ...] = THOUGHTS

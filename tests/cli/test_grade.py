@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,10 @@ from rar_lib.cli.grade import Work, context_for
 from rar_lib.core.types import ARMS
 from rar_lib.data.questions import Response
 from rar_lib.data.tasks import load_mini, save_tasks
+from rar_lib.judging.calibration import Calibration, save_calibrations
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.dialect import DIALECTS
+from rar_lib.judging.judge import Judge
 
 pytestmark = pytest.mark.fault
 
@@ -271,7 +274,7 @@ def test_a_local_judge_is_given_room_for_the_longest_response(words: int, tokens
 
 
 def test_the_help_reads_well_at_80_columns() -> None:
-    for name in ("grade", "synthesize"):
+    for name in ("grade", "synthesize", "align"):
         done = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80", "TERM": "dumb"})
         assert done.exit_code == 0
         assert max(map(len, done.output.splitlines())) <= 80
@@ -286,3 +289,58 @@ def test_the_help_reads_well_at_80_columns() -> None:
         assert all(f"{dialect}" in done.output for dialect in DIALECTS)
     grade = CliRunner().invoke(app, ["grade", "--help"], env={"COLUMNS": "80", "TERM": "dumb"})
     assert all(arm in grade.output for arm in ARMS)
+
+
+def calibration_of(folder: Path, url: str) -> Path:
+    """The scripted judge says yes at 0.7 to all; by this line that is a no."""
+    who = Judge(Chat(url, "j", key_env="")).identity
+    line = Calibration(slope=1.0, intercept=-2.0, judge=who, n=9, ece_before=0.2, ece_after=0.1)
+    save_calibrations(folder / "c.json", [line], {"seed": 0})
+    return folder / "c.json"
+
+
+def test_a_calibration_moves_the_verdicts_and_is_said(folder: Path) -> None:
+    with server(yes, host=AWAY) as scripted:
+        plain = graded(folder, scripted.url, "-y")
+        assert "j, probability\n" in plain.output
+        path = calibration_of(folder, scripted.url)
+        before = len(scripted.requests)
+        done = graded(folder, scripted.url, "-y", "--calibration", path)
+        assert done.exit_code == 0, done.output
+        assert len(scripted.requests) == before, "the same calls, on record"
+    assert "judge j, probability, calibrated" in done.output
+    frame = pd.read_json(folder / "grades.jsonl", lines=True)
+    verdicts = [verdict for row in frame["verdicts"] for verdict in row]
+    odds = 0.7 / 0.3 * math.exp(-2.0)
+    assert {round(v["probability"], 6) for v in verdicts} == {round(odds / (1 + odds), 6)}
+    assert not any(verdict["met"] for verdict in verdicts)
+    assert frame["calibrated"].all()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--arm", "implicit"), "arm implicit rates whole responses: leave it out, or take --arm"),
+        (("--model", "other"), "none of other (weights http"),
+        (("--reading", "sampled"), "a sampled verdict has no probability: leave calibration out"),
+        (("-o", "c.json"), "would be overwritten"),
+    ],
+)
+def test_a_calibration_that_does_not_fit_is_refused_before_a_call(
+    more: tuple[str, ...], said: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    with server(yes, host=AWAY) as scripted:
+        path = calibration_of(folder, scripted.url)
+        done = graded(folder, scripted.url, "-y", "--calibration", path.name, *more)
+        assert scripted.requests == []
+    assert done.exit_code == 1
+    assert said in " ".join(done.output.split())
+
+
+def test_an_endpoint_without_probabilities_is_not_graded_past_its_calibration(folder: Path) -> None:
+    with server(says('{"met": true}'), host=AWAY) as scripted:
+        path = calibration_of(folder, scripted.url)
+        done = graded(folder, scripted.url, "-y", "--calibration", path)
+    assert done.exit_code == 1
+    assert "no response could be graded" in done.output

@@ -21,6 +21,7 @@ from rar_lib.core.stats import (
     family,
     flat_share,
     holm,
+    kappa,
     minimum_detectable,
     pairwise_accuracy,
     pearson,
@@ -463,3 +464,15 @@ def test_seeds_without_any_variance_are_not_certain(same: float) -> None:
 def test_a_table_of_seeds_and_tasks_has_two_of_each(table: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="two or more of each"):
         crossed(table)
+
+
+def test_kappa_is_agreement_beyond_chance() -> None:
+    # 7 of 10 agree; chance agrees on 0.6 * 0.5 + 0.4 * 0.5 = 0.5 of them.
+    one = [1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
+    other = [1, 1, 1, 1, 0, 0, 0, 0, 0, 1]
+    assert kappa(one, other) == pytest.approx((0.7 - 0.5) / 0.5)
+    assert kappa([1, 0], [0, 1]) == -1.0
+    assert kappa([1, 1], [1, 1]) is None
+    assert kappa([1, 1, 1, 0], [1, 1, 1, 1]) == 0.0, "saying yes to everything is chance"
+    with pytest.raises(ValueError, match="as many answers"):
+        kappa([1, 0], [1])

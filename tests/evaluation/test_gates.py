@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from rar_lib.core.stats import Interval
+from rar_lib.core.decision import Finding, decide, not_testable
+from rar_lib.core.stats import Comparison, Interval
 from rar_lib.evaluation.alignment import CriterionAgreement
-from rar_lib.evaluation.gates import may_enter_size_claim, may_hold_out
+from rar_lib.evaluation.gates import (
+    MARGIN,
+    MAX_UNSCORED,
+    may_enter_size_claim,
+    may_hold_out,
+    may_reward,
+)
 
 
 def agreement(
@@ -94,3 +103,65 @@ def test_what_a_hold_out_could_see_is_in_true_units() -> None:
 def test_there_is_an_effect_to_confirm(detectable: float, effect: float) -> None:
     with pytest.raises(ValueError, match="need an effect above 0"):
         may_hold_out(agreement(), detectable=detectable, effect=effect)
+
+
+def preferring(value: float = 0.7, half: float = 0.1, *, n: int = 24) -> Finding:
+    gap = Interval(value - 0.5, value - half - 0.5, value + half - 0.5, n, half / 2)
+    sure = gap.low > 0 or gap.high < 0
+    return decide(Comparison(gap, half * 1.4, 0.01 if sure else 0.3), margin=MARGIN)
+
+
+GOOD, BLIND, FEW = agreement(0.6), agreement(0.4), agreement(0.6, n=7)
+
+
+@pytest.mark.parametrize(
+    ("found", "pairs", "more", "passed", "words"),
+    [
+        (GOOD, None, {}, True, "its AUC 0.65 [0.60, 0.70] lies above 0.5"),
+        (None, preferring(), {}, True, "it prefers what people prefer in 0.70 [0.60, 0.80] of pai"),
+        (GOOD, preferring(), {"share": 0.5}, True, "of pairs; 0.50 of its probability is readable"),
+        (BLIND, None, {}, False, "its AUC 0.45 [0.40, 0.50] does not lie above 0.5"),
+        (BLIND, preferring(), {}, False, "its AUC 0.45 [0.40, 0.50] does not lie above 0.5"),
+        # undecided preferences carry no trust, and speak against none
+        (None, preferring(0.55), {}, False, "0.55 [0.45, 0.65] of pairs, not certainly above 0.5"),
+        (GOOD, preferring(0.55), {}, True, "; but it prefers what people prefer in 0.55 [0.45, 0"),
+        # at chance, or the other way round, they do
+        (GOOD, preferring(0.51, 0.03), {}, False, "0.51 [0.48, 0.54] of pairs, not certainly"),
+        (GOOD, preferring(0.2), {}, False, "0.20 [0.10, 0.30] of pairs, not certainly above 0.5"),
+        # nor do too few labels of one kind
+        (GOOD, preferring(n=7), {}, True, "; but its preferences are over 7 tasks, 8 are needed"),
+        (FEW, preferring(), {}, True, "; but its AUC is over 7 tasks, 8 are needed"),
+        (FEW, preferring(n=7), {}, False, "over 7 tasks, 8 are needed; its preferences are over 7"),
+        (FEW, preferring(0.55), {}, False, "of pairs, not certainly above 0.5"),
+        (FEW, None, {}, False, "its AUC is over 7 tasks, 8 are needed"),
+        (FEW, None, {"share": 0.9}, False, "its AUC is over 7 tasks, 8 are needed"),
+        (None, not_testable("nothing was scored on both sides"), {}, False, "can't be judged"),
+        # verdicts on criteria say nothing of a rating
+        (GOOD, None, {"rates": True}, False, "no preference was given to hold that against"),
+        (GOOD, preferring(n=7), {"rates": True}, False, "its preferences are over 7 tasks"),
+        (GOOD, preferring(0.55), {"rates": True}, False, "not certainly above 0.5"),
+        (GOOD, preferring(), {"rates": True}, True, "it prefers"),
+        # an answer that is mostly something else, or mostly missing, is none
+        (GOOD, None, {"share": 0.49}, False, "0.49 of its probability is readable, 0.5 is needed"),
+        (GOOD, None, {"unscored": 0.25}, True, "its AUC"),
+        (GOOD, None, {"unscored": 0.26}, False, "26% of the responses got no score, training stop"),
+    ],
+)
+def test_who_may_be_a_reward(
+    found: CriterionAgreement | None,
+    pairs: Finding | None,
+    more: dict[str, Any],
+    passed: bool,
+    words: str,
+) -> None:
+    gate = may_reward(found, pairs, **{"share": None, "unscored": 0.0} | more)
+    assert gate.passed is passed
+    assert words in gate.reason
+
+
+def test_the_limits_are_those_of_the_library() -> None:
+    from rar_lib.book import claims
+    from rar_lib.training.rewards import RubricReward
+
+    assert RubricReward.max_unscored == MAX_UNSCORED
+    assert claims.margin("accuracy") == MARGIN

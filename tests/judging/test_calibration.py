@@ -19,7 +19,14 @@ from rar_lib.core.stats import auc
 from rar_lib.core.types import Grade, Pair, Verdict
 from rar_lib.data.tasks import load_mini_pairs
 from rar_lib.evaluation.alignment import PairGrades, calibrate
-from rar_lib.judging.calibration import _DECIDE, Identity, apply, fit
+from rar_lib.judging.calibration import (
+    _DECIDE,
+    Identity,
+    apply,
+    fit,
+    load_calibration,
+    save_calibrations,
+)
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
@@ -237,3 +244,39 @@ def test_a_calibration_is_fitted_on_the_grades_of_val_pairs() -> None:
 def test_nothing_else_is_calibrated_on(graded: PairGrades, message: str) -> None:
     with pytest.raises(DataError, match=message):
         calibrate(graded)
+
+
+def test_a_file_holds_the_calibrations_of_several_judges(tmp_path: Path) -> None:
+    other = JUDGE.model_copy(update={"model": "large"})
+    found = [fit(*world(0.5, -1.0, n=50), judge=who) for who in (JUDGE, other)]
+    path = tmp_path / "align.calibration.json"
+    save_calibrations(path, found, {"seed": 0, "fitted_on": ["a"]})
+    assert [load_calibration(path, who) for who in (JUDGE, other)] == found
+    assert '"seed": 0' in path.read_text()
+    third = JUDGE.model_copy(update={"weights": "1" * 64})
+    with pytest.raises(DataError, match=r"holds calibrations of small \(weights 0{12}.*none of s"):
+        load_calibration(path, third)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"c\.json: cannot be read \(No such file.*`rar align` writes calibrations"),
+        ("{", r"field \(the whole file\): Invalid JSON.*give a calibration that `rar align` wrote"),
+        ('{"calibrations": [], "split": {}}', r"field calibrations: Tuple should have at least 1"),
+        ('{"calibrations": [{"slope": -1}], "split": {}}', r"field calibrations.0.slope: Input sh"),
+        ('{"slope": 1.0}', r"field calibrations: Field required"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(text: str | None, message: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "c.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        load_calibration(tmp_path / "c.json", JUDGE)
+
+
+def test_a_file_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    found = [fit(*world(0.5, -1.0, n=50), judge=JUDGE)]
+    (tmp_path / "f").write_text("a file, no folder")
+    with pytest.raises(DataError, match=r"could not be written .*free space or choose another"):
+        save_calibrations(tmp_path / "f" / "c.json", found, {})
