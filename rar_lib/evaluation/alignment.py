@@ -24,7 +24,6 @@ from rar_lib.core.stats import (
     cluster_share,
     compare,
     expected_calibration_error,
-    family,
     pairwise_accuracy,
     scored,
     task_interval,
@@ -300,17 +299,6 @@ def difference(a: PairGrades, b: PairGrades, *, ties: float = 0.5) -> Interval |
     """The difference of :func:`against` alone, with its interval."""
     found = against(a, b, ties=ties)
     return found.difference if found else None
-
-
-def compare_all(
-    versus: Mapping[str, tuple[PairGrades, PairGrades]], *, ties: float = 0.5
-) -> dict[str, Comparison]:
-    """One family of comparisons, left minus right in pairwise accuracy, corrected by Holm.
-
-    A comparison without a scored pair in common is left out, and the family is smaller.
-    """
-    found = {name: against(a, b, ties=ties) for name, (a, b) in versus.items()}
-    return family({name: c for name, c in found.items() if c is not None})
 
 
 def extra_gain(

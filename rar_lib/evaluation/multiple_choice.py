@@ -307,13 +307,3 @@ def unreadable(found: Outcomes) -> float | None:
 def chance(questions: Sequence[MultipleChoice]) -> float:
     """Share that a guesser gets right who always gives a letter."""
     return fmean(1 / len(q.options) for q in questions)
-
-
-def against_chance(found: Outcomes, level: float) -> str:
-    """What the interval says of a policy against guessing, in words."""
-    interval = accuracy(found)
-    if interval is None:
-        return "no answer"
-    if interval.low > level:
-        return "above chance"
-    return "below chance" if interval.high < level else "not told apart from chance"

@@ -22,7 +22,6 @@ from rar_lib.evaluation.alignment import (
     CriterionAgreement,
     PairGrades,
     by,
-    compare_all,
     criterion_agreement,
     difference,
     extra_gain,
@@ -114,15 +113,6 @@ def test_cost_of_a_pair() -> None:
 def test_differences_are_paired_by_pair_and_counted_by_task() -> None:
     gap = difference(SURE, MIXED)
     assert gap == cluster_interval([0, 0, 0.5, 1.0], ["a", "a", "b", "c"])
-
-
-def test_a_family_of_comparisons_is_corrected_together() -> None:
-    nothing = graded((None,) * 4, (0.1,) * 4)
-    found = compare_all({"x": (SURE, MIXED), "y": (MIXED, MIXED), "z": (SURE, nothing)})
-    assert list(found) == ["x", "y"]  # z has no pair in common
-    assert found["x"].p == 0.5  # sums 0, 0.5, 1: four of eight sign patterns reach 1.5
-    assert (found["x"].p_holm, found["y"].p_holm) == (1.0, 1.0)
-    assert found["x"].difference == difference(SURE, MIXED)
 
 
 def test_the_extra_gain_of_one_judge_is_over_tasks_not_pairs() -> None:

@@ -12,7 +12,6 @@ from rar_lib.core.prompts import shuffled
 from rar_lib.core.types import MultipleChoice, Task
 from rar_lib.evaluation.multiple_choice import (
     accuracy,
-    against_chance,
     ask,
     by_question,
     chance,
@@ -130,13 +129,3 @@ def test_all_wrong_still_has_an_interval_and_nothing_asked_has_none() -> None:
 
 def test_chance_follows_the_number_of_options() -> None:
     assert chance(QUESTIONS) == pytest.approx((1 / 4 + 1 / 5) / 2)
-
-
-@pytest.mark.parametrize(
-    ("right", "words"),
-    [(20, "above chance"), (0, "below chance"), (5, "not told apart from chance")],
-)
-def test_what_is_said_of_chance_follows_the_interval(right: int, words: str) -> None:
-    found = {str(n): [int(n < right)] for n in range(20)}
-    assert against_chance(found, 0.25) == words
-    assert against_chance({}, 0.25) == "no answer"
