@@ -73,7 +73,7 @@ class Checkout:
             library=self.library,
             servers=self.server,
             weights=lambda name: self.started.append(f"weights {name}"),
-            **changes,
+            **{"product": lambda: None, **changes},
         )
 
     def reasons(self, profile: Profile = PROFILE) -> dict[str, str | None]:
@@ -378,7 +378,7 @@ from rar_lib.book.reproduce import reproduce
 root = Path(sys.argv[1])
 profile = load("smoke")
 reproduce(profile, notebooks=root / "notebooks", out=root / "_build", library=root / "lib",
-          servers=contextlib.nullcontext, weights=str)
+          servers=contextlib.nullcontext, weights=str, product=lambda: None)
 """
 
 
