@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -115,10 +116,13 @@ def on_terminal(shown: Shown, console: Console) -> Iterator[None]:
     from rich.live import Live
 
     with Live(
-        console=console, get_renderable=shown.bar, refresh_per_second=1, transient=True
-    ) as live:
+        console=console,
+        get_renderable=shown.bar,
+        refresh_per_second=1,
+        transient=True,
+        redirect_stderr=sys.stderr.isatty(),  # else it goes to a file, and is to go on doing so
+    ):
         yield
-        live.refresh()
 
 
 @contextmanager

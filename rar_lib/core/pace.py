@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 
 #: Share of a chapter's time that does not depend on the matrix product, where one machine alone was
 #: measured. Of what is known: the chapters with models took 40 min at 2.62 TFLOP/s and 66 min at
@@ -43,27 +43,26 @@ def at_rate(points: Sequence[Measured], gflops: float | None) -> float:
         points: at least one.
         gflops: of this machine.
     """
-    known = sorted((1 / p.gflops, p.seconds) for p in points if p.gflops)
-    if not gflops or not known:
+    times: dict[float, list[float]] = {}
+    for point in points:
+        if point.gflops:
+            times.setdefault(1 / point.gflops, []).append(point.seconds)
+    if not gflops or not times:
         return points[0].seconds
     x = 1 / gflops
-    near = sorted(known, key=lambda point: abs(point[0] - x))
-    below = [point for point in known if point[0] <= x]
-    above = [point for point in known if point[0] >= x]
-    if below and above:
-        return _on_line(below[-1], above[0], x)
-    (x0, t0) = near[0]
-    slope = (1 - FIXED) * t0 / x0
-    if len(near) > 1:
-        slope = (near[1][1] - t0) / (near[1][0] - x0)
-    return t0 + min(max(slope, 0.0), t0 / x0) * (x - x0)
-
-
-def _on_line(left: tuple[float, float], right: tuple[float, float], x: float) -> float:
-    if left[0] == right[0]:
-        return (left[1] + right[1]) / 2
-    part = (x - left[0]) / (right[0] - left[0])
-    return left[1] + part * (right[1] - left[1])
+    known = [(at, fmean(times[at])) for at in sorted(times, key=lambda at: abs(at - x))]
+    (x0, t0) = known[0]
+    across = next((point for point in known if (point[0] - x) * (x0 - x) <= 0), None)
+    if across is None:  # outside of all
+        slope = (1 - FIXED) * t0 / x0
+        if len(known) > 1:
+            slope = (known[1][1] - t0) / (known[1][0] - x0)
+        slope = min(max(slope, 0.0), t0 / x0)
+    elif across[0] == x0:
+        return t0
+    else:
+        slope = (across[1] - t0) / (across[0] - x0)
+    return t0 + slope * (x - x0)
 
 
 def steps_left(
