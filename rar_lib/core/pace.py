@@ -103,7 +103,7 @@ class Course:
         """
         spent, meant = self._sums()
         ratio = (spent + TRUST_S) / (meant + TRUST_S)
-        own = self.forecast.get(running) if running not in self.short else None
+        own = self.forecast.get(running) if running and running not in self.short else None
         if own is not None and elapsed > own * ratio:
             ratio = (spent + elapsed + TRUST_S) / (meant + own + TRUST_S)
         return ratio
