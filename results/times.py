@@ -6,7 +6,9 @@
 *cold*: a fresh clone and empty caches (packages, weights, compiled code). *warm*: a fresh clone,
 caches filled by the cold run. *unchanged*: the same command again in the same clone. Everything
 lives in a temporary folder that is removed, unless --keep names one. Results go to
-results/times.json, with machine and date, and into the README's table. Standard library only.
+results/times.json, by kind of processor, with machine and date, and into the README's table. The
+chapters' own times and the machine's matrix product go there, too: the forecast of `rar reproduce`
+reads them. Standard library only.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "times.json"
@@ -48,16 +51,39 @@ def main() -> None:
         text=True,
         check=True,
     ).stdout.strip()
+    live: dict[str, Any] = {}
     try:
         seconds["cold"] = run(options.target, clone(base / "a"), base)
+        live = {"disk_gb": round(used_gb(base), 1)}
+        live |= chapters(base / "a") if options.target == "reproduce" else {}
         seconds["unchanged"] = run(options.target, base / "a", base)
         if not options.skip_warm:
             shutil.rmtree(base / "a")
             seconds["warm"] = run(options.target, clone(base / "a"), base)
     finally:
-        record(options.target, seconds, commit)
+        record(options.target, seconds, commit, live)
         if not options.keep:
             shutil.rmtree(base)
+
+
+def used_gb(folder: Path) -> float:
+    """10^9 bytes under a folder as `du` counts them: a file with two names once."""
+    done = subprocess.run(
+        ["du", "-sk", str(folder)], capture_output=True, text=True, check=True
+    ).stdout
+    return int(done.split()[0]) * 1024 / 1e9
+
+
+def chapters(folder: Path) -> dict[str, Any]:
+    """Seconds of every chapter by profile, and the product of the machine on which they took so."""
+    found: dict[str, dict[str, float]] = {}
+    products = []
+    for path in sorted(folder.glob("_build/*/[0-9][0-9]_*.json")):
+        manifest = json.loads(path.read_text())
+        found.setdefault(manifest["profile"], {})[path.stem] = manifest["seconds"]
+        products.append(manifest["taken"].get("live", {}).get("gflops"))
+    known = [product for product in products if product]
+    return {"chapters": found} | ({"gflops": round(max(known), 1)} if known else {})
 
 
 def clone(folder: Path) -> Path:
@@ -109,34 +135,49 @@ def watch_memory(over: threading.Event, seen: list[float]) -> None:
         seen.append(total - free)
 
 
-def record(target: str, seconds: dict[str, float], commit: str) -> None:
-    """Merge into results/times.json and rewrite the README's table from it."""
+def record(target: str, seconds: dict[str, float], commit: str, live: dict[str, Any]) -> None:
+    """Merge into results/times.json and rewrite the README's table from it.
+
+    A run of another commit, or on another machine of the same kind, replaces all that was known of
+    this kind: figures of two runs are not mixed in a row.
+    """
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    known[target] = known.get(target, {}) | {
+    kinds = known.setdefault(target, {})
+    before = kinds.get(kind(), {})
+    if any(before.get(name) != now for name, now in (("commit", commit), ("machine", machine()))):
+        before = {}
+    kinds[kind()] = before | {
         **{f"{k}_s": v for k, v in seconds.items()},
-        "memory_gb": round(max(peaks.get(target, [0.0])), 1),
+        **live,
+        "memory_gb": round(max(peaks.get(target) or [0.0]), 1),
         "machine": machine(),
         "date": datetime.date.today().isoformat(),
         "commit": commit,
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    rows = [
-        "| command | cold | warm | unchanged | memory in use, at most |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name in ("reproduce", "test"):
-        times = known.get(name, {})
-        cells = [shown(times.get(f"{label}_s")) for label in LABELS]
-        cells.append(f"{times['memory_gb']} GB" if "memory_gb" in times else "not measured")
-        rows.append(f"| `make {name}` | {' | '.join(cells)} |")
     text = re.sub(
         r"(<!-- times -->\n).*?(<!-- /times -->)",
-        lambda m: m[1] + "\n".join(rows) + "\n" + m[2],
+        lambda m: m[1] + table(known) + "\n" + m[2],
         README.read_text(),
         flags=re.S,
     )
     README.write_text(text)
+
+
+def table(known: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Rows of Markdown: for each command one for each kind of processor, whose name it bears."""
+    rows = [
+        "| command | processor | cold | warm | unchanged | memory in use, at most | disk |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for name in ("reproduce", "test"):
+        for processor, times in sorted(known.get(name, {}).items()) or [("not measured", {})]:
+            cells = [shown(times.get(f"{label}_s")) for label in LABELS]
+            for label in ("memory_gb", "disk_gb"):
+                cells.append(f"{times[label]} GB" if label in times else "not measured")
+            rows.append(f"| `make {name}` | {processor} | {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def shown(seconds: float | None) -> str:
@@ -146,12 +187,37 @@ def shown(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
+CPUINFO = Path("/proc/cpuinfo")
+MEMINFO = Path("/proc/meminfo")
+#: Instruction sets that decide how fast a judge is, best first, with their flags.
+SETS = {
+    "AMX": {"amx_bf16"},
+    "AVX-512 with bf16": {"avx512_bf16"},
+    "AVX-512 with int8": {"avx512_vnni"},
+    "AVX-512": {"avx512bw"},
+    "AVX2": {"avx2"},
+}
+
+
+def processor() -> str:
+    """The processor by the name that it gives itself."""
+    cpu = re.search(r"model name\s*:\s*(.+)", CPUINFO.read_text())
+    return cpu[1].strip() if cpu else "?"
+
+
+def kind() -> str:
+    """The processor with the best of its instruction sets: two of one name may differ in them."""
+    listed = re.search(r"flags\s*:\s*(.+)", CPUINFO.read_text())
+    flags = set(listed[1].split()) if listed else set()
+    best = next((name for name, needed in SETS.items() if needed <= flags), "no AVX2")
+    return f"{processor()}, {best}"
+
+
 def machine() -> str:
     """Processor, cores and memory."""
-    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
+    memory = re.search(r"MemTotal:\s*(\d+)", MEMINFO.read_text())
     gib = int(memory[1]) / 2**20 if memory else 0
-    return f"{len(os.sched_getaffinity(0))} cores {cpu[1] if cpu else '?'}, {gib:.0f} GiB"
+    return f"{len(os.sched_getaffinity(0))} cores {processor()}, {gib:.0f} GiB"
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import copy
 import json
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ _IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 #: Variables that a notebook itself names as holding a key.
 _NAMED = re.compile(r"""key_env\s*=\s*["'](\w+)["']|["']\$(\w+)["']""")
 _ADDED = {"injected-parameters", "papermill-error-cell-tag"}
+_HEADING = re.compile(r"#{1,6}\s+(.+?)\s*#*\s*")
+_MARKUP = re.compile(r"\{\w+(?::\w+)?\}|[`*]")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -82,6 +84,45 @@ def check_parameters(path: Path, names: set[str]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Place:
+    """A cell of a running notebook.
+
+    Attributes:
+        cell: its number as in the source, from 1; text cells count.
+        cells: how many there are.
+        heading: the nearest one above it, in plain text; empty before the first.
+    """
+
+    cell: int
+    cells: int
+    heading: str
+
+
+def places(notebook: NotebookNode) -> list[Place]:
+    """Every cell with the heading that it stands under; a heading inside a fence is none."""
+    found, heading = [], ""
+    for number, cell in enumerate(notebook.cells, 1):
+        fenced = False
+        for line in cell.source.splitlines() if cell.cell_type == "markdown" else ():
+            fenced ^= line.lstrip().startswith(("```", "~~~"))
+            if not fenced and (match := _HEADING.fullmatch(line)):
+                heading = _MARKUP.sub("", match[1])
+        found.append(Place(number, len(notebook.cells), heading))
+    return found
+
+
+def _teller(source: NotebookNode, tell: Callable[[Place], None]) -> Callable[..., None]:
+    """nbclient's hook for the start of each cell, those that papermill adds left out."""
+    coming = iter(places(source))
+
+    def on_cell_start(cell: NotebookNode, cell_index: int) -> None:
+        if not _ADDED & set(cell.metadata.get("tags", [])):
+            tell(next(coming))
+
+    return on_cell_start
+
+
 def execute(
     source: Path,
     target: Path,
@@ -90,11 +131,12 @@ def execute(
     cwd: Path,
     cell_timeout_s: int,
     failed: Path | None = None,
+    tell: Callable[[Place], None] | None = None,
 ) -> dict[str, Any]:
     """Run ``source`` and put the executed copy at ``target``; returns ``cells`` and ``bytes``.
 
     On any failure ``target`` keeps its old content, and what ran is kept as ``failed``, by default
-    ``<stem>.failed.ipynb`` beside it.
+    ``<stem>.failed.ipynb`` beside it. ``tell`` hears of every cell when it begins.
 
     Raises:
         ReproduceError: names notebook, cell, error and the failed copy.
@@ -116,8 +158,9 @@ def execute(
                 language="python",
                 kernel_manager_class=_this_python(),
                 cwd=cwd,
-                progress_bar=sys.stderr.isatty(),
+                progress_bar=False,  # it would know neither heading nor time: ``tell`` does
                 log_output=False,
+                on_cell_start=_teller(read(source), tell) if tell else None,
                 execution_timeout=cell_timeout_s,
                 iopub_timeout=IOPUB_TIMEOUT_S,
             )

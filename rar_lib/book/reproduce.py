@@ -17,7 +17,12 @@ A notebook's metadata may hold, under ``rar``::
 
     "after":   ["02_rubrics"]            earlier notebooks whose data it reads; no other is there
     "minutes": {"laptop": 4}             expected time, until a run has measured it
+    "gflops":  {"laptop": 2600}          product of the machine on which it took that long
     "replay": false                      it can't run from recorded calls alone
+
+Each manifest also holds, under ``taken``, how long the chapter took on this machine: when it asked
+its models or trained (``live``, with the machine's product), and when it found all of that on
+record (``short``). They and ``results/times.json`` are what the next run is forecast from.
 """
 
 from __future__ import annotations
@@ -37,14 +42,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
 from rar_lib.book import machine, notebook, results
 from rar_lib.book.profiles import Profile
-from rar_lib.core.errors import ReproduceError
+from rar_lib.core.errors import CassetteError, ReproduceError
 from rar_lib.core.files import atomic_write, digest, file_hash, versions
+from rar_lib.core.pace import Course, Measured, at_rate
+from rar_lib.judging.cassette import Cassette
+from rar_lib.judging.cost import duration
+from rar_lib.models.processor import cpu_dtype, product_gflops
 
 #: Raise when the meaning of a manifest changes: notebooks of older ones are run again.
 SCHEMA = 2
@@ -217,6 +226,24 @@ _UNSEEN = ("cli/", "book/build.py", "book/sanitize.py")
 PACKAGE = Path(__file__).parents[1]
 
 
+#: Seconds of a chapter that finds all it asks on record, until one has been measured: its kernel,
+#: its imports and its figures.
+SHORT_S = 30.0
+
+
+class View(Protocol):
+    """Shows a chapter for as long as the context lives; what it yields hears of every cell."""
+
+    def __call__(
+        self, label: str, stem: str, course: Course
+    ) -> contextlib.AbstractContextManager[Callable[[notebook.Place], None]]: ...
+
+
+@contextlib.contextmanager
+def _unseen(label: str, stem: str, course: Course) -> Iterator[Callable[[notebook.Place], None]]:
+    yield lambda place: None
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of one notebook: ``reason`` says why it ran, or ``up to date``."""
@@ -237,6 +264,8 @@ def reproduce(
     force: bool = False,
     servers: Callable[[str], contextlib.AbstractContextManager[Any]] | None = None,
     weights: Callable[[str], Any] | None = None,
+    product: Callable[[], float | None] = product_gflops,
+    view: View = _unseen,
     library: Path = PACKAGE,
 ) -> list[Result]:
     """Execute the notebooks ``NN_*.ipynb`` of a folder, in order, as far as needed.
@@ -250,6 +279,8 @@ def reproduce(
         servers: Serves a model for as long as its context lives; default
             `rar_lib.models.server.serve`. Started once, and only if a notebook must run.
         weights: Makes a model's weights ready; default `rar_lib.models.store.model_dir`.
+        product: Measures this machine for the forecast, in GFLOP/s.
+        view: Shows the chapter that runs.
         library: Folder whose files are part of the key.
 
     Returns:
@@ -269,22 +300,36 @@ def reproduce(
         todo = [step for step, why in _plan(steps, profile, root, library, force) if why]
         done: list[Result] = []
         with contextlib.ExitStack() as stack:
+            course, gflops = Course({}), None
             if todo:
-                _log.info(
-                    f"{len(todo)} of {len(steps)} notebooks to run: {_estimate(todo, profile)}"
-                )
+                course, gflops = _course(todo, profile, root, library, product)
+                said = _estimate(course, profile, gflops)
+                _log.info(f"{len(todo)} of {len(steps)} notebooks to run: {said}")
                 _make_ready(profile, stack, servers, weights)
             for n, step in enumerate(steps, 1):
+                label = f"[{n}/{len(steps)}] {step.stem}"
                 [(_, why)] = _plan([step], profile, root, library, force)
                 if why is None:
-                    _log.info(f"[{n}/{len(steps)}] {step.stem}: up to date")
+                    course.forecast.pop(step.stem, None)
+                    _log.info(f"{label}: up to date")
                     done.append(Result(step.stem, False, "up to date", 0.0, step.executed))
                     continue
-                _log.info(f"[{n}/{len(steps)}] {step.stem}: {why}")
-                seconds = _run(step, profile, root, library)
-                _log.info(f"[{n}/{len(steps)}] {step.stem}: done in {seconds:.0f} s")
+                _log.info(f"{label}: {why}")
+                with view(label, step.stem, course) as tell:
+                    short = step.stem in course.short
+                    seconds = _run(
+                        step, profile, root, library, tell=tell, short=short, gflops=gflops
+                    )
+                _log.info(f"{label}: done in {seconds:.0f} s{_rest(course, step.stem, seconds)}")
                 done.append(Result(step.stem, True, why, seconds, step.executed))
         return done
+
+
+def _rest(course: Course, stem: str, seconds: float) -> str:
+    """Count the chapter as done; what those after it will take, in words."""
+    course.taken[stem] = seconds
+    left = course.left(stem, seconds)
+    return f", about {duration(left)} left" if left else ""
 
 
 def replay(
@@ -293,6 +338,7 @@ def replay(
     notebooks: Path,
     out: Path,
     only: Sequence[str] | None = None,
+    view: View = _unseen,
     library: Path = PACKAGE,
 ) -> list[Result]:
     """Execute notebooks, in order, from the calls that an earlier run recorded in ``out``.
@@ -310,12 +356,18 @@ def replay(
     done: list[Result] = []
     with _alone(out), _sigterm_as_interrupt(), _environment("RAR_CASSETTE", "replay"):
         shutil.rmtree(target, ignore_errors=True)
-        for step in _steps(notebooks, target, only, before=out):
-            if step.rar.get("replay") is False:
+        steps = _steps(notebooks, target, only, before=out)
+        todo = [step for step in steps if step.rar.get("replay") is not False]
+        for step in steps:
+            if step not in todo:
                 _log.info(f"{step.stem}: left out, it computes with a model of its own")
-                continue
-            seconds = _run(step, profile, notebooks.parent, library)
-            _log.info(f"{step.stem}: replayed in {seconds:.0f} s")
+        course = Course({s.stem: _short(load(out / f"{s.stem}.json")) for s in todo})
+        for n, step in enumerate(todo, 1):
+            with view(f"[{n}/{len(todo)}] {step.stem}", step.stem, course) as tell:
+                seconds = _run(step, profile, notebooks.parent, library, tell=tell, short=True)
+            _log.info(
+                f"{step.stem}: replayed in {seconds:.0f} s{_rest(course, step.stem, seconds)}"
+            )
             done.append(Result(step.stem, True, "replayed", seconds, step.executed))
     return done
 
@@ -361,10 +413,20 @@ def _plan(
     return plan
 
 
-def _run(step: Step, profile: Profile, root: Path, library: Path) -> float:
+def _run(
+    step: Step,
+    profile: Profile,
+    root: Path,
+    library: Path,
+    *,
+    tell: Callable[[notebook.Place], None],
+    short: bool,
+    gflops: float | None = None,
+) -> float:
     """Execute one notebook and put what it left in place; returns seconds."""
     # Taken before the run: a library edited meanwhile makes the next run repeat this one.
     parts = parts_of(step, profile, root, library)
+    calls = _calls(step.out)
     start, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     work = _prepare(step)
     executed = work / step.executed.name
@@ -376,18 +438,22 @@ def _run(step: Step, profile: Profile, root: Path, library: Path) -> float:
             cwd=root,
             cell_timeout_s=profile.cell_timeout_s,
             failed=step.failed,
+            tell=tell,
         )
     seconds = time.monotonic() - clock
     parts["inputs"] = _read_in(work)
+    data, last = _left_in(work / "data"), load(step.manifest)
+    asked = _calls(step.out) > calls or _folders(data) != _folders(last["data"] if last else {})
     manifest = {
         "schema": SCHEMA,
         "key": digest(parts),
         "sha256": file_hash(executed),
-        "data": _left_in(work / "data"),
+        "data": data,
         "profile": profile.name,
         "start": start.isoformat(timespec="seconds"),
         "end": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
+        "taken": _taken(last, Measured(round(seconds, 1), gflops), asked=asked, short=short),
         **sizes,
         "hardware": machine.hardware(),
         "versions": machine.versions(),
@@ -399,6 +465,47 @@ def _run(step: Step, profile: Profile, root: Path, library: Path) -> float:
     )  # from here on the run counts
     _publish(step.out, step.stem)
     return seconds
+
+
+def _calls(out: Path) -> int:
+    """Calls on record in a folder; none that can be read is none."""
+    path = out / "calls.sqlite"
+    if not path.exists():
+        return 0
+    with contextlib.suppress(CassetteError), contextlib.closing(Cassette(path, "replay")) as record:
+        return record.size()
+    return 0
+
+
+def _folders(data: Mapping[str, str]) -> dict[str, str]:
+    """What is expensive of a chapter's data: trained, or sampled."""
+    return {name: sha for name, sha in data.items() if "/" in name}
+
+
+def _taken(
+    last: Mapping[str, Any] | None, now: Measured, *, asked: bool, short: bool
+) -> dict[str, Any]:
+    """What a chapter takes ``live`` and from the record (``short``), this run included.
+
+    A run that was to be short and asked a little, because a cell was changed, is neither.
+
+    Args:
+        asked: whether it added to the record, or trained.
+        short: whether all that it asks was thought to be there.
+    """
+    known = _taken_before(last)
+    if not asked:
+        known["short"] = {"seconds": now.seconds}
+    elif not short:
+        known["live"] = {"seconds": now.seconds, "gflops": now.gflops}
+    return known
+
+
+def _taken_before(last: Mapping[str, Any] | None) -> dict[str, Any]:
+    if last is None:
+        return {}
+    # Manifests of earlier versions say the seconds of a run alone.
+    return dict(last.get("taken", {"live": {"seconds": last["seconds"], "gflops": None}}))
 
 
 def _prepare(step: Step) -> Path:
@@ -521,16 +628,93 @@ def _make_ready(
         stack.enter_context(servers(name) if servers else serve(name, **profile.server))
 
 
-def _estimate(todo: list[Step], profile: Profile) -> str:
-    """Minutes for each step: as last measured, else as its metadata says."""
-    known = 0.0
-    words = []
+def _course(
+    todo: Sequence[Step],
+    profile: Profile,
+    root: Path,
+    library: Path,
+    product: Callable[[], float | None],
+) -> tuple[Course, float | None]:
+    """The forecast of every chapter, and the product that this machine was measured to do.
+
+    Nothing is measured on a GPU, whose time a product of the processor does not tell, or where all
+    that is asked is on record.
+    """
+    pending = [step.stem for step in todo]
+    short = frozenset(
+        step.stem
+        for step in todo
+        if _on_record(step, parts_of(step, profile, root, library, pending=pending))
+    )
+    gflops = product() if profile.device == "cpu" and len(short) < len(todo) else None
+    forecast: dict[str, float | None] = {}
     for step in todo:
-        last = load(step.manifest)
-        minutes = last["seconds"] / 60 if last else step.rar.get("minutes", {}).get(profile.name)
-        known += minutes or 0.0
-        words.append(f"{step.stem} {'?' if minutes is None else f'{minutes:.1f}'}")
-    return f"about {known:.0f} min ({', '.join(words)})"
+        points = _measured(step, profile.name, root)
+        seconds = at_rate(points, gflops) if points else None
+        if step.stem in short:
+            brief = _short(load(step.manifest))
+            seconds = brief if seconds is None else min(seconds, brief)
+        forecast[step.stem] = seconds
+    return Course(forecast, short), gflops
+
+
+def _on_record(step: Step, parts: Mapping[str, Any]) -> bool:
+    """Whether a chapter will find on record what it asks, and trained what it trains.
+
+    It will, if it has run to its end and nothing has changed since of what decides it: the code
+    below ``book``, the parameters, the packages. A cell that now asks more is not foreseen.
+    """
+    last = load(step.manifest)
+    if last is None or not _calls(step.out) or _differing(step.out, last):
+        return False
+    then = last["parts"]
+    below = [
+        {name: sha for name, sha in part.items() if not name.startswith("book/")}
+        for part in (then["library"], parts["library"])
+    ]
+    same = all(then[name] == parts[name] for name in ("parameters", "installed"))
+    return same and below[0] == below[1]
+
+
+def _short(last: Mapping[str, Any] | None) -> float:
+    """Seconds of a chapter from the record: as last measured, else :data:`SHORT_S`."""
+    found: float = _taken_before(last).get("short", {}).get("seconds", SHORT_S)
+    return found
+
+
+def _measured(step: Step, profile: str, root: Path) -> list[Measured]:
+    """Live times: of this machine, else of the machines on record, else as the metadata says."""
+    live = _taken_before(load(step.manifest)).get("live")
+    if live:
+        return [Measured(**live)]
+    if found := _elsewhere(step.stem, profile, root):
+        return found
+    minutes = step.rar.get("minutes", {}).get(profile)
+    if minutes is None:
+        return []
+    return [Measured(60.0 * minutes, step.rar.get("gflops", {}).get(profile))]
+
+
+def _elsewhere(stem: str, profile: str, root: Path) -> list[Measured]:
+    """What ``results/times.json`` knows of a chapter, a measurement for each kind of processor."""
+    path = results.find("times", root)
+    if path is None or not path.is_file():
+        return []
+    machines = json.loads(path.read_text(encoding="utf-8")).get("reproduce", {})
+    runs = [(of.get("chapters", {}).get(profile, {}), of.get("gflops")) for of in machines.values()]
+    return [Measured(chapters[stem], gflops) for chapters, gflops in runs if stem in chapters]
+
+
+def _estimate(course: Course, profile: Profile, gflops: float | None) -> str:
+    """Minutes in all and for each chapter, and by which measurement."""
+    known = sum(seconds or 0.0 for seconds in course.forecast.values()) / 60
+    words = [
+        f"{stem} {'?' if seconds is None else f'{seconds / 60:.1f}'}"
+        + (" from its record" if stem in course.short else "")
+        for stem, seconds in course.forecast.items()
+    ]
+    by = f"; a product of this machine: {gflops:,.0f} GFLOP/s in {cpu_dtype()}" if gflops else ""
+    return f"about {known:.0f} min ({', '.join(words)}){by}"
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,9 @@ class _Echo(logging.Handler):
     """The library's log as plain lines: what it does, and on the error stream what to heed."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(self.format(record), err=record.levelno >= logging.WARNING)
+        # Through sys.stdout as it is now, which a bar replaces to stay below the lines.
+        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        print(self.format(record), file=stream, flush=True)
 
 
 def _plainly(command: Command) -> Command:

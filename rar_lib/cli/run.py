@@ -21,9 +21,15 @@ def reproduce(
     """Run what is missing or changed of the notebooks, then build the book."""
     from rar_lib.book import reproduce as chapters
     from rar_lib.book.profiles import load
+    from rar_lib.cli.progress import view
 
     chapters.reproduce(
-        load(profile), notebooks=Path("notebooks"), out=_out(profile), only=only, force=force
+        load(profile),
+        notebooks=Path("notebooks"),
+        out=_out(profile),
+        only=only,
+        force=force,
+        view=view,
     )
     if book and not only:
         _build(profile)
@@ -33,8 +39,11 @@ def replay(profile: ProfileName = "laptop", only: Only = None) -> None:
     """Execute the notebooks from recorded calls, into a folder of its own: no model, minutes."""
     from rar_lib.book import reproduce as chapters
     from rar_lib.book.profiles import load
+    from rar_lib.cli.progress import view
 
-    chapters.replay(load(profile), notebooks=Path("notebooks"), out=_out(profile), only=only)
+    chapters.replay(
+        load(profile), notebooks=Path("notebooks"), out=_out(profile), only=only, view=view
+    )
 
 
 def book(profile: ProfileName = "laptop") -> None:

@@ -135,6 +135,11 @@ class Cassette:
         for key, request, reply, recorded in rows:
             yield key, json.loads(request), json.loads(reply), recorded
 
+    def size(self) -> int:
+        """Answered calls on record."""
+        with self._lock:
+            return int(self._open().execute("SELECT count(*) FROM calls").fetchone()[0])
+
     def close(self) -> None:
         """Close the file; a later call opens it again."""
         with self._lock:

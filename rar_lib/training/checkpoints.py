@@ -47,6 +47,7 @@ class Journal:
         seconds: time spent in training, over all parts of a resumed run.
         checkpoint_seconds: what each checkpoint cost.
         resumed_at: the last finished step at each restart.
+        look_seconds: what each look at held-out tasks took, for the forecast of those to come.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -55,6 +56,7 @@ class Journal:
     seconds: float = 0.0
     checkpoint_seconds: list[float] = field(default_factory=list)
     resumed_at: list[int] = field(default_factory=list)
+    look_seconds: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

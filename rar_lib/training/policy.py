@@ -9,12 +9,13 @@ policy goes through plain transformers and PEFT. On a CPU Unsloth uses its CPU b
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +32,7 @@ from rar_lib.training.settings import Settings
 if TYPE_CHECKING:
     from rar_lib.training.decode import Decoder
 
+_log = logging.getLogger(__name__)
 Backend = Literal["auto", "unsloth", "transformers"]
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -294,13 +296,14 @@ def _by_unsloth(settings: Settings, seed: int) -> tuple[Any, Any]:
     folder = home() / "unsloth"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(folder))
-    with _without_vllm_kernels():
-        from unsloth import FastLanguageModel  # before trl and transformers
+    with _without_banners():
+        with _without_vllm_kernels():
+            from unsloth import FastLanguageModel  # before trl and transformers
 
-    _no_bars()
-    loading, adapting = unsloth_arguments(settings, seed)
-    model, tokenizer = FastLanguageModel.from_pretrained(**loading)
-    return FastLanguageModel.get_peft_model(model, **adapting), tokenizer
+        _no_bars()
+        loading, adapting = unsloth_arguments(settings, seed)
+        model, tokenizer = FastLanguageModel.from_pretrained(**loading)
+        return FastLanguageModel.get_peft_model(model, **adapting), tokenizer
 
 
 def unsloth_arguments(settings: Settings, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -351,6 +354,19 @@ def _without_vllm_kernels() -> Iterator[None]:
         yield
     finally:
         del sys.modules[name]
+
+
+@contextmanager
+def _without_banners() -> Iterator[None]:
+    """Keep what Unsloth prints of itself, on import and at each load, off the page: it is in the
+    log at level DEBUG, and so is all of it if the load fails."""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        if text := printed.getvalue().strip():
+            _log.debug("%s", text)
 
 
 def _no_bars() -> None:

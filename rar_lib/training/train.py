@@ -322,9 +322,11 @@ class Job:
 
     def _begin(self, policy: Policy, journal: Journal) -> None:
         """The answers before training, and the first look at them."""
+        begin = time.perf_counter()
         journal.before = policy.answers(self.held_out, self.settings.max_completion)
         if self.watch:
             journal.watched = [{"step": 0, **self.watch.measure(0, journal.before)}]
+            journal.look_seconds.append(time.perf_counter() - begin)
 
     def _selected(self, policy: Policy) -> list[Selected]:
         """What rejection sampling keeps; nothing in the other arms."""
@@ -364,7 +366,7 @@ class Job:
             data = dataset_of(self._in_order(self.tasks))
             made = trainer.grpo_trainer(policy, self.reward, data, config=grpo, sealer=sealer)
         made.remove_callback(PrinterCallback)
-        made.add_callback(trainer.Progress())
+        made.add_callback(trainer.Progress(sealer.journal, self.watch.every if self.watch else 0))
         if self.watch:
             look = self._look(policy, self.watch)
             made.add_callback(trainer.Look(self.watch.every, look, sealer.journal))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
+from rar_lib.core.pace import steps_left
+from rar_lib.judging.cost import duration
 from rar_lib.models.processor import cpu_dtype
 from rar_lib.training.checkpoints import Journal, Sealer
 from rar_lib.training.logprobs import kl_to_base
@@ -97,7 +100,7 @@ def common_settings(
         "save_steps": checkpoint_every,
         "save_total_limit": 2,  # one is whole while the other is written
         "report_to": [],
-        "disable_tqdm": True,  # Progress below says one line a step
+        "disable_tqdm": True,  # Progress below says what is done and what is left
         "seed": seed,
     }
 
@@ -220,25 +223,95 @@ def quick_rollouts(policy: Policy) -> Callable[..., dict[str, Any]] | None:
 
 
 class Progress(TrainerCallback):
-    """One line a step in the log."""
+    """One line a step in the log; in a notebook one line that is updated, and at the end closed.
 
-    last = 0.0
+    Args:
+        journal: of the run: a look notes there what it took.
+        look_every: steps between two looks; 0 without looks.
+        clock: seconds, for a test.
+    """
+
+    def __init__(
+        self, journal: Journal, look_every: int = 0, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.journal = journal
+        self.look_every = look_every
+        self.clock = clock
+        self.steps: list[float] = []  # seconds, each without its look
+        self.values: list[tuple[str, float]] = []
+        self._looked = len(journal.look_seconds)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock."""
-        self.last = time.perf_counter()
+        """Start the clock, and the line."""
+        self.begin = self.last = self.clock()
+        self.line = _Line() if in_notebook() else None
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Say reward or loss, and what is left."""
         found = kwargs.get("logs") or {}
-        value = next((f"{n} {found[n]:.3f}" for n in ("reward", "loss") if n in found), None)
+        value = next(((n, found[n]) for n in ("reward", "loss") if n in found), None)
         if value is None:
             return
-        now = time.perf_counter()
+        now = self.clock()
         seconds, self.last = now - self.last, now
-        left = (state.max_steps - state.global_step) * seconds / 60
-        step = f"step {state.global_step}/{state.max_steps}"
-        _log.info("%s: %s, %.0f s, about %.1f min left", step, value, seconds, left)
+        looks = self.journal.look_seconds
+        self.steps.append(seconds - sum(looks[self._looked :]))
+        self._looked = len(looks)
+        self.values.append(value)
+        left = steps_left(
+            self.steps,
+            looks,
+            steps_to_come=state.max_steps - state.global_step,
+            looks_to_come=looks_between(state.global_step, state.max_steps, self.look_every),
+        )
+        text = f"step {state.global_step}/{state.max_steps}: {value[0]} {value[1]:.3f}"
+        text += f", {seconds:.0f} s" + (f", about {duration(left)} left" if left else "")
+        if self.line:
+            self.line.show(text)
+        else:
+            _log.info("%s", text)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the line of a notebook; a log has its lines already."""
+        if self.line and self.values:
+            (name, first), (_, last) = self.values[0], self.values[-1]
+            took = duration(self.clock() - self.begin)
+            steps = f"{len(self.values)} step{'s' * (len(self.values) > 1)} in {took}"
+            course = f"{name} {first:.3f}" + (f" to {last:.3f}" if len(self.values) > 1 else "")
+            self.line.show(f"trained {steps}, {course}")
+
+
+def looks_between(step: int, last: int, every: int) -> int:
+    """Looks that follow the steps after ``step``: every so many, and the last step has one, too."""
+    if not every or step >= last:
+        return 0
+    return last // every - step // every + (last % every > 0)
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this code, so that a line on the page can be replaced."""
+    zmq = sys.modules.get("ipykernel.zmqshell")
+    if zmq is None:
+        return False
+    from IPython import get_ipython  # type: ignore[attr-defined]
+
+    return isinstance(get_ipython(), zmq.ZMQInteractiveShell)
+
+
+class _Line:
+    """A line of text on the page, plain and replaceable; the executed notebook keeps its last."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+
+    def show(self, text: str) -> None:
+        from IPython.display import display
+
+        shown = {"text/plain": text}
+        if self.handle is None:
+            self.handle = display(shown, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self.handle.update(shown, raw=True)
 
 
 class Look(TrainerCallback):
@@ -261,4 +334,6 @@ class Look(TrainerCallback):
         """Look if it is time."""
         step = state.global_step
         if step % self.every == 0 or step == state.max_steps:
+            begin = time.perf_counter()
             self.journal.watched.append({"step": step, **self.measure(step)})
+            self.journal.look_seconds.append(time.perf_counter() - begin)

@@ -20,6 +20,7 @@ import pytest
 from rar_lib.book import notebook, reproduce
 from rar_lib.book.profiles import Profile, load
 from rar_lib.core.errors import ReproduceError
+from rar_lib.core.pace import Measured
 
 pytestmark = pytest.mark.fault
 
@@ -73,7 +74,7 @@ class Checkout:
             library=self.library,
             servers=self.server,
             weights=lambda name: self.started.append(f"weights {name}"),
-            **changes,
+            **{"product": lambda: None, **changes},
         )
 
     def reasons(self, profile: Profile = PROFILE) -> dict[str, str | None]:
@@ -378,7 +379,7 @@ from rar_lib.book.reproduce import reproduce
 root = Path(sys.argv[1])
 profile = load("smoke")
 reproduce(profile, notebooks=root / "notebooks", out=root / "_build", library=root / "lib",
-          servers=contextlib.nullcontext, weights=str)
+          servers=contextlib.nullcontext, weights=str, product=lambda: None)
 """
 
 
@@ -784,3 +785,75 @@ def test_two_notebooks_run_in_one_folder_at_the_same_moment(tmp_path: Path) -> N
     for word in ("left", "right"):
         assert f"I am {word}" in (tmp_path / f"out-{word}.ipynb").read_text()
     assert not list(tmp_path.glob("*ipc*"))
+
+
+def test_a_cell_is_placed_under_its_nearest_heading() -> None:
+    markdown, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+    cells = [
+        code("x"),
+        markdown("# Judge\n\nText\n\n```\n# no heading\n```"),
+        code("# none either"),
+        markdown("text\n\n## The `gate` of {doc}`04` **now** ##"),
+        code("y"),
+    ]
+    found = notebook.places(nbformat.v4.new_notebook(cells=cells))
+    assert [(p.cell, p.heading) for p in found] == [
+        (1, ""), (2, "Judge"), (3, "Judge"), (4, "The gate of 04 now"), (5, "The gate of 04 now")
+    ]  # fmt: skip
+    assert {p.cells for p in found} == {5}
+
+
+def test_every_cell_of_the_source_is_told_when_it_begins(tmp_path: Path) -> None:
+    write_notebook(tmp_path / "n.ipynb", PARAMETERS, "1", "2")
+    told: list[notebook.Place] = []
+    notebook.execute(
+        tmp_path / "n.ipynb",
+        tmp_path / "out.ipynb",
+        {"profile": "smoke"},
+        cwd=tmp_path,
+        cell_timeout_s=60,
+        tell=told.append,
+    )
+    assert [(p.cell, p.cells) for p in told] == [(1, 3), (2, 3), (3, 3)]  # not the injected one
+
+
+TIMES = {
+    "reproduce": {
+        "fast": {"gflops": 2000.0, "chapters": {"smoke": {"01_writes": 400.0}}},
+        "slow": {"gflops": 200.0, "chapters": {"smoke": {"01_writes": 1000.0}}},
+    }
+}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_forecast_is_this_machines_and_the_next_one_its_own(
+    checkout: Checkout, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="rar_lib")
+    writer_and_reader(checkout, "good")
+    (checkout.root / "results").mkdir()
+    (checkout.root / "results/times.json").write_text(json.dumps(TIMES))
+    checkout.run(product=lambda: 400.0)
+    # 400 + 600 x 4/9 s of 01; nothing is known of 02.
+    assert (
+        "about 11 min (01_writes 11.1, 02_reads ?); a product of this machine: 400 GFLOP/s"
+        in (caplog.messages[0])
+    )
+    taken = json.loads((checkout.out / "01_writes.json").read_text())["taken"]
+    assert taken["live"]["gflops"] == 400.0  # it left a folder, so it had something to do
+    caplog.clear()
+    checkout.run(product=lambda: 400.0, force=True)
+    assert "about 0 min (01_writes 0.0, 02_reads" in caplog.messages[0]
+
+
+def test_what_a_run_took_is_told_apart_by_what_it_asked() -> None:
+    live, short = Measured(600.0, 150.0), Measured(20.0)
+    first = reproduce._taken(None, live, asked=True, short=False)
+    assert first == {"live": {"seconds": 600.0, "gflops": 150.0}}
+    last = {"seconds": 600.0, "taken": first}
+    both = first | {"short": {"seconds": 20.0}}
+    assert reproduce._taken(last, short, asked=False, short=True) == both
+    assert reproduce._taken(last, short, asked=True, short=True) == first  # it asked a little
+    assert reproduce._taken({"seconds": 9.0}, short, asked=True, short=True) == {
+        "live": {"seconds": 9.0, "gflops": None}
+    }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import torch
 from scripted import Reply, says, server
 from trl import GRPOConfig, SFTConfig
 
+from rar_lib.book import notebook
 from rar_lib.book.profiles import load
 from rar_lib.core.stats import TOLERANCE
 from rar_lib.data.tasks import load_mini
@@ -301,3 +304,115 @@ def test_vllm_takes_the_end_tokens_as_they_are_passed(cuda: None, tmp_path: Path
     assert config.generation_kwargs is not None
     made = sampling.SamplingParams(max_tokens=8, **config.generation_kwargs)
     assert made.stop_token_ids == [151643, 151645]
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 500.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def followed(seconds: list[float], *, look_every: int = 0, look: float = 60.0) -> Journal:
+    """A run as the trainer tells it to its callbacks: steps of so many seconds, looks beside."""
+    clock, journal = Clock(), Journal(look_seconds=[look] if look_every else [])
+    progress = trainer.Progress(journal, look_every, clock)
+    state = SimpleNamespace(max_steps=len(seconds), global_step=0)
+    progress.on_train_begin(None, state, None)
+    for step, took in enumerate(seconds, 1):
+        state.global_step = step
+        clock.now += took
+        if look_every and (step % look_every == 0 or step == len(seconds)):
+            clock.now += look
+            journal.look_seconds.append(look)
+        progress.on_log(None, state, None, logs={"reward": step / 10, "loss": 0.0})
+    progress.on_log(None, state, None, logs={"train_runtime": 1.0})  # TRL's last word
+    progress.on_train_end(None, state, None)
+    return journal
+
+
+def test_a_log_has_one_line_a_step_whose_forecast_does_not_jump_with_a_look(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="rar_lib")
+    followed([50.0, 20.0, 20.0, 20.0, 20.0], look_every=2)
+    assert caplog.messages == [
+        # 4 steps of 50 s and the looks after steps 2, 4 and 5; then the median step, and less of it
+        "step 1/5: reward 0.100, 50 s, about 6 min left",
+        "step 2/5: reward 0.200, 80 s, about 4 min left",  # 3 x 35 + 2 x 60
+        "step 3/5: reward 0.300, 20 s, about 3 min left",  # 2 x 20 + 2 x 60
+        "step 4/5: reward 0.400, 80 s, about 80 s left",
+        "step 5/5: reward 0.500, 80 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "last", "every", "looks"),
+    [
+        (0, 10, 2, 5),
+        (1, 10, 2, 5),
+        (2, 10, 2, 4),
+        (9, 10, 2, 1),
+        (10, 10, 2, 0),
+        (0, 5, 2, 3),
+        (4, 5, 2, 1),
+        (5, 5, 2, 0),
+        (3, 5, 7, 1),
+        (0, 5, 0, 0),
+    ],
+)
+def test_the_last_step_has_a_look_too(step: int, last: int, every: int, looks: int) -> None:
+    assert trainer.looks_between(step, last, every) == looks
+    by_hand = [s for s in range(step + 1, last + 1) if every and (s % every == 0 or s == last)]
+    assert looks == len(by_hand)
+
+
+def test_a_look_is_timed_for_the_forecast_of_the_next() -> None:
+    journal = Journal()
+    look = trainer.Look(2, lambda step: {"score": step}, journal)
+    for step in (1, 2, 3):
+        look.on_step_end(None, SimpleNamespace(global_step=step, max_steps=3), None)
+    assert journal.watched == [{"step": 2, "score": 2}, {"step": 3, "score": 3}]
+    assert len(journal.look_seconds) == 2
+    assert all(0 <= seconds < 1 for seconds in journal.look_seconds)
+
+
+KERNEL = (
+    """
+import sys
+sys.path[:0] = ["tests/training", "tests/helpers"]
+from test_trainer import followed
+""",
+    """
+followed([50.0] * one, look_every=2)
+followed([50.0] * more, look_every=2)
+print("after")
+""",
+)
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(180)
+def test_a_notebook_keeps_the_closing_line_of_a_run_alone(tmp_path: Path) -> None:
+    import nbformat
+
+    parameters = nbformat.v4.new_code_cell("one = 0\nmore = 0", metadata={"tags": ["parameters"]})
+    made = nbformat.v4.new_notebook()
+    made.cells = [parameters, *map(nbformat.v4.new_code_cell, KERNEL)]
+    nbformat.write(made, tmp_path / "run.ipynb")
+    notebook.execute(
+        tmp_path / "run.ipynb",
+        tmp_path / "done.ipynb",
+        {"one": 1, "more": 5},
+        cwd=Path(__file__).parents[2],
+        cell_timeout_s=150,
+    )
+    *lines, after = notebook.read(tmp_path / "done.ipynb").cells[-1].outputs
+    assert [line.output_type for line in lines] == ["display_data"] * 2
+    assert [dict(line.data) for line in lines] == [
+        {"text/plain": "trained 1 step in 2 min, reward 0.100"},
+        {"text/plain": "trained 5 steps in 7 min, reward 0.100 to 0.500"},
+    ]
+    assert after.text == "after\n"

@@ -1,0 +1,71 @@
+"""The table of times: both kinds of processor, each figure with its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from results import times
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        ("sse2 avx2 avx512bw avx512_vnni avx512_bf16 amx_bf16", "AMX"),
+        ("avx2 avx512bw avx512_vnni avx512_bf16", "AVX-512 with bf16"),
+        ("avx2 avx512bw", "AVX-512"),
+        ("avx2 fma", "AVX2"),
+        ("sse2", "no AVX2"),
+    ],
+)
+def test_a_processor_is_named_with_its_best_instructions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, kind: str
+) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"model name\t: A Chip \nflags\t\t: {flags}\n")
+    monkeypatch.setattr(times, "CPUINFO", info)
+    assert times.kind() == f"A Chip, {kind}"
+
+
+def test_a_run_on_another_processor_adds_a_row_and_its_chapters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme, results = tmp_path / "README.md", tmp_path / "times.json"
+    readme.write_text("a\n<!-- times -->\nold\n<!-- /times -->\nb\n")
+    results.write_text(json.dumps({"reproduce": {"Xeon, AMX": {"warm_s": 1704.4}}}))
+    monkeypatch.setattr(times, "README", readme)
+    monkeypatch.setattr(times, "RESULTS", results)
+    monkeypatch.setattr(times, "kind", lambda: "EPYC, AVX2")
+    monkeypatch.setattr(times, "machine", lambda: "2 cores EPYC")
+    monkeypatch.setattr(times, "peaks", {"reproduce": [3.0, 11.94]})
+    folder = tmp_path / "a/_build/laptop"
+    folder.mkdir(parents=True)
+    (folder / "02_x.json").write_text(
+        json.dumps({"profile": "laptop", "seconds": 540.2, "taken": {"live": {"gflops": 151.26}}})
+    )
+    (folder / "03_y.json").write_text(
+        json.dumps({"profile": "laptop", "seconds": 9.0, "taken": {"short": {"seconds": 9.0}}})
+    )
+    live = {"disk_gb": 8.9, **times.chapters(tmp_path / "a")}
+    times.record("reproduce", {"cold": 2400.0, "unchanged": 4.2}, "abc", live)
+    row = json.loads(results.read_text())["reproduce"]["EPYC, AVX2"]
+    assert row["chapters"] == {"laptop": {"02_x": 540.2, "03_y": 9.0}}
+    assert row["gflops"] == 151.3
+    assert readme.read_text().splitlines() == [
+        "a",
+        "<!-- times -->",
+        "| command | processor | cold | warm | unchanged | memory in use, at most | disk |",
+        "|---|---|---:|---:|---:|---:|---:|",
+        "| `make reproduce` | EPYC, AVX2 | 40.0 min | not measured | 4 s | 11.9 GB | 8.9 GB |",
+        "| `make reproduce` | Xeon, AMX | not measured | 28.4 min | not measured | not measured | "
+        "not measured |",
+        "| `make test` | not measured | not measured | not measured | not measured | not measured "
+        "| not measured |",
+        "<!-- /times -->",
+        "b",
+    ]
+    # Another commit's figures do not stay beside this one's.
+    times.record("reproduce", {"warm": 1000.0}, "def", {})
+    assert "cold_s" not in json.loads(results.read_text())["reproduce"]["EPYC, AVX2"]
