@@ -668,12 +668,13 @@ def _on_record(step: Step, parts: Mapping[str, Any]) -> bool:
     if last is None or not _calls(step.out) or _differing(step.out, last):
         return False
     then = last["parts"]
-    below = [
-        {name: sha for name, sha in part.items() if not name.startswith("book/")}
-        for part in (then["library"], parts["library"])
-    ]
     same = all(then[name] == parts[name] for name in ("parameters", "installed"))
-    return same and below[0] == below[1]
+    return same and _below(then["library"]) == _below(parts["library"])
+
+
+def _below(library: Mapping[str, str]) -> dict[str, str]:
+    """The modules of the rooms below ``book``, by their hashes."""
+    return {name: sha for name, sha in library.items() if not name.startswith("book/")}
 
 
 def _short(last: Mapping[str, Any] | None) -> float:
