@@ -51,6 +51,7 @@ for command in (
     models.fetch,
     synthesize.synthesize,
     grade.grade,
+    data.convert,
     train.train,
     plan.plan,
     claims.claims,

@@ -1,4 +1,4 @@
-"""`rar data`, `rar cassette`: files looked at before they are used."""
+"""`rar data`, `rar cassette`, `rar convert`: files looked at, or written in another format."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rar_lib.cli import own
 from rar_lib.data.check import SHOWN, Summary, escaped
 from rar_lib.data.check import check as check_file
 from rar_lib.data.check import show as show_file
@@ -16,6 +17,8 @@ from rar_lib.data.jsonl import Problem
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from rar_lib.data.formats import Converted
 
 JsonLines = Annotated[Path, typer.Argument(help="JSON lines, one object a line.")]
 TaskFile = Annotated[Path | None, typer.Option(help="The tasks, if FILE holds pairs.")]
@@ -37,6 +40,69 @@ def show(file: JsonLines, tasks: TaskFile = None) -> None:
     from rich.console import Console
 
     Console().print(render(show_file(file, tasks)))
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="IN", help="JSON lines, Parquet, CSV or TSV.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="JSON lines, one object a row.")],
+    *,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="tasks, rar, healthbench, verifiers, openrubrics or trl, if not guessed."
+        ),
+    ] = None,
+    to: Annotated[
+        str, typer.Option("--to", help="tasks, rar, healthbench, verifiers or trl.")
+    ] = "tasks",
+    domain: Annotated[
+        str, typer.Option(help="Of rows that do not say it: medicine, science or other.")
+    ] = "other",
+    encoding: own.Encoding = "utf-8",
+) -> None:
+    """Write tasks in another format: RaR, HealthBench, verifiers, OpenRubrics, TRL.
+
+    rar convert train.parquet tasks.jsonl
+
+    The format of IN is guessed by its columns and shown.
+    What the output does not hold as it was is counted, field by field.
+
+    Exit codes: 0 every row written; 1 refused or failed; 2 wrong usage;
+    3 written, but rows or parts of rows were left out.
+    """
+    from rar_lib.data.formats import convert_tasks
+
+    own.check_output(output, file)
+    done = convert_tasks(file, output, source=source, to=to, domain=domain, encoding=encoding)
+    _report(file, done, guessed=source is None)
+    if done.problems:
+        raise typer.Exit(own.PARTLY)
+
+
+def _report(file: Path, done: Converted, *, guessed: bool) -> None:
+    """What was read as what, what was left out, and what the output does not hold."""
+    from rar_lib.data.formats import FORMATS
+
+    about = f"{file}: {own.counted(done.rows, 'row')} read as {done.source}"
+    columns = ", ".join(" or ".join(group) for group in FORMATS[done.source].columns)
+    guess = f", for its columns {columns}; say another with --from" if guessed else ""
+    typer.echo(own.wrapped(about + guess, "  "))
+    own.show_problems(done.problems)
+    if done.ids_changed:
+        typer.echo(f"  {own.counted(done.ids_changed, 'id')} came again and got a number")
+    for what, counts in (
+        ("not held by a task, in rows", done.lost_reading),
+        ("not held by the output, values", done.lost_writing),
+        ("made up for the output, values", done.filled),
+    ):
+        if counts:
+            each = ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items()))
+            typer.echo(own.wrapped(f"  {what}: {each}", "    "))
+    left = done.rows - done.written
+    end = f", {own.counted(left, 'row')} left out" if left else ""
+    end += "; nothing is lost" if done.lossless else ""
+    written = f"{done.path}: {own.counted(done.written, 'row')} of {done.target}{end}"
+    typer.echo(own.wrapped(written, "  "))
 
 
 def stats(file: Recorded) -> None:
