@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from rar_lib.cli import claims, data, grade, models, plan, run, synthesize, train
+from rar_lib.cli import claims, data, grade, init, models, plan, run, synthesize, train
 from rar_lib.core.errors import RarError
 
 Command = Callable[..., Any]
@@ -49,6 +49,7 @@ for command in (
     run.book,
     models.serve,
     models.fetch,
+    init.init,
     synthesize.synthesize,
     grade.grade,
     data.convert,

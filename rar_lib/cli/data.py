@@ -84,7 +84,7 @@ def _report(file: Path, done: Converted, *, guessed: bool) -> None:
     from rar_lib.data.formats import FORMATS
 
     about = f"{file}: {own.counted(done.rows, 'row')} read as {done.source}"
-    columns = ", ".join(" or ".join(group) for group in FORMATS[done.source].columns)
+    columns = FORMATS[done.source].recognised
     guess = f", for its columns {columns}; say another with --from" if guessed else ""
     typer.echo(own.wrapped(about + guess, "  "))
     own.show_problems(done.problems)

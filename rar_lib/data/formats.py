@@ -104,6 +104,11 @@ class Format:
     read: Callable[[Row, str], Held | list[Problem]]
     write: Callable[[Task], dict[str, Any]] | None
 
+    @property
+    def recognised(self) -> str:
+        """The columns by which it is recognised, in words."""
+        return ", ".join(" or ".join(group) for group in self.columns)
+
     def fits(self, columns: Iterable[str]) -> bool:
         """Whether a table with these columns may be of this format."""
         names = set(columns)
@@ -268,10 +273,7 @@ def guess_format(sheet: Sheet) -> Format:
     for candidate in FORMATS.values():
         if candidate.fits(sheet.columns):
             return candidate
-    wanted = "; ".join(
-        f"{known.name}: {', '.join(' or '.join(group) for group in known.columns)}"
-        for known in FORMATS.values()
-    )
+    wanted = "; ".join(f"{known.name}: {known.recognised}" for known in FORMATS.values())
     names = ", ".join(map(short, sheet.columns)) or "none"
     raise DataError(
         f"{sheet.source}: columns {names} fit no known format ({wanted}); questions of your own "
