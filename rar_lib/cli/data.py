@@ -83,10 +83,10 @@ def _report(file: Path, done: Converted, *, guessed: bool) -> None:
     """What was read as what, what was left out, and what the output does not hold."""
     from rar_lib.data.formats import FORMATS
 
-    about = f"{file}: {own.counted(done.rows, 'row')} read as {done.source}"
-    columns = FORMATS[done.source].recognised
-    guess = f", for its columns {columns}; say another with --from" if guessed else ""
-    typer.echo(own.wrapped(about + guess, "  "))
+    known = FORMATS[done.source]
+    read = f"{file}: {own.counted(done.rows, 'row')} read as {known.name} ({known.about})"
+    guess = f", for its columns {known.recognised}; say another with --from" if guessed else ""
+    typer.echo(own.wrapped(read + guess, "  "))
     own.show_problems(done.problems)
     if done.ids_changed:
         typer.echo(f"  {own.counted(done.ids_changed, 'id')} came again and got a number")

@@ -93,6 +93,7 @@ class Format:
     """One way to write a task as a row.
 
     Attributes:
+        about: whose rows these are.
         columns: those by which it is recognised; each group needs one of its names.
         read: row and domain -> the task, or what is wrong with the row.
         write: task -> row; ``None`` where tasks can't be written so.
@@ -234,6 +235,8 @@ def read_format(
     if domain not in DOMAINS:
         raise DataError(f"no domain {domain!r}; choose from: {', '.join(DOMAINS)}")
     sheet = read_sheet(path, encoding=encoding)
+    if not sheet.rows:
+        raise DataError(f"{path}: no row could be read; the first: {sheet.problems[0]}")
     reader = guess_format(sheet) if source is None else _known(source)
     lost = Counter[str]()
     tasks: dict[str, Task] = {}
@@ -408,7 +411,11 @@ def _own(text: str) -> Task | list[Problem]:
 
 
 def _read_tasks(row: Row, domain: str) -> Held | list[Problem]:
-    task = _own(json.dumps(row))
+    if "options" in row:
+        found = "multiple choice, which has no place in a file of tasks"
+        return [Problem(0, "options", found, "", mend="ask for the answer in words")]
+    known = {name: value for name, value in row.items() if name in Task.model_fields}
+    task = _own(json.dumps(known))
     return task if isinstance(task, list) else Held(task, _write_tasks(task))
 
 
@@ -748,7 +755,6 @@ FORMATS: dict[str, Format] = {
             _read_openrubrics,
             None,
         ),
-        Format("tasks", "this library", (("id",), ("question",)), _read_tasks, _write_tasks),
         Format(
             "verifiers",
             "verifiers, prime-rl",
@@ -756,6 +762,7 @@ FORMATS: dict[str, Format] = {
             _read_verifiers,
             _write_verifiers,
         ),
+        Format("tasks", "this library", (("id",), ("question",)), _read_tasks, _write_tasks),
         Format("trl", "TRL", (("prompt",),), _read_trl, trl_row),
     )
 }

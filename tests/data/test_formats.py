@@ -210,7 +210,7 @@ def test_the_number_of_an_example_is_its_id(tmp_path: Path) -> None:
         (
             "tasks",
             {"id": "b", "question": "Q", "options": ["A", "B"]},
-            "field options: unknown key",
+            "field options: multiple choice",
         ),
         ("trl", {"prompt": []}, "line 2, field prompt: found []; allowed: text, or messages"),
         (
@@ -256,6 +256,23 @@ def test_lines_that_are_no_json_are_counted_as_rows_left_out(tmp_path: Path) -> 
     assert [p.line for p in found.problems] == [2, 3]
 
 
+def test_a_file_without_any_row_says_why_and_not_that_columns_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("{cut o\n", encoding="utf-8")
+    with pytest.raises(DataError, match="the first: line 1: malformed JSON"):
+        read_format(tmp_path / "bad.jsonl")
+
+
+def test_a_column_of_ones_own_is_counted_and_an_unknown_key_of_a_criterion_is_refused(
+    tmp_path: Path,
+) -> None:
+    found = read_format(written(tmp_path, {"id": "a", "question": "Q", "split": "train"}))
+    assert found.lost == {"split": 1}
+    item = {"id": "c", "title": "T", "description": "D", "category": "Optional", "wieght": 3}
+    row = {"id": "a", "question": "Q", "rubric": {"criteria": [item]}}
+    with pytest.raises(DataError, match=r"rubric\.criteria\.0\.wieght: unknown key"):
+        read_format(written(tmp_path, row))
+
+
 def test_repeated_ids_get_a_number_and_are_counted(tmp_path: Path) -> None:
     long = "x" * 64
     rows = [{"id": name, "question": f"Q {i}?"} for i, name in enumerate([long] * 3 + ["a", "a"])]
@@ -278,7 +295,8 @@ def test_an_id_that_is_none_of_ours_is_changed_and_counted(tmp_path: Path) -> No
         (RAR_ROW, "rar"),
         (OPEN_ROW, "openrubrics"),
         ({"prompt_id": 1, "prompt": 1, "rubrics": 1, "canary": 1}, "healthbench"),
-        ({"id": "a", "question": "Q"}, "tasks"),
+        ({"id": "a", "question": "Q", "split": "train"}, "tasks"),
+        ({"id": "a", "question": "Q", "answer": "A"}, "verifiers"),
         ({"prompt": "Q", "answer": "A"}, "verifiers"),
         ({"question": "Q", "answer": "A"}, "verifiers"),
         ({"prompt": "Q", "task": "{}"}, "trl"),
