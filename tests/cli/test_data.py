@@ -39,10 +39,7 @@ def test_convert_shows_the_guess_and_counts_what_is_lost(tmp_path: Path) -> None
     done = rar("convert", rows, tmp_path / "tasks.jsonl", "--domain", "medicine")
     assert done.exit_code == 3  # a row and criteria are left out
     said = " ".join(done.output.split())
-    assert (
-        "8 rows read as rar (RaR-Medicine, RaR-Science), for its columns question, reference_answer, rubric"
-        in said
-    )
+    assert "8 rows read as rar (RaR-Medicine, RaR-Science), for its columns question, ref" in said
     assert "error: line 8, field rubric: no usable criterion" in said
     assert "not held by a task, in rows: question_source 7, rubric 2" in said
     assert "7 rows of tasks, 1 row left out" in said
