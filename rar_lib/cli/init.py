@@ -23,7 +23,8 @@ def init(
     Its README.md goes through all commands, line by line.
     No file is overwritten.
 
-    Exit codes: 0 written; 1 refused or failed, and then nothing is written; 2 wrong usage.
+    Exit codes: 0 written; 1 refused or failed, and nothing is written;
+    2 wrong usage.
     """
     for path in write_example(folder):
         typer.echo(f"  {path}")
