@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.core.types import Usage as Usage
     from rar_lib.core.types import Verdict as Verdict
     from rar_lib.data.choices import load_choices as load_choices
+    from rar_lib.data.formats import convert_tasks as convert_tasks
+    from rar_lib.data.formats import read_format as read_format
     from rar_lib.data.healthbench import load_healthbench as load_healthbench
     from rar_lib.data.labels import load_labels as load_labels
     from rar_lib.data.questions import load_questions as load_questions
@@ -93,6 +95,8 @@ _HOME = {
     "Usage": "core.types",
     "Verdict": "core.types",
     "load_choices": "data.choices",
+    "convert_tasks": "data.formats",
+    "read_format": "data.formats",
     "load_healthbench": "data.healthbench",
     "load_labels": "data.labels",
     "load_questions": "data.questions",

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from rar_lib.cli import align, claims, data, grade, models, plan, run, synthesize, train
+from rar_lib.cli import align, data, grade, models, plan, run, synthesize, train
 from rar_lib.core.errors import RarError
 
 Command = Callable[..., Any]
@@ -52,12 +52,14 @@ for command in (
     run.book,
     models.serve,
     models.fetch,
+    data.init,
     synthesize.synthesize,
     grade.grade,
     align.align,
+    data.convert,
     train.train,
     plan.plan,
-    claims.claims,
+    run.claims,
 ):
     app.command()(_plainly(command))
 

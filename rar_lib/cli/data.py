@@ -1,14 +1,19 @@
-"""`rar data`, `rar cassette`: files looked at before they are used."""
+"""`rar data`, `rar cassette`, `rar convert`, `rar init`: files looked at, converted or begun."""
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rar_lib.cli import own
+from rar_lib.core.errors import DataError
+from rar_lib.core.files import atomic_write
 from rar_lib.data.check import SHOWN, Summary, escaped
 from rar_lib.data.check import check as check_file
 from rar_lib.data.check import show as show_file
@@ -16,6 +21,8 @@ from rar_lib.data.jsonl import Problem
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from rar_lib.data.formats import Converted
 
 JsonLines = Annotated[Path, typer.Argument(help="JSON lines, one object a line.")]
 TaskFile = Annotated[Path | None, typer.Option(help="The tasks, if FILE holds pairs.")]
@@ -37,6 +44,69 @@ def show(file: JsonLines, tasks: TaskFile = None) -> None:
     from rich.console import Console
 
     Console().print(render(show_file(file, tasks)))
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="IN", help="JSON lines, Parquet, CSV or TSV.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="JSON lines, one object a row.")],
+    *,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="tasks, rar, healthbench, verifiers, openrubrics or trl, if not guessed."
+        ),
+    ] = None,
+    to: Annotated[
+        str, typer.Option("--to", help="tasks, rar, healthbench, verifiers or trl.")
+    ] = "tasks",
+    domain: Annotated[
+        str, typer.Option(help="Of rows that do not say it: medicine, science or other.")
+    ] = "other",
+    encoding: own.Encoding = "utf-8",
+) -> None:
+    """Write tasks in another format: RaR, HealthBench, verifiers, OpenRubrics, TRL.
+
+    rar convert train.parquet tasks.jsonl
+
+    The format of IN is guessed by its columns and shown.
+    What the output does not hold as it was is counted, field by field.
+
+    Exit codes: 0 every row written; 1 refused or failed; 2 wrong usage;
+    3 written, but rows or parts of rows were left out.
+    """
+    from rar_lib.data.formats import convert_tasks
+
+    own.check_output(output, file)
+    done = convert_tasks(file, output, source=source, to=to, domain=domain, encoding=encoding)
+    _report(file, done, guessed=source is None)
+    if done.problems:
+        raise typer.Exit(own.PARTLY)
+
+
+def _report(file: Path, done: Converted, *, guessed: bool) -> None:
+    """What was read as what, what was left out, and what the output does not hold."""
+    from rar_lib.data.formats import FORMATS
+
+    known = FORMATS[done.source]
+    read = f"{file}: {own.counted(done.rows, 'row')} read as {known.name} ({known.about})"
+    guess = f", for its columns {known.recognised}; say another with --from" if guessed else ""
+    typer.echo(own.wrapped(read + guess, "  "))
+    own.show_problems(done.problems)
+    if done.ids_changed:
+        typer.echo(f"  {own.counted(done.ids_changed, 'id')} came again and got a number")
+    for what, counts in (
+        ("not held by a task, in rows", done.lost_reading),
+        ("not held by the output, values", done.lost_writing),
+        ("made up for the output, values", done.filled),
+    ):
+        if counts:
+            each = ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items()))
+            typer.echo(own.wrapped(f"  {what}: {each}", "    "))
+    left = done.rows - done.written
+    end = f", {own.counted(left, 'row')} left out" if left else ""
+    end += "; nothing is lost" if done.lossless else ""
+    written = f"{done.path}: {own.counted(done.written, 'row')} of {done.target}{end}"
+    typer.echo(own.wrapped(written, "  "))
 
 
 def stats(file: Recorded) -> None:
@@ -84,3 +154,59 @@ def render(found: Summary | Sequence[Problem]) -> RenderableType:
             example.add_row(Text(escaped(name)), Text(escaped(cut, keep="\n")))
         parts.append(example)
     return Group(*parts)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new folder, or one without these files.")],
+) -> None:
+    """Write a small example project: questions, answers, rubrics and labels by hand.
+
+    rar init example
+
+    Its README.md goes through all commands, line by line.
+    No file is overwritten.
+
+    Exit codes: 0 written; 1 refused or failed, and nothing is written;
+    2 wrong usage.
+    """
+    for path in write_example(folder):
+        typer.echo(f"  {path}")
+    typer.echo(f"next:  cd {shlex.quote(str(folder))}, and read README.md")
+
+
+def write_example(folder: Path) -> list[Path]:
+    """The files of the example in a folder, which is made where there is none.
+
+    Raises:
+        DataError: one of them is there already, or can't be written: then none is.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file: name a folder")
+    sources = files("rar_lib.data").joinpath("example")
+    found = {source.name: source.read_bytes() for source in sources.iterdir()}
+    there = sorted(
+        name for name in found if (folder / name).is_symlink() or (folder / name).exists()
+    )
+    if there:
+        raise DataError(
+            f"{folder} already holds {', '.join(there)}: nothing is overwritten; name another "
+            "folder, or move them away"
+        )
+    made = not folder.exists()
+    written: list[Path] = []
+    try:
+        for name in sorted(found):
+            atomic_write(folder / name, found[name])
+            written.append(folder / name)
+    except BaseException as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        if made and folder.is_dir():
+            folder.rmdir()
+        if isinstance(error, OSError):
+            raise DataError(
+                f"{folder}: could not be written ({error.strerror or error}), and nothing of it "
+                "is left; free space or choose another folder"
+            ) from error
+        raise
+    return written

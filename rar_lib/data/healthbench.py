@@ -86,7 +86,7 @@ def load_healthbench(
     tasks: dict[str, Task] = {}
     for where, row in places:
         account.rows += 1
-        task = _task(row, where, account)
+        task = task_of(row, where, account)
         if task is None:
             continue
         if task.id in tasks:
@@ -117,7 +117,12 @@ def category(points: float) -> Category:
     return Category.IMPORTANT if points >= 4 else Category.OPTIONAL
 
 
-def _task(row: object, where: str, account: Account) -> Task | None:
+def task_of(row: object, where: str, account: Account) -> Task | None:
+    """The task of one row; ``None``, with its account, if it has no positive points.
+
+    Raises:
+        DataError: the row is outside the schema; the message begins with ``where``.
+    """
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: found {short(row)}; allowed: one object a row")
     turns = []

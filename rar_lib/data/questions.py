@@ -84,6 +84,11 @@ def task_id(text: str) -> str:
     return f"t-{_digest(text.strip())}"
 
 
+def question_id(question: str) -> str:
+    """The id of a question that has none: of its text alone, case and white space aside."""
+    return f"q-{_digest(normalise(question))}"
+
+
 def load_questions(
     path: str | Path,
     *,
@@ -212,7 +217,7 @@ def _task(row: Line, columns: Mapping[str, str], domain: str) -> tuple[Task | No
 def _id_of(cells: Mapping[str, str]) -> str:
     if given := cells.get("id", "").strip():
         return task_id(given)
-    return f"q-{_digest(normalise(cells['question']))}"
+    return question_id(cells["question"])
 
 
 def _nested(rows: Sequence[Line]) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError, UnscoredError
-from rar_lib.core.prompts import in_order, policy_messages, shuffled
+from rar_lib.core.prompts import in_order, shuffled
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
 from rar_lib.core.text import THOUGHTS, same, without_thoughts
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
+from rar_lib.data.formats import trl_row
 from rar_lib.data.jsonl import short
 from rar_lib.evaluation.gates import MAX_UNSCORED
 from rar_lib.evaluation.multiple_choice import answer_letter, last_box
@@ -374,6 +375,4 @@ def dataset_of(tasks: Sequence[Task]) -> Dataset:
     """Prompts for TRL, each with its task as a JSON string."""
     from datasets import Dataset
 
-    return Dataset.from_list(
-        [{"prompt": policy_messages(t), "task": t.model_dump_json()} for t in tasks]
-    )
+    return Dataset.from_list([trl_row(task) for task in tasks])

@@ -293,7 +293,7 @@ def in_notebook() -> bool:
     zmq = sys.modules.get("ipykernel.zmqshell")
     if zmq is None:
         return False
-    from IPython import get_ipython  # type: ignore[attr-defined]
+    from IPython import get_ipython
 
     return isinstance(get_ipython(), zmq.ZMQInteractiveShell)
 

@@ -1,0 +1,768 @@
+"""The field's row formats as tasks, read and written with a count of all that gets lost.
+
+    done = convert_tasks("train.parquet", "tasks.jsonl")              # the format is guessed
+    done.source, done.written, done.lost, done.problems
+    convert_tasks("tasks.jsonl", "grpo.jsonl", to="trl")              # load_dataset("json", ...)
+
+What is lost is measured, not declared: every row is read and written back, every task is written
+and read back, and what does not come back the same is counted under its field. The published
+schemas, as they stood in November 2026:
+
+- ``rar``: RaR-Medicine and RaR-Science, the columns of ScaleAI's dataset cards (2025):
+  ``question``, ``reference_answer``, ``question_source``, ``rubric`` with ``title``,
+  ``description``, ``weight``, ``rubric_list``, ``rubric_count``; see :mod:`rar_lib.data.rar`.
+- ``healthbench``: OpenAI's files of May 2025; see :mod:`rar_lib.data.healthbench`.
+- ``verifiers``: rows of a data set of PrimeIntellect's verifiers (``docs/environments.md``, 0.1):
+  ``prompt`` as messages or ``question``, ``answer``, ``info`` as an object or JSON text,
+  ``example_id``. It has no field for rubrics, so a task goes whole into ``info["rar_task"]``.
+  prime-rl trains on verifiers' environments and has no rows of its own. The tasksets of
+  verifiers 1 are Python classes; no file of them is published, so none is read here.
+- ``openrubrics``: OpenRubrics (arXiv 2510.07743): ``instruction`` and ``rubric``, a numbered text
+  whose items end in ``[Hard Rule]`` or ``[Principle]``. The dataset card could not be reached; the
+  columns are those that public code reads from OpenRubrics and OpenRubric-v2. Read only: its rows
+  are pairs of responses (``response_a``, ``response_b``, ``winner``), and a task has none. A hard
+  rule is taken as Essential and a principle as Important, which is our mapping, not the paper's.
+- ``trl``: TRL's prompt-only and prompt-completion types, conversational or plain
+  (``docs/source/dataset_formats.md``): ``prompt``, ``completion``, which becomes the reference.
+  Written are the columns that :func:`rar_lib.dataset_of` makes, the task as JSON in ``task``.
+- ``tasks``: this library's own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rar_lib.core.errors import DataError
+from rar_lib.core.files import atomic_write
+from rar_lib.core.prompts import policy_messages
+from rar_lib.core.scoring import signed_points
+from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task, Turn
+from rar_lib.data import healthbench, rar
+from rar_lib.data.jsonl import Account, Problem, explain, short
+from rar_lib.data.questions import DOMAINS, question_id, task_id
+from rar_lib.data.sheets import Sheet, read_sheet
+from rar_lib.data.tasks import task_problems
+
+Row = Mapping[str, Any]
+#: The key of ``info`` under which a row of verifiers holds a whole task.
+INFO_KEY = "rar_task"
+_ID_LENGTH = 64
+#: Values that say nothing, so that they can be filled but not lost.
+_EMPTY = (None, "", ())
+#: A weight for a criterion that has none: of those that RaR's rows use, the category's highest.
+_RAR_WEIGHTS = {
+    Category.ESSENTIAL: 5,
+    Category.IMPORTANT: 4,
+    Category.OPTIONAL: 2,
+    Category.PITFALL: -1,
+}
+#: Points for a criterion that has none: ten times the paper's weight, where our reading of
+#: HealthBench gives the category back; 6 and not 7 for Important for that reason.
+_HEALTHBENCH_POINTS = {
+    Category.ESSENTIAL: 10,
+    Category.IMPORTANT: 6,
+    Category.OPTIONAL: 3,
+    Category.PITFALL: 9,
+}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What came of one row.
+
+    Attributes:
+        echo: as much of the row as the task holds, in the row's own format.
+        notes: parts of the row that were left out, as warnings without a line.
+    """
+
+    task: Task
+    echo: Row
+    notes: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write a task as a row.
+
+    Attributes:
+        about: whose rows these are.
+        columns: those by which it is recognised; each group needs one of its names.
+        read: row and domain -> the task, or what is wrong with the row.
+        write: task -> row; ``None`` where tasks can't be written so.
+    """
+
+    name: str
+    about: str
+    columns: tuple[tuple[str, ...], ...]
+    read: Callable[[Row, str], Held | list[Problem]]
+    write: Callable[[Task], dict[str, Any]] | None
+
+    @property
+    def recognised(self) -> str:
+        """The columns by which it is recognised, in words."""
+        return ", ".join(" or ".join(group) for group in self.columns)
+
+    def fits(self, columns: Iterable[str]) -> bool:
+        """Whether a table with these columns may be of this format."""
+        names = set(columns)
+        return all(names.intersection(group) for group in self.columns)
+
+
+@dataclass(frozen=True)
+class Read:
+    """Tasks out of a file of any known format.
+
+    Attributes:
+        rows: how many the file holds, bad ones too.
+        lost: field of the rows -> how many rows have it and a task that does not hold it as it was.
+        ids_changed: ids that came more than once, made unique by a number.
+        problems: an ``error`` for each row that was left out, a ``warning`` for a part of one.
+    """
+
+    format: str
+    tasks: list[Task]
+    rows: int
+    lost: Counter[str]
+    ids_changed: int
+    problems: list[Problem]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion read, wrote and lost.
+
+    Attributes:
+        source, target: names of the formats.
+        rows: read; ``written``, rows of the output.
+        lost_reading: field of the input -> rows whose task does not hold it as it was.
+        lost_writing: field of the tasks -> values that the output does not give back.
+        filled: field of the tasks -> values that the output had to make up, such as weights.
+        problems: an ``error`` for each row left out, a ``warning`` for a part of one, by line.
+    """
+
+    path: Path
+    source: str
+    target: str
+    rows: int
+    written: int
+    ids_changed: int
+    lost_reading: Counter[str]
+    lost_writing: Counter[str]
+    filled: Counter[str]
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def lost(self) -> Counter[str]:
+        """All that is not in the output as it was, by field."""
+        return self.lost_reading + self.lost_writing
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the output gives all of the input back."""
+        return not (self.lost or self.problems or self.ids_changed)
+
+
+def convert_tasks(
+    path: str | Path,
+    output: str | Path,
+    *,
+    source: str | None = None,
+    to: str = "tasks",
+    domain: str = "other",
+    encoding: str = "utf-8",
+) -> Converted:
+    """Write a file of one format in another one, as JSON lines, whole or not at all.
+
+    Args:
+        path: JSON lines or Parquet; CSV or TSV for formats of plain columns.
+        source: name of the format, where the guess by the columns is wrong.
+        to: name of a format that can be written.
+        domain: of tasks whose rows do not say it: ``medicine``, ``science`` or ``other``.
+
+    Raises:
+        DataError: no such format or domain, the file can't be read or fits no format, the output
+            is the input or can't be written, or no row could be converted.
+    """
+    target = Path(output)
+    writer = _writable(to)
+    if target.suffix.lower() in (".parquet", ".pq", ".csv", ".tsv"):
+        raise DataError(f"{target}: rows are written as JSON lines: name it {target.stem}.jsonl")
+    if target.resolve() == Path(path).resolve():
+        raise DataError(f"{target} is read and would be overwritten: choose another output")
+    found = read_format(path, source, domain=domain, encoding=encoding)
+    lost, filled = Counter[str](), Counter[str]()
+    rows: list[dict[str, Any]] = []
+    problems = list(found.problems)
+    for task in found.tasks:
+        row = _written(task, writer, lost, filled)
+        if isinstance(row, Problem):
+            problems.append(row)
+        else:
+            rows.append(row)
+    if not rows:
+        raise DataError(f"{path}: no row could be written as {to}; the first: {problems[0]}")
+    _save(target, rows)
+    return Converted(
+        path=target,
+        source=found.format,
+        target=to,
+        rows=found.rows,
+        written=len(rows),
+        ids_changed=found.ids_changed,
+        lost_reading=found.lost,
+        lost_writing=lost,
+        filled=filled,
+        problems=problems,
+    )
+
+
+def read_format(
+    path: str | Path,
+    source: str | None = None,
+    *,
+    domain: str = "other",
+    encoding: str = "utf-8",
+) -> Read:
+    """Tasks out of a file of any known format; arguments and errors as :func:`convert_tasks`."""
+    if domain not in DOMAINS:
+        raise DataError(f"no domain {domain!r}; choose from: {', '.join(DOMAINS)}")
+    sheet = read_sheet(path, encoding=encoding)
+    if not sheet.rows:
+        raise DataError(f"{path}: no row could be read; the first: {sheet.problems[0]}")
+    reader = guess_format(sheet) if source is None else _known(source)
+    lost = Counter[str]()
+    tasks: dict[str, Task] = {}
+    changed = 0
+    problems = list(sheet.problems)
+    for line, cells in sheet.rows:
+        held = _read_row(reader, cells, domain)
+        if isinstance(held, list):
+            problems += [replace(problem, line=line) for problem in held]
+            continue
+        problems += [replace(note, line=line) for note in held.notes]
+        lost.update(set(_differences(cells, held.echo)))
+        task = _unique(held.task, tasks)
+        changed += task.id != held.task.id
+        tasks[task.id] = task
+    problems.sort(key=lambda problem: problem.line)
+    if not tasks:
+        first = f"; the first: {problems[0]}" if problems else ""
+        raise DataError(f"{path}: no row could be read as {reader.name}{first}")
+    bad = {problem.line for problem in sheet.problems if problem.level == "error"}
+    return Read(
+        format=reader.name,
+        tasks=list(tasks.values()),
+        rows=len(sheet.rows) + len(bad),
+        lost=lost,
+        ids_changed=changed,
+        problems=problems,
+    )
+
+
+def guess_format(sheet: Sheet) -> Format:
+    """The first format whose columns are there.
+
+    Raises:
+        DataError: there is none; the message lists the columns of each.
+    """
+    for candidate in FORMATS.values():
+        if candidate.fits(sheet.columns):
+            return candidate
+    wanted = "; ".join(f"{known.name}: {known.recognised}" for known in FORMATS.values())
+    names = ", ".join(map(short, sheet.columns)) or "none"
+    raise DataError(
+        f"{sheet.source}: columns {names} fit no known format ({wanted}); questions of your own "
+        "are read by rar synthesize"
+    )
+
+
+def trl_row(task: Task) -> dict[str, Any]:
+    """A row for TRL's GRPOTrainer: the prompt as messages, the task as JSON for the reward."""
+    return {"prompt": policy_messages(task), "task": task.model_dump_json()}
+
+
+def _known(name: str) -> Format:
+    if name not in FORMATS:
+        raise DataError(f"no format {name!r}; choose from: {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _writable(name: str) -> Format:
+    found = _known(name)
+    if found.write is None:
+        names = ", ".join(known.name for known in FORMATS.values() if known.write)
+        raise DataError(f"{name} is only read: a task lacks what its rows hold; write {names}")
+    return found
+
+
+def _read_row(reader: Format, row: Row, domain: str) -> Held | list[Problem]:
+    try:
+        return reader.read(row, domain)
+    except ValidationError as error:  # a text too long, half a character, too many criteria
+        return explain(error, Task)
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        found = f"half a character, {half}, which can't be written as UTF-8"
+        return [Problem(0, "", found, "", mend="write the text again")]
+
+
+def _unique(task: Task, taken: Mapping[str, Task]) -> Task:
+    number = 1
+    name = task.id
+    while name in taken:
+        number += 1
+        end = f"-{number}"
+        name = task.id[: _ID_LENGTH - len(end)] + end
+    return task if name == task.id else task.model_copy(update={"id": name})
+
+
+def _written(
+    task: Task, writer: Format, lost: Counter[str], filled: Counter[str]
+) -> dict[str, Any] | Problem:
+    """The row of a task, and what it holds of it by reading it again; or why there is none."""
+    needs_rubric = writer.name in ("rar", "healthbench")
+    if writer.write is None or (needs_rubric and task.rubric is None):
+        found = f"task {task.id} has no rubric, and {writer.name} rows need one"
+        return Problem(0, "", found, "", mend="write rubrics first: rar synthesize")
+    row = writer.write(task)
+    back = _read_row(writer, row, "other")
+    if isinstance(back, list):
+        return Problem(0, "", f"task {task.id} does not fit {writer.name}: {back[0]}", "")
+    before, after = _values(task), _values(back.task, numbered=_shortened(task, back.task))
+    places = {place for _, place in after}
+    missing = {place for _, place in before} - places
+    lost.update(["criteria"] * len(missing))
+    kept = {at: value for at, value in before.items() if at[1] not in missing}
+    changed = [at for at, value in kept.items() if after.get(at) != value]
+    filled.update(name for name, place in changed if kept[name, place] in _EMPTY)
+    lost.update(name for name, place in changed if kept[name, place] not in _EMPTY)
+    return row
+
+
+def _shortened(task: Task, back: Task) -> bool:
+    """Whether criteria are missing, so that only their ids tell which ones are there."""
+    sizes = [len(t.rubric.criteria) if t.rubric else 0 for t in (task, back)]
+    return sizes[0] != sizes[1]
+
+
+def _values(task: Task, *, numbered: bool = False) -> dict[tuple[str, str], object]:
+    """Every value of a task, by its field and the number of its criterion."""
+    names = ("id", "domain", "topic", "question", "history", "reference")
+    values: dict[tuple[str, str], object] = {(name, ""): getattr(task, name) for name in names}
+    if task.rubric is None:
+        return values
+    values["rubric.source", ""] = task.rubric.source
+    for number, criterion in enumerate(task.rubric.criteria):
+        place = criterion.id if numbered else _number(number)
+        for name in Criterion.model_fields:
+            values[f"criteria.{name}", place] = getattr(criterion, name)
+    return values
+
+
+def _number(index: int) -> str:
+    """The id that readers give to a criterion which has none, by its place."""
+    return f"c{index + 1:02d}"
+
+
+def _differences(row: object, echo: object, path: str = "") -> Iterator[str]:
+    """The fields of a row that are not the same in its echo; what is empty can't be lost."""
+    if row is None or row in ("", [], {}) or row == echo:
+        return
+    if isinstance(row, Mapping) and isinstance(echo, Mapping):
+        for name, value in row.items():
+            yield from _differences(value, echo.get(name), f"{path}.{name}" if path else name)
+    elif isinstance(row, list) and isinstance(echo, list) and len(row) == len(echo):
+        for one, other in zip(row, echo, strict=True):
+            yield from _differences(one, other, path)
+    else:
+        yield path or "(the whole row)"
+
+
+def _save(target: Path, rows: Sequence[Row]) -> None:
+    text = "".join(
+        json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows
+    )
+    try:
+        atomic_write(target, text)
+    except OSError as error:
+        raise DataError(
+            f"{target}: could not be written ({error.strerror or error}); an older file there is "
+            "unchanged; free space or choose another folder"
+        ) from error
+
+
+# ---- this library's own ------------------------------------------------------------------------
+
+
+def _own(text: str) -> Task | list[Problem]:
+    try:
+        task = Task.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        return explain(error, Task)
+    return task_problems(task) or task
+
+
+def _read_tasks(row: Row, domain: str) -> Held | list[Problem]:
+    if "options" in row:
+        found = "multiple choice, which has no place in a file of tasks"
+        return [Problem(0, "options", found, "", mend="ask for the answer in words")]
+    known = {name: value for name, value in row.items() if name in Task.model_fields}
+    task = _own(json.dumps(known))
+    return task if isinstance(task, list) else Held(task, _write_tasks(task))
+
+
+def _write_tasks(task: Task) -> dict[str, Any]:
+    return task.model_dump(mode="json")
+
+
+# ---- RaR ---------------------------------------------------------------------------------------
+
+
+def _read_rar(row: Row, domain: str) -> Held | list[Problem]:
+    if wrong := rar.problem(row):
+        return [Problem(0, wrong[0], wrong[1], "")]
+    account = Account("row")
+    criteria = rar.criteria(row["rubric"], "row", account)
+    notes = tuple(Problem(0, n.field, n.reason, "", "warning") for n in account.notes)
+    if not criteria:
+        return [Problem(0, "rubric", "no usable criterion", ""), *notes]
+    task = Task.model_validate(
+        {
+            "id": question_id(row["question"]),
+            "domain": domain,
+            "question": row["question"],
+            "reference": (row["reference_answer"] or "").strip() or None,
+            "rubric": Rubric(criteria=tuple(criteria), source="synthetic_ref"),
+        }
+    )
+    # Both follow from the rubric: where they agree with it, nothing is lost with them.
+    derived = {
+        "rubric_list": [item["description"] for item in row["rubric"]],
+        "rubric_count": len(row["rubric"]),
+    }
+    return Held(task, _write_rar(task) | derived, notes)
+
+
+def _write_rar(task: Task) -> dict[str, Any]:
+    criteria = task.rubric.criteria if task.rubric else ()
+    items = [
+        {
+            "description": f"{criterion.category} Criteria: {criterion.description}",
+            "title": criterion.title,
+            "weight": _rar_weight(criterion),
+        }
+        for criterion in criteria
+    ]
+    return {
+        "question": task.question,
+        "reference_answer": task.reference or "",
+        "rubric": items,
+        "rubric_list": [item["description"] for item in items],
+        "rubric_count": len(items),
+    }
+
+
+def _rar_weight(criterion: Criterion) -> int:
+    points = criterion.points
+    if points and float(points).is_integer():
+        return int(points)
+    return _RAR_WEIGHTS[criterion.category]
+
+
+# ---- HealthBench -------------------------------------------------------------------------------
+
+
+def _read_healthbench(row: Row, domain: str) -> Held | list[Problem]:
+    account = Account("row")
+    named = dict(row)
+    if isinstance(row.get("prompt_id"), str) and row["prompt_id"].strip():
+        named["prompt_id"] = task_id(row["prompt_id"])
+    try:
+        task = healthbench.task_of(named, "row", account)
+    except DataError as error:
+        said = re.fullmatch(r"row(?:, field (\S+))?: (.*)", str(error), re.DOTALL)
+        return [Problem(0, (said and said[1]) or "", said[2] if said else str(error), "")]
+    if task is None:
+        return [Problem(0, "rubrics", "no positive points, so there is nothing to gain", "")]
+    notes = tuple(Problem(0, n.field, n.reason, "", "warning") for n in account.notes)
+    return Held(task, _write_healthbench(task), notes)
+
+
+def _write_healthbench(task: Task) -> dict[str, Any]:
+    criteria = task.rubric.criteria if task.rubric else ()
+    themes = [part.replace(" ", "_") for part in task.topic.split(", ")] if task.topic else []
+    ideal = {
+        "ideal_completion": task.reference,
+        "ideal_completions_group": None,
+        "ideal_completions_ref_completions": None,
+    }
+    return {
+        "prompt_id": task.id,
+        "prompt": _messages(task),
+        "rubrics": [
+            {
+                "criterion": criterion.description,
+                "points": points,
+                "tags": list(criterion.tags),
+            }
+            for criterion, points in zip(criteria, _points(task), strict=True)
+        ],
+        "example_tags": [f"theme:{theme}" for theme in themes],
+        "ideal_completions_data": ideal if task.reference else None,
+    }
+
+
+def _points(task: Task) -> list[float]:
+    """HealthBench's points of every criterion: negative where meeting it is a fault."""
+    if task.rubric is None:
+        return []
+    criteria = task.rubric.criteria
+    if all(c.points and abs(c.points) <= 10 for c in criteria):
+        return [int(p) if float(p).is_integer() else p for p in signed_points(task.rubric)]
+    made = [_HEALTHBENCH_POINTS[criterion.category] for criterion in criteria]
+    signs = [-1 if criterion.polarity is Polarity.BAD else 1 for criterion in criteria]
+    return [sign * points for sign, points in zip(signs, made, strict=True)]
+
+
+# ---- rows with a conversation ------------------------------------------------------------------
+
+
+def _messages(task: Task) -> list[dict[str, str]]:
+    turns = [{"role": turn.role, "content": turn.content} for turn in task.history]
+    return [*turns, {"role": "user", "content": task.question}]
+
+
+def _conversation(prompt: object, name: str) -> tuple[list[Turn], str] | list[Problem]:
+    """The turns before the question, and the question; or what is wrong with the prompt."""
+    if isinstance(prompt, str) and prompt.strip():
+        return [], prompt
+    if not isinstance(prompt, list) or not prompt:
+        return [Problem(0, name, f"found {short(prompt)}", "text, or messages")]
+    turns: list[Turn] = []
+    for index, message in enumerate(prompt):
+        place = f"{name}.{index}"
+        if not isinstance(message, Mapping):
+            return [Problem(0, place, f"found {short(message)}", "an object: role and content")]
+        role, content = message.get("role"), message.get("content")
+        if role not in ("system", "user", "assistant"):
+            return [Problem(0, f"{place}.role", f"found {short(role)}", "system, user, assistant")]
+        if not isinstance(content, str) or not content:
+            return [Problem(0, f"{place}.content", f"found {short(content)}", "text")]
+        turns.append(Turn(role=role, content=content))
+    if turns[-1].role != "user":
+        found = f"found {turns[-1].role!r}"
+        return [Problem(0, f"{name}.{len(turns) - 1}.role", found, "'user' in the last message")]
+    return turns[:-1], turns[-1].content
+
+
+def _read_verifiers(row: Row, domain: str) -> Held | list[Problem]:
+    info = _object(row.get("info"))
+    if isinstance(info.get(INFO_KEY), Mapping):
+        task = _own(json.dumps(info[INFO_KEY]))
+        if isinstance(task, list):
+            return [replace(p, field=f"info.{INFO_KEY}.{p.field}") for p in task]
+        echo = _write_verifiers(task)
+        if not isinstance(row["info"], str):
+            echo["info"] = _object(echo["info"])
+        elif _object(echo["info"]) == info:  # the same object, written another way
+            echo["info"] = row["info"]
+        return Held(task, echo)
+    name = "prompt" if row.get("prompt") else "question"
+    found = _conversation(row.get(name), name)
+    if not isinstance(found, tuple):
+        return found
+    history, question = found
+    answer = row.get("answer")
+    reference = answer if isinstance(answer, str) and answer.strip() else None
+    number = row.get("example_id")
+    numbered = isinstance(number, int) and not isinstance(number, bool) and number >= 0
+    task = Task(
+        id=f"example-{number}" if numbered else question_id(question),
+        domain=_domain(domain),
+        question=question,
+        history=tuple(history),
+        reference=reference,
+    )
+    echo = {
+        name: question if isinstance(row[name], str) else _messages(task),
+        "answer": reference,
+        "example_id": number if numbered else None,
+    }
+    if name == "prompt":  # verifiers ignores a question beside a prompt
+        echo["question"] = question
+    return Held(task, echo)
+
+
+def _write_verifiers(task: Task) -> dict[str, Any]:
+    info = {INFO_KEY: task.model_dump(mode="json")}
+    return {
+        "prompt": _messages(task),
+        "answer": task.reference or "",
+        "info": json.dumps(info, ensure_ascii=False),
+    }
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    """An object, or the one that a text holds as JSON; empty if it is neither."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def _domain(name: str) -> Any:
+    return name  # checked by read_format; the type of Task.domain is closed
+
+
+def _read_trl(row: Row, domain: str) -> Held | list[Problem]:
+    column = row.get("task")
+    if isinstance(column, str) and column.lstrip().startswith("{"):
+        task = _own(column)
+        if isinstance(task, list):
+            return [replace(problem, field=f"task.{problem.field}") for problem in task]
+        same = _object(column) == _object(task.model_dump_json())
+        return Held(task, trl_row(task) | ({"task": column} if same else {}))
+    found = _conversation(row.get("prompt"), "prompt")
+    if not isinstance(found, tuple):
+        return found
+    history, question = found
+    reference = None if "label" in row else _completion(row.get("completion"))
+    task = Task(
+        id=question_id(question),
+        domain=_domain(domain),
+        question=question,
+        history=tuple(history),
+        reference=reference,
+    )
+    plain = isinstance(row["prompt"], str)
+    echo: dict[str, Any] = {"prompt": question if plain else _messages(task)}
+    if reference is not None:
+        said = [{"role": "assistant", "content": reference}]
+        echo["completion"] = reference if isinstance(row["completion"], str) else said
+    return Held(task, echo)
+
+
+def _completion(value: object) -> str | None:
+    """The text of a completion, if it is one answer; a label would say whether it is a good one."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+        value = value[0].get("content") if value[0].get("role") == "assistant" else None
+    return value if isinstance(value, str) and value.strip() else None
+
+
+# ---- OpenRubrics -------------------------------------------------------------------------------
+
+_ITEM = re.compile(r"^[ \t]*\d+[.)][ \t]+", re.MULTILINE)
+_KIND = re.compile(r"\s*\[(Hard Rule|Principle)\]\s*\Z")
+_KINDS = {"Hard Rule": Category.ESSENTIAL, "Principle": Category.IMPORTANT}
+
+
+def _read_openrubrics(row: Row, domain: str) -> Held | list[Problem]:
+    found = _conversation(row.get("instruction"), "instruction")
+    if not isinstance(found, tuple):
+        return found
+    text = row.get("rubric")
+    if not isinstance(text, str) or not text.strip():
+        return [Problem(0, "rubric", f"found {short(text)}", "a text of numbered items")]
+    criteria, notes = _items(text)
+    if not criteria:
+        allowed = "numbered items that end in [Hard Rule] or [Principle]"
+        return [Problem(0, "rubric", f"found {short(text)}", allowed)]
+    history, question = found
+    task = Task(
+        id=question_id(question),
+        domain=_domain(domain),
+        question=question,
+        history=tuple(history),
+        rubric=Rubric(criteria=tuple(criteria), source="synthetic_noref"),
+    )
+    again = "\n".join(
+        f"{number}. {criterion.description} [{criterion.title}]"
+        for number, criterion in enumerate(criteria, start=1)
+    )
+    kept = _words(again) == _words(text)  # line ends between items and spaces apart
+    plain = isinstance(row["instruction"], str)
+    return Held(
+        task,
+        {
+            "instruction": question if plain else _messages(task),
+            "rubric": text if kept else again,
+        },
+        tuple(notes),
+    )
+
+
+def _items(text: str) -> tuple[list[Criterion], list[Problem]]:
+    starts = [(match.start(), match.end()) for match in _ITEM.finditer(text)]
+    ends = [start for start, _ in starts[1:]] + [len(text)][: len(starts)]
+    criteria: list[Criterion] = []
+    notes: list[Problem] = []
+    for index, ((_, start), end) in enumerate(zip(starts, ends, strict=True)):
+        item = text[start:end]
+        kind = _KIND.search(item)
+        description = item[: kind.start()].strip() if kind else ""
+        if kind is None or not description:
+            found = f"item {index + 1} is {short(item.strip())}, left out"
+            allowed = "a sentence that ends in [Hard Rule] or [Principle]"
+            notes.append(Problem(0, "rubric", found, allowed, "warning"))
+            continue
+        criteria.append(
+            Criterion(
+                id=_number(index),
+                title=kind[1],
+                description=description,
+                category=_KINDS[kind[1]],
+            )
+        )
+    return criteria, notes
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+#: By name, in the order in which they are tried on a file.
+FORMATS: dict[str, Format] = {
+    known.name: known
+    for known in (
+        Format(
+            "healthbench",
+            "HealthBench",
+            (("prompt_id",), ("prompt",), ("rubrics",)),
+            _read_healthbench,
+            _write_healthbench,
+        ),
+        Format(
+            "rar",
+            "RaR-Medicine, RaR-Science",
+            (("question",), ("reference_answer",), ("rubric",)),
+            _read_rar,
+            _write_rar,
+        ),
+        Format(
+            "openrubrics",
+            "OpenRubrics, OpenRubric-v2",
+            (("instruction",), ("rubric",)),
+            _read_openrubrics,
+            None,
+        ),
+        Format(
+            "verifiers",
+            "verifiers, prime-rl",
+            (("prompt", "question"), ("answer", "info", "example_id")),
+            _read_verifiers,
+            _write_verifiers,
+        ),
+        Format("tasks", "this library", (("id",), ("question",)), _read_tasks, _write_tasks),
+        Format("trl", "TRL", (("prompt",),), _read_trl, trl_row),
+    )
+}
