@@ -352,8 +352,11 @@ def _headline(rows: Sequence[GradedResponse]) -> list[_Card]:
         about = f"of the judge's probability on readable answers; lowest {share[1]:.3f}"
         cards.append(_Card("readable share", f"{share[0]:.3f}", about))
     used = total_usage(rows)
-    cost = _counted(used.calls, "call")
-    cards.append(_Card("cost", _money(used.money) or cost, cost if used.money else "no price"))
+    calls = f"{_counted(used.calls, 'call')}, {used.prompt_tokens:,} tokens read"
+    money = _money(used.money) or "unknown"
+    cards.append(
+        _Card("money", money, f"{'at the given price' if used.money else 'no price'}; {calls}")
+    )
     return cards
 
 
@@ -693,7 +696,7 @@ def _run_headline(
         cards.append(_Card("reward", f"{means[0]:.2f} → {means[-1]:.2f}", about))
     for one in measures[:3]:
         if one.difference is not None:
-            value = f"{one.difference.value:+.2f}"
+            value = f"{round(one.difference.value, 2) + 0.0:+.2f}"
             about = f"held-out tasks, by a grader that {one.part}: {one.difference}"
             cards.append(_Card(_short(one.name, 40), value, about))
     shares = scored(_number(row.get("unscored")) for row in curve)
@@ -743,8 +746,14 @@ _CURVES: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
+#: Of these charts the values lie in [0, 1].
+_SHARES = frozenset(("mean", "unscored", "flat_groups", "clipped", "looks", "credit"))
+
+
 def _charts(run: Run, curve: Sequence[Mapping[str, Any]]) -> list[_Chart]:
-    charts = []
+    charts: list[_Chart] = []
+    if len(curve) < 2:
+        return charts
     for key, _, title, caption in _CURVES:
         points = [_Point(row["step"], _number(row.get(key))) for row in curve]
         if key == "mean":
@@ -860,6 +869,8 @@ _MARKS = (
     "M0-4L4 3H-4Z",
     "M0-4.5L4.5 0L0 4.5L-4.5 0Z",
 )
+#: Distances between two labels of the steps.
+_ROUND = (2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 #: Points that get a mark; of more only the line is drawn.
 _MARKED = 60
 
@@ -907,7 +918,7 @@ def _chart(
 ) -> _Chart:
     points = [point for line in series.values() for point in line if point.y is not None]
     seen = scored(value for point in points for value in point[1:])
-    ticks = _ticks(min(seen), max(seen))
+    ticks = _ticks(min(seen), max(seen), 1.0 if key in _SHARES else math.inf)
     steps = sorted({point.x for point in points})
     scale = _Scale(steps[0], steps[-1], ticks[0], ticks[-1])
     lines = [_line(name, found, scale, whiskers=not band) for name, found in series.items()]
@@ -967,11 +978,17 @@ def _band(points: Sequence[_Point], scale: _Scale) -> str:
     return f"M{'L'.join([*upper, *lower])}Z"
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Three to six round values that enclose all others."""
-    if high - low < 1e-9:
-        pad = max(abs(high), 1.0) * 0.05
-        low, high = low - pad, high + pad
+def _ticks(low: float, high: float, most: float = math.inf) -> list[float]:
+    """Three to six round values that enclose all others.
+
+    Of what can't be below 0, or above ``most``, no tick is there either. A range that would only
+    show noise is widened: to 0.05 of shares, to a tenth of other values.
+    """
+    floor = 0.0 if low >= 0 else -math.inf
+    ceiling = most if high <= most else math.inf
+    least = 0.05 if most < math.inf else max(abs(high) / 10, 1e-3)
+    if (lacking := least - (high - low)) > 0:
+        low, high = max(floor, low - lacking / 2), min(ceiling, high + lacking / 2)
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)
@@ -987,11 +1004,15 @@ def _tick(value: float, ticks: Sequence[float]) -> str:
 
 
 def _some(steps: Sequence[float], most: int = 7) -> list[float]:
-    """Some of the steps for the axis, the first and the last among them."""
+    """Some of the steps for the axis: all of a few, else round ones."""
     if len(steps) <= most:
         return list(steps)
-    places = {round(n * (len(steps) - 1) / (most - 1)) for n in range(most)}
-    return [steps[place] for place in sorted(places)]
+    for every in _ROUND:
+        first = math.ceil(steps[0] / every)
+        found = [float(n * every) for n in range(first, int(steps[-1] // every) + 1)]
+        if len(found) <= most:
+            return found
+    return [steps[0], steps[-1]]
 
 
 def _summary(name: str, points: Sequence[_Point], *, alone: bool) -> str:
