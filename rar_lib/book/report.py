@@ -96,12 +96,12 @@ def write_report(
             be written.
     """
     target = Path(out)
+    if target.is_dir():
+        raise DataError(f"{target} is a folder: name a file in it, -o {target / 'report.html'}")
     if isinstance(source, str | Path):
         for path in (Path(source), Path(source) / "run.json"):
             if path.resolve() == target.resolve():
                 raise DataError(f"{target} is read and would be overwritten: choose another -o")
-    if target.is_dir():
-        raise DataError(f"{target} is a folder: name a file in it, -o {target / 'report.html'}")
     text = page(source, tasks=tasks, responses=responses, grades=grades, title=title)
     try:
         atomic_write(target, text)
@@ -132,7 +132,7 @@ def page(
     if isinstance(found, Run):
         try:
             view = _run_view(found, texts, grades)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise DataError(
                 f"{name or 'the run'} is not as rar train writes it ({error!r:.200}); give the "
                 "run.json of a finished run, unchanged"
@@ -1087,12 +1087,8 @@ def _seen(value: Any) -> Any:
 
 @cache
 def _environment() -> Environment:
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError as error:
-        raise DataError(
-            "a report is written by Jinja, which is not installed: pip install jinja2"
-        ) from error
+    from jinja2 import Environment, StrictUndefined
+
     made = Environment(
         autoescape=True,
         undefined=StrictUndefined,

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from rar_lib.cli import claims, data, grade, models, plan, run, synthesize, train
+from rar_lib.cli import claims, data, grade, models, plan, report, run, synthesize, train
 from rar_lib.core.errors import RarError
 
 Command = Callable[..., Any]
@@ -52,6 +52,7 @@ for command in (
     synthesize.synthesize,
     grade.grade,
     train.train,
+    report.report,
     plan.plan,
     claims.claims,
 ):
