@@ -15,6 +15,7 @@ import base64
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -412,16 +413,15 @@ class _Who(NamedTuple):
     prompt: str
     arm: str
     reading: str
-    number: int
 
 
-def _who(rows: Sequence[GradedResponse]) -> list[_Who]:
-    found: dict[tuple[str, ...], int] = {}
+def _who(rows: Sequence[GradedResponse]) -> list[tuple[_Who, int]]:
+    """Every judge, and how many responses it graded."""
+    found = Counter[_Who]()
     for row in rows:
         made = (row.judge, row.judge_weights, row.judge_wording, row.judge_prompt)
-        key = (*made, row.arm, row.reading)
-        found[key] = found.get(key, 0) + 1
-    return [_Who(*key, number=number) for key, number in found.items()]
+        found[_Who(*made, row.arm, row.reading)] += 1
+    return list(found.items())
 
 
 # --- a run
@@ -510,16 +510,24 @@ def _measures(run: Run, grades: Sequence[GradedResponse]) -> list[_Measure]:
     before, after = _sides(grades)
     if before and after:
         name = f"{_judges(grades)}, {_joined(row.arm for row in grades)}"
-        scores = ({row.task: row.score for row in side} for side in (before, after))
-        sides[name] = (_part_of(run, before[0]), *scores)
+        old, new = ({row.task: row.score for row in side} for side in (before, after))
+        sides[name] = (_part_of(run, before[0]), old, new)
     rises = {name: paired(after, before) for name, (_, before, after) in sides.items()}
     findings = decide_family(rises)
     found = []
     for name, (part, first, last) in sides.items():
         rise = rises[name]
-        means = [_mean_over(side) for side in (first, last)]
-        of = rise.difference if rise else None
-        found.append(_Measure(name, part, (first, last), *means, of, findings[name]))
+        found.append(
+            _Measure(
+                name=name,
+                part=part,
+                scores=(first, last),
+                before=_mean_over(first),
+                after=_mean_over(last),
+                difference=rise.difference if rise else None,
+                finding=findings[name],
+            )
+        )
     return found
 
 
