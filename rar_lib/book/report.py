@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
 from importlib.resources import files
-from itertools import accumulate
+from itertools import accumulate, chain
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +34,7 @@ from rar_lib.core.text import visible
 from rar_lib.core.types import Category, Task, Turn, Usage
 from rar_lib.data.jsonl import raw_lines, read, short
 from rar_lib.data.questions import Response
+from rar_lib.data.tasks import load_tasks
 from rar_lib.evaluation.grading import (
     GradedCriterion,
     GradedResponse,
@@ -62,6 +63,8 @@ _SIDE_BY_SIDE = 8
 #: Characters of a text, of a name, and rows of a table.
 _TEXT, _NAME, _ROWS, _REST = 4_000, 80, 30, 1_000
 _REASONS = 12
+#: Files of tasks in the folder of a run.
+_TASKS = ("train.jsonl", "held_out.jsonl")
 #: Ids of the responses in a file of grades of held-out answers.
 BEFORE, AFTER = "before", "after"
 
@@ -84,7 +87,7 @@ def write_report(
         source: ``grades.jsonl`` of ``rar grade``, a folder with ``run.json`` or that file; or what
             they hold.
         out: the page; missing folders are made.
-        tasks: their questions and references are shown.
+        tasks: their questions and references are shown; a folder of a run may hold them.
         responses: the texts that were graded; a run brings its own.
         grades: of the held-out answers of a run, under the ids ``before`` and ``after``.
         title: instead of one that says what the page is of.
@@ -129,6 +132,8 @@ def page(
     """
     found = read_source(source) if isinstance(source, str | Path) else source
     name, when = _file_of(source) if isinstance(source, str | Path) else ("", "")
+    if isinstance(found, Run) and isinstance(source, str | Path) and not tasks:
+        tasks = _tasks_beside(Path(source))
     texts = _Texts.of(tasks, responses)
     if isinstance(found, Run):
         try:
@@ -141,7 +146,10 @@ def page(
     else:
         view = _grades_view(found, texts)
     view["ran"] += [part for part in (name, when) if part]
-    return _render(view | ({"title": title} if title else {}))
+    if title.strip():
+        view["title"] = title
+    view["title"] = _short(view["title"], 2 * _NAME)
+    return _render(view)
 
 
 def read_source(path: str | Path) -> Run | list[GradedResponse]:
@@ -205,6 +213,14 @@ def _what(value: Any, data: bytes) -> str:
     if value is not None:
         return f"JSON that is no object, {short(value)}"
     return f"no JSON; it begins with {short(data[:40])}"
+
+
+def _tasks_beside(run: Path) -> list[Task]:
+    """The tasks that lie in the folder of a run, trained on and held out; often there are none."""
+    folder = run if run.is_dir() else run.parent
+    paths = [folder / name for name in _TASKS]
+    found = [load_tasks(path) for path in paths if path.is_file()]
+    return list(chain.from_iterable(found))
 
 
 def _file_of(source: str | Path) -> tuple[str, str]:

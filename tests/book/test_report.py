@@ -22,6 +22,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.text import visible
 from rar_lib.core.types import Task, Turn
 from rar_lib.data.questions import Response
+from rar_lib.data.tasks import save_tasks
 from rar_lib.evaluation.grading import (
     GradedCriterion,
     GradedResponse,
@@ -292,7 +293,9 @@ def test_a_very_long_text_is_cut_and_says_so() -> None:
     assert len(html) < 60_000
     assert "996,000 more characters are not shown." in html
     long = grade(text, text, None, None, judge=text, judge_weights=text, reason=text)
-    assert len(page([long], title=text)) < 100_000
+    html = page([long], title=text)
+    assert len(html) < 60_000
+    assert len(soup(html).h1.get_text()) == 160
 
 
 def test_of_many_responses_some_are_side_by_side() -> None:
@@ -427,6 +430,14 @@ def test_a_run_is_its_folder_or_its_file(tmp_path: Path) -> None:
     assert read_source(tmp_path) == read_source(tmp_path / "run.json") == run
     (tmp_path / "run.json").rename(tmp_path / "renamed")
     assert read_source(tmp_path / "renamed") == run
+
+
+def test_questions_that_lie_beside_a_run_are_shown(tmp_path: Path) -> None:
+    some_run().save(tmp_path / "run.json")
+    assert "Questions were not given" in page(tmp_path)
+    save_tasks(tmp_path / "held_out.jsonl", [Task(id="held-0", question="Why so?")])
+    for source in (tmp_path, tmp_path / "run.json"):
+        assert "Why so?" in text_of(soup(page(source)).select_one("#task-1"))
 
 
 def test_the_place_of_a_file_is_not_on_its_page(tmp_path: Path) -> None:
