@@ -276,16 +276,11 @@ class _Shown:
 def _shown(name: str, place: int, head: str, answers: Sequence[_Answer], texts: _Texts) -> _Shown:
     task = texts.tasks.get(name)
     some = answers[:_SIDE_BY_SIDE]
-    asked: dict[tuple[str, str], GradedCriterion] = {}
-    given: dict[tuple[int, str, str], GradedCriterion] = {}
+    table: dict[tuple[str, str], list[GradedCriterion | None]] = {}
     for number, answer in enumerate(some):
         for one in answer.verdicts:
-            asked.setdefault((one.criterion, one.description), one)
-            given[number, one.criterion, one.description] = one
-    criteria = [
-        (one, [given.get((number, *key)) for number in range(len(some))])
-        for key, one in asked.items()
-    ]
+            table.setdefault(_key(one), [None] * len(some))[number] = one
+    criteria = [(next(filter(None, verdicts)), verdicts) for verdicts in table.values()]
     return _Shown(
         id=name,
         place=place,
@@ -387,11 +382,9 @@ def _mean_card(label: str, mean: Mean, unit: str) -> _Card:
 
 def _by_response(rows: Sequence[GradedResponse]) -> list[tuple[str, Mean]]:
     """Mean score of each name that responses to several tasks share, such as that of a model."""
-    named: dict[str, list[GradedResponse]] = {}
-    for row in rows:
-        named.setdefault(row.response, []).append(row)
-    shared = [name for name, found in named.items() if len({row.task for row in found}) > 1]
-    if len(named) < 2 or len(shared) < len(named) or len(named) > _ROWS:
+    named = _grouped(rows, lambda row: row.response)
+    tasks = [len(_grouped(found, lambda row: row.task)) for found in named.values()]
+    if not 1 < len(named) <= _ROWS or min(tasks) == 1:
         return []
     means = [(name, mean_score(found)) for name, found in named.items()]
     known = [(name, mean) for name, mean in means if mean is not None]
@@ -400,16 +393,26 @@ def _by_response(rows: Sequence[GradedResponse]) -> list[tuple[str, Mean]]:
 
 def _graded_tasks(rows: Sequence[GradedResponse], texts: _Texts) -> list[_Shown]:
     """The task with the lowest mean first, those without a score last."""
-    grouped: dict[str, list[GradedResponse]] = {}
-    for row in rows:
-        grouped.setdefault(row.task, []).append(row)
-    means = {task: _plain_mean(row.score for row in found) for task, found in grouped.items()}
+    grouped = _grouped(rows, lambda row: row.task)
+    means = {task: _plain_mean(map(_SCORE, found)) for task, found in grouped.items()}
     order = sorted(grouped, key=lambda t: (means[t] is None, means[t] or 0.0))
     found = []
     for place, task in enumerate(order, start=1):
         answers = [_graded_answer(row, texts) for row in grouped[task]]
         head = f"{_score(means[task])}, {_counted(len(answers), 'response')}"
         found.append(_shown(task, place, head, answers, texts))
+    return found
+
+
+_SCORE = attrgetter("score")
+
+
+def _grouped(
+    rows: Sequence[GradedResponse], by: Callable[[GradedResponse], str]
+) -> dict[str, list[GradedResponse]]:
+    found: dict[str, list[GradedResponse]] = {}
+    for row in rows:
+        found.setdefault(by(row), []).append(row)
     return found
 
 
@@ -461,9 +464,7 @@ def _run_view(run: Run, texts: _Texts, grades: Sequence[GradedResponse]) -> dict
         "cards": _run_headline(run, curve, measures, len(lost)),
         "charts": _charts(run, curve),
         "curve_heads": ["step", *(label for _, label, *_ in _CURVES)],
-        "curve": [
-            [str(row["step"]), *(_cell(row.get(key)) for key, *_ in _CURVES)] for row in curve
-        ],
+        "curve": [[str(row["step"]), *_cells(row)] for row in curve],
         "measures": measures,
         "gamed": _gamed(measures),
         "changes": changes[: _ROWS + len(Category)],
@@ -526,8 +527,8 @@ def _measures(run: Run, grades: Sequence[GradedResponse]) -> list[_Measure]:
     before, after = _sides(grades)
     if before and after:
         name = f"{_judges(grades)}, {_joined(row.arm for row in grades)}"
-        old, new = ({row.task: row.score for row in side} for side in (before, after))
-        sides[name] = (_part_of(run, before[0]), old, new)
+        old = {row.task: row.score for row in before}
+        sides[name] = (_part_of(run, before[0]), old, {row.task: row.score for row in after})
     rises = {name: paired(after, before) for name, (_, before, after) in sides.items()}
     findings = decide_family(rises)
     found = []
@@ -557,7 +558,11 @@ def _roles(looks: Sequence[Mapping[str, Any]]) -> list[str]:
 
     if len(looks) < 2:
         return []
-    return [name for name in looks[0] if all(is_scores(look.get(name)) for look in looks)]
+    first, *others = looks
+    found = [name for name, value in first.items() if is_scores(value)]
+    for look in others:
+        found = [name for name in found if is_scores(look.get(name))]
+    return found
 
 
 def _grader(run: Run, role: str) -> tuple[str, str]:
@@ -648,10 +653,11 @@ def _paired_credit(
     """After minus before in the mean credit of some verdicts, paired by task."""
 
     def credit(rows: Sequence[GradedResponse]) -> Scores:
-        return {
-            row.task: _plain_mean(verdict.credit for verdict in row.verdicts if of(verdict) == key)
-            for row in rows
-        }
+        found = {}
+        for row in rows:
+            values = [verdict.credit for verdict in row.verdicts if of(verdict) == key]
+            found[row.task] = _plain_mean(values)
+        return found
 
     return paired_difference(credit(after), credit(before))
 
@@ -774,6 +780,10 @@ _CURVES: tuple[tuple[str, str, str, str], ...] = (
 _SHARES = frozenset(("mean", "unscored", "flat_groups", "clipped", "looks", "credit"))
 
 
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [_cell(row.get(key)) for key, *_ in _CURVES]
+
+
 def _charts(run: Run, curve: Sequence[Mapping[str, Any]]) -> list[_Chart]:
     charts: list[_Chart] = []
     if len(curve) < 2:
@@ -785,7 +795,7 @@ def _charts(run: Run, curve: Sequence[Mapping[str, Any]]) -> list[_Chart]:
                 _with_spread(point, _number(row.get("spread")))
                 for point, row in zip(points, curve, strict=True)
             ]
-        if title and any(point.y is not None for point in points):
+        if title and _any_known(points):
             charts.append(_chart(key, title, caption, {title: points}, band=key == "mean"))
     looks = _looks(run)
     if looks:
@@ -823,12 +833,16 @@ def _looks(run: Run) -> dict[str, list[_Point]]:
 
 
 def _credit_course(run: Run, curve: Sequence[Mapping[str, Any]]) -> dict[str, list[_Point]]:
-    names = [str(category) for category in Category]
-    course = {
-        name: [_Point(row["step"], _number(_at(row, "credit", name))) for row in curve]
-        for name in names
-    }
-    return {k: v for k, v in course.items() if any(point.y is not None for point in v)}
+    course = {}
+    for name in map(str, Category):
+        points = [_Point(row["step"], _number(_at(row, "credit", name))) for row in curve]
+        if _any_known(points):
+            course[name] = points
+    return course
+
+
+def _any_known(points: Sequence[_Point]) -> bool:
+    return any(point.y is not None for point in points)
 
 
 def _settings(run: Run) -> Pairs:
