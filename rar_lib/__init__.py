@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
+    from rar_lib.book.report import write_report as write_report
     from rar_lib.book.study import Study as Study
     from rar_lib.core.errors import DataError as DataError
     from rar_lib.core.errors import JudgeFault as JudgeFault
@@ -76,6 +77,7 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
 
 __version__ = "0.1.0"
 _HOME = {
+    "write_report": "book.report",
     "Study": "book.study",
     "DataError": "core.errors",
     "JudgeFault": "core.errors",

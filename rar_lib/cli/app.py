@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from rar_lib.cli import align, data, grade, models, plan, run, synthesize, train
+from rar_lib.cli import align, data, grade, models, plan, report, run, synthesize, train
 from rar_lib.core.errors import RarError
 
 Command = Callable[..., Any]
@@ -58,6 +58,7 @@ for command in (
     align.align,
     data.convert,
     train.train,
+    report.report,
     plan.plan,
     run.claims,
 ):

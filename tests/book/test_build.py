@@ -15,8 +15,16 @@ from browser import browser, chromium, served
 from bs4 import BeautifulSoup
 from sample import code, new_markdown_cell, new_notebook, new_output, png, shown, write_run
 
-from rar_lib.book.build import build, chapters, run_line, status_page
-from rar_lib.book.sanitize import active_content, align_numbers, check_page, clean_notebook
+from rar_lib.book.build import (
+    active_content,
+    align_numbers,
+    build,
+    chapters,
+    check_page,
+    clean_notebook,
+    run_line,
+    status_page,
+)
 from rar_lib.core.errors import ReproduceError
 
 REPO = Path(__file__).resolve().parents[2]

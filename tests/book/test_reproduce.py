@@ -31,7 +31,7 @@ LIBRARY = {
     "prompts/judge.txt": "Grade.\n",
     "cli/app.py": "x = 1\n",
     "book/build.py": "x = 1\n",
-    "book/sanitize.py": "x = 1\n",
+    "book/report.py": "x = 1\n",
     "book/tables.py": "x = 1\n",
 }
 
@@ -224,7 +224,7 @@ def test_only_what_is_missing_or_changed_is_run(
         ("lib/prompts/judge.txt", "?", prompt, f"{prompt}; {again}"),
         ("lib/cli/app.py", "x = 2", None, None),  # a chapter sees neither the command line
         ("lib/book/build.py", "x = 2", None, None),  # nor what makes pages of it
-        ("lib/book/sanitize.py", "x = 2", None, None),
+        ("lib/book/report.py", "x = 2", None, None),
         ("lib/book/tables.py", "x = 2", tables, f"{tables}; {again}"),
         ("results/later.json", "{}", None, "records changed (later)"),
         ("env/laptop.txt", "torch==9\n", lock, f"{lock}; {again}"),
