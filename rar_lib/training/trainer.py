@@ -15,7 +15,7 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from rar_lib.models.processor import cpu_dtype
 from rar_lib.training.checkpoints import Journal, Sealer
-from rar_lib.training.logprobs import kl_to_base
+from rar_lib.training.decode import kl_to_base
 from rar_lib.training.policy import Policy
 from rar_lib.training.settings import Settings
 
