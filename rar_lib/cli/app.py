@@ -52,6 +52,7 @@ for command in (
     synthesize.synthesize,
     grade.grade,
     train.train,
+    train.respond,
     plan.plan,
     claims.claims,
 ):
