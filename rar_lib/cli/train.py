@@ -447,12 +447,19 @@ def held_out_judges_of(
 
 @dataclass(frozen=True)
 class Parts:
-    """Tasks to train on and held out, how they were parted, and rows that can't be used."""
+    """Tasks to train on and held out.
+
+    Attributes:
+        how: they were parted, for a person.
+        left_out: rows that can't be used.
+        given: whether the file itself says what is held out.
+    """
 
     train: list[Task]
     held_out: list[Task]
     how: str
     left_out: int
+    given: bool = False
 
 
 def read_parts(asked: Asked, encoding: str) -> Parts:
@@ -491,7 +498,7 @@ def read_parts(asked: Asked, encoding: str) -> Parts:
                 f"{asked.tasks} has a column {said.columns['split']!r}: leave --held-out out, or "
                 "remove the column"
             )
-        return Parts(train, held, f"by its column {said.columns['split']!r}", left_out)
+        return Parts(train, held, f"by its column {said.columns['split']!r}", left_out, given=True)
     train, held = split_tasks(fit, asked.held_out)
     return Parts(train, held, "seeded, in shares of domain and topic", left_out)
 
@@ -544,29 +551,30 @@ def split_record(parts: Parts) -> dict[str, Any]:
     }
 
 
-def kept_parts(parts: Parts, out: Path, held_out: int | None) -> Parts:
+def kept_parts(parts: Parts, asked: Asked) -> Parts:
     """The split that the folder of the run holds, if there is one; else the one given.
 
     Raises:
-        DataError: it is of other tasks, or of another number of held-out ones.
+        DataError: it is of other tasks, or not the one that is asked for now.
     """
-    path = out / "split.json"
+    path = asked.out / "split.json"
     if not path.exists():
         return parts
     other = (
-        f"{out} is the folder of a run on other tasks or another split ({path.name}): choose "
-        "another --out, or give the tasks and --held-out that it was begun with"
+        f"{asked.out} is the folder of a run on other tasks or another split ({path.name}): "
+        "choose another --out, or give the tasks and --held-out that it was begun with"
     )
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         by_id = {task.id: task for task in (*parts.train, *parts.held_out)}
         train = [by_id[name] for name in kept["train"]]
         held = [by_id[name] for name in kept["held_out"]]
+        found = Parts(train, held, f"as kept in {path}", parts.left_out)
+        same = split_record(found)["tasks"] == kept["tasks"] and len(by_id) == len(train + held)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(other) from error
-    found = Parts(train, held, f"as kept in {path}", parts.left_out)
-    same = split_record(found)["tasks"] == kept["tasks"] and len(by_id) == len(train) + len(held)
-    if not same or (held_out is not None and len(held) < held_out):
+    said = asked.held_out is not None or parts.given
+    if not same or (said and {t.id for t in held} != {t.id for t in parts.held_out}):
         raise DataError(other)
     return found
 
@@ -618,7 +626,7 @@ def train_own(
     check_keep(asked.keep, asked.arm)
     check_policy(asked.policy)
     _check_device(size["device"])
-    parts = kept_parts(read_parts(asked, encoding), asked.out, asked.held_out)
+    parts = kept_parts(read_parts(asked, encoding), asked)
     typer.echo(f"  {len(parts.train)} to train on, {len(parts.held_out)} held out, {parts.how}")
     settings = sized(asked, parts, size)
     with ExitStack() as until:
