@@ -307,7 +307,7 @@ def test_the_split_of_a_run_stays_what_it_was(folder: Path) -> None:
     again = kept_parts(read_parts(asked(folder), "utf-8"), asked(folder))
     assert (again.train, again.held_out) == (parts.train, parts.held_out)
     other = asked(folder, held_out=4)
-    with pytest.raises(DataError, match="another split .*choose another --out"):
+    with pytest.raises(DataError, match=r"another split .*choose another --out"):
         kept_parts(read_parts(other, "utf-8"), other)
     changed = [OWN[0].model_copy(update={"question": "Why else?"}), *OWN[1:]]
     for tasks in (changed, OWN[1:], [*OWN, load_mini("val")[0]]):
@@ -359,7 +359,7 @@ def test_a_full_disk_keeps_no_half_split(folder: Path, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("rar_lib.cli.train.atomic_write", full)
-    with pytest.raises(DataError, match="No space left on device.*free space"):
+    with pytest.raises(DataError, match=r"No space left on device.*free space"):
         keep_parts(read_parts(asked(folder), "utf-8"), folder / "run")
     assert not (folder / "run" / "split.json").exists()
 

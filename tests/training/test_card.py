@@ -104,7 +104,7 @@ def test_no_part_of_a_card_lets_a_user_text_through(text: str, tmp_path: Path) -
 def test_a_rise_by_the_judge_that_paid_for_it_is_called_no_proof() -> None:
     made = run({TRAINING: [0.2] * 10}, {TRAINING: [0.2 + 0.05 * n for n in range(1, 11)]})
     said = "\n".join(what_rose(made, {TRAINING: "j"}))
-    assert "by j (gives the reward): 0.20 [0.20, 0.20] before" in said
+    assert "by j (gives the reward): 0.20 [0.15, 0.41] before, 0.48 [" in said
     assert "that it rose is supported" in said
     assert "no proof" in said
     assert findings(made)[TRAINING].word == "supported"
@@ -173,5 +173,5 @@ def test_no_adapter_no_card_and_a_full_disk_says_that_the_adapter_is_whole(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("rar_lib.training.card.atomic_write", full)
-    with pytest.raises(CheckpointError, match="No space left on device.*free space"):
+    with pytest.raises(CheckpointError, match=r"No space left on device.*free space"):
         save_card(job(tmp_path), run({}, {}))
