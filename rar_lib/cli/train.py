@@ -758,7 +758,7 @@ def _run(job: Job) -> Run:
         last = newest(job.checkpoints, job.fingerprint, set_aside=False)
         if last:
             typer.echo(
-                f"{own.counted(last.step, 'step')} of {job.settings.steps} are kept in {job.out}: "
+                f"kept in {job.out}: {last.step} of {own.counted(job.settings.steps, 'step')}; "
                 "the same command goes on after them",
                 err=True,
             )

@@ -71,8 +71,9 @@ def what_rose(run: Run, by: Mapping[str, str]) -> list[str]:
             f"by {name}: {means[0]} before, {means[-1]} after, gain {gain} over {gain.n} tasks: "
             f"that it rose is {finding}{unscored}"
         )
-        if not gain.shown:
-            lines.append(f"fewer than {MIN_UNITS} tasks: no interval is shown, and none would hold")
+    gains = [finding.difference for finding in found.values()]
+    if any(gain and not gain.shown for gain in gains):
+        lines.append(f"fewer than {MIN_UNITS} tasks: no interval is shown, and none would hold")
     return [*lines, verdict(found)]
 
 

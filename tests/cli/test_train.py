@@ -400,7 +400,7 @@ def test_an_endpoint_that_dies_keeps_its_steps_and_the_same_command_ends_it(fold
     with server(answer, host=AWAY) as scripted:
         done = own_train(folder, *size, url=scripted.url)
         assert done.exit_code == 1
-        assert "1 step of 2 are kept" in done.output
+        assert "1 of 2 steps; the same command goes on" in done.output
         (folder / "healed").touch()
         done = own_train(folder, *size, url=scripted.url)
         assert done.exit_code == 0, done.output
