@@ -41,12 +41,15 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.data.labels import load_labels as load_labels
     from rar_lib.data.questions import load_questions as load_questions
     from rar_lib.data.questions import load_responses as load_responses
+    from rar_lib.data.questions import load_split as load_split
+    from rar_lib.data.questions import save_responses as save_responses
     from rar_lib.data.rar import load_rar as load_rar
     from rar_lib.data.tasks import load_mini as load_mini
     from rar_lib.data.tasks import load_mini_pairs as load_mini_pairs
     from rar_lib.data.tasks import load_pairs as load_pairs
     from rar_lib.data.tasks import load_tasks as load_tasks
     from rar_lib.data.tasks import save_tasks as save_tasks
+    from rar_lib.data.tasks import split_tasks as split_tasks
     from rar_lib.evaluation.alignment import grade_pairs as grade_pairs
     from rar_lib.evaluation.grading import grade_responses as grade_responses
     from rar_lib.evaluation.grading import load_grades as load_grades
@@ -65,7 +68,10 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.models.server import serve as serve
     from rar_lib.rubrics.synthesis import synthesize as synthesize
     from rar_lib.rubrics.synthesis import write_rubrics as write_rubrics
+    from rar_lib.training.card import model_card as model_card
+    from rar_lib.training.card import save_card as save_card
     from rar_lib.training.policy import Policy as Policy
+    from rar_lib.training.policy import write_responses as write_responses
     from rar_lib.training.rewards import RubricReward as RubricReward
     from rar_lib.training.rewards import VerifiableReward as VerifiableReward
     from rar_lib.training.rewards import dataset_of as dataset_of
@@ -103,12 +109,15 @@ _HOME = {
     "load_labels": "data.labels",
     "load_questions": "data.questions",
     "load_responses": "data.questions",
+    "load_split": "data.questions",
+    "save_responses": "data.questions",
     "load_rar": "data.rar",
     "load_mini": "data.tasks",
     "load_mini_pairs": "data.tasks",
     "load_pairs": "data.tasks",
     "load_tasks": "data.tasks",
     "save_tasks": "data.tasks",
+    "split_tasks": "data.tasks",
     "grade_pairs": "evaluation.alignment",
     "grade_responses": "evaluation.grading",
     "load_grades": "evaluation.grading",
@@ -127,7 +136,10 @@ _HOME = {
     "serve": "models.server",
     "synthesize": "rubrics.synthesis",
     "write_rubrics": "rubrics.synthesis",
+    "model_card": "training.card",
+    "save_card": "training.card",
     "Policy": "training.policy",
+    "write_responses": "training.policy",
     "RubricReward": "training.rewards",
     "VerifiableReward": "training.rewards",
     "dataset_of": "training.rewards",

@@ -26,7 +26,6 @@ PROGRAMS = ("rar_lib.models.supervisor",)
 ALLOWED = (
     "rar_lib.models.convert",
     "rar_lib.training.decode",
-    "rar_lib.training.logprobs",
     "rar_lib.training.trainer",
 )
 HEAVY = ("torch", "transformers", "unsloth", "vllm", "openai", "trl", "datasets", "matplotlib")

@@ -58,6 +58,7 @@ for command in (
     align.align,
     data.convert,
     train.train,
+    train.respond,
     report.report,
     plan.plan,
     run.claims,

@@ -121,7 +121,7 @@ def grade(
     endpoint = None
     if calibration is not None:
         _check_calibration(calibration, arm, output)
-    if _is_endpoint(judge, base_url, model):
+    if is_endpoint(judge, base_url, model):
         endpoint = Chat(base_url, str(model), dialect=dialect, key_env=key_env, price=price)
     work = read_work(asked, columns)
     settings = {"device": device, "max_model_len": context_for(work)}
@@ -339,7 +339,7 @@ def _save(output: Path, rows: Sequence[GradedResponse], *, table: bool) -> None:
         raise UnscoredError(f"no response could be graded; the first: {rows[0].reason}")
 
 
-def _is_endpoint(judge: str | None, base_url: str, model: str | None) -> bool:
+def is_endpoint(judge: str | None, base_url: str, model: str | None) -> bool:
     """Whether the judge is asked over the network; refuses half an address.
 
     Raises:

@@ -1,42 +1,230 @@
-"""`rar train`: one arm and seed of a profile, with an estimate first; stopped runs go on."""
+"""`rar train`, with its answers by `rar respond`: own tasks or a profile; stopped runs go on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import astuple, replace
+import json
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import astuple, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
+from pydantic import ValidationError
 
 from rar_lib.book.profiles import Profile, load
 from rar_lib.book.study import Study
-from rar_lib.core.errors import DataError
+from rar_lib.cli import own
+from rar_lib.cli.grade import DEFAULT_JUDGE, context_for, is_endpoint
+from rar_lib.cli.grade import Work as GradingWork
+from rar_lib.core.errors import CheckpointError, DataError, RarError
+from rar_lib.core.files import atomic_write, digest
+from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Arm, Task
+from rar_lib.data.jsonl import Problem
+from rar_lib.data.questions import Response, load_questions, load_split
+from rar_lib.data.tasks import save_tasks, split_tasks
+from rar_lib.evaluation.grading import gradable
+from rar_lib.evaluation.held_out import Graded, look_with
 from rar_lib.judging.chat import Chat, run_sync
-from rar_lib.judging.cost import Work, estimate, grading_work, measure_rate
+from rar_lib.judging.cost import TEMPLATE, Work, estimate, grading_work, measure_rate, tokens
 from rar_lib.judging.judge import Judge
-from rar_lib.training.policy import Backend, resolve
+from rar_lib.models.processor import suited
+from rar_lib.training.card import HOLD_OUT, TRAINING, save_card, what_rose
+from rar_lib.training.checkpoints import newest
+from rar_lib.training.policy import Backend, Policy, check_policy, resolve, write_responses
 from rar_lib.training.rewards import check_keep
 from rar_lib.training.rubric_dropout import drop_from_task
 from rar_lib.training.settings import Settings
-from rar_lib.training.train import Job, Run, TrainedArm, judged_arm, parse_arm, reward_for
+from rar_lib.training.train import Job, Run, TrainedArm, Watch, judged_arm, parse_arm, reward_for
+
+_OWN = "Your own tasks, policy and judge"
+_SIZE = "How much, with --tasks"
 
 
 def train(
     *,
-    profile: Annotated[str, typer.Option(help="smoke, laptop or gpu.")] = "laptop",
+    profile: Annotated[
+        str | None, typer.Option(help="smoke, laptop or gpu; laptop without --tasks.")
+    ] = None,
     arm: Annotated[str, typer.Option(help="A method; a wrong name lists them all.")] = "implicit",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Default: _build/PROFILE/train/ARM-SEED.")
+        Path | None,
+        typer.Option(help="Folder of the run. With a profile: _build/PROFILE/train/ARM-SEED."),
     ] = None,
     backend: Annotated[str, typer.Option(help="auto, unsloth or transformers.")] = "auto",
     keep: Annotated[float, typer.Option(help="Rubric dropout: share of criteria a step.")] = 1.0,
+    tasks: Annotated[
+        Path | None,
+        typer.Option(help="Tasks, as rar synthesize writes them.", rich_help_panel=_OWN),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="A folder, a hub id or a local name.", rich_help_panel=_OWN),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="A model on this machine that gives the reward.", rich_help_panel=_OWN),
+    ] = None,
+    held_out_judge: Annotated[
+        str | None,
+        typer.Option(
+            help="Another one, which only looks at held-out answers.", rich_help_panel=_OWN
+        ),
+    ] = None,
+    held_out_model: Annotated[
+        str | None,
+        typer.Option(help="The same, by its name at --base-url.", rich_help_panel=_OWN),
+    ] = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option(help="Tasks to hold out; a quarter, at least 8 of 16.", rich_help_panel=_OWN),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu or cuda, for all local models.", rich_help_panel=_OWN)
+    ] = "cpu",
+    encoding: own.Encoding = "utf-8",
+    base_url: own.BaseUrl = "",
+    model: own.ModelName = None,
+    key_env: own.KeyEnv = None,
+    dialect: own.DialectName = "vllm",
+    price_in: own.PriceIn = 0.0,
+    price_out: own.PriceOut = 0.0,
+    steps: Annotated[int, typer.Option(min=1, rich_help_panel=_SIZE)] = 50,
+    prompts: Annotated[int, typer.Option(min=1, help="Tasks a step.", rich_help_panel=_SIZE)] = 4,
+    rollouts: Annotated[
+        int, typer.Option(min=2, help="Responses to each.", rich_help_panel=_SIZE)
+    ] = 8,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Longest response.", rich_help_panel=_SIZE)
+    ] = 256,
+    learning_rate: Annotated[float, typer.Option(rich_help_panel=_SIZE)] = 5e-5,
+    lora_rank: Annotated[int, typer.Option(min=1, rich_help_panel=_SIZE)] = 16,
+    yes: own.Yes = False,
 ) -> None:
-    """Train one arm with the profile's judge; stopped runs go on where they were."""
-    train_arm(profile, arm, seed, out=out, backend=backend, keep=keep)
+    """Train a policy by rubrics: your own tasks, or a profile. Stopped runs go on.
+
+    rar train --tasks tasks.jsonl --policy OWNER/NAME --judge qwen-1.5b --out run
+
+    A column split (train, test) in the tasks decides what is held out.
+    Without one a split is made and kept in the folder of the run.
+
+    Exit codes: 0 trained; 1 refused or failed; 2 wrong usage;
+    3 trained, but some tasks were left out;
+    130 stopped: the same command goes on.
+    """
+    if tasks is None:
+        named = {"--policy": policy, "--judge": judge, "--base-url": base_url, "--model": model}
+        named |= {"--held-out-judge": held_out_judge, "--held-out-model": held_out_model}
+        if wrong := [name for name, value in named.items() if value]:
+            raise typer.BadParameter(f"{wrong[0]} needs --tasks; a profile names its own models")
+        train_arm(profile or "laptop", arm, seed, out=out, backend=backend, keep=keep)
+        return
+    if profile or not policy or out is None:
+        missing = "--profile and --tasks: choose one of them" if profile else ""
+        raise typer.BadParameter(missing or "--tasks needs --policy and --out, too")
+    price = own.price_of(price_in, price_out)
+
+    def endpoint(name: str | None) -> Chat:
+        return Chat(base_url, str(name), dialect=dialect, key_env=key_env, price=price)
+
+    ask = Asked(tasks, out, parse_arm(arm), seed, policy, held_out, cast(Backend, backend), keep)
+    graders = judges_of(ask.arm, judge, base_url, model, endpoint)
+    graders |= held_out_judges_of(held_out_judge, base_url, held_out_model, endpoint)
+    size = {"steps": steps, "rollouts": rollouts, "max_completion": max_tokens, "device": device}
+    size |= {"learning_rate": learning_rate, "lora_rank": lora_rank, "prompts_per_step": prompts}
+    left_out = train_own(ask, graders, size, encoding=encoding, yes=yes)
+    if left_out is None:
+        raise typer.Exit(1)
+    if left_out:
+        raise typer.Exit(own.PARTLY)
+
+
+def respond(
+    questions: Annotated[
+        Path, typer.Argument(help="Tasks, or questions: CSV, TSV, JSON lines or Parquet.")
+    ],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Responses, JSON lines.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of rar train: its policy and adapter.")
+    ] = None,
+    base: Annotated[
+        bool, typer.Option("--base", help="The policy of the run without its adapter.")
+    ] = False,
+    policy: Annotated[
+        str | None, typer.Option(help="Instead: a folder, a hub id or a local name.")
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="With --policy: folder of an adapter.")
+    ] = None,
+    device: own.Device = "cpu",
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest response; that of the run, or 256.")
+    ] = None,
+    encoding: own.Encoding = "utf-8",
+) -> None:
+    """Answer questions with a trained policy, or without its training.
+
+    rar respond questions.csv -o responses.jsonl --run run
+    rar grade tasks.jsonl responses.jsonl -o grades.jsonl
+
+    Answers are greedy, one a question.
+
+    Exit codes: 0 all answered; 1 refused or failed; 2 wrong usage;
+    3 written, but some rows could not be read;
+    130 stopped: the same command goes on.
+    """
+    if (run is None) == (policy is None):
+        raise typer.BadParameter("name what answers: --run FOLDER, or --policy NAME")
+    if (base and run is None) or (adapter and policy is None):
+        raise typer.BadParameter("--base goes with --run, --adapter with --policy")
+    own.check_output(output, questions)
+    settings, adapter = _answering(run, policy, adapter, base=base, device=device)
+    longest = max_tokens or (settings.max_completion if run else 256)
+    check_policy(settings.policy)
+    found = load_questions(questions, encoding=encoding)
+    own.show(found, "question")
+    by = f"with {adapter}" if adapter else "without an adapter"
+    typer.echo(
+        own.wrapped(
+            f"{settings.policy} {by}: {own.counted(len(found.items), 'response')} of up to "
+            f"{longest} tokens; the time is known after the first part",
+            "  ",
+        )
+    )
+    write_responses(Policy(settings, adapter=adapter), found.items, output, max_tokens=longest)
+    typer.echo(f"{output}: {own.counted(len(found.items), 'response')}")
+    typer.echo(f"next:  rar grade TASKS {shlex.quote(str(output))} -o grades.jsonl")
+    if found.left_out:
+        raise typer.Exit(own.PARTLY)
+
+
+def _answering(
+    run: Path | None, policy: str | None, adapter: Path | None, *, base: bool, device: str
+) -> tuple[Settings, Path | None]:
+    """What answers, and its adapter.
+
+    Raises:
+        DataError: the run is none, or was made without an adapter.
+    """
+    if run is None:
+        return settings_of({"device": device, "policy": str(policy)}), adapter
+    path = run / "run.json"
+    try:
+        made = Run.load(path)
+        settings = Settings.model_validate(made.identity["settings"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path} is not there or no run of rar train: name the folder of a finished run, its "
+            "--out"
+        ) from error
+    settings = settings.model_copy(update={"device": device})
+    return settings, None if base or made.arm == "base" else run / "adapter"
 
 
 def train_arm(
@@ -187,3 +375,435 @@ def _check_machine(profile: Profile) -> None:
             f"profile {profile.name!r} needs a CUDA GPU and there is none here: "
             "use --profile laptop, or run it on a machine with a GPU"
         )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asks to have trained."""
+
+    tasks: Path
+    out: Path
+    arm: TrainedArm
+    seed: int
+    policy: str
+    held_out: int | None
+    backend: Backend
+    keep: float
+
+
+@dataclass(frozen=True)
+class Grader:
+    """A judge by name on this machine, or at an endpoint."""
+
+    name: str
+    endpoint: Chat | None = None
+
+
+Graders = dict[str, Grader]
+
+
+def judges_of(
+    arm: TrainedArm,
+    judge: str | None,
+    base_url: str,
+    model: str | None,
+    endpoint: Callable[[str | None], Chat],
+) -> Graders:
+    """Who gives the reward; nobody for an arm without a judge.
+
+    Raises:
+        BadParameter: half an address, two judges, or one for an arm that asks none.
+    """
+    at_endpoint = is_endpoint(judge, base_url if model else "", model)
+    if judged_arm(arm) is None:
+        if judge or model:
+            raise typer.BadParameter(
+                f"arm {arm} is trained without a judge: --held-out-judge looks at its answers"
+            )
+        return {}
+    if base_url and not model:
+        raise typer.BadParameter("--base-url needs the judge's name there: --model NAME")
+    if at_endpoint:
+        return {TRAINING: Grader(str(model), endpoint(model))}
+    return {TRAINING: Grader(judge or suited(DEFAULT_JUDGE))}
+
+
+def held_out_judges_of(
+    judge: str | None, base_url: str, model: str | None, endpoint: Callable[[str | None], Chat]
+) -> Graders:
+    """Who looks at the held-out answers without giving a reward, if anybody does.
+
+    Raises:
+        BadParameter: two of them, or a name without an address.
+    """
+    if judge and model:
+        raise typer.BadParameter("--held-out-judge and --held-out-model: choose one of them")
+    if model and not base_url:
+        raise typer.BadParameter(f"--held-out-model {model} needs --base-url")
+    if model:
+        return {HOLD_OUT: Grader(model, endpoint(model))}
+    return {HOLD_OUT: Grader(judge)} if judge else {}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Tasks to train on and held out.
+
+    Attributes:
+        how: they were parted, for a person.
+        left_out: rows that can't be used.
+        given: whether the file itself says what is held out.
+    """
+
+    train: list[Task]
+    held_out: list[Task]
+    how: str
+    left_out: int
+    given: bool = False
+
+
+def read_parts(asked: Asked, encoding: str) -> Parts:
+    """The tasks of a file, parted by its own column, by the folder of the run, or anew.
+
+    Raises:
+        DataError: nothing can be trained on, or the folder's run is on other tasks.
+    """
+    found = load_questions(asked.tasks, encoding=encoding)
+    said = load_split(asked.tasks, encoding=encoding)
+    if said.columns:
+        spare = tuple(name for name in found.unused if name not in said.columns.values())
+        found = replace(found, columns=found.columns | said.columns, unused=spare)
+        found.problems.extend(said.problems)
+    own.show(found, "task")
+    fit, problems = usable(found.items, asked.arm)
+    if len(fit) < 2:
+        more = f"; {problems[0]}" if problems else ""
+        raise DataError(
+            f"{asked.tasks}: {own.counted(len(fit), 'task')} for arm {asked.arm}, at least two are "
+            f"needed: one to train on, one to hold out{more}"
+        )
+    own.show_problems(problems)
+    left_out = found.left_out + len(found.items) - len(fit)
+    if said.columns:
+        part = dict(said.items)
+        train = [task for task in fit if part.get(task.id) == "train"]
+        held = [task for task in fit if part.get(task.id) == "held-out"]
+        if not train or not held:
+            raise DataError(
+                f"{asked.tasks}: its column {said.columns['split']!r} leaves {len(train)} tasks to "
+                f"train on and {len(held)} held out: each needs one at least, or remove the column"
+            )
+        if asked.held_out is not None:
+            raise DataError(
+                f"{asked.tasks} has a column {said.columns['split']!r}: leave --held-out out, or "
+                "remove the column"
+            )
+        return Parts(train, held, f"by its column {said.columns['split']!r}", left_out, given=True)
+    train, held = split_tasks(fit, asked.held_out)
+    return Parts(train, held, "seeded, in shares of domain and topic", left_out)
+
+
+def usable(tasks: Sequence[Task], arm: TrainedArm) -> tuple[list[Task], list[Problem]]:
+    """The tasks that an arm can be trained on, and a problem for each other one."""
+    by = judged_arm(arm)
+    if by is not None:
+        answers = [Response(task.id, "1", "") for task in tasks]
+        fit, problems = gradable(tasks, answers, by)
+        ids = {response.task for response in fit}
+        return [task for task in tasks if task.id in ids], problems
+    if arm == "base":
+        return list(tasks), []
+    mend = "add one; or train with a judge: --arm implicit"
+    problems = [
+        Problem(0, "", f"task {task.id!r} has no reference, which arm {arm} needs", "", mend=mend)
+        for task in tasks
+        if task.reference is None
+    ]
+    return [task for task in tasks if task.reference is not None], problems
+
+
+def keep_parts(parts: Parts, out: Path) -> None:
+    """Store the split in the folder of the run: what was held out must be known later.
+
+    Raises:
+        DataError: the folder holds another split, or can't be written.
+    """
+    path = out / "split.json"
+    value = split_record(parts)
+    if path.exists():
+        return
+    save_tasks(out / "train.jsonl", parts.train)
+    save_tasks(out / "held_out.jsonl", parts.held_out)
+    try:
+        atomic_write(path, json.dumps(value, indent=1))  # last: with it the split is whole
+    except OSError as error:
+        raise DataError(f"{path}: could not be written ({error.strerror}): free space") from error
+
+
+def split_record(parts: Parts) -> dict[str, Any]:
+    """The split as JSON: ids of both parts, and a digest of the tasks themselves."""
+    whole = [task.model_dump(mode="json") for task in (*parts.train, *parts.held_out)]
+    return {
+        "how": parts.how,
+        "train": [task.id for task in parts.train],
+        "held_out": [task.id for task in parts.held_out],
+        "tasks": digest(whole),
+    }
+
+
+def kept_parts(parts: Parts, asked: Asked) -> Parts:
+    """The split that the folder of the run holds, if there is one; else the one given.
+
+    Raises:
+        DataError: it is of other tasks, or not the one that is asked for now.
+    """
+    path = asked.out / "split.json"
+    if not path.exists():
+        return parts
+    other = (
+        f"{asked.out} is the folder of a run on other tasks or another split ({path.name}): "
+        "choose another --out, or give the tasks and --held-out that it was begun with"
+    )
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        by_id = {task.id: task for task in (*parts.train, *parts.held_out)}
+        train = [by_id[name] for name in kept["train"]]
+        held = [by_id[name] for name in kept["held_out"]]
+        found = Parts(train, held, f"as kept in {path}", parts.left_out)
+        same = split_record(found)["tasks"] == kept["tasks"] and len(by_id) == len(train + held)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(other) from error
+    said = asked.held_out is not None or parts.given
+    if not same or (said and {t.id for t in held} != {t.id for t in parts.held_out}):
+        raise DataError(other)
+    return found
+
+
+def settings_of(values: dict[str, Any]) -> Settings:
+    """Settings with what a user chose.
+
+    Raises:
+        DataError: a value is wrong.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise DataError(f"these settings can't be: {wrong}") from error
+
+
+def sized(asked: Asked, parts: Parts, size: dict[str, Any]) -> Settings:
+    """The settings of a run: no more prompts than tasks, room for the longest question."""
+    longest = max(
+        sum(tokens(turn["content"]) + TEMPLATE for turn in policy_messages(task))
+        for task in (*parts.train, *parts.held_out)
+    )
+    # Four characters a token is English prose; code and other scripts have fewer.
+    context = math.ceil((longest * 1.5 + size["max_completion"]) / 256) * 256
+    prompts = min(size["prompts_per_step"], len(parts.train))
+    if prompts < size["prompts_per_step"]:
+        typer.echo(f"  {prompts} tasks a step: there are no more to train on")
+    chosen = {"policy": asked.policy, "context": context, "prompts_per_step": prompts}
+    return settings_of(size | chosen)
+
+
+def train_own(
+    asked: Asked, graders: Graders, size: dict[str, Any], *, encoding: str = "utf-8", yes: bool
+) -> int | None:
+    """Train on a user's own tasks; how many were left out, ``None`` if the user stopped it.
+
+    Args:
+        graders: role -> judge, as :func:`judges_of` and :func:`held_out_judges_of` find them.
+        size: fields of :class:`rar_lib.training.settings.Settings`.
+
+    Raises:
+        DataError, ArtifactError, ChatError, ServerError, CheckpointError, UnscoredError: what is
+            wrong, where, and how to mend it.
+    """
+    if asked.out.exists() and not asked.out.is_dir():
+        raise DataError(f"{asked.out} is a file: name a folder for the run with --out")
+    resolve(asked.backend)
+    check_keep(asked.keep, asked.arm)
+    check_policy(asked.policy)
+    _check_device(size["device"])
+    parts = kept_parts(read_parts(asked, encoding), asked)
+    typer.echo(f"  {len(parts.train)} to train on, {len(parts.held_out)} held out, {parts.how}")
+    settings = sized(asked, parts, size)
+    with ExitStack() as until:
+        judges = {
+            role: Judge(until.enter_context(_asking(role, grader, asked, settings, parts)))
+            for role, grader in graders.items()
+        }
+        job = job_of(asked, parts, settings, judges)
+        if not job.finished:
+            _check_unused(asked.out)
+            _check_begun(job)
+            if not _agreed(job, asked.keep, yes=yes):
+                return None
+            keep_parts(parts, asked.out)
+        run = _run(job)
+    by = {role: f"{grader.name}{_where(grader)}" for role, grader in graders.items()}
+    save_card(job, run, data=asked.tasks.name, by=by)
+    typer.echo(own_summary(job, run, by))
+    return parts.left_out
+
+
+def _where(grader: Grader) -> str:
+    return " at an endpoint" if grader.endpoint else " on this machine"
+
+
+def _asking(
+    role: str, grader: Grader, asked: Asked, settings: Settings, parts: Parts
+) -> AbstractContextManager[Chat]:
+    """The judge of a role, its calls on record in the folder of the run."""
+    longest = "word " * settings.max_completion
+    everything = [*parts.train, *parts.held_out]
+    work = GradingWork(
+        everything,
+        [Response(t.id, "1", longest) for t in everything],
+        _ways(asked.arm, parts.held_out)[role],
+        0,
+    )
+    local = {"device": settings.device, "max_model_len": context_for(work)}
+    name = "judge" if role == TRAINING else "held_out_judge"
+    return own.recorded(grader.name, grader.endpoint, asked.out / name, local)
+
+
+def _ways(arm: TrainedArm, held_out: Sequence[Task]) -> dict[str, Arm]:
+    """How each role grades the held-out answers.
+
+    A grader that gives no reward asks criterion by criterion where there are rubrics: another
+    question than the rating that is trained for.
+    """
+    by = judged_arm(arm)
+    rubrics = all(task.rubric for task in held_out)
+    return {TRAINING: by or "direct_likert", HOLD_OUT: "explicit" if rubrics else "direct_likert"}
+
+
+def job_of(asked: Asked, parts: Parts, settings: Settings, judges: Mapping[str, Judge]) -> Job:
+    """The run, with a look before and after by every judge.
+
+    Raises:
+        DataError: the second judge is the first one.
+    """
+    training, other = judges.get(TRAINING), judges.get(HOLD_OUT)
+    if training and other and training.identity == other.identity:
+        raise DataError(
+            f"the judge of the held-out answers, {other.chat.model!r}, is the one that gives the "
+            "reward: name another one, or leave --held-out-judge out"
+        )
+    ways = _ways(asked.arm, parts.held_out)
+    looking = {role: (judge, ways[role]) for role, judge in judges.items()}
+    watch = Watch(settings.steps, look_with(looking, parts.held_out)) if looking else None
+    return Job(
+        arm=asked.arm,
+        seed=asked.seed,
+        settings=settings,
+        tasks=parts.train,
+        held_out=parts.held_out,
+        out=asked.out,
+        reward=reward_for(asked.arm, training, keep=asked.keep, seed=asked.seed),
+        backend=asked.backend,
+        watch=watch,
+    )
+
+
+def _agreed(job: Job, keep: float, *, yes: bool) -> bool:
+    """Show what is left, and what each judge will be asked; whether to go on."""
+    size = job.settings
+    typer.echo(
+        own.wrapped(
+            f"{job.arm}, seed {job.seed}: {own.counted(job.steps_left, 'step')} of "
+            f"{size.prompts_per_step} tasks x {size.rollouts} responses of up to "
+            f"{size.max_completion} tokens, into {job.out}",
+            "  ",
+        )
+    )
+    for role, (chat, work) in asked_of_judges(job, keep).items():
+        rate = run_sync(measure_rate(chat)) if chat.local and work.calls else None
+        found = estimate(work, rate, chat.price)
+        typer.echo(own.wrapped(f"{role} judge {chat.model}: at most {found}", "  "))
+    typer.echo("the time of the policy itself is known after the first step")
+    return yes or typer.confirm("go on?")
+
+
+def asked_of_judges(job: Job, keep: float = 1.0) -> dict[str, tuple[Chat, Work]]:
+    """Role -> judge and its part of what is left of a run, responses as long as they may get."""
+    steps = job.steps_left
+    begun = steps < job.settings.steps
+    part = [drop_from_task(task, keep, seed=job.seed, step=0) for task in job.tasks]
+    measure = job.watch.measure if job.watch else None
+    if not isinstance(measure, Graded):
+        return {}
+    longest = "word " * (job.settings.max_completion * 4 // 5)
+    found = {}
+    for role, (judge, by) in measure.graders.items():
+        look = grading_work([(task, longest) for task in job.held_out], by)
+        work = look if begun else look + look
+        if role == TRAINING:
+            work += judging_work(job.settings, job.arm, part, steps)
+        found[role] = (judge.chat, work)
+    return found
+
+
+def _run(job: Job) -> Run:
+    """Run it; a failure says which steps are kept.
+
+    Raises:
+        CheckpointError: the folder can't be written.
+    """
+    try:
+        return job.run()
+    except RarError:
+        last = newest(job.checkpoints, job.fingerprint, set_aside=False)
+        if last:
+            typer.echo(
+                f"kept in {job.out}: {last.step} of {own.counted(job.settings.steps, 'step')}; "
+                "the same command goes on after them",
+                err=True,
+            )
+        raise
+    except OSError as error:
+        raise CheckpointError(
+            f"{job.out} could not be written ({error.strerror or error}): free space, or make it "
+            "writable; the same command goes on from the newest whole checkpoint"
+        ) from error
+
+
+def _check_begun(job: Job) -> None:
+    """Never begin a second run beside one that is not finished.
+
+    Raises:
+        DataError: one lies there with other settings, policy or judge.
+    """
+    kept = [folder for folder in job.checkpoints.parent.glob("*") if folder != job.checkpoints]
+    if kept:
+        raise DataError(
+            f"{job.checkpoints.parent} holds a run that is not finished, with other settings, "
+            "policy, judge or code: give the command that began it, choose another --out, or "
+            f"remove {kept[0]}"
+        )
+
+
+def _check_device(device: str) -> None:
+    if find_spec("trl") is None or find_spec("torch") is None:
+        raise DataError("training is not installed: pip install 'rar-lib[models,train]'")
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DataError("--device cuda needs a CUDA GPU and there is none here: --device cpu")
+
+
+def own_summary(job: Job, run: Run, by: Mapping[str, str]) -> str:
+    """What came of it, by whose measure, and what to do next."""
+    folder = shlex.quote(str(job.out))
+    held = shlex.quote(str(job.out / "held_out.jsonl"))
+    lines = [summary(run, job.out, job.settings), "held-out answers, before and after:"]
+    lines += [own.wrapped(f"  {line}", "    ") for line in what_rose(run, by)]
+    if run.log:
+        lines.append(f"model card: {job.out / 'adapter' / 'README.md'}")
+    lines += [
+        f"next:  rar respond {held} -o responses.jsonl --run {folder}",
+        f"       rar grade {held} responses.jsonl -o grades.jsonl",
+    ]
+    return "\n".join(lines)

@@ -16,14 +16,15 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
+from rar_lib.core.files import atomic_write
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Task
 from rar_lib.data.jsonl import Problem, explain, short
@@ -51,6 +52,13 @@ RESPONSE_COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "id": ("response id", "id", "sample id", "completion id", "uid"),
     "question": QUESTION_COLUMNS["question"],
+}
+Part = Literal["train", "held-out"]
+#: What a column ``split`` may say, without case, spaces, hyphens and underscores.
+PARTS: dict[str, Part] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("heldout", "holdout", "test", "testing", "eval", "evaluation"), "held-out"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "development"), "held-out"),
 }
 DOMAINS: tuple[str, ...] = get_args(Task.model_fields["domain"].annotation)
 _LONGEST_ID = 64
@@ -129,6 +137,50 @@ def load_questions(
     loaded = Loaded(sheet.source, tasks, found, spare, _in_order(problems + repeated))
     check_any(loaded, "question")
     return loaded
+
+
+def load_split(path: str | Path, *, encoding: str = "utf-8") -> Loaded[tuple[str, Part]]:
+    """Which tasks a file itself trains on and which it holds out, by its column ``split``.
+
+    Returns:
+        Task id and part for every row that says so, in file order; no items where there is no such
+        column. A row whose split is empty or unknown is a problem: it belongs to neither part.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    sheet = read_sheet(path, encoding=encoding)
+    columns = match(sheet, QUESTION_COLUMNS, {})
+    found = match(sheet, {"split": ("split", "part", "subset")}, {})
+    items: list[tuple[str, Part]] = []
+    problems: list[Problem] = []
+    for row in sheet.rows if found else ():
+        cells = {name: text_of(row, column)[0] for name, column in columns.items()}
+        said = text_of(row, found["split"])[0]
+        part = PARTS.get(re.sub(r"[\s_-]+", "", said.casefold()))
+        if part is None:
+            what = f"found {short(said)}" if said.strip() else "empty"
+            mend = "say for every row, or remove the column and let a split be made"
+            problems.append(Problem(row.line, found["split"], what, "train, test", mend=mend))
+        elif cells.get("question", "").strip():
+            items.append((_id_of(cells), part))
+    return Loaded(sheet.source, items, found, unused(sheet, columns | found), problems)
+
+
+def save_responses(path: str | Path, responses: Iterable[Response]) -> None:
+    """Write responses as JSON lines that :func:`load_responses` reads; whole or not at all.
+
+    Raises:
+        DataError: the file could not be written.
+    """
+    rows = [{"task": r.task, "id": r.id, "response": r.text} for r in responses]
+    try:
+        atomic_write(Path(path), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+    except OSError as error:
+        raise DataError(
+            f"{path}: could not be written ({error.strerror or error}); an older file there is "
+            "unchanged; free space or choose another folder"
+        ) from error
 
 
 def load_responses(

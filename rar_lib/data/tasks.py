@@ -17,6 +17,8 @@ from typing import Literal, Protocol, TypeVar
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
+from rar_lib.core.stats import MIN_UNITS
+from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Pair, Task
 from rar_lib.data.jsonl import Problem, Row, read, repeated, scan
 
@@ -95,12 +97,46 @@ def draw_tasks(tasks: Sequence[Task], n: int) -> list[Task]:
     return stratified(tasks, n, lambda t: (t.domain, (t.domain, t.topic)))
 
 
-def halves(tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
-    """Two folds of the same tasks, alike in domain and topic, for training on one and looking at
-    the other, and the reverse: every task is held out once."""
-    first = draw_tasks(tasks, (len(tasks) + 1) // 2)
-    taken = {task.id for task in first}
-    return first, [task for task in tasks if task.id not in taken]
+def split_tasks(
+    tasks: Sequence[Task], held_out: int | None = None
+) -> tuple[list[Task], list[Task]]:
+    """Tasks to train on and tasks held out, each in the order given.
+
+    The held-out ones are :func:`draw_tasks`: seeded, in the shares of domain and topic, and a
+    larger number holds out those of a smaller one and more. A task that asks a held-out question
+    in other letters or spaces is held out, too: it would be trained on what is tested.
+
+    Args:
+        held_out: how many to hold out at least; a quarter if ``None``, and as many as an interval
+            needs (:data:`rar_lib.core.stats.MIN_UNITS`) where that is not more than half.
+
+    Raises:
+        DataError: fewer than two tasks or questions, or nothing would be left on one side.
+    """
+    if len(tasks) < 2:
+        raise DataError(
+            f"{len(tasks)} task can't be split: give at least two, one to train on and one to "
+            "hold out"
+        )
+    count = default_held_out(len(tasks)) if held_out is None else held_out
+    if not 0 < count < len(tasks):
+        raise DataError(
+            f"{count} of {len(tasks)} tasks can't be held out: choose 1 to {len(tasks) - 1}"
+        )
+    asked = {normalise(task.question) for task in draw_tasks(tasks, count)}
+    held = [task for task in tasks if normalise(task.question) in asked]
+    train = [task for task in tasks if normalise(task.question) not in asked]
+    if not train:
+        raise DataError(
+            f"all of {len(tasks)} tasks ask one of the {count} held-out questions, so that none is "
+            "left to train on: add other questions, or hold fewer out"
+        )
+    return train, held
+
+
+def default_held_out(tasks: int) -> int:
+    """How many of so many tasks :func:`split_tasks` holds out where nothing is said; 1 or more."""
+    return max(1, min(max(tasks // 4, MIN_UNITS), tasks // 2))
 
 
 def draw_pairs(pairs: Sequence[Pair], n: int, tasks: Sequence[Task]) -> list[Pair]:

@@ -10,9 +10,11 @@ policy goes through plain transformers and PEFT. On a CPU Unsloth uses its CPU b
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -22,9 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rar_lib.core.errors import ArtifactError, DataError
-from rar_lib.core.files import file_hash, folder_hash, home
+from rar_lib.core.files import atomic_write, digest, file_hash, folder_hash, home
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Task
+from rar_lib.data.questions import Response, save_responses
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.processor import cpu_dtype
 from rar_lib.training.settings import Settings
@@ -33,7 +36,13 @@ if TYPE_CHECKING:
     from rar_lib.training.decode import Decoder
 
 _log = logging.getLogger(__name__)
+#: Responses between two times that they are put on the disk.
+_AT_A_TIME = 16
 Backend = Literal["auto", "unsloth", "transformers"]
+#: Names of local models that can be trained.
+_PLAIN = tuple(name for name, model in MODELS.items() if not model.base)
+_ADAPTER = "adapter_config.json"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -73,6 +82,7 @@ class Policy:
             policy._parts = _by_unsloth(settings, seed)
         else:
             policy._parts = _with_lora(settings, seed)
+        check_template(policy.tokenizer, settings.policy)
         name_ends(*policy._parts)
         return policy
 
@@ -103,6 +113,7 @@ class Policy:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(self.adapter))
+        check_template(tokenizer, self.settings.policy)
         name_ends(model, tokenizer)
         return model, tokenizer
 
@@ -192,6 +203,60 @@ class Policy:
         return out[:, batch["input_ids"].shape[1] :]
 
 
+def write_responses(
+    policy: Policy, tasks: Sequence[Task], path: Path, *, max_tokens: int
+) -> list[Response]:
+    """One greedy response to each task, as a file that ``rar grade`` reads.
+
+    Stopped, the same call goes on: finished responses wait in ``<path>.part``, which is for this
+    policy, these tasks and this length alone.
+
+    Args:
+        max_tokens: longest response in tokens.
+
+    Raises:
+        DataError: the file could not be written.
+        ArtifactError: weights or adapter are not there.
+    """
+    part = path.with_name(path.name + ".part")
+    wanted = digest([policy.mark, max_tokens, [t.model_dump(mode="json") for t in tasks]])
+    done = _begun(part, wanted)
+    left = [task for task in tasks if task.id not in done]
+    if done and left:
+        _log.info("%s: %d responses are there, %d are left", part, len(done), len(left))
+    for start in range(0, len(left), _AT_A_TIME):
+        some = left[start : start + _AT_A_TIME]
+        begin = time.perf_counter()
+        done |= policy.answers(some, max_tokens)
+        _keep(part, {"made_of": wanted, "responses": done})
+        rest = len(left) - start - len(some)
+        seconds = (time.perf_counter() - begin) / len(some) * rest
+        _log.info("%d of %d responses, about %.1f min left", len(done), len(tasks), seconds / 60)
+    found = [Response(task.id, f"{task.id}-1", done[task.id]) for task in tasks]
+    save_responses(path, found)
+    part.unlink(missing_ok=True)
+    return found
+
+
+def _begun(part: Path, wanted: str) -> dict[str, str]:
+    """The responses that an earlier call left, if it was this one."""
+    try:
+        held = json.loads(part.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return dict(held["responses"]) if held["made_of"] == wanted else {}
+
+
+def _keep(part: Path, value: dict[str, Any]) -> None:
+    try:
+        atomic_write(part, json.dumps(value, ensure_ascii=False))
+    except OSError as error:
+        raise DataError(
+            f"{part}: could not be written ({error.strerror or error}): free space, or choose "
+            "another folder; the same command goes on"
+        ) from error
+
+
 def name_ends(model: Any, tokenizer: Any) -> None:
     """Have a response end where the model, its tokenizer or the chat template say that it does.
 
@@ -250,6 +315,53 @@ def identity_of(policy: str) -> str:
     return f"{folder.resolve().name} {folder_hash(folder)}"
 
 
+def check_policy(policy: str) -> None:
+    """Refuse a folder that is no model to chat with, before anything loads; a hub id passes.
+
+    Raises:
+        ArtifactError: no such folder, or weights or the tokenizer are not in it.
+    """
+    if policy in MODELS:
+        if MODELS[policy].base:
+            raise ArtifactError(
+                f"{policy} has int8 weights, which only judge: train {MODELS[policy].base}"
+            )
+        return
+    folder = Path(policy).expanduser()
+    if not folder.is_dir():
+        if policy.count("/") != 1 or policy.startswith((".", "/", "~")):
+            raise ArtifactError(
+                f"no policy {policy!r}: it is no folder here, no hub id (owner/name), and none of: "
+                f"{', '.join(_PLAIN)}"
+            )
+        return
+    if not (folder / "config.json").exists() or not any(folder.glob("*.safetensors")):
+        hint = " (it is an adapter: name its base)" if (folder / _ADAPTER).exists() else ""
+        raise ArtifactError(
+            f"{policy} is no model{hint}: a policy's folder holds config.json and *.safetensors, "
+            "as save_pretrained writes them"
+        )
+    if not any((folder / name).exists() for name in _TOKENIZERS):
+        raise ArtifactError(
+            f"{policy} holds no tokenizer: save it beside the weights, by "
+            "AutoTokenizer.from_pretrained(ORIGINAL).save_pretrained(FOLDER)"
+        )
+
+
+def check_template(tokenizer: Any, policy: str) -> None:
+    """Refuse a tokenizer that can't show the policy a question as a chat.
+
+    Raises:
+        DataError: it has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise DataError(
+            f"the tokenizer of {policy!r} has no chat template, so that no question can be put to "
+            "it: take the instruction-tuned form of this model, or set tokenizer.chat_template to "
+            "that of its family and save_pretrained the tokenizer into the policy's folder"
+        )
+
+
 def _weights(policy: str) -> str:
     """The folder or hub id that transformers loads."""
     if policy not in MODELS:
@@ -263,9 +375,17 @@ def _plain(settings: Settings) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _no_bars()
+    check_policy(settings.policy)
     weights = _weights(settings.policy)
-    model = AutoModelForCausalLM.from_pretrained(weights, **plain_arguments(settings))
-    return model, AutoTokenizer.from_pretrained(weights)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(weights, **plain_arguments(settings))
+        return model, AutoTokenizer.from_pretrained(weights)
+    except (OSError, ValueError) as error:  # transformers' own words for what it can't load
+        raise ArtifactError(
+            f"{settings.policy!r} could not be loaded as a causal language model: "
+            f"{str(error).strip().splitlines()[0]}; name a folder with weights and tokenizer that "
+            f"transformers loads, a hub id that can be reached, or one of: {', '.join(_PLAIN)}"
+        ) from error
 
 
 def plain_arguments(settings: Settings) -> dict[str, Any]:
@@ -285,10 +405,19 @@ def _with_lora(settings: Settings, seed: int) -> tuple[Any, Any]:
     lora = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=2 * settings.lora_rank,
-        target_modules=list(_PROJECTIONS),
+        target_modules=lora_targets(model),
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, lora), tokenizer
+
+
+def lora_targets(model: Any) -> list[str] | str:
+    """Where a LoRA adapter goes: the seven projections of Llama's shape, else all linear layers.
+
+    Where only some of them exist, the others were fused under other names and would be missed.
+    """
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    return list(_PROJECTIONS) if names.issuperset(_PROJECTIONS) else "all-linear"
 
 
 def _by_unsloth(settings: Settings, seed: int) -> tuple[Any, Any]:
@@ -301,6 +430,7 @@ def _by_unsloth(settings: Settings, seed: int) -> tuple[Any, Any]:
             from unsloth import FastLanguageModel  # before trl and transformers
 
         _no_bars()
+        check_policy(settings.policy)
         loading, adapting = unsloth_arguments(settings, seed)
         model, tokenizer = FastLanguageModel.from_pretrained(**loading)
         return FastLanguageModel.get_peft_model(model, **adapting), tokenizer

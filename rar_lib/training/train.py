@@ -341,9 +341,9 @@ class Job:
         """TRL's trainer for the arm, with its callbacks."""
         from transformers import PrinterCallback
 
-        from rar_lib.training import logprobs, trainer
+        from rar_lib.training import decode, trainer
 
-        logprobs.install()
+        decode.install()
         out = self.checkpoints
         every = self.checkpoint_every
         made: Any

@@ -30,7 +30,7 @@ from rar_lib.book.machine import hardware, versions
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write, checkout, digest
 from rar_lib.core.types import Task
-from rar_lib.data.tasks import halves, load_mini, load_mini_pairs
+from rar_lib.data.tasks import load_mini, load_mini_pairs, split_tasks
 from rar_lib.evaluation.alignment import calibrate, grade_pairs
 from rar_lib.evaluation.notes import conveyed, with_notes
 from rar_lib.judging.calibration import Calibration
@@ -140,7 +140,8 @@ def units(*, pilot: bool = False) -> list[Unit]:
 
 def tasks_of(unit: Unit) -> tuple[list[Task], list[Task]]:
     """Tasks to train on, and those held out, each half with notes of its own."""
-    folds = halves(load_mini("all"))
+    tasks = load_mini("all")
+    folds = split_tasks(tasks, len(tasks) // 2)
     trained, held_out = folds[1 - unit.fold], folds[unit.fold]
     if unit.design.closed:
         return list(trained), list(held_out)

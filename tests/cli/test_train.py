@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from scripted import says, server, status
+from typer.testing import CliRunner, Result
 
 from rar_lib.book.profiles import load
 from rar_lib.book.study import Study
 from rar_lib.cli.app import app
-from rar_lib.cli.train import default_out, judging_work, summary, train_arm
+from rar_lib.cli.train import (
+    Asked,
+    asked_of_judges,
+    default_out,
+    job_of,
+    judging_work,
+    keep_parts,
+    kept_parts,
+    read_parts,
+    sized,
+    summary,
+    train_arm,
+    usable,
+)
+from rar_lib.core.errors import DataError
 from rar_lib.core.types import MultipleChoice
-from rar_lib.data.tasks import load_mini
+from rar_lib.data.questions import load_responses
+from rar_lib.data.tasks import load_mini, load_tasks, save_tasks
+from rar_lib.judging.chat import Chat
 from rar_lib.judging.cost import Work
+from rar_lib.judging.judge import Judge
+from rar_lib.training.card import HOLD_OUT, TRAINING
 from rar_lib.training.train import TRAINED, Run
 
 LAPTOP = load("laptop")
@@ -153,3 +174,243 @@ def test_the_python_call_checks_like_the_command(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no arm 'magic'"):
         train_arm("smoke", "magic", out=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- tasks of one's own ---
+
+#: Another machine, as far as the library knows: no measurement is among the requests.
+AWAY = "127.0.0.2"
+OWN = load_mini("train")[:10]
+
+
+def rar(*arguments: str | Path, typed: str = "") -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=typed)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_tasks(tmp_path / "tasks.jsonl", OWN)
+    return tmp_path
+
+
+def own_train(folder: Path, *more: str | Path, url: str = "http://127.0.0.2:9/v1") -> Result:
+    files = ("--tasks", folder / "tasks.jsonl", "--out", folder / "run")
+    judge = ("--policy", "smollm2-135m", "--base-url", url, "--model", "j", "--key-env", "")
+    return rar("train", *files, *judge, "--backend", "transformers", *more)
+
+
+def asked(folder: Path, **more: Any) -> Asked:
+    values = {"tasks": folder / "tasks.jsonl", "out": folder / "run", "arm": "implicit", "seed": 0}
+    values |= {"policy": "smollm2-135m", "held_out": None, "backend": "transformers", "keep": 1.0}
+    return Asked(**values | more)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--policy x", "--policy needs --tasks"),
+        ("--judge x", "--judge needs --tasks"),
+        ("--tasks t --profile smoke", "choose one of them"),
+        ("--tasks t --policy p", "needs --policy and --out"),
+        ("--tasks t --policy p --out o --model m", "--model m needs --base-url"),
+        ("--tasks t --policy p --out o --base-url http://h/v1", "needs the judge's name there"),
+        (
+            "--tasks t --policy p --out o --judge j --base-url http://h/v1 --model m",
+            "choose one of them",
+        ),
+        ("--tasks t --policy p --out o --held-out-model m", "needs --base-url"),
+        (
+            "--tasks t --policy p --out o --held-out-model m --held-out-judge k",
+            "choose one of them",
+        ),
+        ("--tasks t --policy p --out o --arm rlvr --judge j", "trained without a judge"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_usage(options: str, said: str) -> None:
+    result = rar("train", *options.split())
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.replace("│", " ").split())
+
+
+def test_the_two_commands_help_fits_eighty_columns() -> None:
+    for command in ("train", "respond"):
+        done = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "80"})
+        assert done.exit_code == 0
+        assert max(map(len, done.output.splitlines())) <= 80
+        assert "…" not in done.output
+
+
+def test_no_at_the_estimate_asks_nobody_and_leaves_no_folder(folder: Path) -> None:
+    with server(says("5"), host=AWAY) as scripted:
+        done = own_train(folder, "--price-in", "100", "--held-out-model", "k", url=scripted.url)
+    assert done.exit_code == 1
+    assert "5 to train on, 5 held out, seeded" in done.output
+    assert "training judge j: at most 1,610 calls" in " ".join(done.output.split())
+    assert "at the given price" in done.output
+    assert "hold-out judge k" in done.output
+    assert scripted.requests == []
+    assert not (folder / "run" / "split.json").exists()
+
+
+def test_the_estimate_has_every_step_and_both_looks(folder: Path) -> None:
+    parts = read_parts(asked(folder), "utf-8")
+    size = {"device": "cpu", "steps": 3, "prompts_per_step": 4, "rollouts": 8}
+    settings = sized(asked(folder), parts, size | {"max_completion": 16})
+    judges = {role: Judge(Chat(f"http://h/{role}", role)) for role in (TRAINING, HOLD_OUT)}
+    work = asked_of_judges(job_of(asked(folder), parts, settings, judges))
+    assert work[TRAINING][1].calls == 3 * 4 * 8 + 2 * len(parts.held_out)
+    criteria = sum(len(t.rubric.criteria) for t in parts.held_out if t.rubric)
+    assert work[HOLD_OUT][1].calls == 2 * criteria, "criterion by criterion, before and after"
+    without = job_of(asked(folder, arm="sft_reference"), parts, settings, {})
+    assert asked_of_judges(without) == {}
+
+
+def test_the_judge_that_pays_is_no_second_judge(folder: Path) -> None:
+    done = own_train(folder, "--held-out-model", "j")
+    assert done.exit_code == 1
+    assert "'j', is the one that gives the reward" in done.stderr
+
+
+def test_a_small_file_makes_small_steps_and_the_longest_question_fits(folder: Path) -> None:
+    long = OWN[0].model_copy(update={"question": "word " * 2000})
+    save_tasks(folder / "tasks.jsonl", [long, OWN[1], OWN[2]])
+    parts = read_parts(asked(folder), "utf-8")
+    size = {"device": "cpu", "steps": 3, "prompts_per_step": 4, "rollouts": 8}
+    settings = sized(asked(folder), parts, size | {"max_completion": 16})
+    assert settings.prompts_per_step == len(parts.train) == 2
+    assert settings.context > 2500
+
+
+def test_the_column_split_of_the_file_is_kept_to(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "tasks.jsonl").read_text().splitlines()]
+    said = ["train", "test", "train", "", *["train"] * 6]
+    lines = [json.dumps(row | {"split": s}) for row, s in zip(rows, said, strict=True)]
+    (folder / "tasks.jsonl").write_text("\n".join(lines))
+    parts = read_parts(asked(folder), "utf-8")
+    assert [t.id for t in parts.held_out] == [OWN[1].id]
+    assert len(parts.train) == 8
+    assert parts.left_out == 1
+    with pytest.raises(DataError, match="leave --held-out out"):
+        read_parts(asked(folder, held_out=3), "utf-8")
+    (folder / "tasks.jsonl").write_text("\n".join(lines[:1] + lines[2:3]))
+    with pytest.raises(DataError, match="2 tasks to train on and 0 held out"):
+        read_parts(asked(folder), "utf-8")
+
+
+def test_the_split_of_a_run_stays_what_it_was(folder: Path) -> None:
+    begun = asked(folder, held_out=3)
+    parts = kept_parts(read_parts(begun, "utf-8"), begun)
+    keep_parts(parts, folder / "run")
+    assert load_tasks(folder / "run" / "held_out.jsonl") == parts.held_out
+    assert load_tasks(folder / "run" / "train.jsonl") == parts.train
+    # The same command without --held-out, whose default would hold out five.
+    again = kept_parts(read_parts(asked(folder), "utf-8"), asked(folder))
+    assert (again.train, again.held_out) == (parts.train, parts.held_out)
+    other = asked(folder, held_out=4)
+    with pytest.raises(DataError, match=r"another split .*choose another --out"):
+        kept_parts(read_parts(other, "utf-8"), other)
+    changed = [OWN[0].model_copy(update={"question": "Why else?"}), *OWN[1:]]
+    for tasks in (changed, OWN[1:], [*OWN, load_mini("val")[0]]):
+        save_tasks(folder / "tasks.jsonl", tasks)
+        with pytest.raises(DataError, match="run on other tasks"):
+            kept_parts(read_parts(begun, "utf-8"), begun)
+
+
+def test_tasks_that_an_arm_cannot_use_are_named_and_the_others_go_on(folder: Path) -> None:
+    bare = [t.model_copy(update={"rubric": None}) for t in OWN[:4]]
+    fit, problems = usable([*bare, *OWN[4:]], "implicit")
+    assert fit == OWN[4:]
+    assert [bare[n].id in str(problems[n]) for n in range(4)] == [True] * 4
+    assert "has no rubric" in str(problems[0])
+    mute = OWN[0].model_copy(update={"reference": None})
+    fit, problems = usable([mute, *OWN[1:]], "sft_reference")
+    assert fit == OWN[1:]
+    assert "has no reference, which arm sft_reference needs" in str(problems[0])
+    save_tasks(folder / "tasks.jsonl", [*bare, OWN[4]])
+    done = own_train(folder)
+    assert done.exit_code == 1
+    assert "1 task for arm implicit, at least two are needed" in done.stderr
+    assert "rar synthesize writes one" in done.stderr
+
+
+def test_a_folder_that_is_no_policy_is_named_with_its_fix(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    cases = {
+        str(folder / "empty"): "is no model: a policy's folder holds config.json",
+        str(folder / "gone"): "it is no folder here, no hub id",
+        "smolm": "none of: smollm2-135m",
+        "qwen-0.5b-int8": "train qwen-0.5b",
+    }
+    for policy, said in cases.items():
+        done = own_train(folder, "--policy", policy)
+        assert done.exit_code == 1, done.output
+        assert said in done.stderr
+
+
+def test_a_run_that_is_not_finished_is_not_mixed_with_another(folder: Path) -> None:
+    (folder / "run" / "checkpoints" / "0123456789ab").mkdir(parents=True)
+    done = own_train(folder, "-y")
+    assert done.exit_code == 1
+    assert "holds a run that is not finished, with other settings" in done.stderr
+
+
+def test_a_full_disk_keeps_no_half_split(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rar_lib.cli.train.atomic_write", full)
+    with pytest.raises(DataError, match=r"No space left on device.*free space"):
+        keep_parts(read_parts(asked(folder), "utf-8"), folder / "run")
+    assert not (folder / "run" / "split.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ("", 2, "name what answers"),
+        ("--run r --policy p", 2, "name what answers"),
+        ("--policy p --base", 2, "--base goes with --run"),
+        ("--run r --adapter a", 2, "--adapter with --policy"),
+        ("--run gone", 1, "no run of rar train"),
+        ("--policy gone", 1, "it is no folder here"),
+    ],
+)
+def test_respond_refuses_what_cannot_answer(
+    folder: Path, options: str, code: int, said: str
+) -> None:
+    done = rar("respond", folder / "tasks.jsonl", "-o", folder / "r.jsonl", *options.split())
+    assert done.exit_code == code
+    assert said in " ".join(done.output.replace("│", " ").split())
+    assert not (folder / "r.jsonl").exists()
+
+
+@pytest.mark.model
+@pytest.mark.timeout(600)
+def test_an_endpoint_that_dies_keeps_its_steps_and_the_same_command_ends_it(folder: Path) -> None:
+    save_tasks(folder / "tasks.jsonl", OWN[:4])
+    dead_from = 2 + 2 * 4 + 3  # the look before, one step, and a part of the second one
+
+    def answer(request: dict[str, Any], number: int) -> dict[str, Any]:
+        if number >= dead_from and not (folder / "healed").exists():
+            return status(401)
+        rating = str(2 + len(request["messages"][-1]["content"]) % 8)
+        return says(rating, tokens={rating: 1.0})
+
+    size = "--steps 2 --prompts 2 --rollouts 4 --max-tokens 8 -y".split()
+    with server(answer, host=AWAY) as scripted:
+        done = own_train(folder, *size, url=scripted.url)
+        assert done.exit_code == 1
+        assert "1 of 2 steps; the same command goes on" in done.output
+        (folder / "healed").touch()
+        done = own_train(folder, *size, url=scripted.url)
+        assert done.exit_code == 0, done.output
+        assert "as kept in" in done.output
+        assert "continued after step 1" in done.output
+        assert "no proof" in " ".join(done.output.split())
+    card = (folder / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "no proof" in card
+    held, out = folder / "run" / "held_out.jsonl", folder / "r.jsonl"
+    done = rar("respond", held, "-o", out, "--run", folder / "run")
+    assert done.exit_code == 0, done.output
+    texts = {r.task: r.text for r in load_responses(out, load_tasks(held)).items}
+    assert texts == Run.load(folder / "run" / "run.json").after

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Task
-from rar_lib.data.questions import Response, load_questions, load_responses, task_id
+from rar_lib.data.questions import (
+    Response,
+    load_questions,
+    load_responses,
+    load_split,
+    save_responses,
+    task_id,
+)
 from rar_lib.data.sheets import Loaded
 from rar_lib.data.tasks import load_mini, save_tasks
 
@@ -245,3 +252,27 @@ def test_a_response_to_an_unknown_task_says_what_may_be_meant(tmp_path: Path) ->
 def test_responses_that_fit_nothing_are_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         responses(tmp_path, text)
+
+
+def test_a_column_of_the_file_says_what_is_held_out(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.csv"
+    path.write_text(
+        "id,question,split\na,A?,train\nb,B?,Held-Out\nc,C?,validation\nd,D?,\ne,E?,maybe\n"
+    )
+    found = load_split(path)
+    assert found.items == [("a", "train"), ("b", "held-out"), ("c", "held-out")]
+    assert [(p.line, p.level) for p in found.problems] == [(5, "error"), (6, "error")]
+    assert "remove the column" in str(found.problems[0])
+    assert "'maybe'" in str(found.problems[1])
+    path.write_text("question\nA?\n")
+    assert load_split(path).columns == {}
+
+
+def test_saved_responses_are_those_that_are_read(tmp_path: Path) -> None:
+    tasks = [Task(id="a", question="A?"), Task(id="b", question="B?")]
+    texts = ["", 'Zeilen\n"und" mehr, \u2028 auch <|im_end|>']
+    made = [Response(t.id, f"{t.id}-1", text) for t, text in zip(tasks, texts, strict=True)]
+    save_responses(tmp_path / "r.jsonl", made)
+    assert load_responses(tmp_path / "r.jsonl", tasks).items == made
+    with pytest.raises(DataError, match="could not be written"):
+        save_responses(tmp_path, made)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Pair, Rubric, Task
 from rar_lib.data.tasks import (
+    default_held_out,
     draw_pairs,
     draw_tasks,
     load_mini,
@@ -25,6 +27,7 @@ from rar_lib.data.tasks import (
     load_pairs,
     load_tasks,
     save_tasks,
+    split_tasks,
     stratified,
 )
 
@@ -308,3 +311,55 @@ def test_another_seed_is_another_draw() -> None:
     beads = [Bead(str(n), "red") for n in range(20)]
     first, second = (stratified(beads, 5, lambda b: (b.colour,), seed=s) for s in (0, 1))
     assert first != second
+
+
+def test_a_split_is_disjoint_whole_and_grows_at_its_end() -> None:
+    tasks = load_mini()
+    held_before: set[str] = set()
+    for count in range(1, len(tasks), 7):
+        train, held = split_tasks(tasks, count)
+        assert [t for t in tasks if t in train or t in held] == tasks
+        assert not {t.id for t in train} & {t.id for t in held}
+        assert len(held) == count
+        assert held_before <= {t.id for t in held}, "a larger number holds out the same and more"
+        held_before = {t.id for t in held}
+    shuffled = tasks[::-1]
+    assert {t.id for t in split_tasks(shuffled)[1]} == {t.id for t in split_tasks(tasks)[1]}
+
+
+def test_a_split_holds_every_domain_in_its_share() -> None:
+    tasks = [Task(id=f"m{n}", question=f"m{n}?", domain="medicine") for n in range(30)]
+    tasks += [Task(id=f"s{n}", question=f"s{n}?", domain="science") for n in range(10)]
+    _, held = split_tasks(tasks, 8)
+    assert [sum(t.domain == d for t in held) for d in ("medicine", "science")] == [6, 2]
+
+
+def test_the_same_question_is_never_on_both_sides() -> None:
+    tasks = [
+        Task(id=f"t{n}-{k}", question=q)
+        for n in range(6)
+        for k, q in enumerate((f"Why {n}?", f"  WHY   {n}?"))
+    ]
+    train, held = split_tasks(tasks, 3)
+    assert not {t.id[:2] for t in train} & {t.id[:2] for t in held}
+    assert len(held) >= 3
+
+
+@pytest.mark.parametrize(("tasks", "held"), [(2, 1), (5, 2), (16, 8), (20, 8), (32, 8), (100, 25)])
+def test_what_is_held_out_where_nothing_is_said(tasks: int, held: int) -> None:
+    assert default_held_out(tasks) == held
+
+
+@pytest.mark.parametrize(
+    ("questions", "held", "said"),
+    [
+        (["a"], None, "1 task can't be split: give at least two"),
+        (["a", "b"], 2, "2 of 2 tasks can't be held out: choose 1 to 1"),
+        (["a", "b"], 0, "0 of 2 tasks"),
+        (["a", "A "], 1, "none is left to train on: add other questions"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(questions: list[str], held: int, said: str) -> None:
+    tasks = [Task(id=f"t{n}", question=q) for n, q in enumerate(questions)]
+    with pytest.raises(DataError, match=re.escape(said)):
+        split_tasks(tasks, held)

@@ -12,7 +12,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.text import content_words
 from rar_lib.core.types import Task
-from rar_lib.data.tasks import halves, load_mini
+from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.notes import conveyed, split, with_notes
 
 BREAD = Task(
@@ -127,13 +127,3 @@ def test_a_sentence_ends_where_a_capital_follows() -> None:
         "Then stir. 1!",
         "Done well.",
     ]
-
-
-def test_the_halves_hold_every_task_once_and_are_alike() -> None:
-    tasks = load_mini("all")
-    first, second = halves(tasks)
-    assert sorted(t.id for t in first + second) == sorted(t.id for t in tasks)
-    assert len(first) == len(second) == 80
-    for half in (first, second):
-        assert sum(t.domain == "medicine" for t in half) == 40
-    assert halves(tasks[::-1])[0] == first

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tiny import tiny
 
-from rar_lib.training.decode import Decoder, supported
+from rar_lib.training.decode import Decoder, Kernel, install, kl_to_base, supported, token_logps
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
@@ -54,3 +56,93 @@ def test_other_architectures_are_left_to_the_general_way() -> None:
     model = tiny("llama", adapter=False)
     model.config.model_type = "gemma"
     assert not supported(model)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_log_probabilities_and_gradients_are_those_of_the_plain_way(kind: str) -> None:
+    import torch
+
+    model = tiny(kind)
+    ids = torch.randint(3, 97, (3, 9))
+    mask = torch.tensor([[0, 0, 1, 1, 1, 1, 1, 1, 0], [1] * 9, [0, 1, 1, 1, 1, 1, 0, 0, 0]])
+    weights = torch.randn(3, 4) * mask[:, -4:]
+
+    def gradient(logps: Any) -> list[Any]:
+        model.zero_grad()
+        (logps * weights).sum().backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, -5:-1] / 0.7
+    plain = logits.log_softmax(-1)
+    expected = plain.gather(-1, ids[:, -4:, None])[..., 0]
+    logps, entropy = token_logps(model, ids, mask, 4, 0.7)
+    kept = mask[:, -4:].bool()
+    torch.testing.assert_close(logps[kept], expected[kept], rtol=1e-4, atol=1e-5)
+    spread = -(plain.exp() * plain).sum(-1)
+    torch.testing.assert_close(entropy[kept], spread[kept], rtol=1e-4, atol=1e-5)
+    assert not logps[~kept].any()
+    ours, theirs = gradient(logps), gradient(expected)
+    assert len(ours) == len(theirs) > 0
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
+
+
+def test_trl_takes_the_kernel_and_computes_the_same_with_it() -> None:
+    import torch
+    import trl.trainer.utils as trl_utils
+
+    install()
+    assert torch.cuda.is_available() or trl_utils._ChunkedLogProbFunction is Kernel
+    model = tiny("llama", adapter=False)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    ids = torch.randint(3, 97, (2, 9))
+    plain = model(input_ids=ids).logits[:, :-1].log_softmax(-1)
+    trl_utils.add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
+    labels = ids.masked_fill(torch.arange(9) < 5, -100)
+    out = model(input_ids=ids, labels=labels, fused_lm_head=True)
+    expected = plain.gather(-1, ids[:, 1:, None])[..., 0]
+    torch.testing.assert_close(out.log_probs[:, 4:], expected[:, 4:], rtol=1e-4, atol=1e-5)
+    assert not out.log_probs[:, :4].any()
+    top = (plain.argmax(-1) == ids[:, 1:]).float()
+    torch.testing.assert_close(out.is_top1[:, 4:], top[:, 4:])
+
+
+def test_a_trained_output_layer_is_refused_rather_than_left_without_gradient() -> None:
+    import torch
+
+    weight = torch.randn(7, 4, requires_grad=True)
+    with pytest.raises(NotImplementedError, match="must be frozen"):
+        Kernel.apply(torch.randn(2, 4), weight, None, torch.tensor([1, 2]), 1.0, 64)
+
+
+def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:
+    """E over the policy's own tokens of exp(d) - d - 1, d = log base - log policy: KL(policy, base)
+    (Schulman's k3). With the ratio turned round it would be another number."""
+    import torch
+
+    model = tiny("llama")
+    # Sharper, so that the two are far apart and the two directions clearly differ.
+    model.get_base_model().get_output_embeddings().weight.data.mul_(30)
+    prompt, said = torch.randint(5, 97, (3, 4)), torch.randint(5, 97, (3, 6))
+    mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2, [1] * 6])
+    batch = {
+        "prompt_ids": prompt,
+        "prompt_mask": torch.ones_like(prompt),
+        "completion_ids": said,
+        "completion_mask": mask,
+    }
+    ids, seen = torch.cat([prompt, said], 1), torch.cat([torch.ones_like(prompt), mask], 1)
+
+    def plain() -> Any:
+        logits = model(input_ids=ids, attention_mask=seen).logits[:, 3:-1]
+        chosen = logits.log_softmax(-1).gather(-1, said[..., None])[..., 0]
+        return chosen[mask.bool()]
+
+    with torch.no_grad():
+        policy = plain()
+        with model.disable_adapter():
+            d = plain() - policy
+    expected, reverse = (float((x.exp() - x - 1).mean()) for x in (d, -d))
+    assert kl_to_base(model, batch) == pytest.approx(expected, rel=1e-3)
+    assert abs(reverse - expected) > 0.2 * expected

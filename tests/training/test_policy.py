@@ -11,8 +11,18 @@ import tiny
 from rar_lib.book.profiles import load
 from rar_lib.core.errors import ArtifactError, DataError
 from rar_lib.core.types import Task
+from rar_lib.data.questions import load_responses
 from rar_lib.models.catalogue import MODELS
-from rar_lib.training.policy import Policy, end_of_turn, identity_of, name_ends, resolve
+from rar_lib.training.policy import (
+    Policy,
+    check_policy,
+    end_of_turn,
+    identity_of,
+    lora_targets,
+    name_ends,
+    resolve,
+    write_responses,
+)
 from rar_lib.training.settings import Settings
 
 SMOKE = load("smoke").training
@@ -143,3 +153,95 @@ def test_the_end_of_a_turn_is_what_the_template_puts_behind_a_response(
     template: str, token: int | None
 ) -> None:
     assert end_of_turn(tiny.tokenizer(template)) == token
+
+
+def test_an_adapter_goes_on_all_linear_layers_where_the_names_are_others() -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    assert set(lora_targets(tiny.tiny("llama", adapter=False))) == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }
+    config = AutoConfig.for_model("gpt2", vocab_size=97, n_embd=24, n_layer=1, n_head=3)
+    assert lora_targets(AutoModelForCausalLM.from_config(config)) == "all-linear"
+
+
+def saved(folder: Path, template: str | None = tiny.TEMPLATE) -> Settings:
+    """A tiny model in a folder, as `save_pretrained` writes it."""
+    tiny.tiny("llama", adapter=False).save_pretrained(folder)
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    return Settings(device="cpu", policy=str(folder), lora_rank=2)
+
+
+def test_a_folder_of_ones_own_is_loaded_and_one_without_chat_template_is_refused(
+    tmp_path: Path,
+) -> None:
+    settings = saved(tmp_path / "whole")
+    check_policy(settings.policy)
+    policy = Policy.fresh(settings, seed=0, backend="transformers")
+    assert policy.end_tokens == [tiny.END_OF_TEXT, tiny.END_OF_TURN]
+    mute = saved(tmp_path / "mute", template=None)
+    with pytest.raises(DataError, match=r"no chat template.*instruction-tuned"):
+        Policy.fresh(mute, seed=0, backend="transformers")
+    with pytest.raises(DataError, match="no chat template"):
+        _ = Policy(mute).model
+
+
+def test_a_folder_that_is_no_model_says_what_is_missing(tmp_path: Path) -> None:
+    def refused(said: str) -> None:
+        with pytest.raises(ArtifactError, match=said):
+            check_policy(str(tmp_path))
+
+    refused(r"is no model: a policy's folder holds config\.json and \*\.safetensors")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    refused("it is an adapter: name its base")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    refused("holds no tokenizer")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    check_policy(str(tmp_path))
+    with pytest.raises(ArtifactError, match="could not be loaded as a causal language model"):
+        _ = Policy(Settings(device="cpu", policy=str(tmp_path))).model
+
+
+class Scribe(Policy):
+    """Answers by the question, and counts; the process is killed at a given batch."""
+
+    def __init__(self, dies_at: int = 99) -> None:
+        super().__init__(Settings(device="cpu", policy="owner/name"))
+        self.batches = 0
+        self.dies_at = dies_at
+
+    def answers(self, tasks: Sequence[Task], max_tokens: int) -> dict[str, str]:
+        if self.batches == self.dies_at:
+            raise KeyboardInterrupt
+        self.batches += 1
+        return {task.id: f"{task.question} {max_tokens}" for task in tasks}
+
+
+def test_answering_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    tasks = [Task(id=f"t{n}", question=f"Q{n}?") for n in range(40)]
+    out = tmp_path / "responses.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        write_responses(Scribe(dies_at=2), tasks, out, max_tokens=9)
+    assert not out.exists()
+    again = Scribe()
+    found = write_responses(again, tasks, out, max_tokens=9)
+    assert again.batches == 1
+    assert [r.text for r in found] == [f"Q{n}? 9" for n in range(40)]
+    assert load_responses(out, tasks).items == found
+    assert [p.name for p in tmp_path.iterdir()] == ["responses.jsonl"]
+
+
+def test_answers_of_another_length_or_a_damaged_part_are_not_taken_over(tmp_path: Path) -> None:
+    tasks = [Task(id=f"t{n}", question=f"Q{n}?") for n in range(20)]
+    out, part = tmp_path / "r.jsonl", tmp_path / "r.jsonl.part"
+    with pytest.raises(KeyboardInterrupt):
+        write_responses(Scribe(dies_at=1), tasks, out, max_tokens=9)
+    kept = part.read_text()
+    for text in (kept, kept[:50]):
+        part.write_text(text)
+        longer = Scribe()
+        assert write_responses(longer, tasks, out, max_tokens=10)[0].text == "Q0? 10"
+        assert longer.batches == 2

@@ -22,7 +22,7 @@ from rar_lib.core.stats import TOLERANCE
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
-from rar_lib.training import logprobs, trainer
+from rar_lib.training import decode, trainer
 from rar_lib.training.checkpoints import Journal, Sealer
 from rar_lib.training.policy import plain_arguments, unsloth_arguments
 from rar_lib.training.rewards import RubricReward, dataset_of
@@ -58,7 +58,7 @@ class Step:
             return says(max(tokens, key=lambda token: tokens[token]), tokens=tokens)
 
         torch.manual_seed(0)
-        logprobs.install()
+        decode.install()
         journal = Journal()
         policy = tiny.policy(settings)
         with server(answer) as scripted:
