@@ -201,7 +201,7 @@ def test_every_command_of_its_readme_is_there_with_its_options(example: Path) ->
     lines = [
         line
         for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-        for line in block.splitlines()
+        for line in block.replace("\\\n", " ").splitlines()
     ]
     assert {line.split()[1] for line in lines} >= {
         *("synthesize", "grade", "align", "train", "respond", "report"),

@@ -1,0 +1,114 @@
+"""From a spreadsheet to a report, command by command, as the README types it.
+
+The judge is a scripted endpoint with a price; the policy is a real model of 135M parameters.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from scripted import says, server
+from typer.testing import CliRunner, Result
+
+from rar_lib.cli.app import app
+
+SIZE = "--steps 1 --prompts 2 --rollouts 4 --max-tokens 8".split()
+
+
+def rar(*arguments: str | Path) -> Result:
+    done = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def answer(request: dict[str, Any], _: int) -> dict[str, Any]:
+    """A rubric, a verdict or a rating, by what is asked; long responses are good ones."""
+    schema = request.get("response_format", {}).get("json_schema", {}).get("schema", {})
+    if "criteria" in schema.get("properties", {}):
+        low = schema["properties"]["criteria"]["minItems"]
+        items = [
+            {
+                "title": f"Point {n}",
+                "description": f"States the fact number {n}.",
+                "category": "Essential" if n == 0 else "Optional",
+            }
+            for n in range(low)
+        ]
+        pitfall = {"title": "Nonsense", "description": "Claims nonsense."}
+        return says(json.dumps({"criteria": items, "pitfalls": [pitfall]}))
+    asked = request["messages"][-1]["content"]
+    likely = min(0.95, len(asked) % 1000 / 1000 + 0.02)
+    if "1 to 10" in asked:
+        rating = str(1 + len(asked) % 9)
+        return says(rating, tokens={rating: 1.0})
+    return says("yes" if likely > 0.5 else "no", tokens={"yes": likely, "no": 1 - likely})
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Twenty questions of one's own, two responses to each, as other programs write tables."""
+    with (tmp_path / "questions.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        rows = csv.writer(file, delimiter=";")
+        rows.writerow(["Prompt", "Gold answer", "kind"])
+        for n in range(20):
+            rows.writerow([f"How do I mend thing {n}; quickly?", f"Take tool {n}.\nTurn it.", "x"])
+    with (tmp_path / "responses.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["question", "completion"])
+        for n in range(20):
+            rows.writerow([f"How do I mend thing {n}; quickly?", f"Take tool {n} and turn it."])
+            rows.writerow([f"How do I mend thing {n}; quickly?", f"I do not know {n}."])
+    return tmp_path
+
+
+@pytest.mark.model
+@pytest.mark.timeout(900)
+def test_own_questions_become_rubrics_grades_a_policy_and_a_page(project: Path) -> None:
+    names = ("tasks.jsonl", "grades.jsonl", "align.json", "run", "answers.jsonl", "report.html")
+    tasks, grades, aligned, run, answers, page = (project / name for name in names)
+    with server(answer) as scripted:
+        at = ["--base-url", scripted.url, "--model", "j"]
+        price = ["--price-in", "1", "--price-out", "2", "-y"]
+        said = rar("synthesize", project / "questions.csv", "-o", tasks, *at, *price).output
+        assert "question from 'Prompt'" in said
+        assert "at the given price" in said
+        said = rar("grade", tasks, project / "responses.csv", "-o", grades, *at, *price).output
+        found = pd.read_json(grades, lines=True)
+        assert len(found) == 40
+        assert found["score"].notna().all()
+        assert found["money"].sum() > 0
+        said = rar("grade", grades, "--table").output
+        assert "Essential" in said
+
+        by_task = found.groupby("task")["response"].first()
+        preferred = [f"Take tool {n} and turn it." for n in range(20)]
+        pd.DataFrame(
+            {
+                "task": by_task.index,
+                "preferred": preferred,
+                "rejected": [f"I do not know {n}." for n in range(20)],
+            }
+        ).to_csv(project / "pairs.csv", index=False)
+        said = rar("align", tasks, project / "pairs.csv", "-o", aligned, *at, *price).output
+        assert "as a reward here" in " ".join(said.split())
+        assert json.loads(aligned.read_text(encoding="utf-8"))["judges"]
+
+        own = ["--tasks", tasks, "--policy", "smollm2-135m", "--out", run, *SIZE]
+        said = rar("train", *own, *at, *price).output
+        assert "no proof" in " ".join(said.split())
+        assert "step 1/1" in said
+        rar("respond", run / "held_out.jsonl", "-o", answers, "--run", run)
+        rar("grade", tasks, answers, "-o", project / "after.jsonl", *at, *price)
+    rar("report", grades, "-o", page, "--tasks", tasks, "--responses", project / "responses.csv")
+    text = page.read_text(encoding="utf-8")
+    assert "How do I mend thing 3; quickly?" in text
+    assert "<script" not in text
+    rar("report", run, "-o", project / "run.html")
+    rar("convert", tasks, project / "trl.jsonl", "--to", "trl")
+    assert len((project / "trl.jsonl").read_text(encoding="utf-8").splitlines()) == 20
+    assert (run / "adapter" / "README.md").is_file()
