@@ -37,6 +37,8 @@ lock() {
   # The parts of these two that call a reward run on what verl brings; the rest of their
   # requirements (vLLM, DeepSpeed, a web interface) has no part in it.
   cat >>env/verl.txt <<-END
+	dacite==1.9.2
+	json-repair==0.64.6
 	ms-swift==4.6.0
 	modelscope==1.40.2
 	modelscope-hub==0.5.1

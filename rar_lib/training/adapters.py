@@ -281,7 +281,7 @@ def taskset_for_verifiers(reward: AnyReward, tasks: Sequence[Task]) -> Any:
         rar: str
 
     class RarTask(vf.Task[RarData]):  # type: ignore[misc]
-        @vf.reward  # type: ignore[untyped-decorator]
+        @vf.reward
         async def rubric(self, trace):  # type: ignore[no-untyped-def]
             return await score(self.data, trace)
 
