@@ -8,10 +8,8 @@ import os
 from rar_lib import Chat, Judge, RubricReward
 from rar_lib.training.adapters import for_verl, register_verl
 
-# Explicit aggregation; "implicit" is one rating of the whole rubric. The judge's address is
-# reached from every node; each reward loop worker has up to `concurrency` requests in flight.
-judge = Judge(
-    Chat(os.environ["RAR_JUDGE_URL"], os.environ["RAR_JUDGE_MODEL"], concurrency=16),
-)
+# Every node must reach the judge. Each of reward.num_workers processes has up to `concurrency`
+# requests in flight: 8 x 16 here.
+judge = Judge(Chat(os.environ["RAR_JUDGE_URL"], os.environ["RAR_JUDGE_MODEL"], concurrency=16))
 compute_score = for_verl(RubricReward(judge, "implicit"))
 register_verl(max_unscored=0.25)

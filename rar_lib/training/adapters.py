@@ -215,7 +215,6 @@ def rar_grpo(
         )
     by_deviation = True if config is None else config.get("norm_adv_by_std_in_grpo", True)
     values = advantages(scores, list(index), by_deviation=by_deviation)
-    # Where a reward is NaN the mask alone would give NaN: 0 times NaN.
     spread = token_level_rewards.new_tensor(values).unsqueeze(-1) * response_mask
     return spread, spread
 
