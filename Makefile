@@ -5,10 +5,10 @@ export PYTHON
 # Times: two CPU cores, nothing in any cache (cold) or all packages and weights there (warm).
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce book test lint lock clean
+.PHONY: help setup reproduce book test test-adapters lint lock clean
 
 help:  ## this list (at once)
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "PROFILE=smoke|laptop|gpu, now $(PROFILE); PYTHON=/path/to/python3.11 to choose one"
 
 setup:  ## .venv from the lock of PROFILE (1 min cold, at once when up to date)
@@ -25,6 +25,9 @@ test: setup lint  ## set-up, lint, the smoke model and all tests (10 min warm)
 	@bash env/browser.sh
 	$(BIN)/rar fetch smollm2-135m
 	$(BIN)/python -m pytest
+
+test-adapters: setup  ## the reward in verl, ms-swift, OpenRLHF, verifiers, in environments of their own (3 min warm, 2.1 GB)
+	bash env/adapters.sh
 
 lint: setup  ## ruff, mypy, import layers, notebooks without outputs (5 s, the first time 40 s)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
