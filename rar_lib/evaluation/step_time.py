@@ -14,6 +14,7 @@ no answer. The service times are the caller's: measured by a run on this machine
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from typing import Literal
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Arm, Price, Task
-from rar_lib.judging.cost import Work, grading_work
+from rar_lib.judging.cost import Work, estimate, grading_work
 
 Stage = Literal["generate", "judge", "update"]
 
@@ -151,9 +152,7 @@ def queue(arrivals: Sequence[float], services: Sequence[float], servers: int) ->
     """
     if servers < 1:
         raise DataError(f"a queue needs a server, not {servers}")
-    if len(arrivals) != len(services) or any(
-        a > b for a, b in zip(arrivals, arrivals[1:], strict=False)
-    ):
+    if len(arrivals) != len(services) or any(a > b for a, b in itertools.pairwise(arrivals)):
         raise DataError("a queue takes arrivals in order, with a service time for each")
     free = [0.0] * min(servers, max(len(arrivals), 1))
     left = []
@@ -304,59 +303,45 @@ def outlook(
     factor = slowdown(known)
     price = price or Price(known["api_in"].value, known["api_out"].value)
     rows = []
-    for count in gpus:
-        for local in (True, False):
-            for n in rollouts:
-                load = _load(known, n, work.calls)
-                judges, machine = _best(known, load, count, work, local=local)
-                rows.append(_row(known, (load, machine, judges), count, work, price, factor))
+    for count, local, n in itertools.product(gpus, (True, False), rollouts):
+        load = _load(known, n, work.calls)
+        judges, machine = _best(known, load, count, work, local=local)
+        step = simulate(load, machine)
+        slow = simulate(load, _slower(machine, factor))
+        total = _times(work, int(known["steps"].value) * n)
+        bill = 0.0
+        if not local:
+            bill = estimate(total, price=price).money or 0.0
+        hours, slow_hours = (known["steps"].value * s.seconds / 3600 for s in (step, slow))
+        rent = count * known["gpu_hour"].value
+        rows.append(
+            Row(
+                gpus=count,
+                judge="local" if local else "API",
+                rollouts=n,
+                judges=judges,
+                step=step,
+                work=total,
+                hours=hours,
+                money=hours * rent + bill,
+                hours_as_published=slow_hours,
+                money_as_published=slow_hours * rent + bill,
+            )
+        )
     return rows
 
 
-def _row(
-    known: Mapping[str, Assumption],
-    chosen: tuple[Load, Machine, int | None],
-    gpus: int,
-    work: Work,
-    price: Price,
-    factor: float,
-) -> Row:
-    load, machine, judges = chosen
-    steps = int(known["steps"].value)
-    times = steps * load.rollouts
-    total = Work(
-        work.calls * times,
-        work.prompt_tokens * times,
-        work.fresh_tokens * times,
-        work.completion_tokens * times,
-    )
-    api = 0.0
-    if judges is None:
-        api = (total.prompt_tokens * price.prompt + total.completion_tokens * price.completion) / 1e6
-    step, slow = simulate(load, machine), simulate(load, _slower(machine, factor))
-    hours, slow_hours = steps * step.seconds / 3600, steps * slow.seconds / 3600
-    rent = gpus * known["gpu_hour"].value
-    return Row(
-        gpus,
-        "API" if judges is None else "local",
-        load.rollouts,
-        judges or 0,
-        step,
-        total,
-        hours,
-        hours * rent + api,
-        slow_hours,
-        slow_hours * rent + api,
-    )
+def _times(work: Work, n: int) -> Work:
+    return Work(*(getattr(work, name) * n for name in Work.__annotations__))
 
 
 def _best(
     known: Mapping[str, Assumption], load: Load, gpus: int, work: Work, *, local: bool
-) -> tuple[int | None, Machine]:
+) -> tuple[int, Machine]:
     update = _update_token(known)
     if not local:
         api = Slots(int(known["api_slots"].value), known["api_latency"].value)
-        return None, Machine(_decoder(known, gpus), api, update)
+        return 0, Machine(_decoder(known, gpus), api, update)
     # Reading dominates a call: 2 floating-point operations a weight and token.
     each = work.fresh_tokens / max(work.calls, 1)
     seconds = each * 2 * known["judge_weights"].value / _speed(known)
