@@ -208,7 +208,7 @@ class Assumption:
 
     Attributes:
         source: where it was read, or ``chosen``.
-        date: of the source, or of the choice.
+        date: of the source where it tells one, else of the reading or the choice.
     """
 
     name: str

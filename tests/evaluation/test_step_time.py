@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,13 +190,3 @@ def test_more_gpus_are_never_slower_and_the_split_is_the_best() -> None:
             assert hours == sorted(hours, reverse=True)
             assert all(r.hours <= r.hours_as_published for r in rows.values())
     assert all(0 < r.judges < r.gpus for r in rows.values() if r.judge == "local" and r.gpus > 1)
-
-
-def test_a_measured_step_predicts_a_larger_one_within_15_percent() -> None:
-    """Two sizes of a real run on one CPU core; see the note in the file."""
-    record = json.loads((Path(__file__).parents[1] / "fixtures" / "step_times.json").read_text())
-    small, *larger = record["runs"]
-    machine = fitted(small["rollouts"], small["stages"], slots=record["slots"])
-    for run in larger:
-        predicted = simulate(Load(run["rollouts"]), machine).seconds
-        assert predicted == pytest.approx(sum(run["stages"].values()), rel=0.15)
