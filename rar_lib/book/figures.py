@@ -295,3 +295,29 @@ def reliability(diagrams: Mapping[str, Sequence[Bin]]) -> Figure:
     ax.set_ylabel("share of criteria that are met")
     ax.legend(frameon=False, loc="upper left")
     return fig
+
+
+def stages(rows: Mapping[str, Mapping[str, float]], *, xlabel: str, unit: str = "{:.0f}") -> Figure:
+    """One bar a row, cut into its stages; the whole is written at the end.
+
+    Args:
+        rows: name -> stage -> amount; all rows have the same stages.
+        unit: format of the whole.
+    """
+    fig, ax = canvas(7.0, 1.2 + 0.34 * len(rows))
+    names = list(rows)
+    left = np.zeros(len(rows))
+    for number, stage in enumerate(dict.fromkeys(s for row in rows.values() for s in row)):
+        widths = np.array([rows[name][stage] for name in names])
+        ax.barh(names, widths, left=left, label=stage, color=COLOURS[number % len(COLOURS)])
+        left += widths
+    for at, whole in enumerate(left):
+        ax.annotate(
+            unit.format(whole), (whole, at), (4, 0), textcoords="offset points", va="center"
+        )
+    ax.invert_yaxis()
+    ax.margins(x=0.1)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel(xlabel)
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return fig

@@ -43,3 +43,11 @@ def test_costs_and_courses_have_no_whiskers_over_few_units() -> None:
     assert segments(EIGHT) > segments(SEVEN) == 0
     low = figures.reward_curve([[0.5, 0.5]], {"x": {0: replace(SEVEN, low=0.0)}}).axes[0]
     assert low.get_ylim()[0] == pytest.approx(0.45)  # an end that is not drawn takes no room
+
+
+def test_stages_stand_one_after_the_other_and_add_up() -> None:
+    rows = {"one": {"write": 3.0, "judge": 1.0}, "two": {"write": 1.0, "judge": 0.5}}
+    axes = figures.stages(rows, xlabel="s", unit="{:.1f} s").axes[0]
+    ends = [bar.get_x() + bar.get_width() for bar in axes.containers[1]]
+    assert ends == pytest.approx([4.0, 1.5])
+    assert [text.get_text() for text in axes.texts] == ["4.0 s", "1.5 s"]
