@@ -33,11 +33,11 @@ from rar_lib.judging.chat import Chat, run_sync
 from rar_lib.judging.cost import TEMPLATE, Work, estimate, grading_work, measure_rate, tokens
 from rar_lib.judging.judge import Judge
 from rar_lib.models.processor import suited
+from rar_lib.rubrics.dropout import drop_from_task
 from rar_lib.training.card import HOLD_OUT, TRAINING, save_card, what_rose
 from rar_lib.training.checkpoints import newest
 from rar_lib.training.policy import Backend, Policy, check_policy, resolve, write_responses
 from rar_lib.training.rewards import check_keep
-from rar_lib.training.rubric_dropout import drop_from_task
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import Job, Run, TrainedArm, Watch, judged_arm, parse_arm, reward_for
 

@@ -28,8 +28,8 @@ from rar_lib.evaluation.gates import MAX_UNSCORED
 from rar_lib.evaluation.multiple_choice import answer_letter, last_box
 from rar_lib.judging.chat import together
 from rar_lib.judging.judge import Judge
+from rar_lib.rubrics.dropout import drop_from_task
 from rar_lib.training.diagnostics import credit, flat_mass, groups, levelled, step_record
-from rar_lib.training.rubric_dropout import drop_from_task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -89,7 +89,7 @@ class RubricReward:
         max_unscored: share of a batch above which training stops instead of going on with
             a reward that mostly is not there.
         keep: share of a rubric's criteria that a step is graded by, in (0, 1]; below 1 is
-            rubric dropout (see :mod:`rar_lib.training.rubric_dropout`), for the arms that read
+            rubric dropout (see :mod:`rar_lib.rubrics.dropout`), for the arms that read
             the rubric.
         seed: decides, with the trainer's step, which criteria those are.
         thoughts: names of the tags between which a reasoning policy thinks: the judge is shown what

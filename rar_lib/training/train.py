@@ -57,9 +57,11 @@ TRAINED: tuple[TrainedArm, ...] = (*ARMS, "rlvr", "sft_reference", "sft_filtered
 _DECIDE = (
     "core",
     "data/choices.py",
+    "data/formats.py",
     "data/jsonl.py",
     "judging",
     "models",
+    "rubrics/dropout.py",
     "evaluation",
     "training",
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rar_lib.core.scoring import PREDEFINED, explicit_score
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task
 from rar_lib.data.tasks import load_mini
-from rar_lib.training.rubric_dropout import drop, drop_from_task
+from rar_lib.rubrics.dropout import drop, drop_from_task
 
 TASKS = load_mini()
 RUBRICS = [t.rubric for t in TASKS if t.rubric]
@@ -53,7 +53,7 @@ def test_a_share_that_is_none_is_refused(keep: float) -> None:
 def test_the_same_step_gives_the_same_part_in_every_process() -> None:
     code = (
         "from rar_lib.core.scoring import PREDEFINED;"
-        "from rar_lib.training.rubric_dropout import drop;"
+        "from rar_lib.rubrics.dropout import drop;"
         "print([c.id for c in drop(PREDEFINED, 0.5, task='t', seed=1, step=2).criteria])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
