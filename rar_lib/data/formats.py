@@ -42,7 +42,7 @@ from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
-from rar_lib.core.prompts import policy_messages
+from rar_lib.core.prompts import trl_row
 from rar_lib.core.scoring import signed_points
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task, Turn
 from rar_lib.data import healthbench, rar
@@ -282,11 +282,6 @@ def guess_format(sheet: Sheet) -> Format:
         f"{sheet.source}: columns {names} fit no known format ({wanted}); questions of your own "
         "are read by rar synthesize"
     )
-
-
-def trl_row(task: Task) -> dict[str, Any]:
-    """A row for TRL's GRPOTrainer: the prompt as messages, the task as JSON for the reward."""
-    return {"prompt": policy_messages(task), "task": task.model_dump_json()}
 
 
 def _known(name: str) -> Format:

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError, UnscoredError
-from rar_lib.core.prompts import in_order, shuffled
+from rar_lib.core.prompts import in_order, shuffled, trl_row
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
 from rar_lib.core.text import THOUGHTS, same, without_thoughts
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
-from rar_lib.data.formats import trl_row
 from rar_lib.data.jsonl import short
 from rar_lib.evaluation.gates import MAX_UNSCORED
 from rar_lib.evaluation.multiple_choice import answer_letter, last_box

@@ -57,8 +57,10 @@ TRAINED: tuple[TrainedArm, ...] = (*ARMS, "rlvr", "sft_reference", "sft_filtered
 _DECIDE = (
     "core",
     "data/choices.py",
-    "data/formats.py",
     "data/jsonl.py",
+    "data/questions.py",
+    "data/sheets.py",
+    "data/tasks.py",
     "judging",
     "models",
     "rubrics/dropout.py",

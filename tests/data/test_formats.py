@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from rar_lib import convert_tasks, read_format
 from rar_lib.core.errors import DataError
+from rar_lib.core.prompts import trl_row
 from rar_lib.core.scoring import signed_points
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task, Turn
-from rar_lib.data.formats import FORMATS, INFO_KEY, trl_row
+from rar_lib.data.formats import FORMATS, INFO_KEY
 from rar_lib.data.healthbench import load_healthbench
 from rar_lib.data.rar import load_rar
 from rar_lib.data.tasks import load_mini, load_tasks, save_tasks

@@ -10,6 +10,7 @@ import random
 import re
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from rar_lib.core.text import visible
 from rar_lib.core.types import MultipleChoice, Task
@@ -109,3 +110,8 @@ def policy_messages(task: Task) -> list[dict[str, str]]:
         *({"role": turn.role, "content": turn.content} for turn in task.history),
         {"role": "user", "content": question},
     ]
+
+
+def trl_row(task: Task) -> dict[str, Any]:
+    """A row for TRL's GRPOTrainer: the prompt as messages, the task as JSON for the reward."""
+    return {"prompt": policy_messages(task), "task": task.model_dump_json()}
