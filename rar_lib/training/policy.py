@@ -489,12 +489,20 @@ def _without_vllm_kernels() -> Iterator[None]:
 @contextmanager
 def _without_banners() -> Iterator[None]:
     """Keep what Unsloth prints of itself, on import and at each load, off the page: it is in the
-    log at level DEBUG, and so is all of it if the load fails."""
+    log at level DEBUG, and so is all of it if the load fails.
+
+    On import it also configures the log of the whole process, by which every line of ours would
+    come twice; who runs this process decides about its log.
+    """
     printed = io.StringIO()
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
     try:
         with redirect_stdout(printed):
             yield
     finally:
+        root.handlers[:] = before[0]
+        root.setLevel(before[1])
         if text := printed.getvalue().strip():
             _log.debug("%s", text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rar_lib.core.errors import ArtifactError, DataError
 from rar_lib.core.types import Task
 from rar_lib.data.questions import load_responses
 from rar_lib.models.catalogue import MODELS
+from rar_lib.training import policy as policy_module
 from rar_lib.training.policy import (
     Policy,
     check_policy,
@@ -245,3 +247,12 @@ def test_answers_of_another_length_or_a_damaged_part_are_not_taken_over(tmp_path
         longer = Scribe()
         assert write_responses(longer, tasks, out, max_tokens=10)[0].text == "Q0? 10"
         assert longer.batches == 2
+
+
+def test_a_library_that_configures_the_log_of_the_process_is_undone() -> None:
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    with policy_module._without_banners():
+        root.addHandler(logging.StreamHandler())
+        root.setLevel(logging.INFO)
+    assert (list(root.handlers), root.level) == before
