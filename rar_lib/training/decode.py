@@ -29,6 +29,16 @@ from torch import Tensor
 _LOGIT_ROWS = 64
 
 
+#: Settings of a model that scale or cap its logits.
+_CHANGES_LOGITS = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "output_multiplier",
+    "lm_head_multiplier",
+    "logits_scaling",
+)
+
+
 class Projection(NamedTuple):
     """One or more linear layers on the same input: ``x W' + b + (x A') B'``."""
 
@@ -333,14 +343,25 @@ def token_logps(
         the entropy.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden = base.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     kept = mask[:, -last:].bool()
-    chosen = hidden[:, -last - 1 : -1][kept]
-    head = base.get_output_embeddings().weight.detach()
     labels = ids[:, -last:][kept]
-    logps, entropy, _ = _head(chosen.to(head.dtype), head, labels, temperature)
+    asked = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    if _plain_output(base):
+        hidden = base.base_model(**asked).last_hidden_state[:, -last - 1 : -1][kept]
+        head = base.get_output_embeddings().weight.detach()
+        logps, entropy, _ = _head(hidden.to(head.dtype), head, labels, temperature)
+    else:  # another output layer may scale or cap: the model itself knows
+        logits = base(**asked).logits[:, -last - 1 : -1][kept]
+        logps, entropy, _ = _read_off(logits.float() / temperature, labels)
     empty = logps.new_zeros(kept.shape)
     return empty.masked_scatter(kept, logps), empty.masked_scatter(kept, entropy)
+
+
+def _plain_output(base: Any) -> bool:
+    """Whether logits are the output matrix times the hidden state and nothing else."""
+    config = base.config.get_text_config()
+    changed = any(getattr(config, name, None) is not None for name in _CHANGES_LOGITS)
+    return not changed and getattr(base.get_output_embeddings(), "bias", None) is None
 
 
 def install() -> None:
@@ -352,7 +373,11 @@ def install() -> None:
 
 
 class Kernel:
-    """TRL's kernel, as far as Llama-shaped policies with an adapter need it."""
+    """TRL's kernel for a CPU.
+
+    Where the output layer is frozen, without bias and without a cap on its logits, as in
+    Llama-shaped policies with an adapter, they are never in memory all at once.
+    """
 
     @staticmethod
     def apply(  # noqa: PLR0917 - TRL calls it so
@@ -366,19 +391,25 @@ class Kernel:
         logit_scale: float = 1.0,
         outputs: Sequence[str] = (),
     ) -> tuple[Any, ...]:
-        """Log-probability, entropy, two values that are not needed here, and whether it is top.
-
-        Raises:
-            NotImplementedError: the output layer is trained, has a bias or caps its logits.
-        """
-        if weight.requires_grad or bias is not None or softcap is not None:
-            raise NotImplementedError(
-                "on a CPU the output layer must be frozen, without bias and logit cap; "
-                "train an adapter on the other projections, or use a GPU"
-            )
-        scaled = temperature / logit_scale
-        logps, entropy, top = _head(hidden.to(weight.dtype), weight, labels, scaled)
+        """Log-probability, entropy, two values that are not needed here, and whether it is top."""
+        if weight.requires_grad or bias is not None or softcap:
+            logits = F.linear(hidden.to(weight.dtype), weight, bias).float() * logit_scale
+            if softcap:
+                logits = softcap * torch.tanh(logits / softcap)
+            logps, entropy, top = _read_off(logits / temperature, labels)
+        else:
+            scaled = temperature / logit_scale
+            logps, entropy, top = _head(hidden.to(weight.dtype), weight, labels, scaled)
         return logps, entropy, None, None, top
+
+
+def _read_off(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What :class:`Head` gives, from logits that are there; differentiable but for the entropy."""
+    every = logits.log_softmax(-1)
+    chosen = every.gather(-1, labels[:, None])[:, 0]
+    known = every.detach()
+    entropy = -torch.linalg.vecdot(known.exp(), known)
+    return chosen, entropy, (known.argmax(-1) == labels).float()
 
 
 def _head(

@@ -108,12 +108,68 @@ def test_trl_takes_the_kernel_and_computes_the_same_with_it() -> None:
     torch.testing.assert_close(out.is_top1[:, 4:], top[:, 4:])
 
 
-def test_a_trained_output_layer_is_refused_rather_than_left_without_gradient() -> None:
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("trained", [False, True])
+def test_any_output_layer_gives_the_plain_values_and_gradients(
+    bias: bool, softcap: float | None, trained: bool
+) -> None:
     import torch
 
-    weight = torch.randn(7, 4, requires_grad=True)
-    with pytest.raises(NotImplementedError, match="must be frozen"):
-        Kernel.apply(torch.randn(2, 4), weight, None, torch.tensor([1, 2]), 1.0, 64)
+    hidden = torch.randn(5, 4, requires_grad=True)
+    weight = torch.randn(7, 4, requires_grad=trained)
+    shift = torch.randn(7) if bias else None
+    labels = torch.tensor([1, 2, 0, 6, 3])
+    logits = 0.5 * torch.nn.functional.linear(hidden, weight, shift)
+    if softcap:
+        logits = softcap * torch.tanh(logits / softcap)
+    plain = (logits / 0.7).log_softmax(-1)
+    expected = plain.gather(-1, labels[:, None])[:, 0]
+    logps, entropy, _, _, top = Kernel.apply(hidden, weight, shift, labels, 0.7, 64, softcap, 0.5)
+    torch.testing.assert_close(logps, expected)
+    torch.testing.assert_close(entropy, -(plain.exp() * plain).sum(-1))
+    torch.testing.assert_close(top, (plain.argmax(-1) == labels).float())
+    assert not entropy.requires_grad
+    at = [hidden, weight] if trained else [hidden]
+    ours = torch.autograd.grad(logps.sum(), at, retain_graph=True)
+    for mine, other in zip(ours, torch.autograd.grad(expected.sum(), at), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_policy_of_another_shape_is_asked_for_its_own_logits() -> None:
+    """GPT-2 has learned places and layer norms, Gemma 2 caps its logits, Phi has a bias there."""
+    import torch
+    from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, PhiConfig
+
+    size = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    small = {"intermediate_size": 64, "max_position_embeddings": 64, "pad_token_id": 0}
+    configs = [
+        GPT2Config(
+            vocab_size=97,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            n_positions=64,
+            bos_token_id=1,
+            eos_token_id=2,
+        ),
+        Gemma2Config(
+            **size, **small, num_key_value_heads=2, head_dim=8, final_logit_softcapping=2.0
+        ),
+        PhiConfig(**size, **small),
+    ]
+    ids = torch.randint(3, 97, (2, 9))
+    mask = torch.ones_like(ids)
+    for config in configs:
+        model = AutoModelForCausalLM.from_config(config).eval()
+        assert not supported(model)
+        plain = (model(input_ids=ids, attention_mask=mask).logits[:, -5:-1] / 0.7).log_softmax(-1)
+        logps, entropy = token_logps(model, ids, mask, 4, 0.7)
+        expected = plain.gather(-1, ids[:, -4:, None])[..., 0]
+        torch.testing.assert_close(logps, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            entropy, -(plain.exp() * plain).sum(-1), rtol=1e-4, atol=1e-5, check_stride=False
+        )
 
 
 def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:
