@@ -112,3 +112,45 @@ def test_own_questions_become_rubrics_grades_a_policy_and_a_page(project: Path) 
     rar("convert", tasks, project / "trl.jsonl", "--to", "trl")
     assert len((project / "trl.jsonl").read_text(encoding="utf-8").splitlines()) == 20
     assert (run / "adapter" / "README.md").is_file()
+
+
+@pytest.mark.model
+@pytest.mark.timeout(600)
+def test_a_policy_of_another_family_trains_from_its_folder(project: Path) -> None:
+    from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
+
+    from rar_lib.data.tasks import load_mini, save_tasks
+    from rar_lib.models.store import model_dir
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model_dir("smollm2-135m")))
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        final_logit_softcapping=30.0,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    folder = project / "gemma"
+    Gemma2ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    save_tasks(project / "mini.jsonl", load_mini("train")[:4])
+    own = ["--tasks", project / "mini.jsonl", "--policy", folder, "--out", project / "run", *SIZE]
+    with server(answer) as scripted:
+        at = ["--base-url", scripted.url, "--model", "j", "--backend", "transformers", "-y"]
+        rar("train", *own, *at)
+    curve = json.loads((project / "run" / "run.json").read_text(encoding="utf-8"))
+    assert len(curve["steps"]) == 1
+    rar(
+        "respond",
+        project / "run" / "held_out.jsonl",
+        "-o",
+        project / "a.jsonl",
+        "--run",
+        project / "run",
+    )
