@@ -102,6 +102,10 @@ def train(
     max_tokens: Annotated[
         int, typer.Option(min=1, help="Longest response.", rich_help_panel=_SIZE)
     ] = 256,
+    report_to: Annotated[
+        list[str] | None,
+        typer.Option(help="A tracker, such as tensorboard or wandb.", rich_help_panel=_OWN),
+    ] = None,
     learning_rate: Annotated[float, typer.Option(rich_help_panel=_SIZE)] = 5e-5,
     lora_rank: Annotated[int, typer.Option(min=1, rich_help_panel=_SIZE)] = 16,
     yes: own.Yes = False,
@@ -132,7 +136,17 @@ def train(
     def endpoint(name: str | None) -> Chat:
         return Chat(base_url, str(name), dialect=dialect, key_env=key_env, price=price)
 
-    ask = Asked(tasks, out, parse_arm(arm), seed, policy, held_out, cast(Backend, backend), keep)
+    ask = Asked(
+        tasks,
+        out,
+        parse_arm(arm),
+        seed,
+        policy,
+        held_out,
+        cast(Backend, backend),
+        keep,
+        tuple(report_to or ()),
+    )
     graders = judges_of(ask.arm, judge, base_url, model, endpoint)
     graders |= held_out_judges_of(held_out_judge, base_url, held_out_model, endpoint)
     size = {"steps": steps, "rollouts": rollouts, "max_completion": max_tokens, "device": device}
@@ -389,6 +403,7 @@ class Asked:
     held_out: int | None
     backend: Backend
     keep: float
+    report_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -705,6 +720,7 @@ def job_of(asked: Asked, parts: Parts, settings: Settings, judges: Mapping[str, 
         reward=reward_for(asked.arm, training, keep=asked.keep, seed=asked.seed),
         backend=asked.backend,
         watch=watch,
+        report_to=asked.report_to,
     )
 
 

@@ -166,6 +166,7 @@ def train(
     watch: Watch | None = None,
     checkpoint_every: int = 1,
     callbacks: Sequence[TrainerCallback] = (),
+    report_to: Sequence[str] = (),
 ) -> Run:
     """Train an adapter by one method and answer the held-out tasks before and after.
 
@@ -183,6 +184,8 @@ def train(
         watch: a look at the held-out tasks by schedule.
         checkpoint_every: steps between checkpoints; a kill loses at most so many.
         callbacks: of transformers' trainer, beside our own.
+        report_to: experiment trackers, by TRL's and transformers' names (``tensorboard``,
+            ``wandb``, ...); TensorBoard's files go to ``tensorboard/`` in ``out``.
 
     Raises:
         UnscoredError: too many responses of a step could not be scored.
@@ -202,6 +205,7 @@ def train(
         watch=watch,
         checkpoint_every=checkpoint_every,
         callbacks=callbacks,
+        report_to=report_to,
     ).run()
 
 
@@ -224,6 +228,7 @@ class Job:
     watch: Watch | None = None
     checkpoint_every: int = 1
     callbacks: Sequence[TrainerCallback] = ()
+    report_to: Sequence[str] = ()
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -374,7 +379,7 @@ class Job:
         if self.watch:
             look = self._look(policy, self.watch)
             made.add_callback(trainer.Look(self.watch.every, look, sealer.journal))
-        for callback in self.callbacks:
+        for callback in (*self.callbacks, *trainer.trackers(self.report_to, self.out)):
             made.add_callback(callback)
         return made  # type: ignore[no-any-return]
 

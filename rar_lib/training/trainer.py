@@ -14,6 +14,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.pace import steps_left
 from rar_lib.judging.cost import duration
 from rar_lib.models.processor import cpu_dtype
@@ -103,6 +104,32 @@ def common_settings(
         "disable_tqdm": True,  # Progress below says what is done and what is left
         "seed": seed,
     }
+
+
+def trackers(names: Sequence[str], out: Path) -> list[TrainerCallback]:
+    """What reports a run to experiment trackers, by transformers' names for them.
+
+    Args:
+        names: such as ``tensorboard`` or ``wandb``; each needs its package.
+        out: folder of the run; TensorBoard's files go to ``tensorboard/`` in it, unless
+            ``TENSORBOARD_LOGGING_DIR`` names another place.
+
+    Raises:
+        DataError: a name that transformers does not know, or whose package is missing.
+    """
+    from transformers.integrations import integration_utils
+
+    name = "TENSORBOARD_LOGGING_DIR"
+    given = os.environ.get(name)
+    os.environ[name] = given or str(out / "tensorboard")
+    try:
+        found: Any = integration_utils.get_reporting_integration_callbacks(list(names))  # type: ignore[no-untyped-call]
+        return [made() for made in found]
+    except (ValueError, RuntimeError) as error:
+        raise DataError(f"can't report to {', '.join(names)}: {error}") from error
+    finally:
+        if given is None:
+            del os.environ[name]
 
 
 class _Sealed:

@@ -143,9 +143,12 @@ def test_a_policy_of_another_family_trains_from_its_folder(project: Path) -> Non
     own = ["--tasks", project / "mini.jsonl", "--policy", folder, "--out", project / "run", *SIZE]
     with server(answer) as scripted:
         at = ["--base-url", scripted.url, "--model", "j", "--backend", "transformers", "-y"]
+        at += ["--report-to", "tensorboard"]
         rar("train", *own, *at)
     curve = json.loads((project / "run" / "run.json").read_text(encoding="utf-8"))
     assert len(curve["steps"]) == 1
+    (events,) = (project / "run" / "tensorboard").glob("events.out.tfevents.*")
+    assert b"train/reward" in events.read_bytes()
     rar(
         "respond",
         project / "run" / "held_out.jsonl",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from trl import GRPOConfig, SFTConfig
 
 from rar_lib.book import notebook
 from rar_lib.book.profiles import load
+from rar_lib.core.errors import DataError
 from rar_lib.core.stats import TOLERANCE
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
@@ -416,3 +418,22 @@ def test_a_notebook_keeps_the_closing_line_of_a_run_alone(tmp_path: Path) -> Non
         {"text/plain": "trained 5 steps in 7 min, reward 0.100 to 0.500"},
     ]
     assert after.text == "after\n"
+
+
+@pytest.mark.parametrize("name", ["nothing", "wandb"])
+def test_a_tracker_that_is_unknown_or_not_installed_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=f"can't report to {name}: "):
+        trainer.trackers([name], tmp_path)
+
+
+def test_tensorboard_writes_into_the_run_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    assert trainer.trackers([], tmp_path) == []
+    (inside,) = trainer.trackers(["tensorboard"], tmp_path)
+    assert inside.logging_dir == str(tmp_path / "tensorboard")
+    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "/elsewhere")
+    (outside,) = trainer.trackers(["tensorboard"], tmp_path)
+    assert outside.logging_dir == "/elsewhere"
