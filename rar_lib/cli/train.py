@@ -609,10 +609,7 @@ def settings_of(values: dict[str, Any]) -> Settings:
 
 def sized(asked: Asked, parts: Parts, size: dict[str, Any]) -> Settings:
     """The settings of a run: no more prompts than tasks, room for the longest question."""
-    longest = max(
-        sum(tokens(turn["content"]) + TEMPLATE for turn in policy_messages(task))
-        for task in (*parts.train, *parts.held_out)
-    )
+    longest = max(map(_prompt_tokens, (*parts.train, *parts.held_out)))
     # Four characters a token is English prose; code and other scripts have fewer.
     context = math.ceil((longest * 1.5 + size["max_completion"]) / 256) * 256
     prompts = min(size["prompts_per_step"], len(parts.train))
@@ -620,6 +617,10 @@ def sized(asked: Asked, parts: Parts, size: dict[str, Any]) -> Settings:
         typer.echo(f"  {prompts} tasks a step: there are no more to train on")
     chosen = {"policy": asked.policy, "context": context, "prompts_per_step": prompts}
     return settings_of(size | chosen)
+
+
+def _prompt_tokens(task: Task) -> int:
+    return sum(tokens(turn["content"]) + TEMPLATE for turn in policy_messages(task))
 
 
 def train_own(
