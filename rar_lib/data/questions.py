@@ -42,6 +42,8 @@ QUESTION_COLUMNS: dict[str, tuple[str, ...]] = {
     "id": ("id", "task id", "question id", "qid", "prompt id", "problem id", "uid", "task"),
     "domain": ("domain", "field", "subject", "area"),
     "topic": ("topic", "category", "specialty"),
+    # Not "notes" or "comment": a remark of the table's author is nothing for the policy.
+    "context": ("context", "passage", "passages"),
 }
 #: What columns of responses are usually called.
 RESPONSE_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -110,8 +112,8 @@ def load_questions(
     that :func:`rar_lib.data.tasks.save_tasks` wrote gives the same tasks back.
 
     Args:
-        columns: field (``question``, ``reference``, ``id``, ``domain``, ``topic``) -> column, where
-            the guess by :data:`QUESTION_COLUMNS` is wrong; ``""`` leaves the field out.
+        columns: field (``question``, ``reference``, ``id``, ``domain``, ``topic``, ``context``) ->
+            column, where the guess by :data:`QUESTION_COLUMNS` is wrong; ``""`` leaves it out.
         domain: of rows that name none of ours.
 
     Raises:
@@ -255,6 +257,7 @@ def _task(row: Line, columns: Mapping[str, str], domain: str) -> tuple[Task | No
         "question": cells["question"],
         "domain": said if said in DOMAINS else domain,
         "topic": topic,
+        "context": cells.get("context", ""),
         "reference": cells["reference"] if cells.get("reference", "").strip() else None,
         **_nested([row]),
     }

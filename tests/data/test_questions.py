@@ -146,6 +146,13 @@ def test_task_files_of_ours_come_back_whole(tmp_path: Path) -> None:
     assert found.unused == ()
 
 
+def test_passages_are_the_context_and_remarks_are_not(tmp_path: Path) -> None:
+    rows = "question,passage,notes\nWhy?,Because it says so.,ask Jo\nHow?,,\n"
+    found = load_questions(csv_of(tmp_path / "q.csv", rows))
+    assert [task.context for task in found.items] == ["Because it says so.", ""]
+    assert found.unused == ("notes",)
+
+
 def test_a_pitfall_without_polarity_is_refused_as_by_the_loader(tmp_path: Path) -> None:
     pitfall = {"id": "c", "title": "t", "description": "d", "category": "Pitfall"}
     rows = [{"question": "Why?", "rubric": {"criteria": [pitfall]}}, {"question": "How?"}]
