@@ -25,7 +25,7 @@ from rar_lib.core.files import atomic_write, digest
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Arm, Task
 from rar_lib.data.jsonl import Problem
-from rar_lib.data.questions import Response, load_questions, load_split
+from rar_lib.data.questions import Response, load_questions, load_split, save_responses
 from rar_lib.data.tasks import save_tasks, split_tasks
 from rar_lib.evaluation.grading import gradable
 from rar_lib.evaluation.held_out import Graded, look_with
@@ -41,6 +41,8 @@ from rar_lib.training.rewards import check_keep
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import Job, Run, TrainedArm, Watch, judged_arm, parse_arm, reward_for
 
+#: The held-out answers before and after, in the folder of a run.
+_ANSWERS = "answers.jsonl"
 _OWN = "Your own tasks, policy and judge"
 _SIZE = "How much, with --tasks"
 
@@ -660,8 +662,17 @@ def train_own(
         run = _run(job)
     by = {role: f"{grader.name}{_where(grader)}" for role, grader in graders.items()}
     save_card(job, run, data=asked.tasks.name, by=by)
+    save_responses(asked.out / _ANSWERS, before_and_after(run))
     typer.echo(own_summary(job, run, by))
     return parts.left_out
+
+
+def before_and_after(run: Run) -> list[Response]:
+    """The held-out answers without and with what was trained, as ``before`` and ``after``."""
+    looks = {"before": run.before, "after": run.after}
+    return [
+        Response(task, look, texts[task]) for task in run.before for look, texts in looks.items()
+    ]
 
 
 def _where(grader: Grader) -> str:
@@ -819,8 +830,12 @@ def own_summary(job: Job, run: Run, by: Mapping[str, str]) -> str:
     lines += [own.wrapped(f"  {line}", "    ") for line in what_rose(run, by)]
     if run.log:
         lines.append(f"model card: {job.out / 'adapter' / 'README.md'}")
+    answers, grades, page = (
+        shlex.quote(str(job.out / name)) for name in (_ANSWERS, "grades.jsonl", "report.html")
+    )
     lines += [
-        f"next:  rar respond {held} -o responses.jsonl --run {folder}",
-        f"       rar grade {held} responses.jsonl -o grades.jsonl",
+        f"next:  rar grade {held} {answers} -o {grades}",
+        f"       rar report {folder} -o {page} --grades {grades}",
+        f"       rar respond QUESTIONS -o responses.jsonl --run {folder}",
     ]
     return "\n".join(lines)

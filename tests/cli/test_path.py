@@ -104,11 +104,14 @@ def test_own_questions_become_rubrics_grades_a_policy_and_a_page(project: Path) 
         assert "step 1/1" in said
         rar("respond", run / "held_out.jsonl", "-o", answers, "--run", run)
         rar("grade", tasks, answers, "-o", project / "after.jsonl", *at, *price)
+        both, held = run / "grades.jsonl", run / "held_out.jsonl"
+        rar("grade", held, run / "answers.jsonl", "-o", both, *at, *price)
     rar("report", grades, "-o", page, "--tasks", tasks, "--responses", project / "responses.csv")
     text = page.read_text(encoding="utf-8")
     assert "How do I mend thing 3; quickly?" in text
     assert "<script" not in text
-    rar("report", run, "-o", project / "run.html")
+    rar("report", run, "-o", project / "run.html", "--grades", both)
+    assert "States the fact number 0." in (project / "run.html").read_text(encoding="utf-8")
     rar("convert", tasks, project / "trl.jsonl", "--to", "trl")
     assert len((project / "trl.jsonl").read_text(encoding="utf-8").splitlines()) == 20
     assert (run / "adapter" / "README.md").is_file()
