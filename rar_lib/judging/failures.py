@@ -41,12 +41,38 @@ class Refusal:
         )
 
 
+#: Where endpoints put their words, and their code.
+_MESSAGES = ("message", "detail", "msg", "error_msg", "errorMessage", "status_msg")
+_CODES = ("code", "error_code", "status_code", "type", "status")
 _LONGEST = 5_000  # characters of a message that are read
 _CONTENT = r"content.?(?:filter|policy|management)|safety|moderation|flagged|jailbreak"
 _TOO_LONG = (
     r"context.?length|context.?window|maximum context|too (?:long|many tokens)|prompt is too"
 )
 _CREDIT = r"\bcredits?\b|billing|balance|payment|insufficient.?(?:quota|funds)|spending limit"
+#: Where the status is that of a bad request, an account says so in words that nothing else has.
+_ACCOUNT = (
+    r"credit balance|out of credits?|purchase credits|insufficient.?(?:quota|funds|balance|credit)"
+    r"|billing.?hard.?limit|arrear|good standing|(?:account|organi[sz]ation)\b.{0,30}"
+    r"(?:disabled|deactivated|suspended|overdue)"
+)
+_KEY = (
+    r"(?:invalid|incorrect|wrong|expired|missing|no|bad)\b.{0,20}\b(?:api.?key|credential"
+    r"|auth\b|authenticat|authoriz)"
+    r"|(?:api.?key|credential)s?\b.{0,40}(?:invalid|not valid|incorrect|expired|missing|not found)"
+)
+_MODEL = (
+    r"\bmodel\b[^.,;]{0,60}(?:not exist|not found)|invalid model\b|not a valid model"
+    r"|unknown model|no such model|model.?not.?found"
+)
+#: A chat template that does not take the conversation; some servers call that an error of theirs.
+_TEMPLATE = r"jinja|raise_exception|chat.?template|template error|roles? must alternate|system role"
+#: A gateway that finds nobody who takes all of the fields, and does not say which.
+NOBODY_TAKES = r"no endpoints? found that (?:can )?(?:handle|support)|requested parameters"
+#: The endpoint allows fewer tokens than were asked for, whatever the prompt.
+_LIMIT = r"max_(?:completion_)?tokens\W{1,3}must be less"
+_OF_THE_DAY = r"\b(?:per|a)[ _-]?day\b|\bdaily\b|\b[rt]pd\b"
+_LATER = r"(?:try again|retry) (?:in|after) [\d.]+ ?(?:ms|s|m\b|min)"
 _RETRIED = (408, 409, 425, 429)
 
 
@@ -58,32 +84,59 @@ def scope(refusal: Refusal) -> Scope:
     ``run``: the key, the account, the model or the address: no request can succeed.
     """
     said = f"{refusal.code} {refusal.message}".lower()
-    if refusal.status in (400, 403, 413, 422) and re.search(f"{_CONTENT}|{_TOO_LONG}", said):
+    if refusal.status in (400, 422):
+        return _scope_of_a_bad_request(said)
+    if refusal.status in (403, 413) and re.search(f"{_CONTENT}|{_TOO_LONG}", said):
         return "request"
+    if refusal.status == 404 and re.search(NOBODY_TAKES, said):
+        return "field"
     if refusal.status in (401, 402, 403, 404, 405):
         return "run"
     if refusal.status == 429:
-        # Some speak of plan and billing where only the minute is full, and then say when to return.
-        hard = refusal.code == "insufficient_quota" or not refusal.waits
-        return "run" if hard and re.search(_CREDIT, said) else "retry"
-    if refusal.status in _RETRIED or refusal.status >= 500:
-        return "retry"
-    return "field" if refusal.status in (400, 422) else "request"
+        return _scope_of_a_limit(refusal, said)
+    if refusal.status == 500 and re.search(_TEMPLATE, said):
+        return "field"
+    return "retry" if refusal.status in _RETRIED or refusal.status >= 500 else "request"
+
+
+def _scope_of_a_bad_request(said: str) -> Scope:
+    """Accounts, keys and models are refused with this status, too."""
+    if re.search(f"{_ACCOUNT}|{_KEY}|{_MODEL}", said):
+        return "run"
+    if re.search(_LIMIT, said):
+        return "field"
+    return "request" if re.search(f"{_CONTENT}|{_TOO_LONG}", said) else "field"
+
+
+def _scope_of_a_limit(refusal: Refusal, said: str) -> Scope:
+    """Some speak of plan and billing where only the minute is full, and then say when to return."""
+    if refusal.code == "insufficient_quota" or re.search(_OF_THE_DAY, said):
+        return "run"
+    soon = refusal.waits or re.search(_LATER, said)
+    return "run" if not soon and re.search(_CREDIT, said) else "retry"
 
 
 def advice(refusal: Refusal, *, key_env: str, model: str) -> str:
     """What mends a failure of the whole run."""
     said = f"{refusal.code} {refusal.message}".lower()
-    if refusal.status == 402 or re.search(_CREDIT, said):
+    if refusal.status == 429 and re.search(_OF_THE_DAY, said):
+        return "run again when its limit of the day is over: finished calls are on record"
+    if refusal.status == 402 or re.search(f"{_CREDIT}|{_ACCOUNT}", said):
         return "add credit there, then run again: finished calls are on record"
-    if refusal.status == 401 or (refusal.status == 403 and re.search("key|token|auth|permi", said)):
+    if _is_about_the_key(refusal.status, said):
         return _about_the_key(key_env, model)
-    if refusal.status in (404, 405):
+    if refusal.status in (400, 404, 405, 422):
         return (
             f"ask it for /v1/models whether it has {model!r}, correct the address, or give what "
             "the address needs: Dialect(query={'api-version': '...'})"
         )
     return f"its own words say why; if not, {_about_the_key(key_env, model)}"
+
+
+def _is_about_the_key(status: int, said: str) -> bool:
+    if status in (400, 422):
+        return re.search(_KEY, said) is not None
+    return status == 401 or (status == 403 and re.search("key|token|auth|permi", said) is not None)
 
 
 def _about_the_key(key_env: str, model: str) -> str:
@@ -105,10 +158,27 @@ def refusal_of(status: int, body: Any, *, waits: bool = False) -> Refusal:
     if not isinstance(inner, dict):
         return Refusal(status, message=_line(inner), waits=waits)
     code = inner.get("code") or inner.get("type") or inner.get("status") or ""
-    message = inner.get("message") or inner.get("detail") or inner.get("msg") or inner
+    message = _message_in(inner)
     waits = waits or "retrydelay" in json.dumps(inner, default=str).lower()
     param = inner.get("param") or ""
     return Refusal(status, str(code), str(param), _line(message), waits)
+
+
+def _message_in(error: dict[str, Any]) -> Any:
+    """What it says, and what a gateway passes on of the endpoint behind it."""
+    found = next((error[name] for name in _MESSAGES if error.get(name)), error)
+    if isinstance(found, list):
+        # What was sent is repeated there; its words are not the endpoint's.
+        found = [_without_input(one) for one in found]
+    metadata = error.get("metadata")
+    behind = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f"{_line(found)}: {_line(behind)}" if behind else found
+
+
+def _without_input(detail: Any) -> Any:
+    if not isinstance(detail, dict):
+        return detail
+    return {name: value for name, value in detail.items() if name not in ("input", "ctx", "url")}
 
 
 def hidden_error(body: Any) -> Refusal | None:
@@ -126,9 +196,9 @@ def hidden_error(body: Any) -> Refusal | None:
     word = f"{code} {found.message}".lower()
     for pattern, status in (
         (r"rate.?limit|too many requests|overloaded|busy", 429),
-        (r"auth|api.?key", 401),
+        (r"auth|api.?key|secret.?key|log.?in fail", 401),
         (_CREDIT, 402),
-        (r"not.?found", 404),
+        (r"not.?found|unexpected endpoint", 404),
         (r"invalid.?request|bad.?request", 400),
     ):
         if re.search(pattern, word):
@@ -137,12 +207,24 @@ def hidden_error(body: Any) -> Refusal | None:
 
 
 def _error_in(body: Any) -> Any:
-    """The error that a body holds, beside its choices or in the first of them; else ``None``."""
+    """The error that a body holds, beside its choices, in the first or instead of them."""
     if not isinstance(body, dict):
         return None
     choices = body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    return body.get("error") or (first.get("error") if isinstance(first, dict) else None)
+    found = body.get("error") or (first.get("error") if isinstance(first, dict) else None)
+    return found or (None if choices else _error_instead(body))
+
+
+def _error_instead(body: dict[str, Any]) -> dict[str, Any] | None:
+    """The words of a body that has neither an error nor choices, in the names that are in use."""
+    inner = body.get("base_resp")
+    holder = inner if isinstance(inner, dict) else body
+    words = next((holder[name] for name in _MESSAGES if holder.get(name)), None)
+    if not words:
+        return None
+    code = next((holder[name] for name in _CODES if holder.get(name)), "")
+    return {"message": words, "code": code}
 
 
 def _line(value: Any) -> str:

@@ -36,7 +36,7 @@ from rar_lib.core.stats import scored
 from rar_lib.core.text import visible
 from rar_lib.core.types import Arm, Criterion, Grade, Rubric, Task, Usage, Verdict
 from rar_lib.judging.calibration import Calibration, Identity, apply
-from rar_lib.judging.chat import REFUSED, Chat, together
+from rar_lib.judging.chat import Chat, together
 from rar_lib.judging.messages import JudgeMessages, Messages, Reading, rubric_of
 from rar_lib.judging.reading import (
     LEAST_SHARE,
@@ -292,8 +292,8 @@ class Judge:
             if self.reading == "auto":
                 return None
             raise
-        if reply.finish_reason in REFUSED:
-            raise JudgeFault(f"the endpoint withheld the reply ({reply.finish_reason})")
+        if reply.withheld:
+            raise JudgeFault(visible(reply.withheld))
         if reply.tokens or self.reading != "auto":
             return reply
         self.chat.without_probabilities()
@@ -335,6 +335,8 @@ class Judge:
                 seed=seed,
                 temperature=warmth,
             )
+            if reply.withheld:
+                raise JudgeFault(visible(reply.withheld))
             try:
                 return read(reply)
             except JudgeFault as error:

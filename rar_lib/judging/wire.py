@@ -10,7 +10,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +21,18 @@ from rar_lib.judging.dialect import Dialect
 from rar_lib.judging.failures import Refusal, hidden_error, refusal_of, scope
 
 Message = dict[str, str]
+
+
+#: Words for the end of a reply: it was cut at its limit, or it is not the model's answer. A word of
+#: any other kind is harmless.
+_CUT = re.compile(r"length|max.?(?:output.?)?tokens|context.?window", re.IGNORECASE)
+_WITHHELD = re.compile(
+    r"content.?filter|safety|refus|error|abort|cancel|tool.?(?:call|use)|function.?call|recitation"
+    r"|prohibited|blocklist|blocked|spii|sensitive|insufficient|malformed",
+    re.IGNORECASE,
+)
+#: Probabilities of one token add up to no more than this; numbers of 16 bits are not exact.
+_MOST_OF_ALL = 1.05
 
 
 class NoProbabilities(JudgeFault):
@@ -38,6 +51,7 @@ class Reply:
     """What came back: text, why it stopped, and the probabilities of its first tokens.
 
     Attributes:
+        finish_reason: "length" where it was cut at its limit, else the endpoint's own word.
         tokens: empty where the endpoint gave no probabilities.
         said_by: the model that the endpoint names, and the fingerprint of its system.
         engine: versions of the packages that answered, where this library started the server.
@@ -50,11 +64,23 @@ class Reply:
     said_by: str = ""
     engine: str = ""
 
+    @property
+    def withheld(self) -> str:
+        """Why it is not the model's answer, in the endpoint's words; empty if it is."""
+        if not _WITHHELD.search(self.finish_reason):
+            return ""
+        words = f": {self.text[:200]}" if self.text else ""
+        return f"the endpoint withheld the reply ({self.finish_reason}){words}"
+
     @staticmethod
     def recorded(stored: Mapping[str, Any]) -> Reply:
         """A reply as the cassette kept it."""
         tokens = tuple(Token(text, likely) for text, likely in stored["tokens"])
         return Reply(**dict(stored) | {"tokens": tokens, "usage": Usage(**stored["usage"])})
+
+
+#: What the endpoint said last to the request in hand, so that one which runs out of time says why.
+last_refusal: ContextVar[Refusal | None] = ContextVar("last_refusal", default=None)
 
 
 async def sort(response: Any) -> None:
@@ -65,7 +91,9 @@ async def sort(response: Any) -> None:
         if hidden is None:
             return
         response.status_code = hidden.status
-    again = scope(refused(response)) == "retry"
+    refusal = refused(response)
+    last_refusal.set(refusal)
+    again = scope(refusal) == "retry"
     response.headers["x-should-retry"] = "true" if again else "false"
 
 
@@ -86,13 +114,18 @@ def from_environment(values: Mapping[str, str]) -> dict[str, str]:
     """Values as they are, and those that name a variable (``$NAME``) by what it holds.
 
     Raises:
-        ChatError: the variable is not set.
+        ChatError: the variable is not set, or holds what can't be sent.
     """
     found = {}
     for name, value in values.items():
         if value.startswith("$"):
             if not (held := os.environ.get(value[1:], "").strip()):
                 raise ChatError(f"{name}: set the environment variable {value[1:]}")
+            if not (held.isascii() and held.isprintable()):
+                raise ChatError(
+                    f"{name}: the variable {value[1:]} holds a line end or another character that "
+                    "cannot be sent: copy it again"
+                )
             value = held
         found[name] = value
     return found
@@ -142,20 +175,45 @@ def reply(answer: Any, seconds: float) -> Reply:
     Raises:
         JudgeFault: it is off the protocol.
     """
+    if isinstance(answer, str):
+        raise JudgeFault(_instead_of_json(answer))
     try:
         if not answer.choices:
             raise JudgeFault("the reply holds no choice")
         choice = answer.choices[0]
         mark = getattr(answer, "system_fingerprint", None)
+        refusal = getattr(choice.message, "refusal", None)
+        text = _text(choice.message)
         return Reply(
-            text=_storable(_text(choice.message)),
-            finish_reason=choice.finish_reason or "",
+            text=_storable(text or str(refusal or "")),
+            finish_reason="refusal" if refusal and not text else _ending(choice.finish_reason),
             tokens=_tokens(choice.logprobs),
             usage=_usage(answer.usage, seconds),
             said_by=_storable(" ".join(str(part) for part in (answer.model, mark) if part)),
         )
     except (AttributeError, TypeError, ValueError) as error:
         raise JudgeFault(f"the reply is off the protocol: {str(error)[:200]}") from error
+
+
+def _instead_of_json(body: str) -> str:
+    """What came where a completion should: pages of web sites and streams are the usual ones."""
+    start = " ".join(body.split())[:100]
+    if body.lstrip().lower().startswith(("<!doctype", "<html", "<")):
+        return f"the endpoint sent a web page ({start!r}): does its address end in /v1?"
+    if re.match(r"\s*(?:data|event|id)?\s*:", body):
+        return (
+            "the endpoint sent a stream, which was not asked for: Dialect(body={'stream': False}) "
+            "says so explicitly"
+        )
+    return f"the reply is not JSON but {start!r}"
+
+
+def _ending(word: Any) -> str:
+    """The word that ends a reply; those for a limit become one."""
+    if isinstance(word, Mapping):
+        word = word.get("type")
+    said = _storable(str(word or ""))
+    return "length" if _CUT.search(said) else said
 
 
 #: More characters a token than any tokenizer reaches on text without long runs of one character.
@@ -179,14 +237,8 @@ def check_whole(messages: Sequence[Message], usage: Usage) -> None:
 
 
 def _text(message: Any) -> str:
-    """The content, which some send in parts; thoughts in a field of their own are no answer.
-
-    Raises:
-        JudgeFault: the model refused to answer.
-    """
+    """The content, which some send in parts; thoughts in a field of their own are no answer."""
     content = message.content
-    if content is None and getattr(message, "refusal", None):
-        raise JudgeFault(f"the model refused: {str(message.refusal)[:200]}")
     if isinstance(content, list):
         content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
     if not isinstance(content, str | None):
@@ -199,21 +251,56 @@ def _tokens(logprobs: Any) -> tuple[Token, ...]:
 
     A list that holds nothing beside the written token tells no probability of anything else, and
     is left out.
+
+    Raises:
+        JudgeFault: what stands there are no probabilities.
     """
-    if logprobs is None or not logprobs.content:
-        return ()
     found: list[Token] = []
-    for item in logprobs.content:
-        likely: dict[str, float] = {}
-        for one in item.top_logprobs or []:
-            if not one.logprob < 0.01:  # not a number, too
-                raise JudgeFault(f"the log-probability of {one.token!r} is {one.logprob}")
-            token = _spelt(one)
-            likely[token] = likely.get(token, 0.0) + math.exp(one.logprob)
-        if not likely:
+    for written, alternatives in _places(logprobs):
+        if not alternatives:
             return tuple(found)
-        found.append(Token(_spelt(item), likely))
+        likely: dict[str, float] = {}
+        # Some list the written token once more.
+        for one in dict.fromkeys(alternatives):
+            if not one.logprob < 0.01:  # not a number, too
+                raise JudgeFault(f"the log-probability of {one.text!r} is {one.logprob}")
+            likely[one.text] = likely.get(one.text, 0.0) + math.exp(one.logprob)
+        if sum(likely.values()) > _MOST_OF_ALL:
+            raise JudgeFault(
+                f"the probabilities of {written!r} and its alternatives add up to "
+                f"{sum(likely.values()):.2f}, so they are none: use Judge(reading='sampled')"
+            )
+        found.append(Token(written, likely))
     return tuple(found)
+
+
+class _Alternative(NamedTuple):
+    """One entry of a list of likely tokens."""
+
+    text: str
+    logprob: float
+    raw: tuple[int, ...]
+
+
+def _places(logprobs: Any) -> Iterator[tuple[str, list[_Alternative]]]:
+    """The written tokens and what might have stood there, in each form that endpoints use."""
+    if logprobs is None:
+        return
+    for item in getattr(logprobs, "content", None) or ():
+        yield _spelt(item), _alternatives(getattr(item, "top_logprobs", None))
+    if not getattr(logprobs, "content", None):  # as of old: lists side by side
+        words = getattr(logprobs, "tokens", None) or ()
+        for word, top in zip(words, getattr(logprobs, "top_logprobs", None) or (), strict=False):
+            yield _storable(word), _alternatives(top)
+
+
+def _alternatives(top: Any) -> list[_Alternative]:
+    if isinstance(top, Mapping):
+        return [_Alternative(_storable(text), logprob, ()) for text, logprob in top.items()]
+    return [
+        _Alternative(_spelt(one), one.logprob, tuple(getattr(one, "bytes", None) or ()))
+        for one in top or ()
+    ]
 
 
 def _spelt(item: Any) -> str:

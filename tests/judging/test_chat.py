@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -167,7 +168,20 @@ def test_white_space_around_a_key_is_no_part_of_it(
     assert scripted.headers[0]["authorization"] == "Bearer sk-made-up"
 
 
-@pytest.mark.parametrize("key", ["sk-a\nb", "sk-a b", "sk-\u00e9", "sk-\u200ba"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-a\nb",
+        "sk-a b",
+        "sk-\u00e9",
+        "sk-\u200ba",
+        '"sk-quoted"',
+        "'sk-quoted'",
+        "Bearer sk-ab",
+        "sk-ab\\n",
+        "\ufeffsk-ab",
+    ],
+)
 def test_a_key_that_cannot_be_one_is_named_and_not_shown(
     key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +206,97 @@ def test_an_address_with_a_secret_is_refused_without_showing_it(address: str) ->
     with pytest.raises(DataError, match="environment variable") as caught:
         Chat(address, "m")
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:8000/v1",
+        "me:s3cret@host/v1",
+        "host/v1",
+        "",
+        "http://",
+        "http://[::1/v1",
+        "http://host:port/v1",
+        "ftp://host/v1",
+        " http://host/v1",
+        "https://host/v1/chat/completions",
+        "https://host/v1/completions/",
+    ],
+)
+def test_what_is_no_address_is_refused_with_the_form_of_one(address: str) -> None:
+    with pytest.raises(DataError, match=r"https?://host") as caught:
+        Chat(address, "m")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("0.0.0.0", True),
+        ("LOCALHOST", True),
+        ("localhost.", True),
+        ("[::1]", True),
+        ("[::]", True),
+        ("[::ffff:127.0.0.1]", True),
+        ("judge.localhost", True),
+        ("localhost.example.com", False),
+        ("127.0.0.1.example.com", False),
+        (ELSEWHERE, False),
+    ],
+)
+def test_this_machine_is_known_by_all_its_names(host: str, here: bool) -> None:
+    assert Chat(f"http://{host}:8000/v1", "m").local == here
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 429, 500])
+@pytest.mark.parametrize("place", ["key", "header", "query", "body"])
+def test_a_secret_that_the_endpoint_repeats_is_not_passed_on(
+    place: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-s3cret-1234")
+    monkeypatch.setenv("MINE", "my-s3cret-1234")
+    said = {} if place == "key" else {place.replace("header", "headers"): {"x": "$MINE"}}
+    held = "sk-s3cret-1234" if place == "key" else "my-s3cret-1234"
+    with server(status(code, f"I do not know {held}"), ELSEWHERE) as scripted:
+        try:
+            shown = str(grade(Chat(scripted.url, "m", dialect=Dialect(**said))))  # type: ignore[arg-type]
+        except ChatError:
+            shown = traceback.format_exc()  # what a notebook keeps
+    assert "I do not know ***" in shown
+    assert "s3cret" not in shown
+
+
+NETWORK = {
+    "no scheme": {"HTTP_PROXY": "://"},
+    "a kind that needs another package": {"ALL_PROXY": "socks5://me:s3cret@host:1"},
+    "an unknown kind": {"ALL_PROXY": "gopher://me:s3cret@host:1"},
+    "no such certificates": {"SSL_CERT_FILE": "/no/such/file"},
+    "no number": {"HTTP_PROXY": "http://me:s3cret@host:port"},
+}
+
+
+@pytest.mark.parametrize("name", NETWORK)
+def test_a_proxy_that_cannot_be_used_is_named_by_its_variable_and_not_shown(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((variable, value),) = NETWORK[name].items()
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ChatError, match=variable) as caught:
+        grade(Chat(f"http://{ELSEWHERE}:1/v1", "m", key_env=""))
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+    with server(GOOD) as scripted:
+        assert grade(Chat(scripted.url, "m")).score is not None  # nothing is between us and here
+
+
+def test_the_organization_of_an_openai_account_is_told_to_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-mine")
+    with server(GOOD) as scripted:
+        grade(Chat(scripted.url, "m"))
+    assert not {"openai-organization", "openai-project"} & set(scripted.headers[0])
 
 
 # --- What is counted, and what is recorded ---------------------------------------------
@@ -304,13 +409,20 @@ def test_content_in_parts_is_text(caplog: pytest.LogCaptureFixture) -> None:
         assert grade(Chat(scripted.url, "m"), reading="sampled").rating == 8
 
 
+def test_time_that_ran_out_while_the_endpoint_was_busy_says_what_it_said() -> None:
+    with server(status(429, "slow down") | {"waits": False}) as scripted:
+        found = grade(Chat(scripted.url, "m", timeout_s=1))
+    assert "no reply within 1 s (timeout_s); it said 429: slow down" in (found.reason or "")
+
+
 def test_a_server_that_is_not_there_is_no_verdict() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    found = grade(Chat(f"http://127.0.0.1:{port}/v1", "m", timeout_s=5))
+    found = grade(Chat(f"http://127.0.0.1:{port}/v1", "m"))
     assert found.score is None
-    assert found.reason
+    assert f"APIConnectionError at http://127.0.0.1:{port}/v1" in (found.reason or "")
+    assert "All connection attempts failed" in (found.reason or "")
 
 
 def test_every_error_is_one_of_ours() -> None:

@@ -74,15 +74,17 @@ def without(name: str, message: str, **more: Any) -> Callable[[Reply], Reply | N
     return lambda request: refuse(message, **more) if name in request else None
 
 
-def at_most(most: int) -> Callable[[Reply], Reply | None]:
-    words = f"Invalid value for 'top_logprobs': must be less than or equal to {most}."
-    return lambda r: (
-        refuse(words, param="top_logprobs") if r.get("top_logprobs", 0) > most else None
-    )
+def at_most(
+    most: int,
+    words: str = "Invalid value for 'top_logprobs': must be less than or equal to {}.",
+    **more: Any,
+) -> Callable[[Reply], Reply | None]:
+    said = refuse(words.format(most), **more)
+    return lambda r: said if r.get("top_logprobs", 0) > most else None
 
 
-def no_system(message: str) -> Callable[[Reply], Reply | None]:
-    return lambda r: refuse(message) if r["messages"][0]["role"] == "system" else None
+def no_system(message: str, code: int = 400) -> Callable[[Reply], Reply | None]:
+    return lambda r: refuse(message, code) if r["messages"][0]["role"] == "system" else None
 
 
 def schema_is(kind: str, message: str) -> Callable[[Reply], Reply | None]:
@@ -111,7 +113,33 @@ REFUSALS: dict[str, list[Callable[[Reply], Reply | None]]] = {
         without("temperature", "`temperature` is deprecated for this model."),
     ],
     "no seed": [without("seed", 'Unknown name "seed": Cannot find field.')],
-    "five alternatives": [at_most(5)],
+    "five alternatives": [at_most(5, param="top_logprobs")],
+    "five alternatives, as vLLM says it": [
+        at_most(5, "Requested sample logprobs of 20, which is greater than max allowed: {}"),
+    ],
+    "five alternatives, as TGI says it": [at_most(5, "`top_n_tokens` must be >= 0 and <= {}.")],
+    "eight alternatives, in a range": [at_most(8, "top_logprobs must be in [0, {}]")],
+    "not more alternatives": [at_most(5, "You cannot ask for more than {} top_logprobs")],
+    "a system turn that is an error of the server": [
+        no_system("Jinja Exception: System role not supported", code=500),
+    ],
+    "a system turn, named last": [
+        no_system("Only user, assistant and tool roles are supported, got system."),
+    ],
+    "nobody behind the gateway takes it all": [
+        without(
+            "logprobs",
+            "No endpoints found that can handle the requested parameters.",
+            code=404,
+        ),
+    ],
+    "the endpoint behind the gateway says why": [
+        lambda r: (
+            refuse("Provider returned error", metadata={"raw": "'seed' is no field"})
+            if "seed" in r
+            else None
+        ),
+    ],
     "no probabilities": [without("logprobs", "This model does not support logprobs")],
     "no system turn (template)": [no_system("System role not supported")],
     "no system turn (alternation)": [
@@ -228,6 +256,62 @@ def test_only_what_is_named_is_changed(words: str, fields: tuple[str, ...]) -> N
 def test_a_param_of_its_own_outweighs_the_words() -> None:
     words = "temperature is not supported; supported are seed and max_completion_tokens"
     assert adapt(Dialect(), "temperature", words)[1] == ("temperature",)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "max_completion_tokens is too large: {0}. This model supports at most 4096 tokens.",
+        "`max_completion_tokens` must be less than or equal to `4096`, less than `context_window`",
+        "Invalid max_completion_tokens, the valid range of max_completion_tokens is [1, 4096]",
+        "max_completion_tokens: {0} > 4096, which is the maximum: 4096",
+        "max_completion_tokens exceeds the maximum allowed 4096",
+    ],
+)
+def test_a_budget_beyond_what_the_endpoint_allows_is_cut_to_it(words: str) -> None:
+    def answer(request: Reply, _: int) -> Reply:
+        wanted = request["max_completion_tokens"]
+        return refuse(words.format(wanted)) if wanted > 4096 else plain(request)
+
+    with server(answer) as scripted:
+        assert graded(scripted, dialect=Dialect(thinking=8000)).rating == pytest.approx(7.9)
+    assert [r["max_completion_tokens"] for r in scripted.requests] == [8003, 4096]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model does not support response formats",
+        "Invalid schema for response_format 'reply': 'minimum' is not permitted.",
+        "output_config.format.schema: For 'integer' type, property 'minimum' is not supported",
+        "Unsupported JSON schema",
+        "response_format.type must be 'text'",
+    ],
+)
+def test_a_schema_is_weakened_in_whatever_words_it_is_refused(words: str) -> None:
+    other, changed = adapt(Dialect(), "", words)
+    assert (other.structure, changed) == ("json", ("structure",))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Expected last role User or Tool (or Assistant with prefix True) for serving",
+        "The last message must have role `user`",
+        "This model does not support assistant message prefill.",
+        "The conversation must end with a user message.",
+        "Cannot set add_generation_prompt to True with continue_final_message",
+    ],
+)
+def test_a_turn_that_may_not_be_begun_is_named_in_many_words(words: str) -> None:
+    assert adapt(Dialect(), "", words)[0].prefill is None
+
+
+def test_a_gateway_that_names_no_field_is_asked_with_less_until_nothing_is_left() -> None:
+    words = "No endpoints found that can handle the requested parameters."
+    with server(refuse(words, 404)) as scripted, pytest.raises(ChatError, match="any form of"):
+        graded(scripted)
+    assert len(scripted.requests) <= 6
 
 
 def test_thinking_gets_room_and_its_lack_is_named() -> None:

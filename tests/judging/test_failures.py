@@ -49,6 +49,43 @@ BUSY_200 = {"error": {"message": "the provider behind this gateway is busy", "co
         (Refusal(503, message="overloaded"), "retry"),
         (Refusal(529, "overloaded_error"), "retry"),
         (Refusal(418), "request"),
+        # Accounts, keys and models that are refused as a bad request.
+        (Refusal(400, "invalid_request_error", message="Your credit balance is too low"), "run"),
+        (
+            Refusal(400, "Arrearage", message="Access denied, is the account in good standing"),
+            "run",
+        ),
+        (Refusal(400, message="This organization has been disabled."), "run"),
+        (Refusal(400, "billing_hard_limit_reached", message="Billing hard limit"), "run"),
+        (Refusal(400, message="API key not valid. Please pass a valid API key."), "run"),
+        (Refusal(400, message="Incorrect API key provided: te***st"), "run"),
+        (Refusal(400, message="API key expired. Please renew the API key."), "run"),
+        (Refusal(400, message="Model Not Exist"), "run"),
+        (Refusal(400, message="x/y is not a valid model ID"), "run"),
+        (Refusal(400, "1500", message="Invalid model: m"), "run"),
+        (Refusal(422, message="The model `m` does not exist"), "run"),
+        # What sounds like it and is not.
+        (Refusal(400, message="logprobs are not available for this model"), "field"),
+        (Refusal(400, message="This model does not support the parameter seed"), "field"),
+        (Refusal(400, message="temperature is invalid, no author set it"), "field"),
+        # Templates that fail with the status of a broken server.
+        (Refusal(500, message="Jinja Exception: System role not supported"), "field"),
+        (Refusal(500, message="raise_exception('Conversation roles must alternate')"), "field"),
+        (Refusal(500, message="CUDA out of memory"), "retry"),
+        # A gateway without anybody behind it.
+        (
+            Refusal(404, message="No endpoints found that can handle the requested parameters"),
+            "field",
+        ),
+        (Refusal(404, message="No endpoints found for this/model"), "run"),
+        # Limits of the minute and of the day.
+        (
+            Refusal(429, message="tokens per min (TPM). Please try again in 6ms. See billing."),
+            "retry",
+        ),
+        (Refusal(429, message="free-models-per-day", waits=True), "run"),
+        (Refusal(429, message="requests per day (RPD): Limit 200. Try again in 7m12s"), "run"),
+        (Refusal(400, message="`max_tokens` must be less than the `context_window`"), "field"),
     ],
     ids=str,
 )
@@ -68,6 +105,14 @@ def test_the_scope_of_a_failure(refusal: Refusal, reach: Scope) -> None:
         ("<html>\n no </html>", ("", "", "<html> no </html>")),
         (None, ("", "", "null")),
         ({"type": "error", "error": {"type": "invalid", "message": "no"}}, ("invalid", "", "no")),
+        (
+            {"error": {"message": "Provider returned error", "metadata": {"raw": "no seed"}}},
+            ("", "", "Provider returned error: no seed"),
+        ),
+        (
+            {"detail": [{"loc": ["body", "seed"], "input": {"messages": "is flagged, too long"}}]},
+            ("", "", '[{"loc": ["body", "seed"]}]'),  # what was sent is not what it says
+        ),
     ],
 )
 def test_every_form_of_an_error_is_read(body: Any, expected: tuple[str, str, str]) -> None:
@@ -87,6 +132,12 @@ def test_every_form_of_an_error_is_read(body: Any, expected: tuple[str, str, str
         ({"choices": [{"error": {"code": 503, "message": "upstream"}, "message": None}]}, 503),
         (GOOD, None),
         ({"choices": []}, None),
+        ({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail"}}, 401),
+        ({"code": 500, "msg": "404 NOT_FOUND", "success": False}, 500),
+        ({"object": "error", "message": "the model is overloaded", "code": 50001}, 429),
+        ({"error_code": 17, "error_msg": "Open api daily request limit reached"}, 502),
+        ({"error": "Unexpected endpoint or method. (POST /chat/completions)"}, 404),
+        ({"message": "Unauthorized"}, 401),
         ({"error": None, "choices": []}, None),
         ([], None),
         ("text", None),
@@ -101,6 +152,24 @@ def rated(script: list[Reply], **settings: Any) -> tuple[Grade, int]:
     with server(script) as scripted:
         judge = Judge(Chat(scripted.url, "m", **settings))
         return run_sync(judge.grade(TASK, "Cool it.", "implicit")), len(scripted.requests)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "words"),
+    [
+        (b"<!doctype html><title>Chat</title>", "text/html", "does its address end in /v1"),
+        (b'data: {"choices": []}\n\ndata: [DONE]\n', "text/event-stream", "'stream': False"),
+        (b": ping\n\ndata: [DONE]\n", "text/event-stream", "'stream': False"),
+        (b"upstream gone", "text/plain", "'upstream gone'"),
+        (b"", "text/plain", "not JSON"),
+    ],
+)
+def test_what_came_instead_of_a_completion_is_named_with_what_mends_it(
+    body: bytes, content_type: str, words: str
+) -> None:
+    found, _ = rated([raw(body, content_type)])
+    assert found.score is None
+    assert words in (found.reason or "")
 
 
 @pytest.mark.parametrize("busy", [BUSY_200, status(429), status(503), status(408)], ids=str)
@@ -128,6 +197,11 @@ def test_what_stays_busy_is_unscored_with_the_gateways_words() -> None:
         (status(403, "not in your region"), "region"),
         (status(404, "Resource not found"), "api-version"),
         ({"error": {"message": "Insufficient credits", "code": 402}}, "add credit"),
+        (status(400, "Your credit balance is too low"), "add credit"),
+        (status(400, "API key not valid. Please pass a valid API key."), "no key was sent"),
+        (status(400, "m is not a valid model ID"), "whether it has 'm'"),
+        (status(429, "Rate limit exceeded: free-models-per-day"), "limit of the day"),
+        ({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}, "login fail"),
     ],
 )
 def test_what_no_request_can_pass_stops_the_run_at_once(reply: Reply, words: str) -> None:
