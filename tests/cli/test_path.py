@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from apart import Done
+from apart import rar as rar_apart
 from scripted import says, server
 from typer.testing import CliRunner, Result
 
@@ -22,6 +24,13 @@ SIZE = "--steps 1 --prompts 2 --rollouts 4 --max-tokens 8".split()
 
 def rar(*arguments: str | Path) -> Result:
     done = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def apart(*arguments: str | Path) -> Done:
+    """What loads a policy."""
+    done = rar_apart(*arguments)
     assert done.exit_code == 0, done.output
     return done
 
@@ -99,10 +108,10 @@ def test_own_questions_become_rubrics_grades_a_policy_and_a_page(project: Path) 
         assert json.loads(aligned.read_text(encoding="utf-8"))["judges"]
 
         own = ["--tasks", tasks, "--policy", "smollm2-135m", "--out", run, *SIZE]
-        said = rar("train", *own, *at, *price).output
+        said = apart("train", *own, *at, *price).output
         assert "no proof" in " ".join(said.split())
         assert "step 1/1" in said
-        rar("respond", run / "held_out.jsonl", "-o", answers, "--run", run)
+        apart("respond", run / "held_out.jsonl", "-o", answers, "--run", run)
         rar("grade", tasks, answers, "-o", project / "after.jsonl", *at, *price)
         both, held = run / "grades.jsonl", run / "held_out.jsonl"
         rar("grade", held, run / "answers.jsonl", "-o", both, *at, *price)
@@ -147,12 +156,12 @@ def test_a_policy_of_another_family_trains_from_its_folder(project: Path) -> Non
     with server(answer) as scripted:
         at = ["--base-url", scripted.url, "--model", "j", "--backend", "transformers", "-y"]
         at += ["--report-to", "tensorboard"]
-        rar("train", *own, *at)
+        apart("train", *own, *at)
     curve = json.loads((project / "run" / "run.json").read_text(encoding="utf-8"))
     assert len(curve["steps"]) == 1
     (events,) = (project / "run" / "tensorboard").glob("events.out.tfevents.*")
     assert b"train/reward" in events.read_bytes()
-    rar(
+    apart(
         "respond",
         project / "run" / "held_out.jsonl",
         "-o",
