@@ -84,15 +84,8 @@ def align(
     dialect: own.DialectName = "vllm",
     price_in: own.PriceIn = 0.0,
     price_out: own.PriceOut = 0.0,
-    task_column: Annotated[
-        str | None, typer.Option(help="Of the task ids.", rich_help_panel=own.COLUMNS)
-    ] = None,
-    question_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the questions, if no id names the task.", rich_help_panel=own.COLUMNS
-        ),
-    ] = None,
+    task_column: own.TaskColumn = None,
+    question_column: own.QuestionColumn = None,
     response_column: Annotated[
         str | None, typer.Option(help="Of the labelled responses.", rich_help_panel=own.COLUMNS)
     ] = None,

@@ -59,6 +59,18 @@ PriceOut = Annotated[
         rich_help_panel=AT_ENDPOINT,
     ),
 ]
+TaskColumn = Annotated[str | None, typer.Option(help="Of the task ids.", rich_help_panel=COLUMNS)]
+QuestionColumn = Annotated[
+    str | None,
+    typer.Option(help="Of the questions, if no id names the task.", rich_help_panel=COLUMNS),
+]
+ResponseColumn = Annotated[
+    str | None, typer.Option(help="Of the responses.", rich_help_panel=COLUMNS)
+]
+ResponseIdColumn = Annotated[
+    str | None,
+    typer.Option(help="Of the response ids; '' numbers them.", rich_help_panel=COLUMNS),
+]
 ModelName = Annotated[
     str | None,
     typer.Option(help="Name of the judge there.", rich_help_panel=AT_ENDPOINT),

@@ -40,22 +40,10 @@ def report(
     ] = None,
     title: Annotated[str, typer.Option(help="Instead of one made from the input.")] = "",
     encoding: own.Encoding = "utf-8",
-    task_column: Annotated[
-        str | None, typer.Option(help="Of the task ids.", rich_help_panel=own.COLUMNS)
-    ] = None,
-    question_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the questions, if no id names the task.", rich_help_panel=own.COLUMNS
-        ),
-    ] = None,
-    response_column: Annotated[
-        str | None, typer.Option(help="Of the responses.", rich_help_panel=own.COLUMNS)
-    ] = None,
-    id_column: Annotated[
-        str | None,
-        typer.Option(help="Of the response ids; '' numbers them.", rich_help_panel=own.COLUMNS),
-    ] = None,
+    task_column: own.TaskColumn = None,
+    question_column: own.QuestionColumn = None,
+    response_column: own.ResponseColumn = None,
+    id_column: own.ResponseIdColumn = None,
 ) -> None:
     """One self-contained page of your grades, or of a run, to mail or to keep.
 

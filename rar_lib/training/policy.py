@@ -425,6 +425,7 @@ def _by_unsloth(settings: Settings, seed: int) -> tuple[Any, Any]:
     folder = home() / "unsloth"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(folder))
+    _weights(settings.policy)  # fetched before, so that the log says so once
     with _without_banners():
         with _without_vllm_kernels():
             from unsloth import FastLanguageModel  # before trl and transformers
