@@ -31,9 +31,22 @@ from rar_lib.data.choices import load_choices
 
 _COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|texttt|textsf|mathrm|mathbf|mathbb|bf|rm)\b")
 _SPACING = re.compile(r"\\[,;:!() ]|[${}*_`]|\\\[|\\\]|~")
-_NAMED = r"(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)*(?:answer|option|choice)(?:\s+is\b)?"
+_NAMED = (
+    r"(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)*(?:answer|option|choice)"
+    r"(?:\s+(?:is|(?:would|should|must)\s+be)(?:\s+(?:most\s+)?(?:likely|probably|clearly))?\b)?"
+)
+#: What others put around an answer: quotes, fields of JSON, tags; and letters of double width.
+_AROUND = re.compile(r"</?(?:b|i|strong|em|p|code)>|</answer>|[\"\u201c\u201d`]|^\s*\{|\}\s*$")
+_TAGGED = re.compile(r"<answer>", re.IGNORECASE)
+_WIDE = {0xFF21 + n: letter for n, letter in enumerate(LETTERS)}
+#: What is said to the reader behind an answer.
+_FAREWELL = re.compile(
+    r"(?<=[.!)])\s*(?:I hope|Hope|Let me know|Please|Feel free|Thank you|Good luck)\b[^\n]*$"
+)
 _ANSWER = re.compile(rf"{_NAMED}\s*[:=]?\s*(?=\S)(.*)", re.IGNORECASE | re.DOTALL)
 _LETTER = re.compile(r"[(\[]?\s*([A-Ja-j])\s*(?:([)\].:])(.*))?", re.DOTALL)
+#: A letter with the option's text in brackets behind it.
+_IN_BRACKETS = re.compile(r"([A-J])\s*\(([^()]+)\)\.?$")
 #: A letter that is named as the answer, and the reason for it.
 _REASONED = re.compile(
     r"[(\[]?([A-J])[)\]]?\s*(?:,|;|\s[-\u2013\u2014]\s|\b(?:because|since|as|for)\b)(.*)", re.DOTALL
@@ -84,11 +97,17 @@ def answer_letter(text: str, options: int | Sequence[str] = len(LETTERS)) -> Rea
     if letter:
         return Reading(letter, "boxed")
     after = text if box is None else text[text.rfind("\\boxed") :]
-    lines = [part.strip() for part in after.splitlines() if part.strip()] or [""]
+    lines = [line for part in after.splitlines() if (line := _bare(part))] or [""]
     letter = _named(lines, options)
     if letter is None and box is None:
         letter = _last(lines, options)
     return Reading(letter, "last line" if letter else "none")
+
+
+def _bare(line: str) -> str:
+    """A line without what stands around an answer."""
+    line = _AROUND.sub(" ", _TAGGED.sub("answer: ", line.translate(_WIDE)))
+    return _FAREWELL.sub("", line).strip()
 
 
 def _named(lines: Sequence[str], options: int | Sequence[str]) -> str | None:
@@ -148,7 +167,8 @@ def last_box(text: str) -> str | None:
 def _letter(content: str, options: int | Sequence[str]) -> str | None:
     plain = _SPACING.sub(" ", _COMMAND.sub(" ", content)).strip()
     named = _ANSWER.fullmatch(plain)
-    match = _LETTER.fullmatch((named[1] if named else plain).strip())
+    said = (named[1] if named else plain).strip(" '\u2018\u2019")
+    match = _LETTER.fullmatch(_IN_BRACKETS.sub(r"\1. \2", said))
     if match is None or (match[3] and _ANOTHER.match(match[3])):
         return None  # no letter, or more than one
     letter = match[1].upper()
