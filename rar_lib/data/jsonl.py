@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -134,10 +135,14 @@ def scan(
 
 
 def raw_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers from 1; a byte order mark is no text."""
-    data = data.removeprefix(codecs.BOM_UTF8)
+    """The lines that are not blank, with their numbers from 1; a byte order mark is no text.
+
+    Files that were put one behind the other have several; DOS ended a file with a character.
+    """
     # Split bytes at newlines only: str.splitlines would also cut at U+2028 inside a text.
-    for line, raw in enumerate(data.split(b"\n"), start=1):
+    for line, raw in enumerate(data.removesuffix(b"\x1a").split(b"\n"), start=1):
+        while raw.startswith(codecs.BOM_UTF8):
+            raw = raw.removeprefix(codecs.BOM_UTF8)
         if raw.strip():
             yield line, raw
 
@@ -172,14 +177,56 @@ def parse_json(raw: bytes) -> tuple[Any, list[Problem]]:
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
     except UnicodeDecodeError as error:
+        if other := _something_else(raw):
+            return None, [other]
         byte = f"byte {error.start + 1} of the line ({raw[error.start]:#04x}) is not UTF-8"
         if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             byte = "a file in UTF-16, as its byte order mark says"
         return None, [Problem(0, "", byte, "text saved as UTF-8")]
     except (ValueError, RecursionError) as error:
+        if other := _something_else(raw):
+            return None, [other]
         found = f"malformed JSON ({error}), found {short(raw.decode('utf-8'))}"
         return None, [Problem(0, "", found, "one complete JSON object a line")]
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return None, [Problem(0, "", *_OTHERS[-1][1:])]
+    try:
+        raw_text(value)
+    except UnicodeEncodeError:
+        found = "half of a surrogate pair (\\\\ud800 to \\\\udfff), which is no character"
+        return None, [Problem(0, "", found, "whole characters", mend="take it out of the text")]
     return value, [Problem(0, key, "given twice", "each key once") for key in twice]
+
+
+def raw_text(value: Any) -> bytes:
+    """A value as JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8")
+
+
+#: How other files begin, what they are, what is allowed, and how they become what is.
+_OTHERS = (
+    (rb"\x1f\x8b|PK\x03\x04|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "a compressed file", "JSON lines"),
+    (rb"version https://git-lfs", "a pointer of Git LFS and not the file", "JSON lines"),
+    (rb"\s*<(?:!doctype|html|\?xml)", "a web page", "JSON lines"),
+    (rb"PAR1", "a Parquet file", "JSON lines"),
+    (rb"SQLite format 3", "a database", "JSON lines"),
+    (rb"(?:[^\x00]\x00){4}|(?:\x00[^\x00]){4}|.\x00\x00\x00", "text in UTF-16 or 32", "UTF-8"),
+    (rb"\s*\{\s*\r?$", "an object that goes over several lines", "one JSON object a line"),
+    (rb"\s*\{.*\}\r\s*\{", "lines that end as on old Macs", "line feeds (\\n)"),
+    (
+        rb"\s*\[\s*(?:\{|$)",
+        "a list of objects",
+        "one JSON object a line, without the list's brackets",
+    ),
+)
+
+
+def _something_else(raw: bytes) -> Problem | None:
+    """What a file is whose first line is no JSON, if it can be told."""
+    for begin, found, allowed in _OTHERS:
+        if re.match(begin, raw, re.IGNORECASE | re.DOTALL):
+            return Problem(0, "", found, allowed)
+    return None
 
 
 def _parse(raw: bytes, model: type[Row]) -> tuple[Row | None, list[Problem]]:

@@ -33,6 +33,8 @@ Mode = Literal["live", "record", "replay"]
 MODES: tuple[Mode, ...] = ("live", "record", "replay")
 #: Raise when the meaning of a stored request or reply changes: old files are then refused.
 SCHEMA_VERSION = 2
+#: Bytes; beside the file lie others whose names have a few more.
+_LONGEST_NAME = 240
 _TABLE = """CREATE TABLE IF NOT EXISTS calls (
     key TEXT PRIMARY KEY, request TEXT NOT NULL, reply TEXT NOT NULL, recorded TEXT NOT NULL
 ) WITHOUT ROWID"""
@@ -62,6 +64,7 @@ class Cassette:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
+        self.path = Path(self.path)
         if self.mode not in MODES:
             raise CassetteError(f"cassette mode {self.mode!r}; allowed: {', '.join(MODES)}")
         if self.mode == "replay" and not self.path.exists():
@@ -81,8 +84,7 @@ class Cassette:
             if row is None and self.mode == "replay":
                 row = self._find("unread", key)
         if row:
-            reply: dict[str, Any] = json.loads(row[0])
-            return reply
+            return self._parsed(row[0])
         if self.mode == "replay":
             last = str(request.get("messages", [{}])[-1].get("content", ""))
             raise CassetteMiss(
@@ -94,7 +96,19 @@ class Cassette:
 
     def _find(self, table: str, key: str) -> Any:
         ask = f"SELECT reply FROM {table} WHERE key = ?"
-        return self._open().execute(ask, (key,)).fetchone()
+        try:
+            return self._open().execute(ask, (key,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise CassetteError(_what_is_wrong(self.path, error)) from error
+
+    def _parsed(self, text: str) -> dict[str, Any]:
+        try:
+            value = json.loads(text)
+        except (ValueError, TypeError) as error:
+            raise CassetteError(_what_is_wrong(self.path, error)) from error
+        if not isinstance(value, dict):
+            raise CassetteError(_what_is_wrong(self.path, ValueError("a row holds no object")))
+        return value
 
     def record(
         self,
@@ -124,16 +138,19 @@ class Cassette:
                 rule = "REPLACE" if again or not answered else "IGNORE"
                 where = f"{rule} INTO {'calls' if answered else 'unread'}"
                 self._open().execute(f"INSERT OR {where} VALUES (?, ?, ?, ?)", row)
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 raise CassetteError(_what_is_wrong(self.path, error)) from error
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], str]]:
         """Key, request, reply and time of every call, in the order of the keys."""
         with self._lock:
             both = "SELECT * FROM calls UNION ALL SELECT * FROM unread ORDER BY key"
-            rows = self._open().execute(both).fetchall()
+            try:
+                rows = self._open().execute(both).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise CassetteError(_what_is_wrong(self.path, error)) from error
         for key, request, reply, recorded in rows:
-            yield key, json.loads(request), json.loads(reply), recorded
+            yield key, self._parsed(request), self._parsed(reply), recorded
 
     def size(self) -> int:
         """Answered calls on record."""
@@ -173,6 +190,8 @@ def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
         if write:
             _make(db, path)
         version = db.execute("PRAGMA user_version").fetchone()[0]
+        if not version and not write:
+            raise CassetteError(f"{path}: nothing was recorded here; run once in mode record")
         if version != SCHEMA_VERSION:
             raise CassetteError(
                 f"{path} has schema version {version}, this library writes {SCHEMA_VERSION}: "
@@ -214,6 +233,10 @@ def _make(db: sqlite3.Connection, path: Path) -> None:
         return
     with FileLock(path.with_name(path.name + ".lock"), timeout=30):
         if not db.execute("PRAGMA user_version").fetchone()[0]:
+            if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise CassetteError(
+                    f"{path} is another program's database: record into a file of its own"
+                )
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(_TABLE)
             db.execute(_UNREAD)
@@ -223,7 +246,13 @@ def _make(db: sqlite3.Connection, path: Path) -> None:
 def _what_is_wrong(path: Path, error: Exception) -> str:
     """Locked, read-only, full and damaged, told apart, each with what to do."""
     said = str(error).lower()
-    if "locked" in said or "busy" in said:
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        return f"{path.parent}: the name of the file in it is too long: give a shorter one"
+    if os.path.isdir(path):
+        return f"{path} is a folder: give the name of a file in it"
+    if file := next((one for one in path.parents if os.path.isfile(one)), None):
+        return f"{path}: {file} is a file, where a folder is needed: record into another folder"
+    if "locked" in said or "busy" in said or "could not be acquired" in said:
         return f"{path} is held by another process ({error}): wait for it, or record elsewhere"
     if "full" in said or "no space" in said:
         return f"{path}: the disk is full ({error}): free some space; finished calls are kept"

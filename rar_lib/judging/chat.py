@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
-from rar_lib.core.errors import ChatError, DataError, JudgeFault, RarError
+from rar_lib.core.errors import CassetteError, ChatError, DataError, JudgeFault, RarError
 from rar_lib.core.files import versions
 from rar_lib.core.types import Price
 from rar_lib.judging.cassette import Cassette
@@ -292,8 +292,8 @@ class Chat:
         if self.declared:
             request["dialect"] = self.declared
         stored = self.cassette.look_up(request) if self.cassette else None
-        if self.cassette and stored:
-            recorded = Reply.recorded(stored)
+        if self.cassette and stored is not None:
+            recorded = self._recorded(stored)
             # No key can hold what is known only when the answer is there.
             if not self._by_another(recorded, live=False) or self.cassette.mode == "replay":
                 return self._priced(recorded)
@@ -301,7 +301,7 @@ class Chat:
         key = (id(asyncio.get_running_loop()), json.dumps(request, sort_keys=True))
         pending = self._line.pending
         if key not in pending:
-            answer = self._answer(request, read, again=bool(stored))
+            answer = self._answer(request, read, again=stored is not None)
             pending[key] = _Pending(asyncio.ensure_future(answer))
         mine = pending[key]
         mine.waiting += 1
@@ -313,6 +313,21 @@ class Chat:
             if not mine.waiting:  # answered, or nobody wants the answer any more
                 pending.pop(key, None)
                 mine.reply.cancel()
+
+    def _recorded(self, stored: Mapping[str, Any]) -> Reply:
+        """A reply on record.
+
+        Raises:
+            CassetteError: it is none that this library wrote.
+        """
+        try:
+            return Reply.recorded(stored)
+        except (KeyError, TypeError, ValueError) as error:
+            path = self.cassette.path if self.cassette else ""
+            raise CassetteError(
+                f"{path} holds a reply that this library did not write ({error!r:.100}): move it "
+                "away and record again"
+            ) from error
 
     def _priced(self, reply: Reply) -> Reply:
         if self.price is None or not reply.usage.prompt_tokens:

@@ -8,10 +8,13 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import Timeout
 from scripted import says, server, status
 
 from rar_lib.core.errors import CassetteError, CassetteMiss, JudgeFault
@@ -407,6 +410,7 @@ def test_several_processes_open_a_fresh_cassette_at_the_same_moment(tmp_path: Pa
         (sqlite3.OperationalError("database is locked"), "held by another process"),
         (sqlite3.OperationalError("database or disk is full"), "the disk is full"),
         (OSError(28, "No space left on device"), "the disk is full"),
+        (Timeout("calls.sqlite.lock"), "held by another process"),
         (sqlite3.OperationalError("attempt to write a readonly database"), "read-only"),
         (sqlite3.OperationalError("unable to open database file"), "read-only"),
         (PermissionError(13, "Permission denied"), "read-only"),
@@ -418,6 +422,120 @@ def test_locked_read_only_full_and_damaged_are_told_apart(error: Exception, word
     said = _what_is_wrong(Path("calls.sqlite"), error)
     assert words in said
     assert said.startswith("calls.sqlite")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def pages_of_noise(path: Path) -> None:
+    """Its head is whole, its pages are not: found out by the first question only."""
+    keep(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\x5a" * (len(data) - 4096))
+
+
+def half_a_file(path: Path) -> None:
+    keep(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2 + 100])
+
+
+def another_program(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE notes (x)")
+        db.commit()
+
+
+def changed_by_hand(value: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        keep(path)
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("UPDATE calls SET reply = ?", (value,))
+            db.commit()
+
+    return change
+
+
+KEPT_REQUEST = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+
+
+def keep(path: Path) -> None:
+    with closing(Cassette(path)) as cassette:
+        cassette.record(KEPT_REQUEST, {"text": "y"})
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "words"),
+    [
+        (folder, "calls", "is a folder: give the name of a file in it"),
+        (Path.touch, "file/calls.sqlite", "file is a file, where a folder is needed"),
+        (pages_of_noise, "calls", "is damaged or is not a cassette"),
+        (half_a_file, "calls", "is damaged or is not a cassette"),
+        (another_program, "calls", "another program's database: record into a file of its own"),
+        (changed_by_hand("{bad"), "calls", "is damaged or is not a cassette"),
+        (changed_by_hand("[1]"), "calls", "is damaged or is not a cassette"),
+        (None, "x" * 300, "the name of the file in it is too long"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_apart_with_what_to_do(
+    tmp_path: Path, make: Callable[[Path], None] | None, name: str, words: str
+) -> None:
+    path = tmp_path / name
+    if make:
+        make(tmp_path / name.split("/")[0])
+    with closing(Cassette(path)) as cassette:
+
+        def use() -> None:
+            cassette.record({"model": "other"}, {"text": "y"})
+            cassette.look_up(KEPT_REQUEST)
+            list(cassette.rows())
+
+        with pytest.raises(CassetteError, match=words):
+            use()
+
+
+def test_another_programs_database_is_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "notes.db"
+    another_program(path)
+    before = path.read_bytes()
+    for mode in ("record", "replay"):
+        with pytest.raises(CassetteError):
+            Cassette(path, mode).look_up(KEPT_REQUEST)  # type: ignore[arg-type]
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_is_recorded_into_and_not_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "calls.sqlite"
+    path.touch()
+    with pytest.raises(CassetteError, match="nothing was recorded here; run once in mode record"):
+        Cassette(path, "replay").look_up(KEPT_REQUEST)
+    keep(path)
+    assert Cassette(path, "replay").look_up(KEPT_REQUEST) == {"text": "y"}
+
+
+@pytest.mark.parametrize("name", ["a?b#c%20.sqlite", "\u00fc \u6f22.sqlite", "a'b.sqlite", "a;b"])
+def test_a_file_may_have_any_name_and_be_given_as_text(tmp_path: Path, name: str) -> None:
+    keep(str(tmp_path / name))  # type: ignore[arg-type]
+    assert (tmp_path / name).exists()
+    assert Cassette(tmp_path / name, "replay").look_up(KEPT_REQUEST) == {"text": "y"}
+
+
+def test_a_reply_of_another_shape_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "calls.sqlite"
+    with server(says("8", tokens={"8": 1.0})) as scripted:
+        chat = Chat(scripted.url, "m", cassette=Cassette(path))
+        ask = [{"role": "user", "content": "x"}]
+        asyncio.run(chat.complete(ask, max_tokens=1))
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("UPDATE calls SET reply = '{}'")
+            db.commit()
+        with pytest.raises(CassetteError, match=r"did not write.*record again"):
+            asyncio.run(chat.complete(ask, max_tokens=1))
 
 
 def test_text_that_is_no_database_is_named(tmp_path: Path) -> None:
