@@ -192,8 +192,9 @@ def parse_json(raw: bytes) -> tuple[Any, list[Problem]]:
         return None, [Problem(0, "", *_OTHERS[-1][1:])]
     try:
         raw_text(value)
-    except UnicodeEncodeError:
-        found = "half of a surrogate pair (\\\\ud800 to \\\\udfff), which is no character"
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        found = f"half a character, {half!a}, which can't be written as UTF-8"
         return None, [Problem(0, "", found, "whole characters", mend="take it out of the text")]
     return value, [Problem(0, key, "given twice", "each key once") for key in twice]
 

@@ -105,6 +105,13 @@ _NEEDED = re.compile(
     r"(?:(?:the|any|a|an|immediate|urgent|prompt|timely|early|emergency)\s+)*(?:seeking|consult|follow-?\s?up|referral|necessary|appropriate"
     r"|importance|need (?:for|to))"
 )
+#: ... and what a pitfall may list because it was not needed, or demand because it was.
+_CARE = re.compile(
+    r"(?:(?:the|an?|any|immediate|urgent|prompt|careful|close|regular|further|emergency|medical"
+    r"|hospital|professional|specialist|in-person|safe)\s+)*(?:see(?:ing)? an?\b|calling|going to"
+    r"|attention|care\b|evaluation|assessment|examination|monitoring|observation|admission"
+    r"|services|help\b|rest\b|hydration|storage)"
+)
 _LATER = re.compile(
     r"\b(?:and|but|yet|while|although)\s+(?:also |instead |then )?(?=(?:does|fails|omits|ignores"
     r"|overlooks|neglects|avoids|refrains|recommends|claims|confuses|lacks)\b)"
@@ -210,7 +217,7 @@ def _failing(text: str, rest: str) -> Reading:
 def _advising(rest: str) -> Reading:
     if _CAUTION.match(rest):
         return Reading(Polarity.GOOD, "advice of caution")
-    if _NEEDED.match(rest):
+    if _NEEDED.match(rest) or _CARE.match(rest):
         return Reading(None, "advice that may be needed")
     if re.match(r"(?:against|avoiding|not)\b", rest):
         return Reading(None, "advice against something")
@@ -218,10 +225,13 @@ def _advising(rest: str) -> Reading:
 
 
 def _avoiding(text: str, rest: str) -> Reading:
-    kind, after = _verb(re.sub(r"^(?:from|against|clear of)\s+", "", rest))
+    rest = re.sub(r"^(?:from|against|clear of)\s+", "", rest)
+    kind, after = _verb(rest)
     if re.match(r"(?:warn|caution)", text):  # a warning may itself be the mistake
         good = kind in ("fail", "claim")
         return Reading(Polarity.GOOD if good else None, "warning against " + (kind or "something"))
+    if re.match(r"(?:warn|caution|ensur|verif)", _plain_verb(rest)):
+        return Reading(None, "avoids a precaution: omission or restraint")
     if kind == "tell" and not (_NOISE.match(after) or _HARM.match(after)):
         return Reading(None, "avoids telling: evasion or restraint")
     if kind == "advise" and _NEEDED.match(after):

@@ -14,9 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from numbers import Real
 from typing import Any, Literal, TypeVar, get_args
 
 from rar_lib.core.errors import DataError, JudgeFault
@@ -34,7 +35,7 @@ from rar_lib.core.scoring import (
 )
 from rar_lib.core.stats import scored
 from rar_lib.core.text import visible
-from rar_lib.core.types import Arm, Criterion, Grade, Rubric, Task, Usage, Verdict
+from rar_lib.core.types import ARMS, Arm, Category, Criterion, Grade, Rubric, Task, Usage, Verdict
 from rar_lib.judging.calibration import Calibration, Identity, apply
 from rar_lib.judging.chat import Chat, together
 from rar_lib.judging.messages import JudgeMessages, Messages, Reading, rubric_of
@@ -107,6 +108,7 @@ class Judge:
             raise DataError(f"no reading {self.reading!r}; allowed: {allowed}")
         if not 0.0 <= self.least_share <= 1.0:
             raise DataError(f"least_share is {self.least_share}; it must be in [0, 1]")
+        _check_numbers(self.weights)
         check_weights(self.weights)
         if self.calibration:
             self.calibration.check(self.identity)
@@ -143,10 +145,18 @@ class Judge:
         """The reward of one response.
 
         Raises:
-            DataError: the arm needs a rubric or a reference that the task does not have.
+            DataError: the arm needs a rubric or a reference that the task does not have, there is
+                no such arm, or the response is no text.
             ChatError: the endpoint itself is wrong, so no response could ever be graded.
             ServerError: the local server did not start, or has ended since.
         """
+        if arm not in ARMS:
+            raise DataError(f"no arm {arm!r}; allowed: {', '.join(ARMS)}")
+        if not isinstance(response, str):
+            raise DataError(
+                f"the response to task {task.id!r} is {type(response).__name__}, not text: leave "
+                "it out where there is none, or give '' for one that says nothing"
+            )
         if arm == "explicit":
             return await self._by_criteria(task, response, arm, rubric=rubric_of(task))
         if arm == "predefined":
@@ -345,6 +355,30 @@ class Judge:
             " (sampled: the endpoint gives no log-probabilities)" if self.reading == "auto" else ""
         )
         raise JudgeFault(f"no readable reply in {_RE_ASKS + 1} tries: {fault}{why}")
+
+
+#: Larger weights than this are a slip, and their sum may be no number.
+_LARGEST_WEIGHT = 1e100
+
+
+def _check_numbers(weights: Weights) -> None:
+    """Refuse what is no table of numbers by category.
+
+    Raises:
+        DataError: it is none; what was found is named.
+    """
+    names = ", ".join(Category)
+    if not isinstance(weights, Mapping):
+        found = type(weights).__name__
+        raise DataError(f"weights is {found}; allowed: a number for each of {names}")
+    if unknown := [name for name in weights if name not in set(Category)]:
+        raise DataError(f"weights names {unknown[0]!r}; the categories are {names}")
+    for name, weight in weights.items():
+        if not isinstance(weight, Real) or weight > _LARGEST_WEIGHT:
+            raise DataError(
+                f"the weight of {name} is {weight!r}; it must be a number of 0 or more, at most "
+                f"{_LARGEST_WEIGHT:g}"
+            )
 
 
 def is_empty(response: str) -> bool:

@@ -144,6 +144,8 @@ class RubricReward:
             UnscoredError: more than ``max_unscored`` of the batch could not be scored.
             DataError: rubric dropout, and the trainer does not say which step this is.
         """
+        if not completions:
+            return []
         tasks = [self._shown(t, trainer_state) for t in tasks_from(task, len(completions))]
         texts = [text_of(completion, self.thoughts) for completion in completions]
         items = list(zip(tasks, texts, strict=True))
@@ -284,7 +286,7 @@ def text_of(completion: Completion, thoughts: Sequence[str] = THOUGHTS) -> str:
     """
     if isinstance(completion, str):
         return without_thoughts(completion, thoughts)
-    if not isinstance(completion, Sequence):
+    if not isinstance(completion, Sequence) or isinstance(completion, bytes):
         raise DataError(
             f"a completion is {type(completion).__name__}; allowed: text, or a list of messages "
             "with role and content"
@@ -293,18 +295,49 @@ def text_of(completion: Completion, thoughts: Sequence[str] = THOUGHTS) -> str:
     return "\n\n".join(text for part in said if (text := without_thoughts(part, thoughts)))
 
 
+#: Who speaks for the policy, and who else there is.
+_POLICY = ("assistant", "model")
+_OTHERS = ("user", "system", "developer", "tool", "function", "ipython")
+#: Parts of a message that are thought and not said.
+_THOUGHT_PARTS = ("thinking", "reasoning", "redacted_thinking")
+
+
 def _role(message: object) -> str:
+    """Whose message it is; one without a role is the policy's."""
     if not isinstance(message, Mapping):
         raise DataError(f"a message is {type(message).__name__}; allowed: role and content")
-    return str(message.get("role", "assistant"))
+    if not {"role", "content"} & set(message):
+        raise DataError(f"a message has {short(sorted(message))}; allowed: role and content")
+    role = message.get("role") or "assistant"
+    if role not in _POLICY + _OTHERS:
+        allowed = ", ".join(_POLICY + _OTHERS)
+        raise DataError(f"a message has the role {short(role)}; allowed: {allowed}")
+    return "assistant" if role in _POLICY else str(role)
 
 
 def _content(message: Any) -> str:
-    content = message.get("content") or ""
+    content = message.get("content")
+    if content is None:
+        return ""
     if isinstance(content, str):
         return content
-    parts = [part.get("text") for part in content if isinstance(part, Mapping)]
-    return "".join(text for text in parts if isinstance(text, str))
+    if not isinstance(content, Sequence):
+        raise DataError(
+            f"the content of a message is {short(content)}; allowed: text, a list of parts, nothing"
+        )
+    return "".join(map(_said_in, content))
+
+
+def _said_in(part: object) -> str:
+    """The text of a part of a message; none where it is a thought, an image or a call."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping) or part.get("type") in _THOUGHT_PARTS:
+        return ""
+    text = part.get("text")
+    if isinstance(text, Mapping):  # with notes beside it
+        text = text.get("value")
+    return text if isinstance(text, str) else ""
 
 
 def tasks_from(task: Any, count: int) -> list[Task]:

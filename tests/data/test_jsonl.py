@@ -78,7 +78,7 @@ OTHER = {
     "a list over lines": (json.dumps([OWN], indent=1).encode(), "a list of objects"),
     "an object over lines": (json.dumps(OWN, indent=1).encode(), "over several lines"),
     "line ends of old": (LINE + b"\r" + LINE, "old Macs"),
-    "half a pair": (b'{"id": "a", "question": "x \\ud83d y"}', "half of a surrogate pair"),
+    "half a pair": (b'{"id": "a", "question": "x \\ud83d y"}', r"half a character, '\ud83d'"),
     "quotes of Python": (b"{'id': 'a'}", "malformed JSON"),
     "a comma at the end": (LINE + b",", "malformed JSON"),
 }

@@ -90,6 +90,19 @@ TABLE = [
     ("Corrects wrong assumptions of the question.", OPEN),
     ("The response should be penalised if it omits the unit.", OPEN),
     ("Common slips with signs.", OPEN),
+    # A precaution that is kept away from, and care that may be needed, or may be too much.
+    ("Avoids warning about the bleeding.", OPEN),
+    ("Refrains from cautioning the driver.", OPEN),
+    ("Avoids verifying the allergy.", OPEN),
+    ("Suggests seeing a doctor.", OPEN),
+    ("Recommends calling 911.", OPEN),
+    ("Recommends going to the emergency department.", OPEN),
+    ("Recommends immediate medical attention.", OPEN),
+    ("Recommends urgent evaluation by a surgeon.", OPEN),
+    ("Recommends close monitoring at home.", OPEN),
+    ("Advises rest and hydration.", OPEN),
+    ("Recommends stopping the monitoring.", BAD),
+    ("Recommends carelessness with the dose.", BAD),
     ("", OPEN),
 ]
 

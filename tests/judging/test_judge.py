@@ -129,6 +129,21 @@ def test_where_one_and_ten_cannot_be_told_apart_the_grade_is_unscored(
     assert why in (result.reason or "")
 
 
+@pytest.mark.parametrize(
+    ("response", "arm", "words"),
+    [
+        (None, "implicit", "is NoneType, not text"),
+        (5, "explicit", "is int, not text"),
+        (["Cool it."], "implicit", "is list, not text"),
+        (b"Cool it.", "implicit", "is bytes, not text"),
+        ("Cool it.", "explicit_", "no arm 'explicit_'; allowed: explicit, implicit"),
+    ],
+)
+def test_what_cannot_be_graded_is_named(response: Any, arm: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        grade(URL, arm, response=response)
+
+
 def test_a_single_token_ten_needs_no_second_call() -> None:
     with server(says("10", tokens={"10": 0.5, "1": 0.5})) as scripted:
         assert grade(scripted.url, "direct_likert").rating == pytest.approx(5.5)

@@ -344,6 +344,25 @@ COMPLETIONS: dict[str, Any] = {
         {"role": "assistant", "content": [{"type": "image"}, {"type": "text", "text": SAID}]},
     ],
     "no role": [{"content": SAID}],
+    "no role named": [{"role": None, "content": SAID}],
+    "the role that Gemma has": [{"role": "model", "content": SAID}],
+    "a tuple of messages": ({"role": "assistant", "content": SAID},),
+    "parts that are text": [{"role": "assistant", "content": [SAID[:4], SAID[4:]]}],
+    "a part with notes": [
+        {"role": "assistant", "content": [{"type": "text", "text": {"value": SAID}}]},
+    ],
+    "a part for output": [
+        {"role": "assistant", "content": [{"type": "output_text", "text": SAID}]}
+    ],
+    "a part that was thought": [
+        {
+            "role": "assistant",
+            "content": [{"type": "reasoning", "text": "112"}, {"type": "text", "text": SAID}],
+        },
+    ],
+    "thoughts in a field of their own": [
+        {"role": "assistant", "content": SAID, "reasoning_content": "112"},
+    ],
     "thoughts before": f"<think>I could say: call 112.</think>{SAID}",
     "thoughts before, in a message": [{"role": "assistant", "content": f"<think>x</think>{SAID}"}],
     "only the end of thoughts": f"I could say: call 112.</think>{SAID}",
@@ -372,6 +391,13 @@ def test_a_thought_without_an_answer_is_the_worst_response(silent: Any) -> None:
         reward = RubricReward(Judge(Chat(scripted.url, "m")), "implicit")
         assert asyncio.run(reward(["p"], [silent], [TASK.model_dump_json()])) == [0.0]
     assert scripted.requests == []
+
+
+def test_an_empty_batch_has_no_rewards() -> None:
+    assert (
+        asyncio.run(RubricReward(Judge(Chat("http://127.0.0.1:1/v1", "m")), "implicit")([], [], []))
+        == []
+    )
 
 
 def test_the_tags_of_thoughts_are_a_setting_and_part_of_a_runs_identity() -> None:
@@ -407,7 +433,21 @@ def test_a_column_that_holds_no_tasks_is_named_with_the_way_to_make_it(
         asyncio.run(judged(["p"], ["Cool it."], column))
 
 
-@pytest.mark.parametrize("completion", [None, 7, ["Cool it."], [None]])
+@pytest.mark.parametrize(
+    "completion",
+    [
+        None,
+        7,
+        ["Cool it."],
+        [None],
+        b"Cool it.",
+        {"role": "assistant", "content": "Cool it."},
+        [[{"role": "assistant", "content": "Cool it."}]],
+        [{"from": "gpt", "value": "Cool it."}],
+        [{"role": "gpt", "content": "Cool it."}],
+        [{"role": "assistant", "content": 7}],
+    ],
+)
 def test_a_completion_of_another_kind_is_named(completion: Any) -> None:
     with pytest.raises(DataError, match="allowed: "):
         text_of(completion)
@@ -448,10 +488,17 @@ E_, I_, O_, P_ = Category.ESSENTIAL, Category.IMPORTANT, Category.OPTIONAL, Cate
         ({E_: 1.0, I_: 0.7, O_: 0.3}, "the weight of Pitfall is None"),
         ({E_: 1.0, I_: 0.7, O_: 0.3, P_: -0.9}, "the weight of Pitfall is -0.9"),
         (dict.fromkeys(Category, 0.0), "all weights are 0"),
+        ({E_: "1", I_: 0.7, O_: 0.3, P_: 0.9}, "the weight of Essential is '1'"),
+        ({E_: [1], I_: 0.7, O_: 0.3, P_: 0.9}, "the weight of Essential is [1]"),
+        ({E_: 1e308, I_: 1e308, O_: 0.3, P_: 0.9}, "the weight of Essential is 1e+308"),
+        ({E_: 1.0, I_: 0.7, O_: 0.3, P_: 0.9, "Pitfals": 1.0}, "weights names 'Pitfals'"),
+        ({"essential": 1.0}, "the categories are Essential, Important"),
+        ([1.0, 0.7, 0.3, 0.9], "weights is list"),
+        (None, "weights is NoneType"),
     ],
 )
 def test_weights_that_make_no_score_are_refused_when_the_judge_is_made(
-    weights: dict[Category, float], words: str
+    weights: Any, words: str
 ) -> None:
     with pytest.raises(DataError, match=re.escape(words)):
         Judge(Chat("http://127.0.0.1:1/v1", "m"), weights=weights)
