@@ -236,7 +236,8 @@ def read_format(
         raise DataError(f"no domain {domain!r}; choose from: {', '.join(DOMAINS)}")
     sheet = read_sheet(path, encoding=encoding)
     if not sheet.rows:
-        raise DataError(f"{path}: no row could be read; the first: {sheet.problems[0]}")
+        named = f" as {_known(source).name}" if source else ""
+        raise DataError(f"{path}: no row could be read{named}; the first: {sheet.problems[0]}")
     reader = guess_format(sheet) if source is None else _known(source)
     lost = Counter[str]()
     tasks: dict[str, Task] = {}
