@@ -27,6 +27,9 @@ RATING_TOKENS = 3
 TEN_FOLLOWS = 0.005
 #: Marks of tokenizers for a space and a line end, where a server writes tokens as they are stored.
 _MARKS = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": " "})
+#: Begins with a digit that belongs to the number before it; with one behind a point.
+_MORE = re.compile(r"[0-9]|[.,][0-9]*[1-9]")
+_PART = re.compile(r"[0-9]*[1-9]")
 _WRAPPING = " \t\r\n\"'`*_()[]{}:.,;!“”‘’"
 
 
@@ -98,7 +101,8 @@ def yes_probability(tokens: Sequence[Token], least: float = LEAST_SHARE) -> Expe
 def ratings(tokens: Sequence[Token], least: float = LEAST_SHARE, *, ended: bool = False) -> Ratings:
     """The probability of each rating where the answer stands.
 
-    A 10 that is spelt "1", "0" is told from a 1 by the probabilities of the token behind it.
+    A 10 that is spelt "1", "0" is told from a 1 by the probabilities of the token behind it; so is
+    a rating from the first digit of another number, such as 85 or 8.5, which is none.
 
     Args:
         ended: the reply ended by itself, so that a lone "1" is a 1.
@@ -108,17 +112,47 @@ def ratings(tokens: Sequence[Token], least: float = LEAST_SHARE, *, ended: bool 
     """
     tokens = after_thoughts(tokens)
     mass, place = _answers(tokens, _rating)
-    _enough(sum(mass.values()), least, "1..10")
+    written = _rating(spelling(tokens[place].text))
+    behind = tokens[place + 1 :]
+    if written is None or not behind:
+        found = Ratings(mass, _unclear(mass, alone=ended and written == 1))
+    elif written == 1:
+        found = Ratings(_one_or_ten(mass, behind), 0.0)
+    else:
+        found = Ratings({**mass, written: mass.get(written, 0.0) * (1.0 - _goes_on(behind))}, 0.0)
+        found = Ratings(found.mass, _unclear(found.mass, alone=False))
+    _enough(sum(found.mass.values()), least, "1..10")
+    return found
+
+
+def _unclear(mass: Mapping[int, float], *, alone: bool) -> float:
+    """Probability of a "1" that was not written, or behind which nothing is known."""
     one = mass.get(1, 0.0)
-    found = Ratings(mass, 0.0)
-    if not one:
-        return found
-    if spelling(tokens[place].text) == "1" and place + 1 < len(tokens):
-        behind = tokens[place + 1].alternatives
-        return found.split(min(1.0, sum(p for text, p in behind.items() if spelling(text) == "0")))
-    alone = ended and spelling(tokens[place].text) == "1"
-    whole = 10 in mass or alone  # the tokenizer has a 10 of its own
-    return Ratings(mass, 0.0 if whole or one < TEN_FOLLOWS else one)
+    whole = 10 in mass or alone  # the tokenizer has a 10 of its own, or the reply is a 1
+    return 0.0 if whole or one < TEN_FOLLOWS else one
+
+
+def _one_or_ten(mass: Mapping[int, float], behind: Sequence[Token]) -> dict[int, float]:
+    """A written "1" by what may follow it: a 0 that ends the number, another digit, or neither."""
+    one = mass.get(1, 0.0)
+    zero = min(1.0, sum(p for text, p in behind[0].alternatives.items() if spelling(text) == "0"))
+    other = min(1.0 - zero, max(0.0, _goes_on(behind) - zero))
+    # What follows a 0 is known where it was written.
+    ends = 1.0 - _goes_on(behind[1:]) if spelling(behind[0].text) == "0" else 1.0
+    return {**mass, 1: one * (1.0 - zero - other), 10: mass.get(10, 0.0) + one * zero * ends}
+
+
+def _goes_on(behind: Sequence[Token]) -> float:
+    """Probability that what follows makes another number: a digit, or a point and digits."""
+    if not behind:
+        return 0.0
+    first = behind[0].alternatives
+    more = sum(p for text, p in first.items() if _MORE.match(text.translate(_MARKS)))
+    if len(behind) > 1 and behind[0].text in (".", ","):
+        next_ = behind[1].alternatives
+        part = sum(p for text, p in next_.items() if _PART.match(text.translate(_MARKS)))
+        more += first.get(behind[0].text, 0.0) * part
+    return min(1.0, more)
 
 
 def zero_follows(tokens: Sequence[Token]) -> float:
@@ -195,7 +229,9 @@ def _enough(share: float, least: float, answers: str) -> None:
         raise Unanswered(share, least, answers)
 
 
-_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)\n?```", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*\s*(.*?)\s*```", re.DOTALL)
+#: Tokens that end a turn, where a server leaves them in the text.
+_TURN_ENDS = re.compile(r"(?:\s*(?:<\|[^<>|\s]{1,40}\|>|</s>|<eos>|<end_of_turn>))+\s*$")
 
 
 def json_object(reply: Reply) -> dict[str, Any]:
@@ -204,7 +240,7 @@ def json_object(reply: Reply) -> dict[str, Any]:
     Raises:
         JudgeFault: cut off, no answer behind the thoughts, not one JSON object, or a key twice.
     """
-    text = without_thoughts(reply.text).strip()
+    text = _TURN_ENDS.sub("", without_thoughts(reply.text)).strip("\ufeff \t\r\n")
     if reply.finish_reason == "length" or (reply.text.strip() and not text):
         hint = (
             "" if text else "; reasoning used up the token limit: Dialect(thinking=4000) gives more"

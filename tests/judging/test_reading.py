@@ -400,6 +400,47 @@ def test_a_rating_is_read_where_it_stands_and_ten_is_told_from_one(
     assert found.mass == pytest.approx(mass)
 
 
+@pytest.mark.parametrize(
+    ("places", "mass"),
+    [
+        ([{"8": 1.0}, {"5": 0.9, "\n": 0.1}], {8: 0.1}),  # 85 of 100
+        ([{"8": 0.9, "9": 0.1}, {"/": 0.6, "5": 0.4}], {8: 0.54, 9: 0.1}),
+        ([{"1": 1.0}, {"0": 1.0}, {"0": 0.9, "\n": 0.1}], {1: 0.0, 10: 0.1}),  # 100
+        ([{"1": 1.0}, {"2": 0.8, "0": 0.2}], {1: 0.0, 10: 0.2}),  # 12
+        ([{"1": 1.0}, {"00": 0.7, "0": 0.3}], {1: 0.0, 10: 0.3}),
+        ([{"10": 1.0}, {"0": 0.75, "/": 0.25}], {10: 0.25}),
+        ([{"8": 1.0}, {".": 1.0}, {"5": 0.6, "\n": 0.4}], {8: 0.4}),  # 8.5
+        ([{"8": 1.0}, {".5": 0.7, ".": 0.3}], {8: 0.3}),
+        ([{"7": 0.9, "6": 0.1}, {",": 1.0}, {"25": 1.0}], {7: 0.0, 6: 0.1}),
+        ([{"8": 1.0}, {".": 1.0}, {"0": 1.0}], {8: 1.0}),  # 8.0 is an 8
+        ([{"8": 1.0}, {".": 1.0}, {"\n": 1.0}], {8: 1.0}),
+        ([{"8": 1.0}, {"/": 1.0}, {"10": 1.0}], {8: 1.0}),
+        ([{"8": 1.0}, {"\u0120" + "5": 1.0}], {8: 1.0}),  # another number, behind a space
+        ([{"1": 1.0}, {"0": 1.0}, {"/": 1.0}, {"1": 1.0}], {1: 0.0, 10: 1.0}),
+    ],
+)
+def test_the_first_digit_of_another_number_is_no_rating(
+    places: list[dict[str, float]], mass: dict[int, float]
+) -> None:
+    assert ratings(tokens(*places), least=0.0).mass == pytest.approx(mass)
+
+
+def test_a_judge_that_rates_on_another_scale_is_unscored(ask: Ask) -> None:
+    for places in (
+        [{"8": 1.0}, {"5": 1.0}],
+        [{"1": 1.0}, {"0": 1.0}, {"0": 1.0}],
+        [{"4": 1.0}, {".": 1.0}, {"5": 1.0}],
+    ):
+        grade = ask(says("", tokens=places), "implicit", "probability", "Cool it.")
+        assert grade.score is None
+        assert "of the probability is on 1..10" in (grade.reason or "")
+
+
+def test_a_written_token_that_is_missing_among_its_alternatives_has_no_probability() -> None:
+    places = [Token("9", {"8": 0.3, "7": 0.2}), Token("\n", {"\n": 1.0})]
+    assert ratings(places).mass == pytest.approx({8: 0.3, 7: 0.2, 9: 0.0})
+
+
 def test_what_cannot_be_told_apart_is_said() -> None:
     assert ratings(tokens({"9": 0.7, "1": 0.3})).unclear == 0.3
     assert ratings(tokens({"1": 1.0})).unclear == 1.0  # cut off behind its first token
@@ -432,6 +473,14 @@ WRAPPED = {
     "only the end of thoughts": 'Perhaps 9.</think>{"rating": 8}',
     "thoughts and fence": '<thinking>so</thinking>\n\n```json\n{"rating": 8}\n```\n',
     "two thoughts": '<think>a</think> <think>b</think> {"rating": 8}',
+    "thoughts in brackets": '[THINK]{"rating": 9}?[/THINK]{"rating": 8}',
+    "channels": "<|channel|>analysis<|message|>9?<|end|><|start|>assistant<|channel|>final"
+    '<|message|>{"rating": 8}',
+    "channels without their tokens": 'analysisIt says 9.assistantfinal{"rating": 8}',
+    "fence on one line": '```json {"rating": 8}```',
+    "byte order mark": '\ufeff{"rating": 8}',
+    "end of a turn": '{"rating": 8}<|im_end|>',
+    "ends of a turn": '{"rating": 8}\n</s><|endoftext|>\n',
 }
 
 
@@ -450,6 +499,11 @@ UNREADABLE = {
     "another key": '{"score": 8}',
     "text": '{"rating": "8"}',
     "twice": '{"rating": 8, "rating": 2}',
+    "thoughts in brackets alone": '[THINK]{"rating": 8}',
+    "a channel of thoughts alone": '<|channel|>analysis<|message|>{"rating": 8}',
+    "begun behind a word": 'Well.\n<think>{"rating": 8}',
+    "a token in the middle": '{"rating": 8}<|im_end|>{"rating": 2}',
+    "escaped": '"{\\"rating\\": 8}"',
 }
 
 
