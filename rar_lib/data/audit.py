@@ -18,8 +18,9 @@ import numpy as np
 
 from rar_lib.core.scoring import PAPER_WEIGHTS, Weights
 from rar_lib.core.stats import pearson
-from rar_lib.core.text import content_words, normalise
+from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
+from rar_lib.core.words import content_words
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)?(?![\w])")
 _OPTION = re.compile(r"(?:(?<=\s)|^)\(?([A-Ha-h])[.):]\s*(?=\S)")
@@ -156,8 +157,8 @@ def defects(tasks: Sequence[Task], *, common: float = 1.0) -> Defects:
 def is_generic(task: Task, criterion: Criterion) -> bool:
     """No number and no content word of the criterion is in the question or the reference.
 
-    Content words are those of :func:`rar_lib.core.text.content_words`: four letters or more, cut to
-    six, without function words and the words that rubrics are made of ("mentions").
+    Content words are those of :func:`rar_lib.core.words.content_words`: four letters or more, cut
+    to six, without function words and the words that rubrics are made of ("mentions").
     """
     task_words = _content(f"{task.question} {task.reference or ''}")
     return not _content(criterion.description) & task_words

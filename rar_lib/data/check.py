@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rar_lib.core.text import sentences
 from rar_lib.core.types import Category, Pair, Polarity, Task
+from rar_lib.core.words import sentences
 from rar_lib.data.jsonl import Problem, Row, read, scan, short
 from rar_lib.data.tasks import load_tasks, pair_check, task_problems
 

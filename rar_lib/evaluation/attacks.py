@@ -34,8 +34,8 @@ from rar_lib.core.stats import (
     scored,
     task_interval,
 )
-from rar_lib.core.text import content_words
 from rar_lib.core.types import Arm, Frozen, Grade, Polarity, Slug, Task, Text
+from rar_lib.core.words import content_words
 from rar_lib.data.jsonl import json_rows
 from rar_lib.judging.judge import Judge, grade_many
 

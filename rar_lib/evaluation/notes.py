@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.text import content_words, sentences
 from rar_lib.core.types import Task
+from rar_lib.core.words import content_words, sentences
 
 #: Share of a sentence's content words from which on it counts as conveyed.
 RECALL = 0.5

@@ -23,14 +23,14 @@ class Refusal:
         code: its word for the error, ``""`` if it has none.
         param: the field that it names, ``""`` if it names none.
         message: what it says to a person, on one line.
-        waits: whether it says when to come back.
+        after_s: seconds after which it says to come back; ``None`` where it does not say.
     """
 
     status: int
     code: str = ""
     param: str = ""
     message: str = ""
-    waits: bool = False
+    after_s: float | None = None
 
     @property
     def words(self) -> str:
@@ -74,6 +74,10 @@ _LIMIT = r"max_(?:completion_)?tokens\W{1,3}must be less"
 _OF_THE_DAY = r"\b(?:per|a)[ _-]?day\b|\bdaily\b|\b[rt]pd\b"
 _LATER = r"(?:try again|retry) (?:in|after) [\d.]+ ?(?:ms|s|m\b|min)"
 _RETRIED = (408, 409, 425, 429)
+#: Seconds that the client waits at most for an endpoint that says when to come back.
+LONGEST_WAIT = 120.0
+#: Where the body says when to come back: Google's endpoints.
+_DELAY = re.compile(r"retrydelay\W{1,5}(\d{1,9}(?:\.\d{1,9})?)s", re.IGNORECASE)
 
 
 def scope(refusal: Refusal) -> Scope:
@@ -92,6 +96,8 @@ def scope(refusal: Refusal) -> Scope:
         return "field"
     if refusal.status in (401, 402, 403, 404, 405):
         return "run"
+    if refusal.status in (429, 503) and (refusal.after_s or 0.0) > LONGEST_WAIT:
+        return "run"  # each request would wait in vain
     if refusal.status == 429:
         return _scope_of_a_limit(refusal, said)
     if refusal.status == 500 and re.search(_TEMPLATE, said):
@@ -112,7 +118,7 @@ def _scope_of_a_limit(refusal: Refusal, said: str) -> Scope:
     """Some speak of plan and billing where only the minute is full, and then say when to return."""
     if refusal.code == "insufficient_quota" or re.search(_OF_THE_DAY, said):
         return "run"
-    soon = refusal.waits or re.search(_LATER, said)
+    soon = refusal.after_s is not None or re.search(_LATER, said)
     return "run" if not soon and re.search(_CREDIT, said) else "retry"
 
 
@@ -121,6 +127,9 @@ def advice(refusal: Refusal, *, key_env: str, model: str) -> str:
     said = f"{refusal.code} {refusal.message}".lower()
     if refusal.status == 429 and re.search(_OF_THE_DAY, said):
         return "run again when its limit of the day is over: finished calls are on record"
+    if refusal.status in (429, 503) and (refusal.after_s or 0.0) > LONGEST_WAIT:
+        minutes = (refusal.after_s or 0.0) / 60
+        return f"run again in {minutes:.0f} min, as it asks: finished calls are on record"
     if refusal.status == 402 or re.search(f"{_CREDIT}|{_ACCOUNT}", said):
         return "add credit there, then run again: finished calls are on record"
     if _is_about_the_key(refusal.status, said):
@@ -145,23 +154,25 @@ def _about_the_key(key_env: str, model: str) -> str:
     return f"check that the key in {key_env} is set and may use {model!r}"
 
 
-def refusal_of(status: int, body: Any, *, waits: bool = False) -> Refusal:
+def refusal_of(status: int, body: Any, *, after_s: float | None = None) -> Refusal:
     """What an HTTP error says, in any of the forms that endpoints use.
 
     Args:
         body: the decoded JSON, or the text where it was none.
+        after_s: seconds after which its headers say to come back.
     """
     inner = body
     if isinstance(inner, list) and inner:  # Google's compatible endpoint wraps it once more
         inner = inner[0]
     inner = _error_in(inner) or inner
     if not isinstance(inner, dict):
-        return Refusal(status, message=_line(inner), waits=waits)
+        return Refusal(status, message=_line(inner), after_s=after_s)
     code = inner.get("code") or inner.get("type") or inner.get("status") or ""
     message = _message_in(inner)
-    waits = waits or "retrydelay" in json.dumps(inner, default=str).lower()
+    if after_s is None and (delay := _DELAY.search(json.dumps(inner, default=str))):
+        after_s = float(delay[1])
     param = inner.get("param") or ""
-    return Refusal(status, str(code), str(param), _line(message), waits)
+    return Refusal(status, str(code), str(param), _line(message), after_s)
 
 
 def _message_in(error: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from rar_lib.core.text import visible
+from rar_lib.core.text import is_blank
 from rar_lib.core.types import Arm, Grade, Rubric, Task
 from rar_lib.judging.judge import Judge
 
@@ -227,7 +227,7 @@ class GuardedJudge(Judge):
     async def grade(self, task: Task, response: str, arm: Arm) -> Grade:
         """As :meth:`Judge.grade`, after the checks."""
         found = suspicious(response, task.rubric)
-        if not found or not visible(response).strip():
+        if not found or is_blank(response):
             return await super().grade(task, response, arm)
         _log.info("%s: %s", task.id, ", ".join(found))
         left = strip(response, task.rubric) if self.mode == "strip" else ""

@@ -34,7 +34,7 @@ from rar_lib.core.scoring import (
     normalise_rating,
 )
 from rar_lib.core.stats import scored
-from rar_lib.core.text import visible
+from rar_lib.core.text import is_blank, visible
 from rar_lib.core.types import ARMS, Arm, Category, Criterion, Grade, Rubric, Task, Usage, Verdict
 from rar_lib.judging.calibration import Calibration, Identity, apply
 from rar_lib.judging.chat import Chat, together
@@ -383,7 +383,7 @@ def _check_numbers(weights: Weights) -> None:
 
 def is_empty(response: str) -> bool:
     """Whether a response has no character that a reader would see."""
-    return not visible(response).strip()
+    return is_blank(response)
 
 
 def _not_met(criterion: Criterion) -> Verdict:

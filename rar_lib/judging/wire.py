@@ -6,13 +6,16 @@ what comes back is text, tokens with their alternatives, and counts, or a fault.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from rar_lib.core.errors import ChatError, JudgeFault
@@ -99,8 +102,18 @@ async def sort(response: Any) -> None:
 
 def refused(response: Any) -> Refusal:
     body = _json(response)
-    waits = any(name in response.headers for name in ("retry-after", "retry-after-ms"))
-    return refusal_of(response.status_code, body, waits=waits)
+    return refusal_of(response.status_code, body, after_s=_comes_back(response.headers))
+
+
+def _comes_back(headers: Mapping[str, str]) -> float | None:
+    """Seconds after which the headers say to come back: milliseconds, seconds or a date."""
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        with contextlib.suppress(KeyError, ValueError):
+            return max(0.0, float(headers[name]) / unit)
+    with contextlib.suppress(KeyError, ValueError, TypeError):
+        date = parsedate_to_datetime(headers["retry-after"])
+        return max(0.0, date.timestamp() - time.time())
+    return None
 
 
 def _json(response: Any) -> Any:

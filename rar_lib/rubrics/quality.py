@@ -13,8 +13,8 @@ from itertools import combinations
 
 import numpy as np
 
-from rar_lib.core.text import content_words
 from rar_lib.core.types import Category, Criterion, Rubric, Task
+from rar_lib.core.words import content_words
 from rar_lib.data.audit import is_generic
 
 #: Phrases that send the judge elsewhere: the sentence cannot be checked on its own.

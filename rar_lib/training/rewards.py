@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
+from rar_lib.core.answers import same
 from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.prompts import in_order, shuffled, trl_row
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
-from rar_lib.core.text import THOUGHTS, same, without_thoughts
+from rar_lib.core.text import THOUGHTS, without_thoughts
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
 from rar_lib.data.jsonl import short
 from rar_lib.evaluation.gates import MAX_UNSCORED
@@ -204,8 +205,9 @@ def exact_match(task: Task, text: str) -> bool:
 
     Multiple choice: the letter that :func:`rar_lib.evaluation.multiple_choice.answer_letter`
     reads is the right one, options shown in the order of seed 0. Else: the box, or the last
-    line, or the whole text says the same as the reference (:func:`rar_lib.core.text.same`): numbers
-    by their value, words in any case; signs, decimal points, fractions and comparison signs count.
+    line, or the whole text says the same as the reference
+    (:func:`rar_lib.core.answers.same`): numbers by their value, words in any case; signs, decimal
+    points, fractions and comparison signs count.
 
     Raises:
         DataError: the task has no reference to compare with.

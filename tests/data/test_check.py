@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rar_lib.cli.data import render
 from rar_lib.core.errors import DataError
-from rar_lib.core.text import sentences
+from rar_lib.core.words import sentences
 from rar_lib.data.check import check, escaped, show
 from rar_lib.data.tasks import load_tasks
 

@@ -105,6 +105,8 @@ def server(
             self.send_header("Content-Length", str(len(body)))
             if reply.get("waits", True):
                 self.send_header("retry-after-ms", "1")
+            for name, value in reply.get("headers", {}).items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 

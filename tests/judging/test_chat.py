@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import textwrap
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,6 +72,112 @@ def test_bytes_that_keep_a_request_alive_do_not_keep_it_for_ever() -> None:
     finally:
         http.shutdown()
         http.server_close()
+
+
+def hang(seconds: float = 1.5) -> Callable[[BaseHTTPRequestHandler], None]:
+    return lambda _: time.sleep(seconds)
+
+
+def half_a_head(http: BaseHTTPRequestHandler) -> None:
+    http.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: appl")
+    time.sleep(1.5)
+
+
+def a_head_and_no_body(http: BaseHTTPRequestHandler) -> None:
+    http.send_response(200)
+    http.send_header("Content-Length", "100")
+    http.end_headers()
+    time.sleep(1.5)
+
+
+def half_a_body(http: BaseHTTPRequestHandler) -> None:
+    http.send_response(200)
+    http.send_header("Content-Length", "100")
+    http.end_headers()
+    http.wfile.write(b'{"choices": [')
+    http.wfile.flush()
+    time.sleep(1.5)
+
+
+def headers_without_end(http: BaseHTTPRequestHandler) -> None:
+    http.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for n in range(15):
+        http.wfile.write(f"x-{n}: y\r\n".encode())
+        http.wfile.flush()
+        time.sleep(0.1)
+
+
+def chunks_without_end(http: BaseHTTPRequestHandler) -> None:
+    http.send_response(200)
+    http.send_header("Transfer-Encoding", "chunked")
+    http.end_headers()
+    for _ in range(15):
+        http.wfile.write(b"1\r\n \r\n")
+        http.wfile.flush()
+        time.sleep(0.1)
+
+
+def busy_without_end(http: BaseHTTPRequestHandler) -> None:
+    http.send_response(503)
+    http.send_header("Content-Length", "0")
+    http.send_header("retry-after-ms", "100")
+    http.end_headers()
+    time.sleep(0.1)
+
+
+def hanging_up_without_end(http: BaseHTTPRequestHandler) -> None:
+    time.sleep(0.2)
+    http.connection.close()
+
+
+SLOW: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
+    "says nothing": hang(),
+    "half a head": half_a_head,
+    "a head and no body": a_head_and_no_body,
+    "half a body": half_a_body,
+    "headers without end": headers_without_end,
+    "chunks without end": chunks_without_end,
+    "busy without end": busy_without_end,
+    "hanging up without end": hanging_up_without_end,
+}
+
+
+@pytest.mark.parametrize("way", SLOW)
+def test_no_way_of_being_slow_outlasts_the_timeout_of_a_request(way: str) -> None:
+    class Slow(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            with contextlib.suppress(OSError):
+                SLOW[way](self)
+            self.close_connection = True
+
+        def log_message(self, *_: Any) -> None: ...
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    try:
+        start = time.perf_counter()
+        found = grade(Chat(f"http://127.0.0.1:{http.server_port}/v1", "m", timeout_s=0.6))
+        took = time.perf_counter() - start
+    finally:
+        http.shutdown()
+        http.server_close()
+    assert found.score is None
+    assert took < 1.4, found.reason
+    assert re.search(r"no reply within 0\.6 s|APIConnectionError|503", found.reason or "")
+
+
+def test_an_endpoint_that_is_away_for_longer_than_anybody_waits_stops_the_run() -> None:
+    """Each of a thousand requests would be unscored after its tries; the first says it all."""
+    away = status(429, "slow down") | {"waits": False, "headers": {"retry-after": "600"}}
+    with (
+        server(away) as scripted,
+        pytest.raises(ChatError, match=r"429: slow down.*run again in 10 min"),
+    ):
+        grade(Chat(scripted.url, "m"))
+    assert len(scripted.requests) == 1
 
 
 def open_sockets() -> int:

@@ -23,13 +23,13 @@ BUSY_200 = {"error": {"message": "the provider behind this gateway is busy", "co
 @pytest.mark.parametrize(
     ("refusal", "reach"),
     [
-        (Refusal(429, "rate_limit_exceeded", message="slow down", waits=True), "retry"),
+        (Refusal(429, "rate_limit_exceeded", message="slow down", after_s=1.0), "retry"),
         (Refusal(429, message="Too Many Requests"), "retry"),
         (
-            Refusal(429, "RESOURCE_EXHAUSTED", message="check your plan and billing", waits=True),
+            Refusal(429, "RESOURCE_EXHAUSTED", message="check your plan and billing", after_s=1.0),
             "retry",
         ),
-        (Refusal(429, "insufficient_quota", message="see its billing page", waits=True), "run"),
+        (Refusal(429, "insufficient_quota", message="see its billing page", after_s=1.0), "run"),
         (Refusal(429, message="your credit balance is too low"), "run"),
         (Refusal(402, message="the balance does not cover this request"), "run"),
         (Refusal(401, message="bad key"), "run"),
@@ -83,8 +83,13 @@ BUSY_200 = {"error": {"message": "the provider behind this gateway is busy", "co
             Refusal(429, message="tokens per min (TPM). Please try again in 6ms. See billing."),
             "retry",
         ),
-        (Refusal(429, message="free-models-per-day", waits=True), "run"),
+        (Refusal(429, message="free-models-per-day", after_s=1.0), "run"),
         (Refusal(429, message="requests per day (RPD): Limit 200. Try again in 7m12s"), "run"),
+        # When to come back: the client waits two minutes at most.
+        (Refusal(429, message="slow down", after_s=120.0), "retry"),
+        (Refusal(429, message="slow down", after_s=121.0), "run"),
+        (Refusal(503, message="maintenance", after_s=3600.0), "run"),
+        (Refusal(500, message="oops", after_s=3600.0), "retry"),
         (Refusal(400, message="`max_tokens` must be less than the `context_window`"), "field"),
     ],
     ids=str,

@@ -265,7 +265,26 @@ def test_a_request_refused_for_its_content_is_unscored() -> None:
     assert "too long" in (result.reason or "")
 
 
-@pytest.mark.parametrize("response", ["", " \n\t", "\u200b\u200b", "\x00"])
+@pytest.mark.parametrize(
+    "response",
+    {
+        "nothing": "",
+        "white space": " \n\t",
+        "no width": "\u200b\u200b",
+        "a control character": "\x00",
+        "a wide space": "\u3000\u00a0\u2003",
+        "a byte order mark": "\ufeff",
+        "Hangul's filler": "\u3164",
+        "two halves of a filler": "\u115f\u1160",
+        "empty Braille": "\u2800\u2800",
+        "a joiner of graphemes": "\u034f",
+        "a variation selector": "\ufe0f",
+        "an accent without a letter": " \u0301",
+        "marks of direction": "\u202e\u2066\u200f",
+        "tags": "\U000e0041\U000e007f",
+    }.values(),
+    ids=repr,
+)
 def test_an_empty_response_is_a_response_that_meets_nothing(response: str) -> None:
     """A policy that stays silent where it was wrong must not gain by it."""
     with server(says_yes) as scripted:

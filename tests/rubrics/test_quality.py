@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rar_lib.core.text import content_words
 from rar_lib.core.types import Category, Criterion, Grade, Pair, Polarity, Rubric, Task
+from rar_lib.core.words import content_words
 from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.alignment import PairGrades, discrimination, margins, ranking_agreement
 from rar_lib.rubrics.quality import is_one_sentence, is_self_contained, measure

@@ -363,6 +363,10 @@ COMPLETIONS: dict[str, Any] = {
     "thoughts in a field of their own": [
         {"role": "assistant", "content": SAID, "reasoning_content": "112"},
     ],
+    "thoughts in brackets": f"[THINK]call 112[/THINK]{SAID}",
+    "thoughts of MedGemma": f"<unused94>thought\ncall 112<unused95>{SAID}",
+    "channels": f"<|channel|>analysis<|message|>112<|end|><|start|>assistant<|channel|>final"
+    f"<|message|>{SAID}",
     "thoughts before": f"<think>I could say: call 112.</think>{SAID}",
     "thoughts before, in a message": [{"role": "assistant", "content": f"<think>x</think>{SAID}"}],
     "only the end of thoughts": f"I could say: call 112.</think>{SAID}",
