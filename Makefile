@@ -24,7 +24,7 @@ test: PROFILE := smoke
 test: setup lint  ## set-up, lint, the smoke model and all tests (10 min warm)
 	@bash env/browser.sh
 	$(BIN)/rar fetch smollm2-135m
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-adapters: setup  ## the reward in verl, ms-swift, OpenRLHF, verifiers, in environments of their own (3 min warm, 2.1 GB)
 	bash env/adapters.sh
