@@ -16,10 +16,12 @@ from typing import Literal
 
 from rar_lib.core.errors import DataError, PlanError
 from rar_lib.models.catalogue import MODELS
+from rar_lib.models.processor import cpu_dtype
 from rar_lib.models.vllm import OVERHEAD_GB
 from rar_lib.training.settings import Settings
 
 BF16, FP32 = 2, 4
+_FORMAT = {BF16: "bf16", FP32: "float32"}
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,22 @@ class Shape:
         embedding = self.vocabulary * self.hidden * (1 if self.tied else 2)
         return self.projected + self.layers * bias + norms + embedding
 
-    @property
-    def token_bytes(self) -> int:
-        """Bytes of the keys and values of one token in bf16."""
-        return 2 * self.layers * self.kv * BF16
+    def token_bytes(self, width: int = BF16) -> int:
+        """Bytes of the keys and values of one token; ``width`` is that of a number in bytes."""
+        return 2 * self.layers * self.kv * width
 
     def adapter(self, rank: int) -> int:
         """Parameters of a LoRA adapter on every projection."""
         return self.layers * sum(rank * (o + i) for o, i in self.projections)
 
-    def int8_bytes(self) -> int:
-        """Bytes of the tensors of an int8 conversion: one fp32 scale an output channel."""
+    def int8_bytes(self, width: int = BF16) -> int:
+        """Bytes of the tensors of an int8 conversion: one fp32 scale an output channel.
+
+        Args:
+            width: bytes of a number that is not converted.
+        """
         scales = self.layers * sum(o for o, _ in self.projections)
-        return self.projected + scales * FP32 + (self.parameters - self.projected) * BF16
+        return self.projected + scales * FP32 + (self.parameters - self.projected) * width
 
 
 def _qwen(
@@ -219,6 +224,7 @@ def memory(
     name: str = "",
     backend: Backend = "unsloth",
     longest: int = 0,
+    width: int = 0,
 ) -> Budget:
     """The memory of training: policy, rollouts and every judge that is up meanwhile.
 
@@ -227,12 +233,14 @@ def memory(
         name: what is planned, for messages.
         backend: as in training; on a CPU both take the same.
         longest: tokens of the longest prompt with its response, if known; else the context.
+        width: bytes of a number, 2 (bf16) or 4 (float32); by itself that in which the models
+            compute on this device.
 
     Raises:
         DataError: a model's shape is not known.
     """
     longest = min(longest or settings.context, settings.context)
-    load = _Load(settings, judges, backend, longest)
+    load = _Load(settings, judges, backend, longest, width or _width(settings.device))
     lines = tuple(_lines(load))
     short = sum(line.size for line in lines) > room
     return Budget(name, lines, room, tuple(_advice(load, room)) if short else ())
@@ -244,16 +252,22 @@ class _Load:
     judges: Judges
     backend: Backend
     longest: int
+    width: int = BF16
 
     @property
     def cuda(self) -> bool:
         return self.settings.device == "cuda"
 
 
+def _width(device: str) -> int:
+    """On a processor without bf16 products models are widened when they are loaded."""
+    return FP32 if device == "cpu" and cpu_dtype() == "float32" else BF16
+
+
 def _lines(load: _Load) -> list[Line]:
     lines = [*_policy(load), *_update(load)]
     for name in load.judges.names:
-        lines += _judge(name, load.judges.kv_cache_gb)
+        lines += _judge(name, load.judges.kv_cache_gb, load.width)
     processes = len(load.judges.names)
     if load.cuda:
         contexts = Line(
@@ -289,15 +303,16 @@ def _policy(load: _Load) -> list[Line]:
     else:
         copies = 2 if cuda else 1
         weights = Line(
-            f"policy {name}, bf16" + (", and vLLM's own copy" if cuda else ""),
-            f"{n:,} x {BF16} bytes" + (f" x {copies}" if cuda else ""),
-            n * BF16 * copies,
+            f"policy {name}, {_FORMAT[load.width]}" + (", and vLLM's own copy" if cuda else ""),
+            f"{n:,} x {load.width} bytes" + (f" x {copies}" if cuda else ""),
+            n * load.width * copies,
         )
     rows = settings.rollouts * (1 if cuda else settings.prompts_per_step)
+    token = s.token_bytes(load.width)
     cache = Line(
         "keys and values of rollouts",
-        f"{rows} rollouts x {load.longest:,} tokens x {s.token_bytes:,} bytes",
-        rows * load.longest * s.token_bytes,
+        f"{rows} rollouts x {load.longest:,} tokens x {token:,} bytes",
+        rows * load.longest * token,
         "one group at full length at once, the other groups of a step wait for it; vLLM takes "
         "more where memory is free"
         if cuda
@@ -305,8 +320,8 @@ def _policy(load: _Load) -> list[Line]:
     )
     answers = Line(
         "keys and values of held-out answers",
-        f"{settings.answers_at_once} answers x {load.longest:,} tokens x {s.token_bytes:,} bytes",
-        settings.answers_at_once * load.longest * s.token_bytes,
+        f"{settings.answers_at_once} answers x {load.longest:,} tokens x {token:,} bytes",
+        settings.answers_at_once * load.longest * token,
         "that many are written at once, however many tasks there are; counted beside the rollouts, "
         + ("whose room vLLM keeps" if cuda else "though it is before, between and after them"),
     )
@@ -320,7 +335,7 @@ def _update(load: _Load) -> list[Line]:
     n = s.adapter(rank)
     unsloth = cuda and load.backend == "unsloth"
     rows = 1 if unsloth else settings.rollouts
-    kept = 2 * (8 * s.hidden + 4 * s.kv + 4 * s.intermediate)
+    kept = load.width * (8 * s.hidden + 4 * s.kv + 4 * s.intermediate)
     tokens = rows * load.longest
     where = f"{rows} x {load.longest:,} tokens"
     if unsloth:
@@ -343,7 +358,8 @@ def _update(load: _Load) -> list[Line]:
             "activations",
             formula,
             activations,
-            note + "2 x (8 hidden + 4 key + 4 inner width) bytes inside a layer for a token",
+            note
+            + f"{load.width} x (8 hidden + 4 key + 4 inner width) bytes inside a layer for a token",
         ),
         Line(
             "logits",
@@ -354,15 +370,16 @@ def _update(load: _Load) -> list[Line]:
     ]
 
 
-def _judge(name: str, kv_cache_gb: float) -> list[Line]:
+def _judge(name: str, kv_cache_gb: float, width: int) -> list[Line]:
     s = shape(name)
     int8 = name in MODELS and bool(MODELS[name].base)
     cache = kv_cache_gb * 1e9
-    formula = f"{s.parameters:,} x {BF16} bytes"
+    formula = f"{s.parameters:,} x {width} bytes"
     if int8:
-        formula = f"{s.projected:,} x 1 byte and scales, the rest x {BF16}"
-    weights = s.int8_bytes() if int8 else s.parameters * BF16
-    reserved = f"reserved; holds {int(cache // s.token_bytes):,} tokens of {s.token_bytes:,} bytes"
+        formula = f"{s.projected:,} x 1 byte and scales, the rest x {width}"
+    weights = s.int8_bytes(width) if int8 else s.parameters * width
+    token = s.token_bytes(width)
+    reserved = f"reserved; holds {int(cache // token):,} tokens of {token:,} bytes"
     return [
         Line(f"judge {name}", formula, weights),
         Line(f"its keys and values ({name})", reserved, cache),
@@ -389,7 +406,9 @@ def _advice(load: _Load, room: float) -> list[str]:
             break
     lines = _lines(load)
     total = sum(line.size for line in lines)
-    graders = [line for name in judges.names for line in _judge(name, judges.kv_cache_gb)]
+    graders = [
+        line for name in judges.names for line in _judge(name, judges.kv_cache_gb, load.width)
+    ]
     if total - sum(line.size for line in graders) <= room:
         found.append("judges behind an API or on another machine")
     return [*found, f"a device of {_gb(total)}"]

@@ -96,8 +96,9 @@ def test_a_small_shape_by_hand() -> None:
     assert tiny.projected == 2 * (64 + 32 + 32 + 64 + 3 * 128)
     biases, norms, embeddings = 2 * (8 + 4 + 4), 5 * 8, 2 * 100 * 8
     assert tiny.parameters == tiny.projected + biases + norms + embeddings
-    assert tiny.token_bytes == 2 * 2 * 4 * 2  # keys and values, layers, width, bytes
+    assert tiny.token_bytes() == 2 * 2 * 4 * 2  # keys and values, layers, width, bytes
     # rank 3: q 16, k 12, v 12, o 16, gate, up and down 24 each
+    assert tiny.token_bytes(4) == 2 * tiny.token_bytes()
     assert tiny.adapter(3) == 2 * 3 * (16 + 12 + 12 + 16 + 3 * 24)
     assert tiny.int8_bytes() == (
         tiny.projected
@@ -111,7 +112,23 @@ def budget_of(profile: Profile, room: float = 80e9, **settings: Any) -> Budget:
 
 
 def lines(profile: Profile, **settings: Any) -> dict[str, Line]:
-    return {x.what: x for x in budget_of(profile, **settings).lines}
+    """In bf16 where a test says nothing else, on whatever processor it runs."""
+    return {x.what: x for x in budget_of(profile, **{"width": 2} | settings).lines}
+
+
+@pytest.mark.parametrize(("flags", "width"), [({"avx2"}, 4), ({"avx2", "avx512bw"}, 2)])
+def test_a_processor_without_bf16_products_holds_twice_the_bytes(
+    flags: set[str], width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "flags", lambda: frozenset(flags))
+    found = {x.what: x for x in budget_of(load("laptop")).lines}
+    name = "qwen-1.5b" if width == 4 else "qwen-0.5b"
+    assert found[f"judge {name}"].size == shape(name).parameters * width
+    policy = "float32" if width == 4 else "bf16"
+    assert found[f"policy smollm2-135m, {policy}"].size == 134_515_008 * width
+    assert found["keys and values of rollouts"].size == 32 * 1024 * 11_520 * width
+    # A GPU computes in bf16 whatever the processor beside it.
+    assert budget_of(GPU).total == budget_of(GPU, width=2).total
 
 
 def test_the_gpu_profile_by_hand() -> None:
@@ -240,7 +257,7 @@ def test_a_judge_on_a_gpu_can_read_whatever_a_policy_writes() -> None:
     rubric = 32 * (GPU.rubric_size[1] + 2)
     assert server["max_model_len"] >= GPU.training.context + rubric
     for name in GPU.judges:  # and at least one such request lies in its cache
-        assert server["kv_cache_gb"] * 1e9 >= server["max_model_len"] * shape(name).token_bytes
+        assert server["kv_cache_gb"] * 1e9 >= server["max_model_len"] * shape(name).token_bytes()
 
 
 def rar(*arguments: str) -> Result:
@@ -276,11 +293,12 @@ def test_the_command_refuses_a_judge_that_cannot_fit_after_showing_why() -> None
 
 
 def test_a_cpu_profile_is_held_against_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx512bw", "avx512_vnni"}))
     monkeypatch.setattr("rar_lib.book.machine.memory_bytes", lambda: 16_000_000_000)
     done = rar()
     assert done.exit_code == 0
     assert "of 16.00 GB: fits" in done.output
-    monkeypatch.setattr("rar_lib.book.machine.memory_bytes", lambda: 4_000_000_000)
+    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))  # all in float32
     assert rar().exit_code == 1
 
 
