@@ -63,6 +63,7 @@ _DECIDE = (
     "data/tasks.py",
     "judging",
     "models",
+    "rubrics/contrast.py",
     "rubrics/dropout.py",
     "evaluation",
     "training",
