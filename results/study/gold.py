@@ -336,10 +336,11 @@ def estimates(
     rest = scored(value for task, value in judged.items() if task not in set(labelled))
     if len(both) < 2 or len(rest) < 2:
         raise DataError(f"{len(both)} tasks are labelled and judged: label two or more in full")
+    labels, judgements = [y for y, _ in both], [f for _, f in both]
     return {
         "labels alone": task_interval(known, bounds=bounds).to_json(),
         "judge alone": task_interval(scored(judged.values()), bounds=bounds).to_json(),
-        "both": prediction_powered(*zip(*both, strict=True), rest, bounds=bounds).to_json(),
+        "both": prediction_powered(labels, judgements, rest, bounds=bounds).to_json(),
         "judge is wrong by": fmean(f - y for y, f in both),
         "left out": len(judged) - len(both) - len(rest),
     }

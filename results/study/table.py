@@ -89,6 +89,7 @@ def together(
         "course": _course(parts),
         "change": {"conveyed": change.to_json() if change else None},
         "secondary": secondary([found for _, found in parts]),
+        "secondary_course": secondary_course([found for _, found in parts]),
         "stray": "; ".join(filter(None, (stray(found) for _, found in parts))),
         "machine": f"{first['machine']}, {first['number format']}",
         "versions": first["versions"],
@@ -123,6 +124,20 @@ def secondary(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
                 "change": change.to_json(),
             }
     return rows
+
+
+def secondary_course(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Secondary outcome -> step -> mean, of the looks at which it was measured."""
+    seen: dict[str, dict[str, list[float]]] = {}
+    for found in parts:
+        for look in found["looks"]:
+            for name, values in _measured(look).items():
+                of_step = seen.setdefault(name, {}).setdefault(str(look["step"]), [])
+                of_step.extend(scored(values.values()))
+    return {
+        name: {step: fmean(values) for step, values in steps.items() if values}
+        for name, steps in seen.items()
+    }
 
 
 def _measured(look: Mapping[str, Any]) -> dict[str, Scores]:

@@ -412,6 +412,9 @@ def test_secondary_outcomes_by_hand() -> None:
     sizes = {name: row["change"]["n"] for name, row in found.items()}
     assert sizes == {"explicit": 160, "reference": 64, "gap": 64, "margin": 64}
     assert found["gap"]["change"]["value"] == pytest.approx(-0.25)
+    course = table.secondary_course(parts)
+    assert set(course) == set(means)
+    assert course["reference"] == {"0": pytest.approx(-2.75), "12": pytest.approx(-2.5)}
 
 
 def test_an_outcome_that_nobody_could_judge_is_left_out_and_never_0() -> None:
@@ -421,4 +424,8 @@ def test_an_outcome_that_nobody_could_judge_is_left_out_and_never_0() -> None:
     assert found["unscored"] == found["change"]["n"] == 80
     nobody = table.secondary([judged(named("implicit"), 0.25, None)])
     assert "explicit" not in nobody
-    assert table.secondary([{"looks": [{"step": 0, "answers": {}}]}]) == {}
+    assert table.secondary_course([judged(named("implicit"), 0.25, None)])["explicit"] == {
+        "0": 0.25
+    }
+    bare = [{"looks": [{"step": 0, "answers": {}}]}]
+    assert table.secondary(bare) == table.secondary_course(bare) == {}
