@@ -474,7 +474,7 @@ def likelihoods(
     before, seen = _left_padded([list(ids) for ids in prompts])
     width = max(map(len, responses))
     after = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in responses])
-    kept = torch.tensor([[n < len(ids) for n in range(width)] for ids in responses])
+    kept = torch.arange(width) < torch.tensor([len(ids) for ids in responses])[:, None]
     device = model.device
     ids = torch.cat([before, after], 1).to(device)
     mask = torch.cat([seen, kept], 1).long().to(device)

@@ -272,8 +272,12 @@ class Likelihoods:
     @property
     def made_of(self) -> dict[str, Any]:
         """Part of the identity of a run."""
-        tasks, pairs = ([one.model_dump(mode="json") for one in all_] for all_ in self._parts)
-        return {"look": "likelihoods", "tasks": digest(tasks), "pairs": digest(pairs)}
+        tasks, pairs = self._parts
+        return {
+            "look": "likelihoods",
+            "tasks": digest([task.model_dump(mode="json") for task in tasks]),
+            "pairs": digest([pair.model_dump(mode="json") for pair in pairs]),
+        }
 
     @property
     def _parts(self) -> tuple[list[Task], list[Pair]]:
