@@ -95,18 +95,18 @@ class Watch:
         measure: step and greedy answers by task id -> what to remember, as JSON.
             What it says itself to be made of (``made_of``, as the one of
             :func:`rar_lib.evaluation.held_out.look_with` does) is part of the run's identity.
-        within: the policy as it is now -> more to remember, such as
+        within: step and the policy as it is now -> more to remember, such as
             :class:`rar_lib.training.policy.Likelihoods`; its ``made_of`` is part of the identity.
     """
 
     every: int
     measure: Measure
-    within: Callable[[Policy], dict[str, Any]] | None = None
+    within: Callable[[int, Policy], dict[str, Any]] | None = None
 
     def look(self, step: int, policy: Policy, answers: dict[str, str]) -> dict[str, Any]:
         """What to remember of one look."""
         found = {"step": step, **self.measure(step, answers)}
-        return found | self.within(policy) if self.within else found
+        return found | self.within(step, policy) if self.within else found
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rar_lib.evaluation.notes import conveyed
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import prompts_of
+from rar_lib.training.policy import Likelihoods
 from rar_lib.training.rewards import RubricReward, VerifiableReward
 from results.study import run, store, table
 from results.study.run import Unit
@@ -176,15 +177,22 @@ def test_the_arms_that_change_how_the_rubric_is_added_up_say_so_in_their_identit
     assert all(named(name).design.tier == 2 for name in ("explicit, contrast 0.5",))
 
 
-def test_the_policy_is_asked_about_a_pair_of_each_held_out_task_that_has_one() -> None:
-    asked = [run.likelihoods_of(run.tasks_of(named("explicit", fold))[1]) for fold in (0, 1)]
-    ids = [task.id for one in asked for task in one.tasks]
-    assert sorted(ids) == sorted({pair.task_id for pair in load_mini_pairs("all")})
+def test_the_policy_is_asked_about_held_out_tasks_and_a_pair_of_each() -> None:
+    def of(arm: str, fold: int = 0, seed: int = 0) -> Likelihoods:
+        unit = named(arm, fold, seed)
+        return run.likelihoods_of(unit, run.tasks_of(unit)[1])
+
+    asked = [of("explicit", fold) for fold in (0, 1)]
+    ids = {task.id for one in asked for task in one.tasks}
+    assert len(ids) == 2 * run.INNER_TASKS
+    assert ids <= {pair.task_id for pair in load_mini_pairs("all")}
     for one in asked:
         assert [pair.task_id for pair in one.pairs] == [task.id for task in one.tasks]
         assert all(task.context for task in one.tasks)  # as the policy is asked, with notes
-    closed = run.likelihoods_of(run.tasks_of(named("explicit, closed book"))[1])
-    assert closed.made_of != asked[0].made_of
+    assert of("explicit, closed book").made_of != asked[0].made_of
+    assert of("rlvr").made_of == asked[0].made_of  # the same question to every arm
+    assert asked[0].steps is None
+    assert of("explicit", seed=1).steps == (0, run.SETTINGS.steps)
 
 
 HOSTILE = 'Line one\nline two\u2028"quoted" \\ \x85 \r\n <b>{"step": 0}</b> \u00e9\u4e2d'
@@ -193,7 +201,7 @@ HOSTILE = 'Line one\nline two\u2028"quoted" \\ \x85 \r\n <b>{"step": 0}</b> \u00
 def unit_file(unit: Unit, answer: str = HOSTILE) -> dict[str, Any]:
     """A unit with every look, as it is when it is trained; each answer is the same text."""
     tasks = run.tasks_of(unit)[1]
-    asked = run.likelihoods_of(tasks)
+    asked = run.likelihoods_of(unit, tasks)
     values = {task.id: -3.0512 for task in asked.tasks}
     steps = range(0, run.SETTINGS.steps + 1, run.LOOK_EVERY)
     looks = [
@@ -410,7 +418,7 @@ def test_secondary_outcomes_by_hand() -> None:
         "margin": pytest.approx((-0.15, -0.4)),
     }
     sizes = {name: row["change"]["n"] for name, row in found.items()}
-    assert sizes == {"explicit": 160, "reference": 64, "gap": 64, "margin": 64}
+    assert sizes == {"explicit": 160, "reference": 40, "gap": 40, "margin": 40}
     assert found["gap"]["change"]["value"] == pytest.approx(-0.25)
     course = table.secondary_course(parts)
     assert set(course) == set(means)

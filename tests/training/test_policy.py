@@ -252,7 +252,7 @@ def plain_likelihood(policy: Policy, task: Task, text: str) -> float:
 
 def test_the_likelihoods_of_given_answers_are_those_of_the_plain_way() -> None:
     made = tiny.policy(SMOKE)
-    found = Likelihoods([RULED, BARE], [pair("ruled", "w20 w21", "w22")])(made)
+    found = Likelihoods([RULED, BARE], [pair("ruled", "w20 w21", "w22")])(0, made)
     assert set(found["reference"]) == {"ruled", "bare"}
     for task in (RULED, BARE):
         expected = plain_likelihood(made, task, task.reference or "")
@@ -265,6 +265,13 @@ def test_the_likelihoods_of_given_answers_are_those_of_the_plain_way() -> None:
     assert found["with_rubric"]["ruled"] != found["reference"]["ruled"]
     margin = plain_likelihood(made, RULED, "w20 w21") - plain_likelihood(made, RULED, "w22")
     assert found["margin"] == {"p": pytest.approx(margin, abs=1e-3)}
+
+
+def test_likelihoods_are_measured_at_their_steps_alone() -> None:
+    asked = Likelihoods([BARE], steps=(0, 12))
+    assert asked(3, Policy(SMOKE)) == {}  # nothing is loaded for it
+    made = tiny.policy(SMOKE)
+    assert asked(12, made) == asked(0, made) == Likelihoods([BARE])(3, made) != {}
 
 
 def test_more_answers_than_one_batch_come_back_in_order() -> None:
@@ -298,6 +305,7 @@ def test_likelihoods_are_known_by_their_tasks_and_the_pairs_on_them() -> None:
     assert first == Likelihoods([RULED], [pair("ruled", "w1", "w2"), pair("x", "a", "b")]).made_of
     assert first != Likelihoods([RULED], [pair("ruled", "w1", "w3")]).made_of
     assert first != Likelihoods([RULED]).made_of
+    assert Likelihoods([RULED], steps=(0, 3)).made_of != Likelihoods([RULED]).made_of
     assert first != Likelihoods([shown_rubric(RULED)], [pair("ruled", "w1", "w2")]).made_of
 
 

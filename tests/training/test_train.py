@@ -396,9 +396,10 @@ def test_a_look_remembers_what_is_measured_of_answers_and_of_the_policy() -> Non
     watch = Watch(
         2,
         lambda step, answers: {"answers": len(answers)},
-        within=lambda given: {"same": given is policy},
+        within=lambda step, given: {"same": given is policy, "at": step},
     )
-    assert watch.look(4, policy, {"a": "A."}) == {"step": 4, "answers": 1, "same": True}
+    found = watch.look(4, policy, {"a": "A."})
+    assert found == {"step": 4, "answers": 1, "same": True, "at": 4}
 
 
 def test_a_run_with_any_other_setting_is_another_run() -> None:
