@@ -229,8 +229,8 @@ def likelihoods_of(unit: Unit, held_out: Sequence[Task]) -> Likelihoods:
     """What is asked of a policy within: about 20 held-out tasks that have pairs, one pair each.
 
     So there are 40 of both folds, and in a pilot 48 gave t-values near 20. All tasks at every look
-    would cost much of the time that training takes. At every look for the first seed, for the others before and
-    after training.
+    would cost much of the time that training takes. At every look for the first seed, for the
+    others before and after training.
     """
     first = {pair.task_id: pair for pair in reversed(load_mini_pairs("all"))}
     drawn = {task.id for task in draw_tasks([t for t in held_out if t.id in first], INNER_TASKS)}
