@@ -1,11 +1,12 @@
 # Rubrics as Rewards, executable. `make help` lists the targets.
 PROFILE ?= laptop
+MINUTES ?= 60
 BIN := .venv/bin
 export PYTHON
 # Times: two CPU cores, nothing in any cache (cold) or all packages and weights there (warm).
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce book test test-adapters lint lock clean
+.PHONY: help setup reproduce book study test test-adapters lint lock clean
 
 help:  ## this list (at once)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +20,10 @@ reproduce: setup  ## run what is missing or changed of the notebooks, then build
 
 book: setup  ## build the book from the notebooks of PROFILE already run (10 s)
 	$(BIN)/rar book --profile $(PROFILE)
+
+study: setup  ## train what results/study lacks, begun within MINUTES, then its table; again to go on (resumable, not timed yet)
+	$(BIN)/python -m results.study.run --minutes $(MINUTES)
+	$(BIN)/python -m results.study.table
 
 test: PROFILE := smoke
 test: setup lint  ## set-up, lint, the smoke model and all tests (10 min warm)

@@ -70,6 +70,7 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.rubrics.synthesis import write_rubrics as write_rubrics
     from rar_lib.training.card import model_card as model_card
     from rar_lib.training.card import save_card as save_card
+    from rar_lib.training.policy import Likelihoods as Likelihoods
     from rar_lib.training.policy import Policy as Policy
     from rar_lib.training.policy import write_responses as write_responses
     from rar_lib.training.rewards import RubricReward as RubricReward
@@ -138,6 +139,7 @@ _HOME = {
     "write_rubrics": "rubrics.synthesis",
     "model_card": "training.card",
     "save_card": "training.card",
+    "Likelihoods": "training.policy",
     "Policy": "training.policy",
     "write_responses": "training.policy",
     "RubricReward": "training.rewards",

@@ -18,7 +18,7 @@ import random
 from rar_lib.core.types import Category, Polarity, Rubric, Task
 
 
-def drop(rubric: Rubric, keep: float, *, task: str, seed: int, step: int) -> Rubric:
+def drop(rubric: Rubric, keep: float, *, task: str, seed: int, step: int, least: int = 1) -> Rubric:
     """The part of a rubric that one training step is graded by, in the rubric's order.
 
     At least one criterion stays that an empty response does not meet: an Essential one if there
@@ -31,6 +31,8 @@ def drop(rubric: Rubric, keep: float, *, task: str, seed: int, step: int) -> Rub
             don't tell tasks apart: released data names them c01, c02, ... in every task.
         seed: of the training run.
         step: of the training run; parts of different steps are independent.
+        least: criteria that stay at least, or all of a rubric that has fewer. The published form
+            (arXiv 2608.11669, read as summaries alone) keeps three.
 
     Raises:
         ValueError: ``keep`` is not in (0, 1].
@@ -38,7 +40,7 @@ def drop(rubric: Rubric, keep: float, *, task: str, seed: int, step: int) -> Rub
     if not 0.0 < keep <= 1.0:
         raise ValueError(f"keep is {keep}; it is a share of the criteria and must be in (0, 1]")
     criteria = rubric.criteria
-    size = max(1, int(keep * len(criteria) + 0.5))
+    size = min(len(criteria), max(1, least, int(keep * len(criteria) + 0.5)))
     # hash() differs between processes.
     key = json.dumps([seed, step, task, [c.id for c in criteria]])
     rng = random.Random(hashlib.sha256(key.encode()).digest())
@@ -50,7 +52,7 @@ def drop(rubric: Rubric, keep: float, *, task: str, seed: int, step: int) -> Rub
     return rubric.model_copy(update={"criteria": tuple(criteria[i] for i in kept)})
 
 
-def drop_from_task(task: Task, keep: float, *, seed: int, step: int) -> Task:
+def drop_from_task(task: Task, keep: float, *, seed: int, step: int, least: int = 1) -> Task:
     """The task with the part of its rubric for this step; a task without rubric as it is.
 
     Raises:
@@ -58,5 +60,5 @@ def drop_from_task(task: Task, keep: float, *, seed: int, step: int) -> Task:
     """
     if task.rubric is None:
         return task
-    part = drop(task.rubric, keep, task=task.id, seed=seed, step=step)
+    part = drop(task.rubric, keep, task=task.id, seed=seed, step=step, least=least)
     return task.model_copy(update={"rubric": part})

@@ -9,7 +9,8 @@ None of these trainers has TRL's "no reward". What becomes of a response that co
 is chosen here so that it teaches nothing, and is said at each function. Nothing of these libraries
 is imported before a function needs it.
 
-Rubric dropout (``keep`` below 1) needs the trainer's step, which only ms-swift hands to a reward.
+Rubric dropout (``keep`` below 1) needs the trainer's step, and contrast weights whole groups: only
+ms-swift hands them to a reward.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ def _checked(reward: AnyReward, trainer: str) -> AnyReward:
         raise DataError(
             f"keep is {reward.keep}: rubric dropout needs the trainer's step, which {trainer} does "
             "not give to a reward; use keep=1.0"
+        )
+    if isinstance(reward, RubricReward) and reward.contrast > 0.0:
+        raise DataError(
+            f"contrast is {reward.contrast}: contrast weights need a whole group at a time, and "
+            f"{trainer} hands over one response; use contrast=0.0"
         )
     return reward
 

@@ -459,6 +459,40 @@ class Head(torch.autograd.Function):
         return found, None, None, None
 
 
+def likelihoods(
+    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+) -> list[float]:
+    """Log-likelihood of given responses, each behind its prompt, in nats a token.
+
+    ``1 / n * sum_t log p(y_t | prompt, y_<t)`` at temperature 1. Rows are laid out as in training:
+    prompts padded on the left, responses on the right.
+
+    Args:
+        prompts: token ids.
+        responses: token ids, at least one each, as many rows as prompts; one batch.
+    """
+    before, seen = _left_padded([list(ids) for ids in prompts])
+    width = max(map(len, responses))
+    after = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in responses])
+    kept = torch.arange(width) < torch.tensor([len(ids) for ids in responses])[:, None]
+    device = model.device
+    ids = torch.cat([before, after], 1).to(device)
+    mask = torch.cat([seen, kept], 1).long().to(device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), _as_trained(model):
+        logps = token_logps(model, ids, mask, width)[0]
+    model.train(was_training)
+    found: list[float] = (logps.sum(1).cpu() / kept.sum(1)).tolist()
+    return found
+
+
+def _as_trained(model: Any) -> torch.autocast:
+    """Products in the number format of the weights, as TRL's trainer makes them."""
+    bfloat16 = model.dtype == torch.bfloat16
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16)
+
+
 def kl_to_base(model: Any, batch: dict[str, Tensor]) -> float:
     """Estimated KL divergence of the policy from itself without the adapter, in nats a token."""
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
@@ -466,7 +500,7 @@ def kl_to_base(model: Any, batch: dict[str, Tensor]) -> float:
     kept = batch["completion_mask"].bool()
 
     def logps() -> Tensor:
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16):
+        with _as_trained(model):
             return token_logps(model, ids, mask, kept.shape[1])[0]
 
     was_training = model.training

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
@@ -21,6 +22,7 @@ from rar_lib.core.answers import same
 from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.prompts import in_order, shuffled, trl_row
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
+from rar_lib.core.stats import scored
 from rar_lib.core.text import THOUGHTS, without_thoughts
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
 from rar_lib.data.jsonl import short
@@ -28,6 +30,7 @@ from rar_lib.evaluation.gates import MAX_UNSCORED
 from rar_lib.evaluation.multiple_choice import answer_letter, last_box
 from rar_lib.judging.chat import together
 from rar_lib.judging.judge import Judge
+from rar_lib.rubrics.contrast import Values, contrast_weights, weighted_score
 from rar_lib.rubrics.dropout import drop_from_task
 from rar_lib.training.diagnostics import credit, flat_mass, groups, levelled, step_record
 
@@ -74,6 +77,24 @@ def check_keep(keep: float, arm: str) -> None:
         )
 
 
+def check_contrast(contrast: float, arm: str) -> None:
+    """Refuse contrast weights where there are no criteria to weigh.
+
+    Raises:
+        DataError: ``contrast`` is not in [0, 1], or above 0 for another arm than ``explicit``.
+    """
+    if not 0.0 <= contrast <= 1.0:
+        raise DataError(
+            f"contrast is {contrast}: it is the share of the weights that goes by contrast and "
+            "must be in [0, 1]"
+        )
+    if contrast > 0.0 and arm != "explicit":
+        raise DataError(
+            f"contrast is {contrast}, but arm {arm!r} does not add up the task's criteria: "
+            "contrast weights are for explicit; leave contrast out"
+        )
+
+
 @dataclass
 class RubricReward:
     """Async reward callable: completions in, floats in [0, 1] or ``None`` out.
@@ -91,6 +112,11 @@ class RubricReward:
         keep: share of a rubric's criteria that a step is graded by, in (0, 1]; below 1 is
             rubric dropout (see :mod:`rar_lib.rubrics.dropout`), for the arms that read
             the rubric.
+        least: criteria that dropout leaves at least, or all where a rubric has fewer.
+        contrast: share of the criteria's weights that goes to those which tell the rollouts of a
+            group apart, in [0, 1]; above 0 for the explicit arm alone (see
+            :mod:`rar_lib.rubrics.contrast`). Needs whole groups in a call. ``scores`` and ``mean``
+            of the record are then of these weights, and ``mean_plain`` of the plain ones.
         seed: decides, with the trainer's step, which criteria those are.
         thoughts: names of the tags between which a reasoning policy thinks: the judge is shown what
             comes behind them. A thought that was cut off has no answer: an empty response.
@@ -99,19 +125,25 @@ class RubricReward:
             criteria ``flat_mass``, ``credit`` by category and ``criteria`` by task and id.
 
     Raises:
-        DataError: ``keep`` is no share, or the arm shows the judge no rubric of the task.
+        DataError: ``keep`` or ``contrast`` is no share or does nothing in this arm, or ``least`` is
+            below 1.
     """
 
     judge: Judge
     arm: Arm
     max_unscored: float = MAX_UNSCORED
     keep: float = 1.0
+    least: int = 1
+    contrast: float = 0.0
     seed: int = 0
     thoughts: tuple[str, ...] = THOUGHTS
     on_step: OnStep | None = None
 
     def __post_init__(self) -> None:
         check_keep(self.keep, self.arm)
+        check_contrast(self.contrast, self.arm)
+        if self.least < 1:
+            raise DataError(f"least is {self.least}: at least one criterion must be left")
 
     @property
     def __name__(self) -> str:
@@ -119,11 +151,13 @@ class RubricReward:
         return f"reward_{self.arm}"
 
     def identity(self) -> dict[str, Any]:
-        """Arm, rubric dropout, and all that the judge is made of."""
+        """Arm, rubric dropout, contrast, and all that the judge is made of."""
         return {
             "arm": self.arm,
             "judge": self.judge.made_of,
             "keep": self.keep,
+            "least": self.least if self.keep < 1.0 else None,
+            "contrast": self.contrast,
             "thoughts": list(self.thoughts),
             "seed": self.seed if self.keep < 1.0 else None,
         }
@@ -154,19 +188,37 @@ class RubricReward:
         grades = await together(self.judge.grade(t, text, self.arm) for t, text in items)
         seconds = time.perf_counter() - start
         of = groups(task or ())
-        scores = [g.score for g in grades]
+        plain = [g.score for g in grades]
+        scores = self._by_contrast(tasks, grades, of) if self.contrast else plain
         record = step_record(scores, _lengths(completions, completion_ids), of)
         record |= {
             "judge_seconds": seconds,
             "usage": sum((g.usage for g in grades), Usage()).model_dump(),
         }
         if self.arm in ("explicit", "predefined"):
-            record |= self._by_criterion([t for t, _ in items], grades, of)
+            record |= self._by_criterion(tasks, grades, of)
+        if self.contrast:
+            record["mean_plain"] = _mean(plain)
         _report(record, self.on_step, log_metric)
         unscored = [g.reason for g in grades if g.score is None]
         where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.where}"
         _check(unscored, len(grades), self.max_unscored, where)
         return levelled(scores, of)
+
+    def _by_contrast(
+        self, tasks: Sequence[Task], grades: Sequence[Grade], of: Sequence[range]
+    ) -> list[float | None]:
+        """The scores under the weights that each group's contrast gives."""
+        found: list[float | None] = [None] * len(grades)
+        for group in of:
+            rubric = tasks[group[0]].rubric
+            values = [_values(grades[place]) for place in group]
+            if rubric is None:
+                raise DataError(f"task {tasks[group[0]].id!r} has no rubric to weigh")
+            weights = contrast_weights(rubric, values, self.judge.weights, self.contrast)
+            for place, own in zip(group, values, strict=True):
+                found[place] = weighted_score(rubric, own, weights)
+        return found
 
     def _by_criterion(
         self, tasks: Sequence[Task], grades: Sequence[Grade], of: Sequence[range]
@@ -197,7 +249,20 @@ class RubricReward:
                 f"keep is {self.keep} and there is no trainer_state: rubric dropout needs the "
                 "trainer's step; pass it, or use keep=1.0 to grade by the whole rubric"
             )
-        return drop_from_task(task, self.keep, seed=self.seed, step=trainer_state.global_step)
+        step = trainer_state.global_step
+        return drop_from_task(task, self.keep, seed=self.seed, step=step, least=self.least)
+
+
+def _values(grade: Grade) -> Values:
+    """What Eq. 1 adds up: probabilities where there are some, else verdicts."""
+    return {
+        v.criterion_id: v.met if v.probability is None else v.probability for v in grade.verdicts
+    }
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    known = scored(scores)
+    return fmean(known) if known else None
 
 
 def exact_match(task: Task, text: str) -> bool:

@@ -63,6 +63,7 @@ _DECIDE = (
     "data/tasks.py",
     "judging",
     "models",
+    "rubrics/contrast.py",
     "rubrics/dropout.py",
     "evaluation",
     "training",
@@ -94,15 +95,26 @@ class Watch:
         measure: step and greedy answers by task id -> what to remember, as JSON.
             What it says itself to be made of (``made_of``, as the one of
             :func:`rar_lib.evaluation.held_out.look_with` does) is part of the run's identity.
+        within: step and the policy as it is now -> more to remember, such as
+            :class:`rar_lib.training.policy.Likelihoods`; its ``made_of`` is part of the identity.
     """
 
     every: int
     measure: Measure
+    within: Callable[[int, Policy], dict[str, Any]] | None = None
+
+    def look(self, step: int, policy: Policy, answers: dict[str, str]) -> dict[str, Any]:
+        """What to remember of one look."""
+        found = {"step": step, **self.measure(step, answers)}
+        return found | self.within(step, policy) if self.within else found
 
     @property
     def identity(self) -> dict[str, Any]:
         """Part of the identity of a run."""
-        return {"every": self.every, "by": getattr(self.measure, "made_of", None)}
+        found = {"every": self.every, "by": getattr(self.measure, "made_of", None)}
+        if self.within:
+            found["within"] = getattr(self.within, "made_of", None)
+        return found
 
 
 @dataclass(frozen=True)
@@ -334,7 +346,7 @@ class Job:
         begin = time.perf_counter()
         journal.before = policy.answers(self.held_out, self.settings.max_completion)
         if self.watch:
-            journal.watched = [{"step": 0, **self.watch.measure(0, journal.before)}]
+            journal.watched = [self.watch.look(0, policy, journal.before)]
             journal.look_seconds.append(time.perf_counter() - begin)
 
     def _selected(self, policy: Policy) -> list[Selected]:
@@ -385,7 +397,7 @@ class Job:
 
     def _look(self, policy: Policy, watch: Watch) -> Callable[[int], dict[str, Any]]:
         longest = self.settings.max_completion
-        return lambda step: watch.measure(step, policy.answers(self.held_out, longest))
+        return lambda step: watch.look(step, policy, policy.answers(self.held_out, longest))
 
     def _in_order(self, tasks: Sequence[Task]) -> list[Task]:
         settings = self.settings

@@ -6,10 +6,11 @@
 
 A unit is one arm trained on one half of RaR-Mini with one seed; the other half is held out, and the
 halves are swapped, so every task is held out once. The policy sees each question with notes
-(:mod:`rar_lib.evaluation.notes`) and the judge only the question. A unit leaves its log and its
-greedy answers to the held-out tasks, before, by schedule and after, as ``units/NAME.json`` beside
-this file. What is trained is resumable step by step in _build/study. ``table.py`` computes the
-findings.
+(:mod:`rar_lib.evaluation.notes`) and the judge only the question. A unit leaves its log and,
+before, during and after training, its greedy answers to the held-out tasks, the judge's verdicts on
+them and what it thinks of the references, as ``units/NAME.jsonl`` beside this file (``store.py``).
+What is trained is resumable step by step in _build/study, and graded when it is trained: with the
+flag --ungraded by a later call. ``table.py`` computes the findings, ``gold.py`` takes labels.
 
 The pilot's settings are tried on the first half with seeds that no recorded unit has.
 """
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -30,18 +30,20 @@ from rar_lib.book.machine import hardware, versions
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write, checkout, digest
 from rar_lib.core.types import Task
-from rar_lib.data.tasks import load_mini, load_mini_pairs, split_tasks
+from rar_lib.data.tasks import draw_tasks, load_mini, load_mini_pairs, split_tasks
 from rar_lib.evaluation.alignment import calibrate, grade_pairs
 from rar_lib.evaluation.notes import conveyed, with_notes
 from rar_lib.judging.calibration import Calibration
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat, run_sync
-from rar_lib.judging.judge import Judge
+from rar_lib.judging.judge import Judge, grade_many
 from rar_lib.models.processor import cpu_dtype
 from rar_lib.models.server import local_chat
+from rar_lib.training.policy import Likelihoods
 from rar_lib.training.rewards import Reward, RubricReward, VerifiableReward
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import Run, Watch, train
+from results.study import store
 
 HERE = Path(__file__).parent
 ROOT = checkout() or Path.cwd()
@@ -64,6 +66,8 @@ SETTINGS = Settings(
     temperature=0.8,
 )
 LOOK_EVERY = 3
+#: Held-out tasks of a fold on whose given answers the policy is asked for their likelihood.
+INNER_TASKS = 20
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Design:
 
     Attributes:
         trained: the method of :func:`rar_lib.train`.
-        keep: below 1 is rubric dropout.
+        keep: below 1 is rubric dropout, which leaves ``least`` criteria or more.
+        contrast: above 0 are contrast weights.
         closed: without notes, to show what cannot be learnt.
         tier: all seeds of tier 1 come before any of tier 2.
     """
@@ -80,12 +85,15 @@ class Design:
     name: str
     trained: str
     keep: float = 1.0
+    least: int = 1
+    contrast: float = 0.0
     closed: bool = False
     tier: int = 1
 
 
 #: ``rlvr`` is rewarded by the outcome itself: what an incorruptible reward would give. ``length``
-#: is paid for words alone. Their rewards need no judge.
+#: is paid for words alone. Their rewards need no judge. Rubric dropout is in its published form:
+#: the explicit sum, at least three criteria, one part for all rollouts of a group.
 DESIGNS = (
     Design("base", "base"),
     Design("rlvr", "rlvr"),
@@ -97,7 +105,8 @@ DESIGNS = (
     Design("reference_likert", "reference_likert", tier=2),
     Design("predefined", "predefined", tier=2),
     Design("sft_filtered", "sft_filtered", tier=2),
-    Design("explicit, keep 0.5", "explicit", keep=0.5, tier=2),
+    Design("explicit, keep 0.5", "explicit", keep=0.5, least=3, tier=2),
+    Design("explicit, contrast 0.5", "explicit", contrast=0.5, tier=2),
     Design("implicit, closed book", "implicit", closed=True, tier=2),
     Design("explicit, closed book", "explicit", closed=True, tier=2),
     Design("sft_reference, closed book", "sft_reference", closed=True, tier=2),
@@ -121,7 +130,7 @@ class Unit:
     @property
     def path(self) -> Path:
         """Where what it leaves is kept; pilots stand apart from the record."""
-        return HERE / ("pilot" if self.seed == PILOT_SEED else "units") / f"{self.name}.json"
+        return HERE / ("pilot" if self.seed == PILOT_SEED else "units") / f"{self.name}.jsonl"
 
 
 def units(*, pilot: bool = False) -> list[Unit]:
@@ -170,7 +179,14 @@ def reward_of(unit: Unit, judge: Judge | None) -> Reward | None:
     if judge is None:
         raise DataError(f"{design.name} needs a judge")
     arm = "implicit" if design.trained == "sft_filtered" else design.trained
-    return RubricReward(judge, arm, keep=design.keep, seed=unit.seed)  # type: ignore[arg-type]
+    return RubricReward(
+        judge,
+        arm,  # type: ignore[arg-type]
+        keep=design.keep,
+        least=design.least,
+        contrast=design.contrast,
+        seed=unit.seed,
+    )
 
 
 def needs_judge(unit: Unit) -> bool:
@@ -209,8 +225,27 @@ class Shares:
         return {"answers": answers}
 
 
+def likelihoods_of(unit: Unit, held_out: Sequence[Task]) -> Likelihoods:
+    """What is asked of a policy within: about 20 held-out tasks that have pairs, one pair each.
+
+    So there are 40 of both folds, and in a pilot 48 gave t-values near 20. All tasks at every look
+    would cost much of the time that training takes. At every look for the first seed, for the
+    others before and after training.
+    """
+    first = {pair.task_id: pair for pair in reversed(load_mini_pairs("all"))}
+    drawn = {task.id for task in draw_tasks([t for t in held_out if t.id in first], INNER_TASKS)}
+    tasks = [task for task in held_out if task.id in drawn]
+    ends = None if every_look(unit) else (0, SETTINGS.steps)
+    return Likelihoods(tasks, [first[task.id] for task in tasks], ends)
+
+
+def every_look(unit: Unit) -> bool:
+    """Whether all its looks are measured, for the course, or the first and the last."""
+    return unit.seed in (SEEDS[0], PILOT_SEED)
+
+
 def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
-    """Train a unit, and what it leaves."""
+    """Train a unit, and what it leaves, not graded yet."""
     trained, held_out = tasks_of(unit)
     run = train(
         unit.design.trained,
@@ -220,7 +255,7 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
         held_out=held_out,
         out=BUILD / unit.name,
         reward=reward_of(unit, judge),
-        watch=Watch(LOOK_EVERY, Shares(held_out)),
+        watch=Watch(LOOK_EVERY, Shares(held_out), within=likelihoods_of(unit, held_out)),
     )
     return {
         "arm": unit.design.name,
@@ -234,10 +269,38 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
         "seconds": round(run.seconds, 1),
         "calibration": _calibration(judge),
         "steps": _steps(run),
-        "looks": [{"step": look["step"], "answers": look["answers"]} for look in run.watched],
-        "before": run.before,
-        "after": run.after,
+        "looks": [_look(look) for look in run.watched],
     }
+
+
+def _look(watched: dict[str, Any]) -> dict[str, Any]:
+    found = {"step": watched["step"], "answers": watched["answers"]}
+    inner = {k: watched[k] for k in ("reference", "with_rubric", "margin") if k in watched}
+    return found | ({"likelihoods": inner} if inner else {})
+
+
+def looks_to_grade(unit: Unit, looks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All looks of the first seed, for the course; of the others the first and the last.
+
+    The first is the untrained policy's: the same questions to the judge in every arm, asked once.
+    """
+    return list(looks) if every_look(unit) else [looks[0], looks[-1]]
+
+
+def with_grades(unit: Unit, found: dict[str, Any], judge: Judge) -> dict[str, Any]:
+    """A trained unit with the judge's verdicts on its answers, whatever it was paid by.
+
+    By the explicit sum under the whole rubric with its plain weights.
+    """
+    _, held_out = tasks_of(unit)
+    for look in looks_to_grade(unit, found["looks"]):
+        items = [(task, look["answers"][task.id]) for task in held_out]
+        label = f"{unit.name}, step {look['step']}"
+        grades = run_sync(grade_many(judge, items, "explicit", progress=label))
+        rows = zip(held_out, grades, strict=True)
+        look["graded"] = {task.id: store.graded(grade) for task, grade in rows}
+    by = {"judge": judge.chat.model, "calibration": _calibration(judge)}
+    return found | {"graded_by": by}
 
 
 def _calibration(judge: Judge | None) -> Any:
@@ -246,14 +309,51 @@ def _calibration(judge: Judge | None) -> Any:
 
 
 def _steps(run: Run) -> list[dict[str, Any]]:
-    kept = ("step", "mean", "spread", "unscored", "flat_groups", "length", "entropy", "kl_to_base")
+    kept = (
+        *("step", "mean", "mean_plain", "spread", "unscored", "flat_groups", "flat_mass"),
+        *("length", "length_correlation", "entropy", "kl_to_base"),
+    )
     return [{name: row.get(name) for name in kept} for row in run.curve()]
 
 
 def listing(chosen: Sequence[Unit]) -> None:
     """Say which units are done."""
     for unit in chosen:
-        print(f"{unit.name:44}{'done' if unit.path.exists() else 'to do'}")
+        print(f"{unit.name:44}{state_of(unit)}")
+
+
+def state_of(unit: Unit) -> str:
+    """*to do*, *trained* and not graded yet, or *done*."""
+    if not unit.path.exists():
+        return "to do"
+    return "done" if store.head(unit.path).get("graded_by") else "trained"
+
+
+def open_judge(open_: ExitStack) -> Judge:
+    """The judge of the study; its server starts with the first call that is not on record."""
+    cassette = open_.enter_context(closing(Cassette(BUILD / "calls.sqlite", "record")))
+    chat = open_.enter_context(local_chat(JUDGE, cassette=cassette))
+    return Judge(chat, calibration=calibration_of(chat))
+
+
+def advance(chosen: Sequence[Unit], *, minutes: float, grading: bool) -> None:
+    """Train and grade what is missing, one unit after another; none is begun after so long."""
+    stop = time.monotonic() + 60 * minutes
+    with ExitStack() as open_:
+        judge: Judge | None = None
+        for unit in chosen:
+            if time.monotonic() > stop:
+                break
+            state = state_of(unit)
+            if state == "done" or (state == "trained" and not grading):
+                continue
+            if judge is None and (grading or needs_judge(unit)):
+                judge = open_judge(open_)
+            print(unit.name, flush=True)
+            if state == "to do":
+                store.save(unit.path, measure(unit, judge if needs_judge(unit) else None))
+            if grading and judge is not None:
+                store.save(unit.path, with_grades(unit, store.load(unit.path), judge))
 
 
 def main() -> None:
@@ -262,24 +362,13 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=[design.name for design in DESIGNS])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no unit later")
     parser.add_argument("--pilot", action="store_true", help="one fold, other seeds")
-    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--ungraded", action="store_true", help="train now, grade by a later call")
+    parser.add_argument("--list", action="store_true", help="which units are done")
     options = parser.parse_args()
     chosen = [unit for unit in units(pilot=options.pilot) if unit.design.name in options.arms]
     if options.list:
         return listing(chosen)
-    stop = time.monotonic() + 60 * options.minutes
-    with ExitStack() as open_:
-        judge: Judge | None = None
-        for unit in chosen:
-            if unit.path.exists() or time.monotonic() > stop:
-                continue
-            if needs_judge(unit) and judge is None:
-                cassette = open_.enter_context(closing(Cassette(BUILD / "calls.sqlite", "record")))
-                chat = open_.enter_context(local_chat(JUDGE, cassette=cassette))
-                judge = Judge(chat, calibration=calibration_of(chat))
-            print(unit.name, flush=True)
-            found = measure(unit, judge if needs_judge(unit) else None)
-            atomic_write(unit.path, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    advance(chosen, minutes=options.minutes, grading=not options.ungraded)
 
 
 if __name__ == "__main__":

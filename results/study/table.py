@@ -3,7 +3,8 @@
     .venv/bin/python -m results.study.table
 
 One run of the record is an arm with a seed, both folds put together, so that it has every task.
-*conveyed* is the primary outcome (:func:`rar_lib.evaluation.notes.conveyed`) of the answers.
+*conveyed* is the primary outcome (:func:`rar_lib.evaluation.notes.conveyed`) of the answers; the
+secondary ones are the judge's explicit score and what the policy thinks of given answers.
 Differences are given as a share of the way from the untrained policy's answers to the references.
 Claims are decided over seeds and tasks together, as one family; an arm takes part with the seeds of
 which both folds are done.
@@ -20,11 +21,11 @@ from typing import Any
 from rar_lib.book import claims
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.files import atomic_write
-from rar_lib.core.stats import Comparison
+from rar_lib.core.stats import Comparison, scored
 from rar_lib.core.types import Task
 from rar_lib.evaluation.held_out import MIN_SEEDS, SeedGains, paired_difference, training_effect
 from rar_lib.evaluation.notes import conveyed
-from results.study import run
+from results.study import run, store
 from results.study.run import Unit
 
 RESULTS = Path(__file__).with_name("arms.json")
@@ -72,8 +73,8 @@ def together(
     before: Scores = {}
     after: Scores = {}
     for unit, found in parts:
-        before |= outcomes(unit, found["before"])
-        after |= outcomes(unit, found["after"])
+        before |= outcomes(unit, found["looks"][0]["answers"])
+        after |= outcomes(unit, found["looks"][-1]["answers"])
     first = parts[0][1]
     change = paired_difference(after, before)
     return {
@@ -83,15 +84,77 @@ def together(
         "steps": _by_step(parts, "mean"),
         "length": _by_step(parts, "length"),
         "kl_to_base": _by_step(parts, "kl_to_base"),
-        "words": fmean(len(text.split()) for _, found in parts for text in found["after"].values()),
+        "words": _words(parts),
         "held_out": {"conveyed": {"before": before, "after": after}},
         "course": _course(parts),
         "change": {"conveyed": change.to_json() if change else None},
+        "secondary": secondary([found for _, found in parts]),
+        "secondary_course": secondary_course([found for _, found in parts]),
         "stray": "; ".join(filter(None, (stray(found) for _, found in parts))),
         "machine": f"{first['machine']}, {first['number format']}",
         "versions": first["versions"],
         "date": max(found["date"] for _, found in parts),
     }
+
+
+def secondary(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Secondary outcomes of both folds: mean before and after, and the paired change over tasks.
+
+    - ``explicit``: the judge's score of the answers, calibrated, by the whole rubric.
+    - ``reference``: log-likelihood of the reference answers, nats a token.
+    - ``gap``: how much more likely they are with the rubric among the notes.
+    - ``margin``: preferred minus rejected response of a pair.
+
+    An outcome that no task has on both sides is left out.
+    """
+    before: dict[str, Scores] = {}
+    after: dict[str, Scores] = {}
+    for found in parts:
+        for into, look in ((before, found["looks"][0]), (after, found["looks"][-1])):
+            for name, values in _measured(look).items():
+                into.setdefault(name, {}).update(values)
+    rows = {}
+    for name, values in before.items():
+        change = paired_difference(after.get(name, {}), values)
+        if change:
+            rows[name] = {
+                "before": fmean(scored(values.values())),
+                "after": fmean(scored(after[name].values())),
+                "unscored": sum(v is None for v in after[name].values()),
+                "change": change.to_json(),
+            }
+    return rows
+
+
+def secondary_course(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Secondary outcome -> step -> mean, of the looks at which it was measured."""
+    seen: dict[str, dict[str, list[float]]] = {}
+    for found in parts:
+        for look in found["looks"]:
+            for name, values in _measured(look).items():
+                of_step = seen.setdefault(name, {}).setdefault(str(look["step"]), [])
+                of_step.extend(scored(values.values()))
+    return {
+        name: {step: fmean(values) for step, values in steps.items() if values}
+        for name, steps in seen.items()
+    }
+
+
+def _measured(look: Mapping[str, Any]) -> dict[str, Scores]:
+    """Outcome -> task or pair id -> value of one look."""
+    found: dict[str, Scores] = {}
+    if "graded" in look:
+        found["explicit"] = {task: row["score"] for task, row in look["graded"].items()}
+    if inner := look.get("likelihoods"):
+        plain, ruled = inner["reference"], inner["with_rubric"]
+        gap = {task: value - plain[task] for task, value in ruled.items()}
+        found |= {"reference": plain, "gap": gap, "margin": inner["margin"]}
+    return {name: values for name, values in found.items() if values}
+
+
+def _words(parts: Sequence[tuple[Unit, Mapping[str, Any]]]) -> float:
+    texts = [text for _, found in parts for text in found["looks"][-1]["answers"].values()]
+    return fmean(len(text.split()) for text in texts)
 
 
 def _by_step(parts: Sequence[tuple[Unit, Mapping[str, Any]]], what: str) -> list[float | None]:
@@ -163,16 +226,24 @@ def decide(runs: Sequence[Mapping[str, Any]], way: float) -> dict[str, Finding]:
     return decide_family(family, margins=claims.margin("held_out"))
 
 
+Parts = list[tuple[Unit, Mapping[str, Any]]]
+
+
+def complete(found: Mapping[Unit, Mapping[str, Any]]) -> dict[tuple[str, int], Parts]:
+    """Arm and seed -> its two folds, where both are done."""
+    parts: dict[tuple[str, int], Parts] = {}
+    for unit, one in found.items():
+        parts.setdefault((unit.design.name, unit.seed), []).append((unit, one))
+    return {key: folds for key, folds in parts.items() if len(folds) == 2}
+
+
 def record(found: Mapping[Unit, Mapping[str, Any]], tasks: Sequence[Task]) -> dict[str, Any]:
     """The record of the units that are done.
 
     Args:
         tasks: all, with notes.
     """
-    parts: dict[tuple[str, int], list[tuple[Unit, Mapping[str, Any]]]] = {}
-    for unit, one in found.items():
-        parts.setdefault((unit.design.name, unit.seed), []).append((unit, one))
-    runs = [together(*key, folds) for key, folds in parts.items() if len(folds) == 2]
+    runs = [together(*key, folds) for key, folds in complete(found).items()]
     if not runs:
         raise SystemExit("no arm has both folds of a seed: run results.study.run")
     way = way_to_references(runs, tasks)
@@ -193,11 +264,10 @@ def record(found: Mapping[Unit, Mapping[str, Any]], tasks: Sequence[Task]) -> di
 
 def main() -> None:
     """Write ``arms.json`` and say what is decided, and what is missing."""
-    done = {
-        unit: json.loads(unit.path.read_text(encoding="utf-8"))
-        for unit in run.units()
-        if unit.path.exists()
-    }
+    done = {unit: store.load(unit.path) for unit in run.units() if unit.path.exists()}
+    if not complete(done):
+        print(f"{len(done)} units are done, and no arm has both folds of a seed: nothing to decide")
+        return
     tasks = [task for fold in (0, 1) for task in run.tasks_of(Unit(run.DESIGNS[0], fold, 0))[1]]
     found = record(done, tasks)
     atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import Reply, says, server
 
 from rar_lib.book import claims
+from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import policy_messages
-from rar_lib.data.tasks import load_mini
+from rar_lib.core.types import Grade, Verdict
+from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.evaluation.notes import conveyed
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import prompts_of
-from rar_lib.training.rewards import VerifiableReward
-from results.study import run, table
+from rar_lib.training.policy import Likelihoods
+from rar_lib.training.rewards import RubricReward, VerifiableReward
+from results.study import run, store, table
 from results.study.run import Unit
 
 ORIGIN = {"machine": "2 cores", "number format": "float32", "versions": {"torch": "1"}}
@@ -35,8 +42,6 @@ def found(unit: Unit, share: float, *, kl: float = 0.1, unscored: float = 0.0) -
         "date": "2026-01-01",
         "steps": [] if unit.design.name == "base" else [step],
         "looks": [{"step": 0, "answers": silent}, {"step": 12, "answers": after}],
-        "before": silent,
-        "after": after,
         **ORIGIN,
     }
 
@@ -153,3 +158,282 @@ def test_the_ledger_knows_the_contrasts_of_the_study() -> None:
         "training.explicit_over_base",
         "training.sft_over_base",
     }
+
+
+NOWHERE = Judge(Chat("http://127.0.0.1:1/v1", "nobody"))
+
+
+def test_the_arms_that_change_how_the_rubric_is_added_up_say_so_in_their_identity() -> None:
+    plain, dropout, contrast = (
+        run.reward_of(named(name), NOWHERE)
+        for name in ("explicit", "explicit, keep 0.5", "explicit, contrast 0.5")
+    )
+    assert isinstance(dropout, RubricReward)
+    assert isinstance(contrast, RubricReward)
+    assert (dropout.arm, dropout.keep, dropout.least) == ("explicit", 0.5, 3)  # as published
+    assert (contrast.arm, contrast.contrast, contrast.keep) == ("explicit", 0.5, 1.0)
+    identities = [str(reward.identity()) for reward in (plain, dropout, contrast) if reward]
+    assert len(set(identities)) == 3
+    assert all(named(name).design.tier == 2 for name in ("explicit, contrast 0.5",))
+
+
+def test_the_policy_is_asked_about_held_out_tasks_and_a_pair_of_each() -> None:
+    def of(arm: str, fold: int = 0, seed: int = 0) -> Likelihoods:
+        unit = named(arm, fold, seed)
+        return run.likelihoods_of(unit, run.tasks_of(unit)[1])
+
+    asked = [of("explicit", fold) for fold in (0, 1)]
+    ids = {task.id for one in asked for task in one.tasks}
+    assert len(ids) == 2 * run.INNER_TASKS
+    assert ids <= {pair.task_id for pair in load_mini_pairs("all")}
+    for one in asked:
+        assert [pair.task_id for pair in one.pairs] == [task.id for task in one.tasks]
+        assert all(task.context for task in one.tasks)  # as the policy is asked, with notes
+    assert of("explicit, closed book").made_of != asked[0].made_of
+    assert of("rlvr").made_of == asked[0].made_of  # the same question to every arm
+    assert asked[0].steps is None
+    assert of("explicit", seed=1).steps == (0, run.SETTINGS.steps)
+
+
+HOSTILE = 'Line one\nline two\u2028"quoted" \\ \x85 \r\n <b>{"step": 0}</b> \u00e9\u4e2d'
+
+
+def unit_file(unit: Unit, answer: str = HOSTILE) -> dict[str, Any]:
+    """A unit with every look, as it is when it is trained; each answer is the same text."""
+    tasks = run.tasks_of(unit)[1]
+    asked = run.likelihoods_of(unit, tasks)
+    values = {task.id: -3.0512 for task in asked.tasks}
+    steps = range(0, run.SETTINGS.steps + 1, run.LOOK_EVERY)
+    looks = [
+        {
+            "step": step,
+            "answers": {task.id: answer for task in tasks},
+            "likelihoods": {
+                "reference": values,
+                "with_rubric": values,
+                "margin": {pair.id: 0.1234 for pair in asked.pairs},
+            },
+        }
+        for step in steps
+    ]
+    row = {
+        **dict.fromkeys(("mean", "mean_plain", "spread", "unscored", "flat_groups"), 0.1234567891),
+        **dict.fromkeys(("flat_mass", "length", "length_correlation"), 0.1234567891234567),
+        **dict.fromkeys(("entropy", "kl_to_base"), 0.1234567891234567),
+    }
+    return {
+        "arm": unit.design.name,
+        "fold": unit.fold,
+        "seed": unit.seed,
+        "seconds": 1.0,
+        "date": "2026-01-01",
+        "calibration": None,
+        "steps": [{"step": n, **row} for n in range(run.SETTINGS.steps)],
+        "looks": looks,
+        **ORIGIN,
+        "versions": {f"package-{n}": "1.2.3" for n in range(20)},
+    }
+
+
+def graded(unit: Unit, found: dict[str, Any]) -> dict[str, Any]:
+    """As a judge leaves it that gives every criterion three digits."""
+    for look in run.looks_to_grade(unit, found["looks"]):
+        look["graded"] = {
+            task.id: {"score": 0.1234, "verdicts": [0.123] * len(task.rubric.criteria)}
+            for task in run.tasks_of(unit)[1]
+            if task.rubric
+        }
+    return found | {"graded_by": {"judge": "j", "calibration": None}}
+
+
+def test_a_unit_comes_back_from_its_file_whatever_the_policy_wrote(tmp_path: Path) -> None:
+    unit = named("explicit")
+    found = graded(unit, unit_file(unit))
+    first = next(iter(found["looks"][0]["graded"].values()))
+    first |= {"score": None, "unscored": "c02: no readable reply", "verdicts": [0.5, None]}
+    store.save(tmp_path / "unit.jsonl", found)
+    assert store.load(tmp_path / "unit.jsonl") == found
+    lines = (tmp_path / "unit.jsonl").read_text(encoding="utf-8").strip("\n").split("\n")
+    assert len(lines) == 1 + 5 * 80
+    assert store.head(tmp_path / "unit.jsonl")["graded_by"]["judge"] == "j"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"looks": []}\n{"step": 0}', "{"])
+def test_a_file_that_is_no_unit_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "broken.jsonl").write_text(text)
+    with pytest.raises(DataError, match=r"broken\.jsonl is no unit of the study"):
+        store.load(tmp_path / "broken.jsonl")
+
+
+def test_a_full_record_stays_within_its_size(tmp_path: Path) -> None:
+    """Every unit with answers as long as 80 tokens of this policy get."""
+    answer = "0123456789" * 48  # six characters a token; English has about four and a half
+    total = 0
+    sizes: dict[tuple[str, int], int] = {}
+    for unit in run.units():
+        kind = (str(unit.design.closed), unit.seed)  # what the size depends on
+        if kind not in sizes:
+            store.save(tmp_path / "unit.jsonl", graded(unit, unit_file(unit, answer)))
+            sizes[kind] = (tmp_path / "unit.jsonl").stat().st_size
+        total += sizes[kind]
+    assert len(run.units()) == 90
+    assert 10_000_000 < total <= store.LARGEST
+    there = sum(path.stat().st_size for path in (run.HERE / "units").glob("*"))
+    assert there <= store.LARGEST
+
+
+def test_an_answers_line_says_what_each_verdict_was_and_why_one_is_missing() -> None:
+    verdicts = (
+        Verdict(criterion_id="a", met=True, probability=0.87654),
+        Verdict(criterion_id="b", met=None, reason="no readable reply"),
+        Verdict(criterion_id="c", met=False),  # sampled: it has no probability
+    )
+    whole = Grade(arm="explicit", score=0.123456, verdicts=verdicts[::2])
+    assert store.graded(whole) == {"score": 0.1235, "verdicts": [0.877, 0.0]}
+    failed = Grade(arm="explicit", score=None, verdicts=verdicts, reason="b: no readable reply")
+    assert store.graded(failed) == {
+        "score": None,
+        "verdicts": [0.877, None, 0.0],
+        "unscored": "b: no readable reply",
+    }
+
+
+@pytest.mark.fault
+def test_a_judge_grades_the_first_and_last_look_by_the_whole_rubric_and_never_sees_notes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unit = named("explicit, keep 0.5", seed=1)
+    few = run.tasks_of(unit)[1][:4]
+    monkeypatch.setattr(run, "tasks_of", lambda _: ([], few))
+    task = few[0]
+    assert task.rubric is not None
+    broken = task.rubric.criteria[1].description
+
+    def answer(request: Reply, _: int) -> Reply:
+        text = request["messages"][-1]["content"]
+        assert "Notes:" not in text
+        if broken in text:
+            return says("?", tokens={"?": 1.0})
+        return says("Yes", tokens={"Yes": 0.75, "No": 0.25})
+
+    with server(answer) as scripted:
+        judge = Judge(Chat(scripted.url, "scripted"))
+        found = run.with_grades(unit, unit_file(unit, "An answer."), judge)
+    assert [look["step"] for look in found["looks"] if "graded" in look] == [0, 12]
+    assert found["graded_by"] == {"judge": "scripted", "calibration": None}
+    row = found["looks"][0]["graded"][task.id]
+    expected = [0.75] * len(task.rubric.criteria)
+    assert row["verdicts"] == [None if n == 1 else p for n, p in enumerate(expected)]
+    assert row["score"] is None
+    assert task.rubric.criteria[1].id in row["unscored"]
+    others = [one for name, one in found["looks"][0]["graded"].items() if name != task.id]
+    assert all(one["score"] is not None and "unscored" not in one for one in others)
+
+
+def test_every_look_of_the_first_seed_is_graded() -> None:
+    looks = [{"step": step} for step in (0, 3, 6)]
+    assert run.looks_to_grade(named("explicit"), looks) == looks
+    assert run.looks_to_grade(named("explicit", seed=2), looks) == [{"step": 0}, {"step": 6}]
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Training and grading that cost nothing and say what they did."""
+    done: list[str] = []
+
+    def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
+        done.append(f"trained {unit.name}" + (" by a judge" if judge else ""))
+        return unit_file(unit, "An answer.")
+
+    def grades(unit: Unit, found: dict[str, Any], judge: Judge) -> dict[str, Any]:
+        done.append(f"graded {unit.name}")
+        return graded(unit, found)
+
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    monkeypatch.setattr(run, "measure", measure)
+    monkeypatch.setattr(run, "with_grades", grades)
+    monkeypatch.setattr(run, "open_judge", lambda _: NOWHERE)
+    return done
+
+
+def test_units_are_trained_then_graded_and_never_twice(workshop: list[str]) -> None:
+    units = [named("rlvr"), named("explicit")]
+    run.advance(units, minutes=1, grading=False)
+    explicit = "trained explicit-fold0-seed0 by a judge"
+    assert workshop == ["trained rlvr-fold0-seed0", explicit]
+    assert [run.state_of(unit) for unit in units] == ["trained"] * 2
+    run.advance(units, minutes=1, grading=False)
+    assert len(workshop) == 2
+    run.advance(units, minutes=1, grading=True)
+    assert workshop[2:] == ["graded rlvr-fold0-seed0", "graded explicit-fold0-seed0"]
+    run.advance(units, minutes=1, grading=True)
+    assert len(workshop) == 4
+    assert [run.state_of(unit) for unit in units] == ["done"] * 2
+
+
+def test_no_unit_is_begun_after_the_minutes(workshop: list[str]) -> None:
+    run.advance([named("rlvr")], minutes=-1, grading=True)
+    assert workshop == []
+
+
+def test_the_command_lists_and_goes_on(
+    workshop: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["run", "--arms", "rlvr", "length"]
+    monkeypatch.setattr("sys.argv", [*command, "--ungraded", "--minutes", "1"])
+    run.main()
+    assert len(workshop) == 12
+    monkeypatch.setattr("sys.argv", ["run", "--arms", "rlvr", "base", "--list"])
+    capsys.readouterr()
+    run.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 12
+    assert {line.split()[0].split("-")[0]: line.split()[-1] for line in lines} == {
+        "rlvr": "trained",
+        "base": "do",
+    }
+
+
+def judged(unit: Unit, before: float | None, after: float | None) -> dict[str, Any]:
+    """A unit whose tasks have these scores, and likelihoods that move by the same."""
+    found = unit_file(unit, "An answer.")
+    found["looks"] = [found["looks"][0], found["looks"][-1]]
+    for look, value in zip(found["looks"], (before, after), strict=True):
+        look["graded"] = {task: {"score": value, "verdicts": []} for task in look["answers"]}
+        inner = look["likelihoods"]
+        inner["reference"] = {task: -3.0 + (value or 0.0) for task in inner["reference"]}
+        inner["with_rubric"] = {task: -2.0 for task in inner["with_rubric"]}
+        inner["margin"] = {pair: 0.1 - (value or 0.0) for pair in inner["margin"]}
+    return found
+
+
+def test_secondary_outcomes_by_hand() -> None:
+    parts = [judged(named("implicit", fold), 0.25, 0.5) for fold in (0, 1)]
+    found = table.secondary(parts)
+    means = {name: (row["before"], row["after"]) for name, row in found.items()}
+    assert means == {
+        "explicit": pytest.approx((0.25, 0.5)),
+        "reference": pytest.approx((-2.75, -2.5)),
+        "gap": pytest.approx((0.75, 0.5)),  # the rubric tells the policy less than it did
+        "margin": pytest.approx((-0.15, -0.4)),
+    }
+    sizes = {name: row["change"]["n"] for name, row in found.items()}
+    assert sizes == {"explicit": 160, "reference": 40, "gap": 40, "margin": 40}
+    assert found["gap"]["change"]["value"] == pytest.approx(-0.25)
+    course = table.secondary_course(parts)
+    assert set(course) == set(means)
+    assert course["reference"] == {"0": pytest.approx(-2.75), "12": pytest.approx(-2.5)}
+
+
+def test_an_outcome_that_nobody_could_judge_is_left_out_and_never_0() -> None:
+    parts = [judged(named("implicit", fold), 0.25, None if fold else 0.5) for fold in (0, 1)]
+    found = table.secondary(parts)["explicit"]
+    assert (found["before"], found["after"]) == (0.25, 0.5)
+    assert found["unscored"] == found["change"]["n"] == 80
+    nobody = table.secondary([judged(named("implicit"), 0.25, None)])
+    assert "explicit" not in nobody
+    assert table.secondary_course([judged(named("implicit"), 0.25, None)])["explicit"] == {
+        "0": 0.25
+    }
+    bare = [{"looks": [{"step": 0, "answers": {}}]}]
+    assert table.secondary(bare) == table.secondary_course(bare) == {}

@@ -39,6 +39,14 @@ def test_shares_are_rounded_to_whole_criteria(keep: float, size: int) -> None:
     assert len(drop(rubric, keep, task="t", seed=0, step=0).criteria) == size
 
 
+@pytest.mark.parametrize(("least", "size"), [(1, 1), (3, 3), (8, 8), (20, 8)])
+def test_at_least_so_many_stay_or_all(least: int, size: int) -> None:
+    rubric = next(r for r in RUBRICS if len(r.criteria) == 8)
+    part = drop(rubric, 0.1, task="t", seed=0, step=0, least=least)
+    assert len(part.criteria) == size
+    assert len(drop(rubric, 0.75, task="t", seed=0, step=0, least=3).criteria) == 6
+
+
 def test_everything_kept_is_the_rubric_itself() -> None:
     for rubric in RUBRICS[:10]:
         assert drop(rubric, 1.0, task="t", seed=3, step=7) == rubric

@@ -119,3 +119,5 @@ def test_what_is_no_task_no_prefix_or_rubric_dropout_is_refused_by_name() -> Non
     for adapter in (for_verl, for_openrlhf):
         with pytest.raises(DataError, match=r"keep is 0\.5"):
             adapter(RubricReward(judge, "implicit", keep=0.5))
+        with pytest.raises(DataError, match=r"contrast is 0\.5"):
+            adapter(RubricReward(judge, "explicit", contrast=0.5))

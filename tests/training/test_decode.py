@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from tiny import tiny
 
-from rar_lib.training.decode import Decoder, Kernel, install, kl_to_base, supported, token_logps
+from rar_lib.training.decode import (
+    Decoder,
+    Kernel,
+    install,
+    kl_to_base,
+    likelihoods,
+    supported,
+    token_logps,
+)
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
@@ -170,6 +178,27 @@ def test_a_policy_of_another_shape_is_asked_for_its_own_logits() -> None:
         torch.testing.assert_close(
             entropy, -(plain.exp() * plain).sum(-1), rtol=1e-4, atol=1e-5, check_stride=False
         )
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_a_likelihood_is_the_mean_over_the_responses_own_tokens_alone(kind: str) -> None:
+    """Rows of different lengths in one batch, each held against itself without any padding."""
+    import torch
+
+    model = tiny(kind)
+    model.get_base_model().get_output_embeddings().weight.data.mul_(10)  # far from uniform
+    model.train()
+    prompts = [[5, 6, 7, 8, 9, 10], [11, 12], [13, 14, 15]]
+    responses = [[20], [21, 22, 23, 24], [25, 26]]
+    found = likelihoods(model, prompts, responses)
+    assert model.training  # as it was
+    for prompt, response, value in zip(prompts, responses, found, strict=True):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([prompt + response])).logits[0]
+        every = logits.log_softmax(-1)
+        chosen = [float(every[len(prompt) - 1 + n, token]) for n, token in enumerate(response)]
+        assert value == pytest.approx(sum(chosen) / len(chosen), rel=1e-4)
+    assert likelihoods(model, prompts[:1], responses[:1])[0] == pytest.approx(found[0], rel=1e-4)
 
 
 def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:

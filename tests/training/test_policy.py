@@ -11,11 +11,13 @@ import tiny
 
 from rar_lib.book.profiles import load
 from rar_lib.core.errors import ArtifactError, DataError
-from rar_lib.core.types import Task
+from rar_lib.core.prompts import policy_messages
+from rar_lib.core.types import Category, Criterion, Pair, Rubric, Task
 from rar_lib.data.questions import load_responses
 from rar_lib.models.catalogue import MODELS
 from rar_lib.training import policy as policy_module
 from rar_lib.training.policy import (
+    Likelihoods,
     Policy,
     check_policy,
     end_of_turn,
@@ -23,6 +25,7 @@ from rar_lib.training.policy import (
     lora_targets,
     name_ends,
     resolve,
+    shown_rubric,
     write_responses,
 )
 from rar_lib.training.settings import Settings
@@ -205,6 +208,105 @@ def test_a_folder_that_is_no_model_says_what_is_missing(tmp_path: Path) -> None:
     check_policy(str(tmp_path))
     with pytest.raises(ArtifactError, match="could not be loaded as a causal language model"):
         _ = Policy(Settings(device="cpu", policy=str(tmp_path))).model
+
+
+RULED = Task(
+    id="ruled",
+    question="w1 w2",
+    context="w3 w4 w5",
+    reference="w6 w7 w8",
+    rubric=Rubric(
+        criteria=(Criterion(id="c1", title="C", description="w9 w10", category=Category.ESSENTIAL),)
+    ),
+)
+BARE = Task(id="bare", question="w11", reference="w12")
+
+
+def pair(task: str, preferred: str, rejected: str, name: str = "p") -> Pair:
+    return Pair(
+        id=name,
+        task_id=task,
+        preferred=preferred,
+        rejected=rejected,
+        axis="accuracy",
+        difficulty="obvious",
+        gold_preferred={},
+        gold_rejected={},
+    )
+
+
+def plain_likelihood(policy: Policy, task: Task, text: str) -> float:
+    """The mean log-probability of a text's tokens, one row, by nothing but the model."""
+    import torch
+
+    prompt = policy.tokenizer.apply_chat_template(
+        policy_messages(task), add_generation_prompt=True, tokenize=False
+    )
+    before = policy.tokenizer(prompt)["input_ids"]
+    own = policy.tokenizer(text)["input_ids"]
+    with torch.no_grad():
+        logits = policy.model(input_ids=torch.tensor([before + own])).logits[0, len(before) - 1 :]
+    every = logits[:-1].log_softmax(-1)
+    return float(every[range(len(own)), own].mean())
+
+
+def test_the_likelihoods_of_given_answers_are_those_of_the_plain_way() -> None:
+    made = tiny.policy(SMOKE)
+    found = Likelihoods([RULED, BARE], [pair("ruled", "w20 w21", "w22")])(0, made)
+    assert set(found["reference"]) == {"ruled", "bare"}
+    for task in (RULED, BARE):
+        expected = plain_likelihood(made, task, task.reference or "")
+        assert found["reference"][task.id] == pytest.approx(expected, abs=1e-3)
+    shown = shown_rubric(RULED)
+    assert set(found["with_rubric"]) == {"ruled"}  # the other has no rubric
+    assert found["with_rubric"]["ruled"] == pytest.approx(
+        plain_likelihood(made, shown, "w6 w7 w8"), abs=1e-3
+    )
+    assert found["with_rubric"]["ruled"] != found["reference"]["ruled"]
+    margin = plain_likelihood(made, RULED, "w20 w21") - plain_likelihood(made, RULED, "w22")
+    assert found["margin"] == {"p": pytest.approx(margin, abs=1e-3)}
+
+
+def test_likelihoods_are_measured_at_their_steps_alone() -> None:
+    asked = Likelihoods([BARE], steps=(0, 12))
+    assert asked(3, Policy(SMOKE)) == {}  # nothing is loaded for it
+    made = tiny.policy(SMOKE)
+    assert asked(12, made) == asked(0, made) == Likelihoods([BARE])(3, made) != {}
+
+
+def test_more_answers_than_one_batch_come_back_in_order() -> None:
+    made = tiny.policy(SMOKE)
+    tasks = [Task(id=f"t{n}", question="w1 " * (1 + n % 5)) for n in range(19)]
+    texts = [" ".join(f"w{k}" for k in range(n, n + 1 + n % 3)) for n in range(19)]
+    found = made.log_likelihoods(tasks, texts)
+    alone = [made.log_likelihoods([t], [x])[0] for t, x in zip(tasks, texts, strict=True)]
+    assert found == pytest.approx(alone, rel=1e-4)
+    assert len(set(found)) == 19
+    assert made.log_likelihoods([], []) == []
+
+
+def test_the_rubric_stands_behind_the_notes_and_the_question_stays() -> None:
+    shown = shown_rubric(RULED)
+    assert shown.context.startswith("w3 w4 w5\n\n")
+    assert "w9 w10" in shown.context
+    assert shown.model_copy(update={"context": RULED.context}) == RULED
+    assert shown_rubric(BARE) is BARE
+
+
+def test_an_answer_without_a_token_and_a_task_without_reference_are_named() -> None:
+    with pytest.raises(DataError, match="'bare' is empty"):
+        tiny.policy(SMOKE).log_likelihoods([BARE], [""])
+    with pytest.raises(DataError, match="'t' has no reference"):
+        Likelihoods([Task(id="t", question="Why?")])
+
+
+def test_likelihoods_are_known_by_their_tasks_and_the_pairs_on_them() -> None:
+    first = Likelihoods([RULED], [pair("ruled", "w1", "w2")]).made_of
+    assert first == Likelihoods([RULED], [pair("ruled", "w1", "w2"), pair("x", "a", "b")]).made_of
+    assert first != Likelihoods([RULED], [pair("ruled", "w1", "w3")]).made_of
+    assert first != Likelihoods([RULED]).made_of
+    assert Likelihoods([RULED], steps=(0, 3)).made_of != Likelihoods([RULED]).made_of
+    assert first != Likelihoods([shown_rubric(RULED)], [pair("ruled", "w1", "w2")]).made_of
 
 
 class Scribe(Policy):

@@ -326,6 +326,95 @@ def test_dropout_is_part_of_the_identity_and_its_seed_only_with_it() -> None:
     assert identity(keep=0.5) != identity(keep=0.5, seed=3)
 
 
+def told_apart(criterion: str) -> Any:
+    """A judge to whom this criterion is met by good responses alone, and every other by none."""
+    assert TASK.rubric is not None
+    text_of_it = next(c.description for c in TASK.rubric.criteria if c.id == criterion)
+
+    def answer(request: Reply, _: int) -> Reply:
+        text = request["messages"][-1]["content"]
+        yes = text_of_it in text and "good" in text
+        return says("Yes" if yes else "No", tokens={"Yes" if yes else "No": 1.0})
+
+    return answer
+
+
+def test_contrast_pays_more_for_what_tells_the_rollouts_apart_and_keeps_the_plain_mean() -> None:
+    rubric = TASK.rubric
+    assert rubric is not None
+    alike = [c for c in rubric.criteria if c.category is rubric.criteria[0].category]
+    assert len(alike) > 1  # else there is no weight to take
+    steps: list[dict[str, Any]] = []
+    with server(told_apart(alike[0].id)) as scripted:
+        judge = Judge(Chat(scripted.url, "m"))
+        plain = call(RubricReward(judge, "explicit"), ["good", "bad"])
+        found = call(
+            RubricReward(judge, "explicit", contrast=1.0, on_step=steps.append), ["good", "bad"]
+        )
+    total = sum(judge.weights[c.category] for c in rubric.criteria)
+    weight = judge.weights[alike[0].category]
+    assert None not in (*plain, *found)
+    assert plain[0] - plain[1] == pytest.approx(weight / total)  # type: ignore[operator]
+    assert found[0] - found[1] == pytest.approx(len(alike) * weight / total)  # type: ignore[operator]
+    assert steps[0]["mean_plain"] == pytest.approx(sum(plain) / 2)  # type: ignore[arg-type]
+    assert steps[0]["mean"] == pytest.approx(sum(found) / 2)  # type: ignore[arg-type]
+
+
+def test_contrast_leaves_a_response_that_could_not_be_judged_unscored() -> None:
+    assert TASK.rubric is not None
+    first = TASK.rubric.criteria[0]
+    inner = told_apart(first.id)
+
+    def answer(request: Reply, n: int) -> Reply:
+        text = request["messages"][-1]["content"]
+        broken = "broken" in text and first.description in text
+        return says("?", tokens={"?": 1.0}) if broken else inner(request, n)
+
+    with server(answer) as scripted:
+        reward = RubricReward(
+            Judge(Chat(scripted.url, "m")), "explicit", contrast=0.5, max_unscored=0.5
+        )
+        good, broken, bad = call(reward, ["good", "broken", "bad"])
+    assert broken is None
+    assert good is not None
+    assert bad is not None
+    assert good > bad
+
+
+@pytest.mark.parametrize("contrast", [-0.1, 1.01, float("nan")])
+def test_a_contrast_outside_of_0_to_1_is_refused(contrast: float) -> None:
+    with pytest.raises(DataError, match=re.escape(f"contrast is {contrast}")):
+        RubricReward(Judge(Chat("http://127.0.0.1:1/v1", "m")), "explicit", contrast=contrast)
+
+
+@pytest.mark.parametrize("arm", ["implicit", "predefined", "direct_likert"])
+def test_contrast_is_refused_where_criteria_are_not_added_up(arm: Arm) -> None:
+    with pytest.raises(DataError, match=f"{arm!r} does not add up"):
+        RubricReward(Judge(Chat("http://127.0.0.1:1/v1", "m")), arm, contrast=0.5)
+
+
+def test_contrast_and_the_least_part_are_part_of_the_identity() -> None:
+    def identity(**change: Any) -> dict[str, Any]:
+        return RubricReward(
+            Judge(Chat("http://127.0.0.1:1/v1", "m")), "explicit", **change
+        ).identity()
+
+    assert identity() != identity(contrast=0.5)
+    assert identity(contrast=0.5) != identity(contrast=0.6)
+    assert identity(keep=0.5) != identity(keep=0.5, least=3)
+    assert identity() == identity(least=3)  # without dropout it does nothing
+
+
+def test_dropout_leaves_no_fewer_than_the_least_part() -> None:
+    with server(lambda r, n: says("Yes", tokens={"Yes": 1.0})) as scripted:
+        judge = Judge(Chat(scripted.url, "m"))
+        reward = RubricReward(judge, "explicit", keep=0.01, least=3)
+        call(reward, ["one"], trainer_state=TrainerState(global_step=0))
+    assert len(scripted.requests) == 3
+    with pytest.raises(DataError, match="least is 0"):
+        RubricReward(judge, "explicit", keep=0.5, least=0)
+
+
 SAID = "Cool the burn under running water."
 COMPLETIONS: dict[str, Any] = {
     "text": SAID,

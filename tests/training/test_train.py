@@ -30,6 +30,7 @@ from rar_lib.evaluation.held_out import look_with
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
+from rar_lib.training.policy import Likelihoods, Policy
 from rar_lib.training.rewards import RubricReward, VerifiableReward
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import (
@@ -355,6 +356,7 @@ OTHER_SETTINGS: dict[str, Any] = {
         {"tasks": [WORDED, *TASKS[1:]]},
         {"held_out": TASKS[:1]},
         {"watch": Watch(2, lambda step, answers: {})},
+        {"watch": Watch(2, lambda step, answers: {}, within=Likelihoods(TASKS))},
         {"backend": "transformers"},
         {"reward": None},
         {"reward": judged(Chat("http://127.0.0.1:1/v1", "other"))},
@@ -373,6 +375,31 @@ def test_a_run_that_differs_in_one_part_is_another_run(
 ) -> None:
     monkeypatch.setattr("rar_lib.training.train.resolve", lambda backend: backend)
     assert job(**change).fingerprint != job().fingerprint
+
+
+def test_contrast_and_looks_within_make_other_runs() -> None:
+    prints = {
+        job(arm="explicit", reward=RubricReward(judged().judge, "explicit")).fingerprint,
+        job(
+            arm="explicit", reward=RubricReward(judged().judge, "explicit", contrast=0.5)
+        ).fingerprint,
+        *(
+            job(watch=Watch(2, lambda step, answers: {}, within=within)).fingerprint
+            for within in (None, Likelihoods(TASKS), Likelihoods(TASKS[:1]))
+        ),
+    }
+    assert len(prints) == 5
+
+
+def test_a_look_remembers_what_is_measured_of_answers_and_of_the_policy() -> None:
+    policy = Policy(load("smoke").training)
+    watch = Watch(
+        2,
+        lambda step, answers: {"answers": len(answers)},
+        within=lambda step, given: {"same": given is policy, "at": step},
+    )
+    found = watch.look(4, policy, {"a": "A."})
+    assert found == {"step": 4, "answers": 1, "same": True, "at": 4}
 
 
 def test_a_run_with_any_other_setting_is_another_run() -> None:
