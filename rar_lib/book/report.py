@@ -1016,7 +1016,7 @@ def browsed(
     most = max(1, _ANSWERS // max(1, len(held_out[0]["steps"]) if held_out else 1))
     notes = [_kept(run, steps)]
     if every > 1:
-        notes.append(f"Of {len(steps):,} steps every {every}th is on this page.")
+        notes.append(f"Of {len(steps):,} steps, one in {every} is on this page.")
     if len(held_out) > most:
         notes.append(f"{most:,} of {len(held_out):,} held-out tasks are on this page.")
     return {
@@ -1229,7 +1229,8 @@ def _trained_leaves(run: Run, steps: Sequence[Mapping[str, Any]]) -> list[Leaf]:
             found[name] = leaf | {"criteria": [asked[name].leaf], "steps": []}
         answers = []
         for number, one in enumerate(group["rollouts"], start=1):
-            reward = _reward(by, one["score"], one.get("reason"), one["advantage"])
+            given = None if one["score"] is None else one["advantage"]
+            reward = _reward(by, one["score"], one.get("reason"), given)
             answer = {"name": f"rollout {number}", "text": _said(one["text"])}
             answer |= {"tokens": _number(one.get("tokens")), "rewards": [reward]}
             answers.append(answer | {"verdicts": [asked[name].line(one.get("verdicts") or ())]})
