@@ -182,7 +182,7 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
         return html
     src = _stage(book, notebooks, out / "src", repo)
     rendered = _render(src, out / ".work")
-    _fill(rendered, executed / "data")
+    fill(rendered, executed / "data")
     _harden(rendered)
     (rendered / KEY_FILE).write_text(key)
     _swap(rendered, html, old)
@@ -254,8 +254,13 @@ def _render(src: Path, work: Path) -> Path:
     return html
 
 
-def _fill(html: Path, data: Path) -> None:
-    """Put the rollout browser on its page, where the book has one and something was kept."""
+def fill(html: Path, data: Path) -> None:
+    """Put the rollout browser on its page, where the book has one and something was kept.
+
+    Raises:
+        ReproduceError: the page has no place for it, or several.
+        DataError: a run is damaged.
+    """
     page = html / f"{ROLLOUTS}.html"
     leaves = kept_runs(data)
     if not page.is_file() or not leaves:
