@@ -1161,7 +1161,7 @@ def _looked(
         for one in side:
             name = f"{_short(one.judge, _NAME)}, {one.arm}"
             said[step].setdefault(name, {})[one.task] = _as_grade(one)
-    labels = {last: f"after step {last}, the last"} | {0: "before training"}
+    labels = {last: f"after step {last} (last)"} | {0: "before training"}
     return [
         _Look(step, labels.get(step, f"after step {step}"), answers.get(step, {}), said[step])
         for step in sorted(said)

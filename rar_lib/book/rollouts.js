@@ -146,11 +146,26 @@
     const good = found.met !== criterion.against;
     const word = (good ? "▲" : "▼") + (found.met ? " met" : " not met");
     const parts = [make("span", good ? "met" : "unmet", word)];
-    if (known(found.p)) parts.push(" ", make("span", "", number(found.p)), bar(found.p, !good));
+    if (known(found.p)) parts.push(" ", make("span", "p", number(found.p)), bar(found.p, !good));
     return parts;
   }
 
-  function criteria(task, answers) {
+  // A table has at most so many answers: sixteen rollouts are two tables, one under the other.
+  const COLUMNS = 8;
+
+  function criteria(task, all) {
+    const parts = [];
+    for (let first = 0; first < all.length; first += COLUMNS) {
+      parts.push(...tables(task, all.slice(first, first + COLUMNS)));
+    }
+    if (!parts.length) {
+      const why = "No criterion was judged on its own here: this reward is one rating of the whole answer.";
+      return make("p", "note", why);
+    }
+    return make("div", "", ...parts);
+  }
+
+  function tables(task, answers) {
     const parts = [];
     task.criteria.forEach((group, place) => {
       const judged = answers.some((one) => one.answer.verdicts[place]);
@@ -175,11 +190,7 @@
       const table = make("table", kind, caption, make("thead", "", head), body);
       parts.push(scrolls("verdicts by " + group.by, table));
     });
-    if (!parts.length) {
-      const why = "No criterion was judged on its own here: this reward is one rating of the whole answer.";
-      return make("p", "note", why);
-    }
-    return make("div", "", ...parts);
+    return parts;
   }
 
   function th(scope, ...children) {
@@ -223,7 +234,9 @@
     for (const turn of task.history) {
       found.append(make("h3", "", turn.role), prose(turn.text, turn.role, ""));
     }
-    found.append(prose(task.question, "question", "The question was not kept by this run."));
+    const asked = prose(task.question, "question", "The question was not kept by this run.");
+    asked.classList.add("asked");
+    found.append(asked);
     if (known(task.reference.more)) {
       const label = "Reference answer, which the policy does not see";
       const folded = make("details", "", make("summary", "", label));

@@ -73,7 +73,7 @@ def test_a_held_out_task_has_its_answers_before_at_a_look_and_after(kept: Path) 
     assert [step["label"] for step in one["steps"]] == [
         "before training",
         "after step 2",
-        "after step 4, the last",
+        "after step 4 (last)",
     ]
     texts = [step["answers"][0]["text"]["said"] for step in one["steps"]]
     assert texts == [
@@ -331,9 +331,9 @@ def test_without_script_the_first_task_is_there(kept: Path) -> None:
     assert cells[0] == [
         "Says that ice is less dense. Essential",
         "before training ▼ not met 0.00",
-        "after step 4, the last ▲ met 1.00",
+        "after step 4 (last) ▲ met 1.00",
     ]
-    assert cells[1][2] == "after step 4, the last ▲ not met 0.20"
+    assert cells[1][2] == "after step 4 (last) ▲ not met 0.20"
 
 
 def test_every_choice_has_a_label(kept: Path) -> None:
