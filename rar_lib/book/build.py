@@ -1,14 +1,16 @@
 """The book: prose pages and executed notebooks in, a folder of static HTML out.
 
 papermill has executed the notebooks; nothing is executed here. The steps are: stage
-(sources and checked notebooks side by side), render (jupyter-book, warnings are errors),
-harden (a Content-Security-Policy in every page), swap (the old book stays readable until
-the new one is complete). A key over all inputs makes an unchanged book free.
+(sources and checked notebooks side by side), render (jupyter-book, warnings are errors), fill (the
+page of rollouts, from what the chapters' runs have kept), harden (a Content-Security-Policy in
+every page), swap (the old book stays readable until the new one is complete). A key over all inputs
+makes an unchanged book free.
 
 Jupyter Book copies a ``text/html`` output into the page as it is, so a script in a model's
 answer would run in the reader's browser. Model text can reach a page only through notebook outputs,
 and goes there through an escaping helper: :func:`clean_notebook` holds the outputs to an allow-list
-and refuses whatever did not go that way.
+and refuses whatever did not go that way. The page of rollouts is filled by a template that escapes
+each value, and by a script of ours that makes text nodes of inert JSON.
 """
 
 from __future__ import annotations
@@ -24,10 +26,14 @@ import sys
 from datetime import datetime
 from html.parser import HTMLParser
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from rar_lib.book import report
 from rar_lib.core.errors import ReproduceError
+from rar_lib.data.tasks import load_mini, load_tasks
+from rar_lib.training.train import Run
 
 _log = logging.getLogger(__name__)
 UNKNOWN = "not recorded"
@@ -119,6 +125,19 @@ def _hardware(manifest: dict[str, Any]) -> str:
 KEY_FILE = ".book-key"
 RENDERERS = ("jupyter-book", "Sphinx", "myst-nb", "sphinx-book-theme", "latex2mathml")
 STATUS = "status"
+ROLLOUTS = "rollouts"
+#: The chapter whose run that page is about.
+TRAINING = "06_training_with_grpo"
+#: Runs that chapters leave, by their folder: the one of chapter 6 first.
+RUNS = {
+    "grpo": "Chapter 6",
+    "sft_reference": "Chapter 7",
+    "weakest_judge": "Chapter 8",
+    "bicycles": "Chapter 10",
+}
+#: Responses that chapter 5 has every arm grade.
+FIVE_ARMS = "five_arms"
+ROLLOUTS_PLACE = re.compile(r'<div class="rar-rollouts docutils">.*?</div>', re.S)
 TIMEOUT_S = 600
 # file: beside 'self', because what 'self' means for a page opened from disk is left to the
 # browser (Chromium takes it as file:, others need not). Over http it matches nothing.
@@ -163,6 +182,7 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
         return html
     src = _stage(book, notebooks, out / "src", repo)
     rendered = _render(src, out / ".work")
+    fill(rendered, executed / "data")
     _harden(rendered)
     (rendered / KEY_FILE).write_text(key)
     _swap(rendered, html, old)
@@ -184,11 +204,16 @@ def input_key(book: Path, executed: Path, stems: list[str]) -> str:
     digest = hashlib.sha256()
     for name in RENDERERS:
         digest.update(f"{name}=={version(name)}\n".encode())
-    files = [p for p in sorted(book.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
-    files.append(Path(__file__))
+    paths = [p for p in sorted(book.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
+    paths += [Path(__file__), Path(report.__file__)]
+    paths += sorted(Path(__file__).parent.glob("rollouts.*"))
     for stem in sorted(stems):
-        files += [p for p in (executed / f"{stem}.ipynb", executed / f"{stem}.json") if p.exists()]
-    for path in files:
+        paths += [executed / f"{stem}.ipynb", executed / f"{stem}.json"]
+    for run in RUNS:
+        folder = executed / "data" / run
+        paths += [folder / "run.json", folder / report.TRANSCRIPT]
+    paths.append(executed / "data" / f"{FIVE_ARMS}.json")
+    for path in filter(Path.exists, paths):
         data = path.read_bytes()
         digest.update(f"{path.name} {len(data)}\n".encode() + data)
     return digest.hexdigest()
@@ -202,7 +227,10 @@ def _stage(book: Path, notebooks: dict[str, Path], src: Path, repo: Path) -> Pat
     titles: dict[str, str] = {}
     for stem, path in notebooks.items():
         manifests[stem] = read_manifest(path.with_suffix(".json"))
-        notebook = clean_notebook(load_notebook(path), path.name, repo, run_line(manifests[stem]))
+        line = run_line(manifests[stem])
+        if stem == TRAINING and (book / f"{ROLLOUTS}.md").is_file():
+            line += f" · [its rollouts, one by one]({ROLLOUTS}.md)"
+        notebook = clean_notebook(load_notebook(path), path.name, repo, line)
         titles[stem] = notebook["metadata"]["title"]
         (src / path.name).write_text(json.dumps(notebook, indent=1), encoding="utf-8")
     page = status_page(manifests, titles)
@@ -226,6 +254,64 @@ def _render(src: Path, work: Path) -> Path:
     return html
 
 
+def fill(html: Path, data: Path) -> None:
+    """Put the rollout browser on its page, where the book has one and something was kept.
+
+    Raises:
+        ReproduceError: the page has no place for it, or several.
+        DataError: a run is damaged.
+    """
+    page = html / f"{ROLLOUTS}.html"
+    leaves = kept_runs(data)
+    if not page.is_file() or not leaves:
+        return
+    here = files("rar_lib.book")
+    for name in (f"{ROLLOUTS}.js", f"{ROLLOUTS}.css"):
+        (html / "_static" / name).write_bytes(here.joinpath(name).read_bytes())
+    body = report.browser_body(leaves)
+    text, places = ROLLOUTS_PLACE.subn(lambda _: body, page.read_text(encoding="utf-8"))
+    if places != 1:
+        raise ReproduceError(f"{page.name} has {places} places for the rollouts, one is needed")
+    style = f'<link rel="stylesheet" type="text/css" href="_static/{ROLLOUTS}.css">'
+    # Outside of the article, which holds nothing that a browser could run.
+    script = f'<script src="_static/{ROLLOUTS}.js"></script>'
+    inert = (
+        f'<script type="application/json" id="rollouts-data">{report.browser_data(leaves)}</script>'
+    )
+    head, end = text.split("</head>", 1)
+    before, _, after = end.rpartition("</body>")
+    page.write_text(
+        f"{head}{style}\n</head>{before}{inert}\n{script}\n</body>{after}", encoding="utf-8"
+    )
+
+
+def kept_runs(data: Path) -> list[report.Leaf]:
+    """What the chapters' runs have kept, as the rollout browser shows it.
+
+    Args:
+        data: folder where the chapters leave their results.
+
+    Raises:
+        DataError: a run is damaged.
+    """
+    example = files("rar_lib.data").joinpath("example", "tasks.jsonl")
+    tasks = [*load_mini("all"), *load_tasks(Path(str(example)))]
+    found = []
+    for name, chapter in RUNS.items():
+        path = data / name / "run.json"
+        if path.is_file():
+            run = report.read_source(path)
+            if isinstance(run, Run):
+                rows = report.transcript_of(path)
+                found.append(report.browsed(run, rows, tasks, prefix=f"{chapter}: "))
+    path = data / f"{FIVE_ARMS}.json"
+    if path.is_file():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        name = "Chapter 5: the same responses graded in five ways"
+        found.append(report.browsed_arms(record, tasks, name))
+    return [leaf for leaf in found if leaf["tasks"]]
+
+
 def _harden(html: Path) -> None:
     """Check every page and give it a policy that allows its own scripts only.
 
@@ -237,7 +323,7 @@ def _harden(html: Path) -> None:
         check_page(text, str(page.relative_to(html)))
         hashes = []
         for script in INLINE_SCRIPT.finditer(text):
-            if "src=" not in script["attrs"]:
+            if "src=" not in script["attrs"] and "application/json" not in script["attrs"]:
                 digest = hashlib.sha256(script["body"].encode("utf-8")).digest()
                 hashes.append(f"'sha256-{base64.b64encode(digest).decode()}'")
         policy = CSP.format(hashes=" ".join(sorted(set(hashes))))

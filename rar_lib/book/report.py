@@ -2,11 +2,13 @@
 
     write_report("grades.jsonl", "report.html", tasks=tasks, responses=responses)
     write_report("runs/implicit-0", "report.html", tasks=tasks)
+    write_report("runs/implicit-0", "rollouts.html", browse=True)     # to leaf through
 
 The page needs nothing but itself: no script, no font, no picture from elsewhere, and a policy that
-forbids them. Grades and runs hold model text, which is hostile. Every value that reaches the page
-is put there by the template ``report.html``, whose environment escapes each one and takes out what
-can't be seen; none stands in an address, a style or a name of an element.
+forbids them. The one to leaf through has a script, known by its hash, which reads inert JSON.
+Grades and runs hold model text, which is hostile. Every value that reaches a page is put there by a
+template, whose environment escapes each one and takes out what can't be seen, or as a text node by
+that script; none stands in an address, a style or a name of an element.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache
 from importlib.resources import files
@@ -29,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rar_lib.core.decision import Finding, decide_family
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
+from rar_lib.core.scoring import PREDEFINED
 from rar_lib.core.stats import MIN_UNITS, Interval, scored
 from rar_lib.core.text import visible
 from rar_lib.core.types import Category, Task, Turn, Usage
@@ -49,13 +53,17 @@ from rar_lib.evaluation.grading import (
     unscored,
 )
 from rar_lib.evaluation.held_out import Scores, gamed, paired, paired_difference
+from rar_lib.training.checkpoints import KEPT_GROUPS, TRANSCRIPT, read_transcript
+from rar_lib.training.diagnostics import groups, levelled, spread
 from rar_lib.training.train import Run
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 #: Nothing is allowed but the page's own style, known by its hash.
 POLICY = "default-src 'none'; style-src '{style}'; base-uri 'none'; form-action 'none'"
+#: The same with the script of the page to leaf through.
+BROWSE_POLICY = f"{POLICY}; script-src '{{script}}'"
 #: Responses that are shown in full, about: a page of a thousand stays below 3 MB.
 FULL = 300
 #: Of one task; the others are counted.
@@ -80,6 +88,7 @@ def write_report(
     responses: Sequence[Response] = (),
     grades: Sequence[GradedResponse] = (),
     title: str = "",
+    browse: bool = False,
 ) -> Path:
     """Write the page of a file of grades or of a run, whole or not at all.
 
@@ -91,6 +100,8 @@ def write_report(
         responses: the texts that were graded; a run brings its own.
         grades: of the held-out answers of a run, under the ids ``before`` and ``after``.
         title: instead of one that says what the page is of.
+        browse: the answers and rollouts of a run to leaf through, task by task and step by step,
+            instead of its numbers.
 
     Returns:
         Where the page lies.
@@ -106,7 +117,10 @@ def write_report(
         for path in (Path(source), Path(source) / "run.json"):
             if path.resolve() == target.resolve():
                 raise DataError(f"{target} is read and would be overwritten: choose another -o")
-    text = page(source, tasks=tasks, responses=responses, grades=grades, title=title)
+    if browse:
+        text = browse_page(source, tasks=tasks, grades=grades, title=title)
+    else:
+        text = page(source, tasks=tasks, responses=responses, grades=grades, title=title)
     try:
         atomic_write(target, text)
     except OSError as error:
@@ -136,13 +150,8 @@ def page(
         tasks = _tasks_beside(Path(source))
     texts = _Texts.of(tasks, responses)
     if isinstance(found, Run):
-        try:
+        with _as_written(name):
             view = _run_view(found, texts, grades)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{name or 'the run'} is not as rar train writes it ({error!r:.200}); give the "
-                "run.json of a finished run, unchanged"
-            ) from error
     else:
         view = _grades_view(found, texts)
     view["ran"] += [part for part in (name, when) if part]
@@ -150,6 +159,18 @@ def page(
         view["title"] = title
     view["title"] = _short(view["title"], 2 * _NAME)
     return _render(view)
+
+
+@contextmanager
+def _as_written(name: str) -> Iterator[None]:
+    """Around the reading of what a run holds, which somebody may have changed."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{name or 'the run'} is not as rar train writes it ({error!r:.200}); give the "
+            "run.json of a finished run, unchanged"
+        ) from error
 
 
 def read_source(path: str | Path) -> Run | list[GradedResponse]:
@@ -896,6 +917,397 @@ def _usage_rows(used: Usage) -> Pairs:
     ]
 
 
+# --- a run to leaf through
+
+#: Answers on such a page; of a long run some steps are left out, evenly.
+_ANSWERS = 1_500
+#: What TRL adds to the deviation that it divides by.
+_LEAST_DEVIATION = 1e-4
+#: In JSON between script tags these would end it, or the line of an old script.
+_INERT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+Leaf = dict[str, Any]
+
+
+def browse_page(
+    source: Source,
+    *,
+    tasks: Sequence[Task] = (),
+    grades: Sequence[GradedResponse] = (),
+    title: str = "",
+) -> str:
+    """The answers and rollouts of a run to leaf through, as HTML.
+
+    Raises:
+        DataError: the source is no run, or is damaged.
+    """
+    found = read_source(source) if isinstance(source, str | Path) else source
+    if not isinstance(found, Run):
+        raise DataError("these are grades: only a run of rar train has steps to leaf through")
+    name, when = _file_of(source) if isinstance(source, str | Path) else ("", "")
+    rows: list[dict[str, Any]] = []
+    if isinstance(source, str | Path):
+        tasks = tasks or _tasks_beside(Path(source))
+        rows = transcript_of(source)
+    with _as_written(name):
+        leaves = [browsed(found, rows, tasks, grades=grades)]
+    here = files("rar_lib.book")
+    script = "\n" + here.joinpath("rollouts.js").read_text(encoding="utf-8")
+    style = "\n".join(
+        ["", *(here.joinpath(f).read_text(encoding="utf-8") for f in ("report.css", _STYLE))]
+    )
+    return _template().module.whole(  # type: ignore[attr-defined, no-any-return]
+        title=_short(title.strip() or f"Rollouts: {leaves[0]['name']}", 2 * _NAME),
+        ran=[part for part in (name, when) if part],
+        made=_made(),
+        policy=BROWSE_POLICY.format(style=_hash(style), script=_hash(script)),
+        style=_ours(style),
+        script=_ours(script),
+        body=_ours(browser_body(leaves)),
+        data=_ours(browser_data(leaves)),
+    )
+
+
+#: Looks of the browser, beside those of a report or of the book.
+_STYLE = "rollouts.css"
+
+
+def transcript_of(source: str | Path) -> list[dict[str, Any]]:
+    """What the folder of a run has kept of its rollouts; nothing of an older run."""
+    path = Path(source)
+    return read_transcript((path if path.is_dir() else path.parent) / TRANSCRIPT)
+
+
+def browser_data(leaves: Sequence[Leaf]) -> str:
+    """Runs as JSON that can stand between script tags: inert, and without a letter of markup."""
+    return json.dumps({"runs": list(leaves)}).translate(_INERT)
+
+
+def browser_body(leaves: Sequence[Leaf]) -> str:
+    """What to pick, and the first task as plain HTML for a page on paper or without script."""
+    first = next((task for leaf in leaves for task in leaf["tasks"]), None)
+    body: str = _template().module.body(task=first)  # type: ignore[attr-defined]
+    return body
+
+
+def browsed(
+    run: Run,
+    rows: Sequence[Mapping[str, Any]],
+    tasks: Iterable[Task],
+    *,
+    grades: Sequence[GradedResponse] = (),
+    prefix: str = "",
+) -> Leaf:
+    """A run as the browser shows it; JSON.
+
+    Args:
+        rows: of its transcript; none of a run that kept none.
+        tasks: where the transcript does not hold them.
+        grades: of the held-out answers, under the ids ``before`` and ``after``.
+        prefix: of its name, which says what was trained.
+    """
+    known = {task.id: task.model_dump(mode="json") for task in tasks}
+    for row in rows:
+        known |= {task["id"]: task for task in row.get("held_out", ())}
+    steps = [row for row in rows if "step" in row]
+    every = _every(steps)
+    some = [row for n, row in enumerate(steps) if n % every == 0 or n == len(steps) - 1]
+    held_out = _held_out_leaves(run, rows, known, grades)
+    most = max(1, _ANSWERS // max(1, len(held_out[0]["steps"]) if held_out else 1))
+    notes = [_kept(run, steps)]
+    if every > 1:
+        notes.append(f"Of {len(steps):,} steps, one in {every} is on this page.")
+    if len(held_out) > most:
+        notes.append(f"{most:,} of {len(held_out):,} held-out tasks are on this page.")
+    return {
+        "name": _short(prefix + _run_name(run), 2 * _NAME),
+        "note": " ".join(filter(None, notes)),
+        "tasks": [*held_out[:most], *_trained_leaves(run, some)],
+    }
+
+
+def _run_name(run: Run) -> str:
+    reward = _reward_name(run) if _at(run.identity, "reward") else run.arm
+    return f"{reward}, seed {run.seed}, {_counted(len(run.log), 'step')}"
+
+
+def _kept(run: Run, steps: Sequence[Mapping[str, Any]]) -> str:
+    """What of the rollouts is not there to be shown, and why."""
+    if run.steps and not steps:
+        return (
+            "This run did not keep its rollouts, only their rewards: it was made before they were "
+            "kept, or rollouts.jsonl does not lie beside its run.json."
+        )
+    if not run.steps:
+        return "This run has no rollouts: it was trained without a reward in the loop."
+    if (_at(run.identity, "settings", "prompts_per_step") or 0) > KEPT_GROUPS:
+        return f"Of every step the first {KEPT_GROUPS} groups were kept."
+    return ""
+
+
+def _every(steps: Sequence[Mapping[str, Any]]) -> int:
+    """Every how many steps one is shown."""
+    rollouts = [len(group["rollouts"]) for row in steps for group in row["groups"]]
+    return max(1, math.ceil(sum(rollouts) / _ANSWERS))
+
+
+@dataclass
+class _Asked:
+    """The criteria that one grader was asked about a task, in the order of its rubric."""
+
+    by: str
+    rows: dict[str, Leaf] = field(default_factory=dict)
+
+    def add(self, criteria: Iterable[Mapping[str, Any]]) -> None:
+        for one in criteria:
+            self.rows.setdefault(
+                one["id"],
+                {
+                    "text": visible(one["description"])[:_TEXT],
+                    "category": str(one["category"]),
+                    "against": one.get("polarity") == "bad",
+                },
+            )
+
+    def line(self, verdicts: Iterable[Mapping[str, Any]]) -> list[Leaf | None] | None:
+        """What it said of each criterion; ``None`` if it judged none."""
+        found = {one["criterion_id"]: one for one in verdicts}
+        if not found:
+            return None
+        return [_verdict(found.get(name)) for name in self.rows]
+
+    @property
+    def leaf(self) -> Leaf:
+        return {"by": _short(self.by, _NAME), "rows": list(self.rows.values())}
+
+
+def _verdict(one: Mapping[str, Any] | None) -> Leaf | None:
+    if one is None:
+        return None
+    reason = _short(one.get("reason") or "", 200)
+    return {"met": one["met"], "p": _number(one.get("probability")), "reason": reason}
+
+
+def _criteria_of(task: Mapping[str, Any], arm: Any) -> Iterable[Mapping[str, Any]]:
+    if arm == "predefined":
+        return [one.model_dump(mode="json") for one in PREDEFINED.criteria]
+    return _at(task, "rubric", "criteria") or ()
+
+
+def _said(text: str | None) -> Leaf:
+    """A text and how much more of it there is; ``more is None`` where it was not kept."""
+    if text is None:
+        return {"said": "", "more": None}
+    clean = visible(text)
+    return {"said": clean[:_TEXT], "more": len(clean[_TEXT:])}
+
+
+def _leaf(name: str, part: str, task: Mapping[str, Any], *, group: bool) -> Leaf:
+    """One task without its steps and criteria."""
+    question = task.get("question")
+    return {
+        "id": visible(name),
+        "name": _short(name, _NAME),
+        "label": _short(f"{name}: {question or 'question not kept'}", 70),
+        "part": part,
+        "group": group,
+        "question": _said(question),
+        "reference": _said(task.get("reference")),
+        "history": [
+            {"role": str(turn["role"]), "text": _said(turn["content"])}
+            for turn in task.get("history") or ()
+        ],
+    }
+
+
+def _reward(by: str, value: Any, reason: str | None = None, advantage: Any = None) -> Leaf:
+    known = _number(value)
+    return {
+        "by": _short(by, _NAME),
+        "value": known,
+        "advantage": _number(advantage),
+        "reason": _short(reason or "", 200) if known is None else "",
+    }
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The held-out answers at a step, by task, and grader -> task -> what it said of them."""
+
+    step: int
+    label: str
+    answers: Mapping[str, str]
+    grades: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def _looked(
+    run: Run, rows: Sequence[Mapping[str, Any]], grades: Sequence[GradedResponse]
+) -> list[_Look]:
+    """Every look at the held-out tasks of which anything is known, in order."""
+    last = int(run.log[-1]["step"]) if run.log else 0
+    answers = {0: run.before} | {last: run.after}
+    said: dict[int, dict[str, dict[str, Leaf]]] = {0: {}, last: {}}
+    for look in run.watched:
+        of = said.setdefault(look["step"], {})
+        for role in _roles(run.watched):
+            scores = {task: {"score": score} for task, score in look[role].items()}
+            of[_grader(run, role)[0]] = scores
+    for row in rows:
+        if "look" in row:
+            answers[row["look"]] = row["answers"]
+            of = said.setdefault(row["look"], {})
+            of |= {_grader(run, role)[0]: found for role, found in row["grades"].items()}
+    for step, side in zip((0, last), _sides(grades), strict=True):
+        for one in side:
+            name = f"{_short(one.judge, _NAME)}, {one.arm}"
+            said[step].setdefault(name, {})[one.task] = _as_grade(one)
+    labels = {last: f"after step {last} (last)"} | {0: "before training"}
+    return [
+        _Look(step, labels.get(step, f"after step {step}"), answers.get(step, {}), said[step])
+        for step in sorted(said)
+    ]
+
+
+def _as_grade(row: GradedResponse) -> Leaf:
+    """A row of grades as a run writes a grade."""
+    verdicts = [
+        {
+            "criterion_id": one.criterion,
+            "met": one.met,
+            "probability": one.probability,
+            "reason": one.reason,
+        }
+        for one in row.verdicts
+    ]
+    return {"arm": row.arm, "score": row.score, "reason": row.reason, "verdicts": verdicts}
+
+
+def _held_out_leaves(
+    run: Run,
+    rows: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Mapping[str, Any]],
+    grades: Sequence[GradedResponse],
+) -> list[Leaf]:
+    looks = _looked(run, rows, grades)
+    found = []
+    for name in run.before:
+        task = known.get(name, {})
+        asked: dict[str, _Asked] = {}
+        for by, of in ((by, grade) for look in looks for by, grade in look.grades.items()):
+            if _at(of, name, "verdicts"):
+                one = asked.setdefault(by, _Asked(by))
+                one.add(_criteria_of(task, of[name].get("arm")))
+        steps = [_held_out_step(look, name, asked.values()) for look in looks]
+        criteria = [one.leaf for one in asked.values()]
+        leaf = _leaf(name, "held-out tasks", task, group=False)
+        found.append(leaf | {"criteria": criteria, "steps": steps})
+    return found
+
+
+def _held_out_step(look: _Look, name: str, asked: Iterable[_Asked]) -> Leaf:
+    grades = {by: of[name] for by, of in look.grades.items() if name in of}
+    rewards = [_reward(by, of.get("score"), of.get("reason")) for by, of in grades.items()]
+    verdicts = [one.line(_at(grades, one.by, "verdicts") or ()) for one in asked]
+    answer = {"name": look.label, "text": _said(look.answers.get(name)), "tokens": None}
+    answer |= {"rewards": rewards, "verdicts": verdicts}
+    return {"step": look.step, "label": look.label, "summary": "", "answers": [answer]}
+
+
+def _trained_leaves(run: Run, steps: Sequence[Mapping[str, Any]]) -> list[Leaf]:
+    """Tasks that were trained on, each with the steps that drew it."""
+    by, arm = _reward_name(run), _at(run.identity, "reward", "arm")
+    found: dict[str, Leaf] = {}
+    asked: dict[str, _Asked] = {}
+    drawn = [(row["step"], group) for row in steps for group in row["groups"]]
+    for _, group in drawn:  # dropout asks other criteria at other steps
+        name = group["task"]["id"]
+        asked.setdefault(name, _Asked(by)).add(_criteria_of(group["task"], arm))
+    for step, group in drawn:
+        name = group["task"]["id"]
+        if name not in found:
+            leaf = _leaf(name, "tasks trained on", group["task"], group=True)
+            found[name] = leaf | {"criteria": [asked[name].leaf], "steps": []}
+        answers = []
+        for number, one in enumerate(group["rollouts"], start=1):
+            given = None if one["score"] is None else one["advantage"]
+            reward = _reward(by, one["score"], one.get("reason"), given)
+            answer = {"name": f"rollout {number}", "text": _said(one["text"])}
+            answer |= {"tokens": _number(one.get("tokens")), "rewards": [reward]}
+            answers.append(answer | {"verdicts": [asked[name].line(one.get("verdicts") or ())]})
+        moment = {"step": step, "label": f"step {step}", "answers": answers}
+        found[name]["steps"].append(moment | {"summary": _summed_up(group["rollouts"])})
+    return list(found.values())
+
+
+def _summed_up(rollouts: Sequence[Mapping[str, Any]]) -> str:
+    """A group in a line: how many, mean, deviation, and whether it taught anything."""
+    parts = [_counted(len(rollouts), "rollout")]
+    known = scored(_number(one["score"]) for one in rollouts)
+    if known:
+        parts.append(f"mean reward {math.fsum(known) / len(known):.2f}")
+    if (deviation := spread(known)) is not None:
+        parts.append(f"standard deviation {deviation:.3f}")
+    if lost := len(rollouts) - len(known):
+        parts.append(f"{lost} unscored, which got no advantage")
+    if not any(one["advantage"] for one in rollouts):
+        parts.append("a flat group: nothing was learnt from it")
+    return f"{', '.join(parts)}."
+
+
+def browsed_arms(record: Mapping[str, Any], tasks: Iterable[Task], name: str) -> Leaf:
+    """Groups of responses that every arm graded, as chapter 5 leaves them; JSON.
+
+    Args:
+        record: ``tasks`` (ids) and ``responses`` in parallel, and ``grades`` by arm.
+    """
+    known = {task.id: task.model_dump(mode="json") for task in tasks}
+    found = []
+    for group in groups(record["tasks"]):
+        task_id = record["tasks"][group[0]]
+        task = known.get(task_id, {})
+        graded = {arm: [of[place] for place in group] for arm, of in record["grades"].items()}
+        by_arm = {arm: advantages([of["score"] for of in row]) for arm, row in graded.items()}
+        asked = {arm: _Asked(arm) for arm, row in graded.items() if row[0]["verdicts"]}
+        for arm, one in asked.items():
+            one.add(_criteria_of(task, arm))
+        answers = []
+        for number, place in enumerate(group):
+            rewards = [
+                _reward(arm, row[number]["score"], row[number]["reason"], by_arm[arm][number])
+                for arm, row in graded.items()
+            ]
+            answer = {"name": f"response {number + 1}", "tokens": None, "rewards": rewards}
+            answer |= {"text": _said(record["responses"][place])}
+            lines = [one.line(graded[arm][number]["verdicts"]) for arm, one in asked.items()]
+            answers.append(answer | {"verdicts": lines})
+        moment = {"step": 0, "label": "before training", "answers": answers, "summary": _BY_ARMS}
+        criteria = [one.leaf for one in asked.values()]
+        leaf = _leaf(task_id, "tasks trained on", task, group=True)
+        found.append(leaf | {"criteria": criteria, "steps": [moment]})
+    return {"name": _short(name, 2 * _NAME), "note": "", "tasks": found}
+
+
+_BY_ARMS = (
+    "The same responses, graded by every arm. The advantage is what GRPO would give each of them "
+    "if that arm were the reward."
+)
+
+
+def advantages(scores: Sequence[float | None]) -> list[float | None]:
+    """What GRPO makes of the rewards of one group: over the mean, in standard deviations.
+
+    As TRL 1.15 computes it (``scale_rewards="group"``), of rewards whose flat groups were made
+    equal (:func:`rar_lib.training.diagnostics.levelled`). ``None`` for what is unscored.
+    """
+    values = levelled(scores, [range(len(scores))])
+    known = scored(values)
+    if not known:
+        return list(values)
+    mean = math.fsum(known) / len(known)
+    scale = (spread(known) or 0.0) + _LEAST_DEVIATION
+    return [None if value is None else (value - mean) / scale for value in values]
+
+
 # --- charts
 
 #: Left, right, top and bottom edge of a chart's plot in its 380 x 210.
@@ -1144,20 +1556,38 @@ def _environment() -> Environment:
     return made
 
 
-def _render(view: Mapping[str, Any]) -> str:
+def _ours(text: str) -> Any:
+    """What this library made, and the only thing that is not escaped."""
     from markupsafe import Markup
 
+    return Markup(text)
+
+
+def _hash(text: str) -> str:
+    """As a policy names a style or script that stands on the page."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _made() -> str:
     from rar_lib import __version__
 
+    return f"Written by rar-lib {__version__} on {date.today().isoformat()}"
+
+
+@cache
+def _template() -> Template:
+    text = files("rar_lib.book").joinpath("rollouts.html").read_text(encoding="utf-8")
+    return _environment().from_string(text)
+
+
+def _render(view: Mapping[str, Any]) -> str:
     here = files("rar_lib.book")
     style = "\n" + here.joinpath("report.css").read_text(encoding="utf-8")
-    known = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     template = _environment().from_string(here.joinpath("report.html").read_text(encoding="utf-8"))
-    made = f"Written by rar-lib {__version__} on {date.today().isoformat()}"
     return template.render(
-        view={**view, "made": made, "least": MIN_UNITS},
-        style=Markup(style),  # ours, and the only thing that is not escaped
-        policy=POLICY.format(style=f"sha256-{known}"),
+        view={**view, "made": _made(), "least": MIN_UNITS},
+        style=_ours(style),
+        policy=POLICY.format(style=_hash(style)),
         shapes=_MARKS,
         longest=_TEXT,
         full=FULL,

@@ -38,6 +38,10 @@ def report(
             rich_help_panel=_TEXTS,
         ),
     ] = None,
+    browse: Annotated[
+        bool,
+        typer.Option("--browse", help="Every answer and rollout of a run, to leaf through."),
+    ] = False,
     title: Annotated[str, typer.Option(help="Instead of one made from the input.")] = "",
     encoding: own.Encoding = "utf-8",
     task_column: own.TaskColumn = None,
@@ -50,8 +54,10 @@ def report(
     rar report grades.jsonl -o report.html
     rar report grades.jsonl -o report.html --tasks T.jsonl --responses R.csv
     rar report _build/laptop/train/implicit-0 -o run.html --tasks T.jsonl
+    rar report _build/laptop/train/implicit-0 -o rollouts.html --browse
 
     The page loads nothing and runs nothing; every text of a model is escaped.
+    With --browse it has a script of its own, which shows what you pick.
 
     Exit codes: 0 written; 1 refused or failed; 2 wrong usage;
     3 written, but texts of some responses are missing.
@@ -71,6 +77,8 @@ def report(
     own.check_output(output, source, source / "run.json", *inputs)
     found = read_source(source)
     is_run = isinstance(found, Run)
+    if browse and not is_run:
+        raise typer.BadParameter("--browse is for a run of training; these are grades")
     _check_options(is_run, tasks, responses, grades)
     asked = []
     if tasks is not None:
@@ -90,7 +98,15 @@ def report(
         known = {(one.task, one.id) for one in texts}
         missing = sum((row.task, row.response) not in known for row in found)
     held_out = load_grades(grades) if grades is not None else []
-    write_report(source, output, tasks=asked, responses=texts, grades=held_out, title=title)
+    write_report(
+        source,
+        output,
+        tasks=asked,
+        responses=texts,
+        grades=held_out,
+        title=title,
+        browse=browse,
+    )
     typer.echo(f"{output}: {output.stat().st_size / 1e3:,.0f} kB, one page; open it in any browser")
     if missing:
         said = own.counted(missing, "graded response")

@@ -242,16 +242,26 @@ class Graded:
 
     def __call__(self, step: int, answers: dict[str, str]) -> dict[str, Scores]:
         """Role -> task id -> reward in [0, 1], ``None`` where the grader could not score."""
+        return scores_of(self.grades(answers))
+
+    def grades(self, answers: Mapping[str, str]) -> dict[str, dict[str, Grade]]:
+        """Role -> task id -> grade, with what was said of every criterion."""
         return run_sync(self._grade([(task, answers[task.id]) for task in self.tasks]))
 
-    async def _grade(self, items: Sequence[tuple[Task, str]]) -> dict[str, Scores]:
+    async def _grade(self, items: Sequence[tuple[Task, str]]) -> dict[str, dict[str, Grade]]:
         found = await together(
             grade_many(judge, items, arm) for judge, arm in self.graders.values()
         )
-        return dict(zip(self.graders, map(self._by_task, found), strict=True))
+        ids = [task.id for task in self.tasks]
+        by_task = [dict(zip(ids, grades, strict=True)) for grades in found]
+        return dict(zip(self.graders, by_task, strict=True))
 
-    def _by_task(self, grades: Sequence[Grade]) -> Scores:
-        return {t.id: grade.score for t, grade in zip(self.tasks, grades, strict=True)}
+
+def scores_of(grades: Mapping[str, Mapping[str, Grade]]) -> dict[str, Scores]:
+    """Role -> task id -> reward in [0, 1] of grades; ``None`` where one could not score."""
+    return {
+        role: {task: grade.score for task, grade in found.items()} for role, found in grades.items()
+    }
 
 
 def look_with(graders: Graders, tasks: Sequence[Task]) -> Graded:

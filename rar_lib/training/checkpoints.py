@@ -14,7 +14,7 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,9 +25,14 @@ from filelock import FileLock, Timeout
 from rar_lib.core.errors import CheckpointError
 from rar_lib.core.fetch import bytes_under
 from rar_lib.core.files import atomic_write, digest
+from rar_lib.training.diagnostics import groups
 
 MARKER = "complete.json"
 JOURNAL = "journal.json"
+#: In the folder of a run: what was asked, answered and judged.
+TRANSCRIPT = "rollouts.jsonl"
+#: Groups of a step that it keeps: all of a small run, and of a large one as many as are read.
+KEPT_GROUPS = 4
 #: Raise when the meaning of the files changes: older checkpoints are then not resumed.
 SCHEMA_VERSION = 1
 #: Written by transformers and never read by us; it is a pickle of a whole object.
@@ -57,6 +62,77 @@ class Journal:
     checkpoint_seconds: list[float] = field(default_factory=list)
     resumed_at: list[int] = field(default_factory=list)
     look_seconds: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Transcript:
+    """What was asked, answered and judged in a run, one JSON line a step and a look.
+
+    It lies beside the checkpoints and not in the journal, which each of them copies. The first line
+    holds the held-out tasks (``held_out``), a ``look`` the ``answers`` by task id and the
+    ``grades`` by role and task id, a ``step`` its ``groups``: the task, and the rollouts with text,
+    tokens, score, verdicts and the advantage that the trainer gave. Nothing of it decides a step.
+
+    Attributes:
+        held: rollouts of the step that is going on, as the reward's record has them.
+    """
+
+    path: Path
+    held: Sequence[Mapping[str, Any]] = ()
+
+    def begin(self, held_out: Sequence[Mapping[str, Any]], after: int | None) -> None:
+        """Start anew, or keep what was written up to step ``after``, which a run continues from."""
+        rows = [{"held_out": list(held_out)}]
+        if after is not None:
+            done = read_transcript(self.path)
+            rows += [row for row in done if 0 <= row.get("step", row.get("look", -1)) <= after]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(self.path, "".join(f"{json.dumps(row)}\n" for row in rows))
+
+    def look(
+        self, step: int, answers: Mapping[str, str], grades: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Answers to the held-out tasks, and what each grader said of them."""
+        self._add({"look": step, "answers": dict(answers), "grades": grades})
+
+    def step(self, step: int, advantages: Sequence[float]) -> None:
+        """The held rollouts with their advantages: of the first groups, each of one task."""
+        found = []
+        for group in groups([rollout["task"]["id"] for rollout in self.held])[:KEPT_GROUPS]:
+            members = [
+                {k: v for k, v in self.held[place].items() if k != "task"}
+                | {"advantage": advantages[place]}
+                for place in group
+            ]
+            found.append({"task": self.held[group[0]]["task"], "rollouts": members})
+        self.held = ()
+        self._add({"step": step, "groups": found})
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(f"{json.dumps(row)}\n")
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path} can't be written ({error.strerror or error}): free some space and "
+                "run again; the run continues from its newest checkpoint"
+            ) from error
+
+
+def read_transcript(path: Path) -> list[dict[str, Any]]:
+    """The lines of a transcript; one that was cut off by a kill is left out, and so is a file that
+    is not there."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            found.append(row)
+    return found
 
 
 @dataclass(frozen=True)
@@ -184,11 +260,19 @@ class Sealer:
     Attributes:
         run: fingerprint of the run.
         start: ``perf_counter`` minus the seconds of earlier parts of the run.
+        transcript: of the run, where one is kept.
     """
 
     run: str
     journal: Journal
     start: float
+    transcript: Transcript | None = None
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """A step's record into the journal, but for its rollouts, which the transcript holds."""
+        if self.transcript:
+            self.transcript.held = record.get("rollouts", ())
+        self.journal.steps.append({k: v for k, v in record.items() if k != "rollouts"})
 
     @contextmanager
     def sealing(self, folder: Path, step: int) -> Iterator[None]:

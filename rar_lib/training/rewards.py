@@ -122,7 +122,8 @@ class RubricReward:
             comes behind them. A thought that was cut off has no answer: an empty response.
         on_step: is given a record of each call: scores, spread, flat groups, length and its
             correlation with the reward, unscored share, seconds of judging, and for the arms with
-            criteria ``flat_mass``, ``credit`` by category and ``criteria`` by task and id.
+            criteria ``flat_mass``, ``credit`` by category and ``criteria`` by task and id; and the
+            ``rollouts`` themselves: task, text, tokens, score, and what the judge said of each.
 
     Raises:
         DataError: ``keep`` or ``contrast`` is no share or does nothing in this arm, or ``least`` is
@@ -190,8 +191,11 @@ class RubricReward:
         of = groups(task or ())
         plain = [g.score for g in grades]
         scores = self._by_contrast(tasks, grades, of) if self.contrast else plain
-        record = step_record(scores, _lengths(completions, completion_ids), of)
+        lengths = _lengths(completions, completion_ids)
+        record = step_record(scores, lengths, of)
+        said = [grade.model_dump(mode="json", exclude=_NOT_SHOWN) for grade in grades]
         record |= {
+            "rollouts": _rollouts(items, lengths, scores, said),
             "judge_seconds": seconds,
             "usage": sum((g.usage for g in grades), Usage()).model_dump(),
         }
@@ -329,8 +333,11 @@ class VerifiableReward:
         scores: list[float | None] = [
             float(self.verify(one, text)) for one, text in zip(tasks, texts, strict=True)
         ]
-        record = step_record(scores, _lengths(completions, completion_ids), groups(task or ()))
+        lengths = _lengths(completions, completion_ids)
+        record = step_record(scores, lengths, groups(task or ()))
         record |= {"judge_seconds": time.perf_counter() - start, "usage": Usage().model_dump()}
+        items = list(zip(tasks, texts, strict=True))
+        record["rollouts"] = _rollouts(items, lengths, scores)
         _report(record, self.on_step, log_metric)
         return scores
 
@@ -435,6 +442,25 @@ def _lengths(completions: Sequence[Completion], ids: Sequence[Sequence[int]] | N
     if ids is not None:
         return [len(row) for row in ids]
     return [len(text_of(completion, ()).split()) for completion in completions]
+
+
+#: Of a grade, what does not belong to a rollout or stands in it already.
+_NOT_SHOWN = {"arm", "score", "usage"}
+
+
+def _rollouts(
+    items: Sequence[tuple[Task, str]],
+    lengths: Sequence[int],
+    scores: Sequence[float | None],
+    said: Sequence[Mapping[str, Any]] = (),
+) -> list[dict[str, Any]]:
+    """What was asked, answered and judged, one a rollout, as JSON."""
+    judged = said or [{}] * len(items)
+    return [
+        {"task": task.model_dump(mode="json"), "text": text, "tokens": tokens, "score": score}
+        | dict(found)
+        for (task, text), tokens, score, found in zip(items, lengths, scores, judged, strict=True)
+    ]
 
 
 #: The scalars of a record that go to the trainer's own log.

@@ -17,7 +17,7 @@ import logging
 import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +25,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write, digest, file_hash, sources, versions
-from rar_lib.core.types import ARMS, Arm, Task
+from rar_lib.core.types import ARMS, Arm, Grade, Task
+from rar_lib.evaluation.held_out import Graded, scores_of
 from rar_lib.judging.judge import Judge
-from rar_lib.training.checkpoints import Journal, Sealer, fingerprint, newest, sole_writer
+from rar_lib.training.checkpoints import (
+    TRANSCRIPT,
+    Journal,
+    Sealer,
+    Transcript,
+    fingerprint,
+    newest,
+    sole_writer,
+)
 from rar_lib.training.diagnostics import joined
 from rar_lib.training.policy import Backend, Policy, identity_of, resolve
 from rar_lib.training.rewards import (
@@ -103,9 +112,15 @@ class Watch:
     measure: Measure
     within: Callable[[int, Policy], dict[str, Any]] | None = None
 
-    def look(self, step: int, policy: Policy, answers: dict[str, str]) -> dict[str, Any]:
-        """What to remember of one look."""
-        found = {"step": step, **self.measure(step, answers)}
+    def look(
+        self,
+        step: int,
+        policy: Policy,
+        answers: dict[str, str],
+        transcript: Transcript | None = None,
+    ) -> dict[str, Any]:
+        """What to remember of one look; answers and grades go to the transcript, too."""
+        found = {"step": step, **_measured(self.measure, step, answers, transcript)}
         return found | self.within(step, policy) if self.within else found
 
     @property
@@ -187,7 +202,8 @@ def train(
         settings: policy, device and everything that decides a step.
         tasks: to train on; multiple choice for ``rlvr``, with references for
             ``sft_reference``.
-        out: folder of this run: ``run.json``, ``adapter/``, and ``checkpoints/`` until the end. A
+        out: folder of this run: ``run.json``, ``adapter/``, what was asked, answered and judged in
+            ``rollouts.jsonl``, and ``checkpoints/`` until the end. A
             finished run with other settings, data, code or packages is moved to ``earlier/`` when
             this one is finished; checkpoints of an unfinished one stay.
         judge: gives the reward; not needed by ``rlvr``, ``sft_reference`` and ``base``.
@@ -303,12 +319,16 @@ class Job:
 
         set_seed(self.seed)
         journal = last.journal if last else Journal()
+        transcript = Transcript(self.checkpoints / TRANSCRIPT)
+        held_out = [task.model_dump(mode="json") for task in self.held_out]
+        transcript.begin(held_out, after=last.step if last else None)
         if last:
             journal.resumed_at.append(last.step)
             _log.info("continuing after step %d of %d", last.step, self.settings.steps)
         else:
-            self._begin(policy, journal)
-        sealer = Sealer(self.fingerprint, journal, time.perf_counter() - journal.seconds)
+            self._begin(policy, journal, transcript)
+        start = time.perf_counter() - journal.seconds
+        sealer = Sealer(self.fingerprint, journal, start, transcript)
         selected = self._selected(policy)
         log: list[dict[str, Any]] = []
         after = journal.before
@@ -320,6 +340,7 @@ class Job:
         set_aside(self.out)
         if self.arm != "base":
             policy.model.save_pretrained(str(self.out / "adapter"))
+        shutil.copyfile(transcript.path, self.out / TRANSCRIPT)
         run = Run(
             arm=self.arm,
             seed=self.seed,
@@ -341,12 +362,12 @@ class Job:
             self.checkpoints.parent.rmdir()
         return run
 
-    def _begin(self, policy: Policy, journal: Journal) -> None:
+    def _begin(self, policy: Policy, journal: Journal, transcript: Transcript) -> None:
         """The answers before training, and the first look at them."""
         begin = time.perf_counter()
         journal.before = policy.answers(self.held_out, self.settings.max_completion)
         if self.watch:
-            journal.watched = [self.watch.look(0, policy, journal.before)]
+            journal.watched = [self.watch.look(0, policy, journal.before, transcript)]
             journal.look_seconds.append(time.perf_counter() - begin)
 
     def _selected(self, policy: Policy) -> list[Selected]:
@@ -376,7 +397,7 @@ class Job:
             data = imitation_set(shown, given)
             made = trainer.sft_trainer(policy, data, config=sft, sealer=sealer)
         else:
-            self.reward.on_step = sealer.journal.steps.append
+            self.reward.on_step = sealer.note
             grpo = trainer.grpo_config(
                 self.settings,
                 out,
@@ -389,19 +410,40 @@ class Job:
         made.remove_callback(PrinterCallback)
         made.add_callback(trainer.Progress(sealer.journal, self.watch.every if self.watch else 0))
         if self.watch:
-            look = self._look(policy, self.watch)
+            look = self._look(policy, self.watch, sealer.transcript)
             made.add_callback(trainer.Look(self.watch.every, look, sealer.journal))
         for callback in (*self.callbacks, *trainer.trackers(self.report_to, self.out)):
             made.add_callback(callback)
         return made  # type: ignore[no-any-return]
 
-    def _look(self, policy: Policy, watch: Watch) -> Callable[[int], dict[str, Any]]:
+    def _look(
+        self, policy: Policy, watch: Watch, transcript: Transcript | None
+    ) -> Callable[[int], dict[str, Any]]:
         longest = self.settings.max_completion
-        return lambda step: watch.look(step, policy, policy.answers(self.held_out, longest))
+        return lambda step: watch.look(
+            step, policy, policy.answers(self.held_out, longest), transcript
+        )
 
     def _in_order(self, tasks: Sequence[Task]) -> list[Task]:
         settings = self.settings
         return schedule(tasks, settings.steps, prompts=settings.prompts_per_step, seed=self.seed)
+
+
+def _measured(
+    measure: Measure, step: int, answers: dict[str, str], transcript: Transcript | None
+) -> dict[str, Any]:
+    """What a look measures; answers and grades go to the transcript, too."""
+    grades = measure.grades(answers) if isinstance(measure, Graded) else {}
+    if transcript:
+        said = {role: _as_json(found) for role, found in grades.items()}
+        transcript.look(step, answers, said)
+    return scores_of(grades) if isinstance(measure, Graded) else measure(step, answers)
+
+
+def _as_json(grades: Mapping[str, Grade]) -> dict[str, Any]:
+    return {
+        task: grade.model_dump(mode="json", exclude={"usage"}) for task, grade in grades.items()
+    }
 
 
 def set_aside(out: Path) -> None:
@@ -416,8 +458,9 @@ def set_aside(out: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _log.warning("%s holds a run with other settings, data or code: moved to %s", out, folder)
-    if (out / "adapter").exists():
-        (out / "adapter").rename(folder / "adapter")
+    for name in ("adapter", TRANSCRIPT):
+        if (out / name).exists():
+            (out / name).rename(folder / name)
     path.rename(folder / "run.json")
 
 

@@ -170,6 +170,8 @@ class SealedGRPOTrainer(_Sealed, GRPOTrainer):  # type: ignore[misc]
     def _generate_and_score_completions(self, *args: Any, **kwargs: Any) -> Any:
         batch = super()._generate_and_score_completions(*args, **kwargs)
         self._note("seconds/judge", self.sealer.journal.steps[-1]["judge_seconds"])
+        if self.sealer.transcript:
+            self.sealer.transcript.step(self.state.global_step + 1, batch["advantages"].tolist())
         begin = time.perf_counter()
         every = self.num_generations
         kl = kl_to_base(self.model, {name: batch[name][::every] for name in _ROWS})

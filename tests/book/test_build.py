@@ -13,7 +13,8 @@ import nbformat
 import pytest
 from browser import browser, chromium, served
 from bs4 import BeautifulSoup
-from sample import code, new_markdown_cell, new_notebook, new_output, png, shown, write_run
+from kept import five_arms, write_kept
+from sample import HOSTILE, code, new_markdown_cell, new_notebook, new_output, png, shown, write_run
 
 from rar_lib.book.build import (
     active_content,
@@ -22,6 +23,9 @@ from rar_lib.book.build import (
     chapters,
     check_page,
     clean_notebook,
+    fill,
+    input_key,
+    kept_runs,
     run_line,
     status_page,
 )
@@ -35,7 +39,11 @@ HOSTILE_PAGE = "02_writing_rubrics"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("run") / "smoke", BOOK)
+    folder = write_run(tmp_path_factory.mktemp("run") / "smoke", BOOK)
+    write_kept(folder / "data" / "grpo", text=HOSTILE)
+    write_kept(folder / "data" / "bicycles")
+    (folder / "data" / "five_arms.json").write_text(json.dumps(five_arms()))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +197,50 @@ def test_parameters_that_ran_are_shown_once() -> None:
     assert ["".join(c["source"]) for c in cleaned["cells"]] == ["profile = 'smoke'"]
 
 
+# --- the page of rollouts
+
+
+def test_the_page_of_rollouts_has_every_run_that_the_chapters_left(html: Path) -> None:
+    found = soup(html / "rollouts.html")
+    runs = json.loads(found.select_one("#rollouts-data").string)["runs"]
+    assert [run["name"].split(":")[0] for run in runs] == ["Chapter 6", "Chapter 10", "Chapter 5"]
+    article = found.select_one("article")
+    assert article.select_one("#rollouts-shown table")  # the first task, as plain HTML
+    assert not article.find_all(["script", "img", "iframe"])
+    assert "window.pwned = 1" in article.get_text()
+    for name in ("rollouts.js", "rollouts.css"):
+        assert (html / "_static" / name).is_file()
+        assert f'"_static/{name}"' in str(found)
+
+
+def test_chapter_6_and_the_landing_page_lead_to_the_rollouts(html: Path) -> None:
+    for name in ("06_training_with_grpo.html", "index.html"):
+        assert soup(html / name).select_one('article a[href="rollouts.html"]'), name
+
+
+def test_a_page_without_runs_stays_as_the_book_wrote_it(tmp_path: Path) -> None:
+    page = tmp_path / "rollouts.html"
+    page.write_text(said := '<div class="rar-rollouts docutils"><p>Nothing was kept.</p></div>')
+    assert kept_runs(tmp_path / "data") == []
+    fill(tmp_path, tmp_path / "data")
+    assert page.read_text() == said
+    page.write_text("<p>no place</p>")
+    write_kept(tmp_path / "data" / "grpo")
+    (tmp_path / "_static").mkdir()
+    with pytest.raises(ReproduceError, match="has 0 places for the rollouts"):
+        fill(tmp_path, tmp_path / "data")
+
+
+def test_a_run_that_changed_makes_another_book(tmp_path: Path, run: Path) -> None:
+    copy = tmp_path / "smoke"
+    shutil.copytree(run, copy)
+    before = input_key(BOOK, copy, [FIRST])
+    assert input_key(BOOK, run, [FIRST]) == before
+    path = copy / "data" / "grpo" / "rollouts.jsonl"
+    path.write_text(path.read_text() + "\n")
+    assert input_key(BOOK, copy, [FIRST]) != before
+
+
 # --- what is refused
 
 
@@ -301,6 +353,30 @@ def test_pages_work_in_a_browser(chrome: Any, html: Path, root: str) -> None:
                 problems.append(f"{path.name} is {wide} px wide in a window of {width} px")
         if page.evaluate("typeof window.pwned") != "undefined":
             problems.append(f"{path.name} ran hostile text")
+    page.close()
+    assert problems == []
+
+
+def test_the_rollouts_can_be_picked_in_the_book(chrome: Any, root: str) -> None:
+    page = chrome.new_page(viewport={"width": 1400, "height": 900})
+    problems: list[str] = []
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: problems.append(str(e)))
+    page.goto(f"{root}rollouts.html")
+    page.focus("#pick-run")
+    page.keyboard.press("ArrowDown")
+    assert "Chapter 10" in page.inner_text("#pick-run option:checked")
+    page.keyboard.press("Tab")
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    assert "Rollout 8 of step 3." in page.inner_text("#rollouts-shown")
+    assert page.locator("article article").count() == 16  # two groups of eight, side by side
+    for width in (400, 820, 1400):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        hidden = "all => all.filter(b => b.scrollWidth > b.clientWidth).length"
+        assert page.eval_on_selector_all(".rollouts .scroll", hidden) == 0, width
+    assert page.evaluate("typeof window.pwned") == "undefined"
     page.close()
     assert problems == []
 

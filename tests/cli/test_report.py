@@ -71,6 +71,19 @@ def test_texts_that_are_missing_are_counted(folder: Path, tmp_path: Path) -> Non
     assert (tmp_path / "r.html").exists()
 
 
+def test_a_run_becomes_a_page_to_leaf_through(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rollouts.html"
+    done = rar("report", folder / "run", "-o", out, "--browse", "--title", "My <run>")
+    assert done.exit_code == 0, done.output
+    html = out.read_text(encoding="utf-8")
+    assert 'id="rollouts-data"' in html
+    assert "<title>My &lt;run&gt;</title>" in html
+    refused = rar("report", folder / "grades.jsonl", "-o", tmp_path / "x.html", "--browse")
+    assert refused.exit_code == 2
+    assert "--browse is for a run of training" in " ".join(refused.output.split())
+    assert not (tmp_path / "x.html").exists()
+
+
 def test_a_run_becomes_a_page(folder: Path, tmp_path: Path) -> None:
     assert rar("report", folder / "run", "-o", tmp_path / "r.html").exit_code == 0
     html = (tmp_path / "r.html").read_text(encoding="utf-8")

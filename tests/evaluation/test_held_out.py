@@ -268,3 +268,6 @@ def test_every_role_grades_every_answer_and_unscored_stays_none() -> None:
         "training": {"a": pytest.approx(0.2), "b": pytest.approx(0.1)},
         "hold-out": {"a": None, "b": None},
     }
+    grades = measure.grades({"a": "one two", "b": "one"})
+    assert grades["training"]["a"].score == pytest.approx(0.2)
+    assert grades["hold-out"]["b"].reason == "no reply"

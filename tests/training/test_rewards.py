@@ -208,6 +208,12 @@ def test_rlvr_is_one_criterion_of_weight_one_and_asks_no_judge() -> None:
     assert call(reward, texts, log_metric=metrics.__setitem__) == [1.0, 1.0, 0.0]
     assert steps[0]["mean"] == pytest.approx(2 / 3)
     assert metrics["flat_groups"] == 0.0
+    rollouts = steps[0]["rollouts"]
+    assert [(one["text"], one["score"]) for one in rollouts] == [
+        ("it is 42", 1.0),
+        ("42", 1.0),
+        ("no", 0.0),
+    ]
     assert reward.identity()["verify"] == "says 42"
 
 
@@ -254,6 +260,17 @@ def test_every_step_records_groups_lengths_and_idle_criteria() -> None:
     assert metrics["credit/Essential"] == step["credit"]["Essential"]
     assert set(step["criteria"]) == {TASK.id, other.id}
     assert step["criteria"][TASK.id][told_apart.id] == 0.5
+    rollouts = step["rollouts"]
+    assert [one["text"] for one in rollouts] == ["good", "bad", "x", "y"]
+    assert [one["task"]["id"] for one in rollouts] == [TASK.id, TASK.id, other.id, other.id]
+    assert [one["tokens"] for one in rollouts] == [4, 2, 3, 3]
+    assert [one["score"] for one in rollouts] == step["scores"]
+    first = [one["verdicts"][0] for one in rollouts[:2]]
+    assert [(v["criterion_id"], v["met"]) for v in first] == [
+        (told_apart.id, True),
+        (told_apart.id, False),
+    ]
+    assert "usage" not in rollouts[0]
     assert {metrics[name] for name in ("mean", "spread")} == {step["mean"], step["spread"]}
 
 

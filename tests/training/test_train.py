@@ -6,6 +6,7 @@ The judge is scripted; the policy, the trainer and the kill are real.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -30,6 +31,7 @@ from rar_lib.evaluation.held_out import look_with
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
+from rar_lib.training.checkpoints import TRANSCRIPT, read_transcript
 from rar_lib.training.policy import Likelihoods, Policy
 from rar_lib.training.rewards import RubricReward, VerifiableReward
 from rar_lib.training.settings import Settings
@@ -183,6 +185,16 @@ def test_kill_9_in_the_middle_of_a_step_loses_that_step_alone(
     # What happened before the kill was the same run, reward for reward.
     assert [s["scores"] for s in again.steps[:2]] == [s["scores"] for s in run.steps[:2]]
     assert checkpoints(tmp_path) == []
+    # The rollouts of both parts are there once, each with its reward.
+    rows = read_transcript(tmp_path / TRANSCRIPT)
+    assert [row.get("look") for row in rows if "look" in row] == [0, 2, 4]
+    steps = [row for row in rows if "step" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4]
+    for row, record in zip(steps, again.steps, strict=True):
+        rollouts = [one for group in row["groups"] for one in group["rollouts"]]
+        assert [one["score"] for one in rollouts] == record["scores"]
+        assert all(math.isfinite(one["advantage"]) for one in rollouts)
+        assert "rollouts" not in record
 
 
 @pytest.mark.model
@@ -511,6 +523,7 @@ def test_a_run_in_the_folder_of_another_keeps_what_that_one_has(
     base = {"arm": "base", "reward": None}
     first = job(tmp_path, **base).run()
     said = (tmp_path / "run.json").read_bytes()
+    kept = (tmp_path / TRANSCRIPT).read_bytes()
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "weights").write_text("of the first run")
     unfinished = job(tmp_path, seed=5).checkpoints / "checkpoint-1"
@@ -525,6 +538,9 @@ def test_a_run_in_the_folder_of_another_keeps_what_that_one_has(
     (earlier,) = (tmp_path / "earlier").iterdir()
     assert (earlier / "run.json").read_bytes() == said
     assert (earlier / "adapter" / "weights").read_text() == "of the first run"
+    assert (earlier / TRANSCRIPT).read_bytes() == kept
+    (tasks,) = read_transcript(tmp_path / TRANSCRIPT)
+    assert [task["id"] for task in tasks["held_out"]] == [TASKS[0].id]
     assert not (tmp_path / "adapter").exists()
     assert "holds a run with other settings, data or code: moved to" in caplog.text
     assert unfinished.exists()
@@ -533,6 +549,23 @@ def test_a_run_in_the_folder_of_another_keeps_what_that_one_has(
     unfinished.parent.rmdir()
     job(tmp_path, **base, seed=2).run()
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_look_keeps_the_answers_and_what_was_said_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rar_lib.training.train.Policy.fresh", lambda *_, **__: Fixed())
+    with server(opinion) as scripted:
+        looking = look_with({"training": (Judge(Chat(scripted.url, "m")), "implicit")}, TASKS[:1])
+        run = job(
+            tmp_path, arm="base", reward=None, held_out=TASKS[:1], watch=Watch(1, looking)
+        ).run()
+    _, look = read_transcript(tmp_path / TRANSCRIPT)
+    assert look["answers"] == {TASKS[0].id: "Yes."}
+    grade = look["grades"]["training"][TASKS[0].id]
+    assert run.watched == [{"step": 0, "training": {TASKS[0].id: grade["score"]}}]
+    assert (grade["arm"], grade["rating"]) == ("implicit", pytest.approx(1 + 9 * grade["score"]))
+    assert "usage" not in grade
 
 
 def test_folder_and_bookkeeping_do_not_make_another_run() -> None:

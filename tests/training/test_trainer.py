@@ -19,13 +19,20 @@ from trl import GRPOConfig, SFTConfig
 
 from rar_lib.book import notebook
 from rar_lib.book.profiles import load
+from rar_lib.book.report import advantages
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import TOLERANCE
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.training import decode, trainer
-from rar_lib.training.checkpoints import Journal, Sealer
+from rar_lib.training.checkpoints import (
+    TRANSCRIPT,
+    Journal,
+    Sealer,
+    Transcript,
+    read_transcript,
+)
 from rar_lib.training.policy import plain_arguments, unsloth_arguments
 from rar_lib.training.rewards import RubricReward, dataset_of
 from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings
@@ -52,6 +59,7 @@ class Step:
         advantages: of every rollout, as TRL computed them.
         log: TRL's record of the step.
         record: the reward's record of it.
+        kept: what the transcript has of it.
     """
 
     def __init__(self, out: Path, opinion: Judging, settings: Settings = SMALL) -> None:
@@ -65,25 +73,29 @@ class Step:
         policy = tiny.policy(settings)
         with server(answer) as scripted:
             reward = RubricReward(Judge(Chat(scripted.url, "m")), "implicit", max_unscored=1.0)
-            reward.on_step = journal.steps.append
+            kept = Transcript(out / TRANSCRIPT)
+            kept.begin([], after=None)
+            sealer = Sealer("run", journal, 0.0, kept)
+            reward.on_step = sealer.note
             made = trainer.grpo_trainer(
                 policy,
                 reward,
                 dataset_of(TASKS),
                 config=trainer.grpo_config(settings, out, seed=0, ends=policy.end_tokens),
-                sealer=Sealer("run", journal, 0.0),
+                sealer=sealer,
             )
             scoring = made._generate_and_score_completions
 
-            def kept(inputs: Any) -> Any:
+            def seen(inputs: Any) -> Any:
                 batch = scoring(inputs)
                 self.advantages = batch["advantages"].clone()
                 return batch
 
-            made._generate_and_score_completions = kept  # type: ignore[method-assign]
+            made._generate_and_score_completions = seen  # type: ignore[method-assign]
             made.train()
         self.log = next(entry for entry in made.state.log_history if "grad_norm" in entry)
         (self.record,) = journal.steps
+        (self.kept,) = read_transcript(kept.path)[1:]
 
 
 def share(text: str) -> float:
@@ -99,6 +111,22 @@ def clear(text: str) -> dict[str, float]:
 def alike(text: str) -> dict[str, float]:
     """Ratings between 7 and 7.08: rewards that differ by less than the tolerance, and differ."""
     return {"7": 1.0 - 0.08 * share(text), "8": 0.08 * share(text)}
+
+
+@pytest.mark.fault
+def test_a_step_keeps_its_rollouts_with_the_advantages_that_trl_gave_them(tmp_path: Path) -> None:
+    step = Step(tmp_path, clear)
+    assert step.kept["step"] == 1
+    assert [group["task"]["id"] for group in step.kept["groups"]] == [t.id for t in TASKS]
+    rollouts = [one for group in step.kept["groups"] for one in group["rollouts"]]
+    assert [one["score"] for one in rollouts] == step.record["scores"]
+    assert [one["advantage"] for one in rollouts] == step.advantages.tolist()
+    assert "rollouts" not in step.record
+    # The browser works out the same where no trainer was at work.
+    for group in step.kept["groups"]:
+        by_hand = advantages([one["score"] for one in group["rollouts"]])
+        given = [one["advantage"] for one in group["rollouts"]]
+        assert given == pytest.approx(by_hand, abs=1e-4)
 
 
 @pytest.mark.fault
