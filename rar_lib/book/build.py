@@ -33,6 +33,7 @@ from typing import Any
 from rar_lib.book import report
 from rar_lib.core.errors import ReproduceError
 from rar_lib.data.tasks import load_mini, load_tasks
+from rar_lib.training.checkpoints import TRANSCRIPT
 from rar_lib.training.train import Run
 
 _log = logging.getLogger(__name__)
@@ -211,7 +212,7 @@ def input_key(book: Path, executed: Path, stems: list[str]) -> str:
         paths += [executed / f"{stem}.ipynb", executed / f"{stem}.json"]
     for run in RUNS:
         folder = executed / "data" / run
-        paths += [folder / "run.json", folder / report.TRANSCRIPT]
+        paths += [folder / "run.json", folder / TRANSCRIPT]
     paths.append(executed / "data" / f"{FIVE_ARMS}.json")
     for path in filter(Path.exists, paths):
         data = path.read_bytes()

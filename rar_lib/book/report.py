@@ -1208,7 +1208,7 @@ def _held_out_step(look: _Look, name: str, asked: Iterable[_Asked]) -> Leaf:
     grades = {by: of[name] for by, of in look.grades.items() if name in of}
     rewards = [_reward(by, of.get("score"), of.get("reason")) for by, of in grades.items()]
     verdicts = [one.line(_at(grades, one.by, "verdicts") or ()) for one in asked]
-    answer = {"name": look.label, "text": _said(look.answers.get(name)), "tokens": None}
+    answer: Leaf = {"name": look.label, "text": _said(look.answers.get(name)), "tokens": None}
     answer |= {"rewards": rewards, "verdicts": verdicts}
     return {"step": look.step, "label": look.label, "summary": "", "answers": [answer]}
 
@@ -1231,7 +1231,7 @@ def _trained_leaves(run: Run, steps: Sequence[Mapping[str, Any]]) -> list[Leaf]:
         for number, one in enumerate(group["rollouts"], start=1):
             given = None if one["score"] is None else one["advantage"]
             reward = _reward(by, one["score"], one.get("reason"), given)
-            answer = {"name": f"rollout {number}", "text": _said(one["text"])}
+            answer: Leaf = {"name": f"rollout {number}", "text": _said(one["text"])}
             answer |= {"tokens": _number(one.get("tokens")), "rewards": [reward]}
             answers.append(answer | {"verdicts": [asked[name].line(one.get("verdicts") or ())]})
         moment = {"step": step, "label": f"step {step}", "answers": answers}
@@ -1264,27 +1264,34 @@ def browsed_arms(record: Mapping[str, Any], tasks: Iterable[Task], name: str) ->
     found = []
     for group in groups(record["tasks"]):
         task_id = record["tasks"][group[0]]
-        task = known.get(task_id, {})
-        graded = {arm: [of[place] for place in group] for arm, of in record["grades"].items()}
-        by_arm = {arm: advantages([of["score"] for of in row]) for arm, row in graded.items()}
-        asked = {arm: _Asked(arm) for arm, row in graded.items() if row[0]["verdicts"]}
-        for arm, one in asked.items():
-            one.add(_criteria_of(task, arm))
-        answers = []
-        for number, place in enumerate(group):
-            rewards = [
-                _reward(arm, row[number]["score"], row[number]["reason"], by_arm[arm][number])
-                for arm, row in graded.items()
-            ]
-            answer = {"name": f"response {number + 1}", "tokens": None, "rewards": rewards}
-            answer |= {"text": _said(record["responses"][place])}
-            lines = [one.line(graded[arm][number]["verdicts"]) for arm, one in asked.items()]
-            answers.append(answer | {"verdicts": lines})
-        moment = {"step": 0, "label": "before training", "answers": answers, "summary": _BY_ARMS}
-        criteria = [one.leaf for one in asked.values()]
-        leaf = _leaf(task_id, "tasks trained on", task, group=True)
-        found.append(leaf | {"criteria": criteria, "steps": [moment]})
+        texts = record["responses"][group.start : group.stop]
+        graded = {arm: of[group.start : group.stop] for arm, of in record["grades"].items()}
+        found.append(_arms_leaf(task_id, known.get(task_id, {}), texts, graded))
     return {"name": _short(name, 2 * _NAME), "note": "", "tasks": found}
+
+
+def _arms_leaf(
+    name: str, task: Mapping[str, Any], texts: Sequence[str], graded: Mapping[str, Any]
+) -> Leaf:
+    """One group of responses, with what every arm made of them."""
+    asked = {arm: _Asked(arm) for arm, row in graded.items() if row[0]["verdicts"]}
+    for arm, one in asked.items():
+        one.add(_criteria_of(task, arm))
+    answers: list[Leaf] = [
+        {"name": f"response {number}", "tokens": None, "text": _said(text)}
+        | {"rewards": [], "verdicts": []}
+        for number, text in enumerate(texts, start=1)
+    ]
+    for arm, row in graded.items():
+        given = advantages([of["score"] for of in row])
+        for answer, of, advantage in zip(answers, row, given, strict=True):
+            answer["rewards"].append(_reward(arm, of["score"], of["reason"], advantage))
+            if arm in asked:
+                answer["verdicts"].append(asked[arm].line(of["verdicts"]))
+    moment = {"step": 0, "label": "before training", "answers": answers, "summary": _BY_ARMS}
+    criteria = [one.leaf for one in asked.values()]
+    leaf = _leaf(name, "tasks trained on", task, group=True)
+    return leaf | {"criteria": criteria, "steps": [moment]}
 
 
 _BY_ARMS = (

@@ -259,9 +259,11 @@ class Graded:
 
 def scores_of(grades: Mapping[str, Mapping[str, Grade]]) -> dict[str, Scores]:
     """Role -> task id -> reward in [0, 1] of grades; ``None`` where one could not score."""
-    return {
-        role: {task: grade.score for task, grade in found.items()} for role, found in grades.items()
-    }
+    return {role: _scores(found) for role, found in grades.items()}
+
+
+def _scores(grades: Mapping[str, Grade]) -> Scores:
+    return {task: grade.score for task, grade in grades.items()}
 
 
 def look_with(graders: Graders, tasks: Sequence[Task]) -> Graded:

@@ -99,11 +99,7 @@ class Transcript:
         """The held rollouts with their advantages: of the first groups, each of one task."""
         found = []
         for group in groups([rollout["task"]["id"] for rollout in self.held])[:KEPT_GROUPS]:
-            members = [
-                {k: v for k, v in self.held[place].items() if k != "task"}
-                | {"advantage": advantages[place]}
-                for place in group
-            ]
+            members = [_kept(self.held[place], advantages[place]) for place in group]
             found.append({"task": self.held[group[0]]["task"], "rollouts": members})
         self.held = ()
         self._add({"step": step, "groups": found})
@@ -117,6 +113,11 @@ class Transcript:
                 f"{self.path} can't be written ({error.strerror or error}): free some space and "
                 "run again; the run continues from its newest checkpoint"
             ) from error
+
+
+def _kept(rollout: Mapping[str, Any], advantage: float) -> dict[str, Any]:
+    """A rollout without its task, which stands beside its group."""
+    return {k: v for k, v in rollout.items() if k != "task"} | {"advantage": advantage}
 
 
 def read_transcript(path: Path) -> list[dict[str, Any]]:
