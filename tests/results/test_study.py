@@ -188,12 +188,11 @@ def test_the_policy_is_asked_about_held_out_tasks_and_a_pair_of_each() -> None:
     assert ids <= {pair.task_id for pair in load_mini_pairs("all")}
     for one in asked:
         assert [pair.task_id for pair in one.pairs] == [task.id for task in one.tasks]
-        assert all(task.context for task in one.tasks)  # as the policy is asked, with notes
-    assert of("explicit, closed book").made_of != asked[0].made_of
+        assert not any(task.context for task in one.tasks)  # notes hold the reference's sentences
+    assert of("explicit, closed book").made_of == asked[0].made_of
     assert of("rlvr").made_of == asked[0].made_of  # the same question to every arm
     assert asked[0].steps is None
     assert of("explicit", seed=1).steps == (0, run.SETTINGS.steps)
-    assert all(task.context == "" for task in of("explicit").tasks), "notes are left out"
 
 
 HOSTILE = 'Line one\nline two\u2028"quoted" \\ \x85 \r\n <b>{"step": 0}</b> \u00e9\u4e2d'
