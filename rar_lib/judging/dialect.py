@@ -19,6 +19,13 @@ from rar_lib.judging.failures import NOBODY_TAKES
 
 Structure = Literal["schema", "json", "none"]
 Limit = Literal["max_completion_tokens", "max_tokens"]
+#: Names of fields that hold secrets: such a value may only name a variable.
+SECRET = re.compile(
+    r"authorization|cookie|credential|secret|passw|pwd|signature|^sig$|^sas$|^jwt$|^pat$|^bearer$"
+    r"|^code$|^(?:x-)?(?:key|token)$"
+    r"|(?:api|access|subscription|functions?|private).?key|(?:access|auth|session|id).?token",
+    re.IGNORECASE,
+)
 #: How vLLM and SGLang are told to go on with the assistant's own turn.
 _CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 
@@ -48,7 +55,7 @@ class Dialect:
         headers, query, body: sent with every request.
 
     Raises:
-        DataError: a number is negative.
+        DataError: a number is negative, or a secret stands where only its variable may.
     """
 
     limit: Limit = "max_completion_tokens"
@@ -71,6 +78,13 @@ class Dialect:
             if getattr(self, name) < 0:
                 raise DataError(
                     f"dialect: {name} is {getattr(self, name)}; it is a count, 0 or more"
+                )
+        for name, held in [*self.headers.items(), *self.query.items(), *self.body.items()]:
+            if isinstance(held, str) and SECRET.search(name) and not held.startswith("$"):
+                raise DataError(
+                    f"dialect: {name!r} holds its secret itself, which would stand in every "
+                    "record: put all of the value into an environment variable and name that, "
+                    f"{{{name!r}: '$MY_SECRET'}}"
                 )
 
     @property

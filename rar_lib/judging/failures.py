@@ -101,7 +101,7 @@ def scope(refusal: Refusal) -> Scope:
         return "field"
     if refusal.status == 403 and re.search(_NO_PROBABILITIES, said):
         return "field"
-    if refusal.status in (401, 402, 403, 404, 405):
+    if refusal.status in (401, 402, 403, 404, 405, 407, 511):
         return "run"
     if refusal.status in (429, 503) and (refusal.after_s or 0.0) > LONGEST_WAIT:
         return "run"  # each request would wait in vain
