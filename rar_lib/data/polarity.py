@@ -266,7 +266,8 @@ def _kept_away(text: str, rest: str) -> Reading:
         return Reading(Polarity.GOOD, "avoidance")
     if _DUE.match(rest):
         return Reading(Polarity.BAD, "omission")
-    if _NEEDED.match(rest) or _CARE.match(rest) or _ASKING.match(rest):
+    named = re.match(r"calling\b(?! (?:\d|an ambulance|emergency|for help))", rest)  # gives a name
+    if not named and (_NEEDED.match(rest) or _CARE.match(rest) or _ASKING.match(rest)):
         return Reading(None, "avoids what may be needed")
     return Reading(Polarity.GOOD, "avoidance")
 

@@ -220,6 +220,8 @@ def test_no_pitfall_of_the_embedded_set_is_read_against_its_authored_polarity() 
         ("Avoids seeking help.", None),
         ("Avoids immediate referral for red flags.", None),
         ("Avoids asking about allergies.", None),
+        ("Avoids calling 911.", None),
+        ("Avoids calling it a test of the heart.", Polarity.GOOD),
         ("Avoids the important question.", None),
         ("Ensures appropriate follow-up.", Polarity.GOOD),
         ("Avoids unnecessary referral.", Polarity.GOOD),

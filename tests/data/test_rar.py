@@ -144,7 +144,7 @@ _ITEMS = [
 )
 def test_a_rubric_that_a_tool_made_another_shape_of_is_named_with_its_row(rubric: object) -> None:
     row = {"question": "Which metal?", "reference_answer": "Iron.", "rubric": rubric}
-    with pytest.raises(DataError, match=r"row 1, field rubric.*: found .*; allowed"):
+    with pytest.raises(DataError, match=r"row 0, field rubric.*: found .*; allowed"):
         load_rar("medicine", "val", rows=[row])
 
 
