@@ -93,6 +93,13 @@ _HARM = re.compile(
 _WRONG = re.compile(_ARTICLE + r"(?:incorrect|wrong|inaccurate|false|outdated)")
 #: What leaves something out, which is good where that has no place in an answer.
 _LEAVES_OUT = re.compile(r"(?:omi|ignor|skip|leav|disregard|dismiss|exclud)\w*")
+#: What nobody may keep away from, and questions that may have been due.
+_DUE = re.compile(
+    _ARTICLE + r"(?:necessary|essential|required|crucial|needed|indicated|life-?saving)\b"
+)
+_ASKING = re.compile(_ARTICLE + r"(?:asking|answering|important|key|main|central|referral|escalat)")
+_NOTHING = re.compile(r"(?:no|nothing|none)\b")
+_RIGHTLY = re.compile(r"(?:correct|right|appropriate|proper|justifiab|sensib|wise)(?:l?y)\b")
 #: Advice that is right whatever it is about.
 _CAUTION = re.compile(
     r"(?:(?:the|more|great|due|extra|appropriate)\s+)*(?:caution|care\b(?! of)|prudence|vigilance"
@@ -209,8 +216,18 @@ def _affirmed(text: str) -> Reading:
 
 def _failing(text: str, rest: str) -> Reading:
     left = re.sub(r"^out\s+", "", rest)
-    if _LEAVES_OUT.match(_plain_verb(text)) and _NOISE.match(left):
+    verb = _plain_verb(text)
+    if _RIGHTLY.match(text):
+        return Reading(None, "a failure that is called right")
+    if re.match(r"to not\b", rest):
+        return Reading(None, "failure to withhold")
+    if _NOTHING.match(left):
+        whole = re.match(r"(?:omi|miss|overlook|neglect|skip|forg|lack)", verb)
+        return Reading(Polarity.GOOD if whole else None, "nothing left out")
+    if re.match(f"{_LEAVES_OUT.pattern}|lack|minimi", verb) and _NOISE.match(left):
         return Reading(Polarity.GOOD, "noise left out")
+    if _LEAVES_OUT.match(verb) and _WRONG.match(left):
+        return Reading(None, "something wrong left out")
     return Reading(Polarity.BAD, "failure")
 
 
@@ -219,7 +236,9 @@ def _advising(rest: str) -> Reading:
         return Reading(Polarity.GOOD, "advice of caution")
     if _NEEDED.match(rest) or _CARE.match(rest):
         return Reading(None, "advice that may be needed")
-    if re.match(r"(?:against|avoiding|not)\b", rest):
+    if re.match(r"(?:careful|cautious)", rest):
+        return Reading(None, "advice that may be needed")
+    if re.match(r"(?:against|avoiding|not|no)\b", rest):
         return Reading(None, "advice against something")
     return Reading(Polarity.BAD, "advise")
 
@@ -238,6 +257,18 @@ def _avoiding(text: str, rest: str) -> Reading:
         return Reading(Polarity.BAD, "omission")
     if kind == "advise" and not (_NOISE.match(after) or _HARM.match(after)):
         return Reading(None, "avoids advice: omission or restraint")
+    return _kept_away(text, rest)
+
+
+def _kept_away(text: str, rest: str) -> Reading:
+    """What is avoided may have been due: care, a question, an examination."""
+    if not re.match(r"(?:avoid|refrain|abstain)", _plain_verb(text)):
+        return Reading(Polarity.GOOD, "avoidance")
+    if _DUE.match(rest):
+        return Reading(Polarity.BAD, "omission")
+    named = re.match(r"calling\b(?! (?:\d|an ambulance|emergency|for help))", rest)  # gives a name
+    if not named and (_NEEDED.match(rest) or _CARE.match(rest) or _ASKING.match(rest)):
+        return Reading(None, "avoids what may be needed")
     return Reading(Polarity.GOOD, "avoidance")
 
 
@@ -249,6 +280,9 @@ def _negated(text: str, *, imperative: bool) -> Reading:
         return Reading(None, "negated advice and content")
     if kind == "avoid":
         return Reading(Polarity.BAD, "failure")
+    left = re.sub(r"^out\s+", "", rest)
+    if kind == "fail" and _LEAVES_OUT.match(_plain_verb(text)) and _NOISE.match(left):
+        return Reading(Polarity.BAD, "noise kept")
     if kind in ("fail", "claim") or _ERROR.match(text):
         return Reading(Polarity.GOOD, "negated fault")
     if kind == "advise":

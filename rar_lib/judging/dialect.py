@@ -19,6 +19,13 @@ from rar_lib.judging.failures import NOBODY_TAKES
 
 Structure = Literal["schema", "json", "none"]
 Limit = Literal["max_completion_tokens", "max_tokens"]
+#: Names of fields that hold secrets: such a value may only name a variable.
+SECRET = re.compile(
+    r"authorization|cookie|credential|secret|passw|pwd|signature|^sig$|^sas$|^jwt$|^pat$|^bearer$"
+    r"|^code$|^(?:x-)?(?:key|token)$"
+    r"|(?:api|access|subscription|functions?|private).?key|(?:access|auth|session|id).?token",
+    re.IGNORECASE,
+)
 #: How vLLM and SGLang are told to go on with the assistant's own turn.
 _CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 
@@ -48,7 +55,7 @@ class Dialect:
         headers, query, body: sent with every request.
 
     Raises:
-        DataError: a number is negative.
+        DataError: a number is negative, or a secret stands where only its variable may.
     """
 
     limit: Limit = "max_completion_tokens"
@@ -71,6 +78,13 @@ class Dialect:
             if getattr(self, name) < 0:
                 raise DataError(
                     f"dialect: {name} is {getattr(self, name)}; it is a count, 0 or more"
+                )
+        for name, held in [*self.headers.items(), *self.query.items(), *self.body.items()]:
+            if isinstance(held, str) and SECRET.search(name) and not held.startswith("$"):
+                raise DataError(
+                    f"dialect: {name!r} holds its secret itself, which would stand in every "
+                    "record: put all of the value into an environment variable and name that, "
+                    f"{{{name!r}: '$MY_SECRET'}}"
                 )
 
     @property
@@ -133,19 +147,27 @@ def adapt(used: Dialect, param: str, words: str) -> tuple[Dialect, tuple[str, ..
         The other dialect, and the fields that it does without or says otherwise; the same dialect
         and none where the refusal names nothing that could be left out.
     """
-    full = f"{param}\n{words}".lower()
+    full = _as_we_say(f"{param}\n{words}", used)
     if re.search(NOBODY_TAKES, full):
         return _one_less(used)
-    named = param.lower() or full
+    # Messages are named for what is in them, or for what has to be in them because of a field.
+    named = full if not param or param.startswith("messages") else _as_we_say(param, used)
     changed = used
     fields = []
     for name, pattern, change in _CHANGES:
-        if re.search(pattern, full if name in _BY_MESSAGE else named):
+        # ASCII: a name may stand in a Chinese sentence without spaces around it.
+        if re.search(pattern, full if name in _BY_MESSAGE else named, re.ASCII):
             other = change(changed, full)
             if other != changed:
                 changed = other
                 fields.append(name)
     return changed, tuple(fields)
+
+
+def _as_we_say(text: str, used: Dialect) -> str:
+    """Words with names as they are sent: maxTokens, and what servers call the limit inside."""
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).lower()
+    return re.sub(r"\bmax_(?:new|output)_tokens\b", used.limit, text)
 
 
 def _one_less(used: Dialect) -> tuple[Dialect, tuple[str, ...]]:
@@ -164,13 +186,15 @@ def _one_less(used: Dialect) -> tuple[Dialect, tuple[str, ...]]:
 def _other_limit(used: Dialect, words: str) -> Dialect:
     if not re.search(rf"\b{used.limit}\b", words):
         return used
+    if found := re.search(r"(?:between |\[)(\d+)(?: and |, ?)(\d+)", words):
+        return replace(used, least=max(used.least, int(found[1])), most=int(found[2]))
     if found := re.search(
         r"(?:>=|at least|minimum(?: value)?(?: of| is|:)?|greater than or equal to)\W{0,3}(\d+)",
         words,
     ):
         return replace(used, least=max(used.least, int(found[1])))
-    if found := re.search(rf"{_AT_MOST}\W{{0,3}}(\d+)|\[\d+, ?(\d+)\]", words):
-        return replace(used, most=int(found[1] or found[2]))
+    if found := re.search(rf"{_AT_MOST}\W{{0,3}}(\d+)", words):
+        return replace(used, most=int(found[1]))
     other: Limit = (
         "max_tokens" if used.limit == "max_completion_tokens" else "max_completion_tokens"
     )
@@ -179,14 +203,18 @@ def _other_limit(used: Dialect, words: str) -> Dialect:
 
 #: Words before a largest number.
 _AT_MOST = (
-    r"(?:<=|\u2264|at most|up to|max(?:imum)?(?: value| allowed)?(?: of| is|:)?"
+    r"(?:<=|\u2264|at most|up to|\d\)? ?>|\bexceed|not (?:be )?(?:greater|more|larger) than"
+    r"|maximum number of \w+ is|max(?:imum)?(?: value| allowed)?(?: of| is|:)?"
     r"|(?<!greater than or )equal to)"
 )
 
 
 def _fewer_alternatives(used: Dialect, words: str) -> Dialect:
-    found = re.search(rf"(?:{_AT_MOST}|0 (?:and|to)|\[0,|more than)\W{{0,3}}(\d+)", words)
+    beyond = re.search(r"less than\W{0,3}(\d+)|\[0, ?(\d+)\)", words)  # the first that is not
+    found = re.search(rf"(?:{_AT_MOST}|0 (?:and|to)|\[0,|0\.\.=|more than)\W{{0,3}}(\d+)", words)
     allowed = int(found[1]) if found else 0
+    if beyond:
+        allowed = int(beyond[1] or beyond[2]) - 1
     return replace(used, alternatives=allowed if allowed < used.alternatives else 0)
 
 
@@ -200,12 +228,13 @@ _Change = Callable[[Dialect, str], Dialect]
 _BY_MESSAGE = ("prefill", "system")
 _CHANGES: tuple[tuple[str, str, _Change], ...] = (
     ("limit", r"\bmax_(?:completion_)?tokens\b", _other_limit),
-    ("alternatives", r"\b(?:top_)?logprobs?\b|log.?probabilit|top_n_tokens", _fewer_alternatives),
+    ("alternatives", r"\b(?:top_)?log_?probs?\b|log.?probabilit|top_n_tokens", _fewer_alternatives),
     ("temperature", r"\btemperature\b", lambda used, _: replace(used, temperature=False)),
     ("seed", r"\bseed\b", lambda used, _: replace(used, seed=False)),
     (
         "structure",
         r"\bresponse.?formats?\b|\bjson.?schema\b|\bresponse_schema\b|structured.?output|guided"
+        r"|\bgrammar\b|contain the word .{0,2}json"
         r"|\bschema\b.{0,80}(?:not supported|not permitted|not allowed|invalid)|invalid schema",
         _less_structure,
     ),
@@ -218,7 +247,8 @@ _CHANGES: tuple[tuple[str, str, _Change], ...] = (
     (
         "system",
         r"\bsystem\b.{0,40}(?:role|messag|prompt|instruct|turn)|(?:role|messag)\w*.{0,20}\bsystem\b"
-        r"|developer instruction|roles? must alternate|got system\b",
+        r"|developer instruction|roles? must alternate|got system\b|only user,? (?:and )?assistant"
+        r"|(?:should be|values are:?) .?user\b",
         lambda used, _: replace(used, system=False),
     ),
 )

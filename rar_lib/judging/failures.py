@@ -66,9 +66,14 @@ _MODEL = (
     r"|unknown model|no such model|model.?not.?found"
 )
 #: A chat template that does not take the conversation; some servers call that an error of theirs.
-_TEMPLATE = r"jinja|raise_exception|chat.?template|template error|roles? must alternate|system role"
+_TEMPLATE = (
+    r"jinja|raise_exception|chat.?template|template error|roles? must alternate|system role"
+    r"|roles are supported"
+)
 #: A gateway that finds nobody who takes all of the fields, and does not say which.
 NOBODY_TAKES = r"no endpoints? found that (?:can )?(?:handle|support)|requested parameters"
+#: Some models keep their probabilities to themselves, with the status of a forbidden address.
+_NO_PROBABILITIES = r"\b(?:top_)?logprobs\b"
 #: The endpoint allows fewer tokens than were asked for, whatever the prompt.
 _LIMIT = r"max_(?:completion_)?tokens\W{1,3}must be less"
 _OF_THE_DAY = r"\b(?:per|a)[ _-]?day\b|\bdaily\b|\b[rt]pd\b"
@@ -88,13 +93,15 @@ def scope(refusal: Refusal) -> Scope:
     ``run``: the key, the account, the model or the address: no request can succeed.
     """
     said = f"{refusal.code} {refusal.message}".lower()
-    if refusal.status in (400, 422):
+    if refusal.status in (400, 422, 501):  # what is not implemented will not be by trying again
         return _scope_of_a_bad_request(said)
     if refusal.status in (403, 413) and re.search(f"{_CONTENT}|{_TOO_LONG}", said):
         return "request"
     if refusal.status == 404 and re.search(NOBODY_TAKES, said):
         return "field"
-    if refusal.status in (401, 402, 403, 404, 405):
+    if refusal.status == 403 and re.search(_NO_PROBABILITIES, said):
+        return "field"
+    if refusal.status in (401, 402, 403, 404, 405, 407, 511):
         return "run"
     if refusal.status in (429, 503) and (refusal.after_s or 0.0) > LONGEST_WAIT:
         return "run"  # each request would wait in vain
@@ -178,18 +185,21 @@ def refusal_of(status: int, body: Any, *, after_s: float | None = None) -> Refus
 def _message_in(error: dict[str, Any]) -> Any:
     """What it says, and what a gateway passes on of the endpoint behind it."""
     found = next((error[name] for name in _MESSAGES if error.get(name)), error)
-    if isinstance(found, list):
-        # What was sent is repeated there; its words are not the endpoint's.
-        found = [_without_input(one) for one in found]
+    # What was sent is repeated there; its words are not the endpoint's.
+    found = _without_input(found)
     metadata = error.get("metadata")
     behind = metadata.get("raw") if isinstance(metadata, dict) else None
     return f"{_line(found)}: {_line(behind)}" if behind else found
 
 
-def _without_input(detail: Any) -> Any:
-    if not isinstance(detail, dict):
+def _without_input(detail: Any, depth: int = 8) -> Any:
+    """Details of validation, one or a list or deeper down, less what they repeat."""
+    if isinstance(detail, list) and depth:
+        return [_without_input(one, depth - 1) for one in detail]
+    if not isinstance(detail, dict) or not depth:
         return detail
-    return {name: value for name, value in detail.items() if name not in ("input", "ctx", "url")}
+    own = {name: value for name, value in detail.items() if name not in ("input", "ctx", "url")}
+    return {name: _without_input(value, depth - 1) for name, value in own.items()}
 
 
 def hidden_error(body: Any) -> Refusal | None:

@@ -109,7 +109,8 @@ def _comes_back(headers: Mapping[str, str]) -> float | None:
     """Seconds after which the headers say to come back: milliseconds, seconds or a date."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         with contextlib.suppress(KeyError, ValueError):
-            return max(0.0, float(headers[name]) / unit)
+            seconds = float(headers[name]) / unit
+            return max(0.0, seconds) if math.isfinite(seconds) else None
     with contextlib.suppress(KeyError, ValueError, TypeError):
         date = parsedate_to_datetime(headers["retry-after"])
         return max(0.0, date.timestamp() - time.time())
@@ -170,8 +171,19 @@ def fields(request: Mapping[str, Any], said: Dialect) -> dict[str, Any]:
 
 
 def _from_environment_in(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A body with its variables read, at any depth."""
     words = {name: value for name, value in body.items() if isinstance(value, str)}
-    return dict(body) | from_environment(words)
+    inner = {n: _from_environment_in(v) for n, v in body.items() if isinstance(v, Mapping)}
+    return dict(body) | from_environment(words) | inner
+
+
+def variables_in(values: Mapping[str, Any]) -> list[str]:
+    """The names of the environment variables that values name, at any depth."""
+    found = [v[1:] for v in values.values() if isinstance(v, str) and v.startswith("$")]
+    for inner in values.values():
+        if isinstance(inner, Mapping):
+            found += variables_in(inner)
+    return found
 
 
 def _without_system(messages: list[Message]) -> list[Message]:
@@ -194,6 +206,10 @@ def reply(answer: Any, seconds: float) -> Reply:
         if not answer.choices:
             raise JudgeFault("the reply holds no choice")
         choice = answer.choices[0]
+        if choice.message is None:
+            raise JudgeFault(
+                "the reply holds no message: the address is not that of chat completions"
+            )
         mark = getattr(answer, "system_fingerprint", None)
         refusal = getattr(choice.message, "refusal", None)
         text = _text(choice.message)
@@ -253,10 +269,19 @@ def _text(message: Any) -> str:
     """The content, which some send in parts; thoughts in a field of their own are no answer."""
     content = message.content
     if isinstance(content, list):
-        content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
+        content = "".join(map(_part, content))
     if not isinstance(content, str | None):
         raise JudgeFault(f"the content is {type(content).__name__}, not text")
     return content or ""
+
+
+def _part(part: Any) -> str:
+    """The text of one part of a content; thoughts and pictures have none."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping) or part.get("type", "text") not in ("text", "output_text"):
+        return ""
+    return str(part.get("text") or "")
 
 
 def _tokens(logprobs: Any) -> tuple[Token, ...]:

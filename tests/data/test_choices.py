@@ -466,6 +466,62 @@ def test_a_text_behind_a_letter_has_to_be_that_options(text: str, letter: str | 
     assert answer_letter(text, ["the dog", "a cat", "difficile", "The end"]).letter == letter
 
 
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        # As models end a reply.
+        ("Therefore, the answer is B.", "B"),
+        ("So the correct answer is **B**.", "B"),
+        ("Thus, the answer is (B).", "B"),
+        ("I think that the answer is B.", "B"),
+        ("My final answer is B.", "B"),
+        ("I would go with B.", "B"),
+        ("Selected answer: B", "B"),
+        ("Therefore, option B is correct.", "B"),
+        ("B is the correct answer.", "B"),
+        ("**Answer**: B", "B"),
+        ("Answer - B", "B"),
+        ("Answer\uff1aB", "B"),
+        ("Answer: [[B]]", "B"),
+        ("Answer: B \u2705", "B"),
+        ("The answer is B</s>", "B"),
+        ("B<|im_end|>", "B"),
+        ("Answer: a cat (B)", "B"),
+        ("Answer: a cat (option B)", "B"),
+        (r"\boxed{B \text{ a cat}}", "B"),
+        # Thoughts are not the answer.
+        ("<think>Answer: A</think>\nB", "B"),
+        (r"<think>\boxed{A}</think> I do not know.", None),
+        (r"<think>So it is \boxed{A}, and then", None),
+        # A condition, a doubt, a denial, two answers.
+        ("If x were 0, the answer is B.", None),
+        ("I don't think the answer is B.", None),
+        ("Nobody would say that the answer is B.", None),
+        ("A common wrong answer is B.", None),
+        ("The least likely answer is B.", None),
+        ("B is not the correct answer.", None),
+        ("A is correct.\nB is correct.", None),
+        ("Answer: A\nB is correct.", None),
+        ("Answer: a cat (A)", None),
+        ("Answer: a cat (not B)", None),
+        # Letters that are something else.
+        (r"\boxed{A'}", None),
+        (r"\boxed{\mathbb{C}}", None),
+        (r"\boxed{\vec{B}}", None),
+        (r"\boxed{C = 3}", None),
+        ("Answer: B\u266d", None),
+        ("Answer: B cells", None),
+        ("Answer: C elegans", None),
+        ("Answer: D-dimer", None),
+        ("Answer: A+", None),
+        ("Answer: A1C", None),
+        ("Answer: 37 C", None),
+    ],
+)
+def test_a_letter_is_read_where_it_is_said_and_nowhere_else(text: str, letter: str | None) -> None:
+    assert answer_letter(text, ["the dog", "a cat", "difficile", "The end"]).letter == letter
+
+
 SPECIAL = {
     "Both A and B": list(range(4)),
     "A and C only": list(range(4)),

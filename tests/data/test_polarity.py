@@ -214,6 +214,33 @@ def test_no_pitfall_of_the_embedded_set_is_read_against_its_authored_polarity() 
         ("Avoids recommending unnecessary imaging.", Polarity.GOOD),
         ("Avoids recommending harmful remedies.", Polarity.GOOD),
         ("Refrains from recommending vaccination.", None),
+        # What is kept away from may have been due.
+        ("Avoids necessary imaging.", Polarity.BAD),
+        ("Refrains from essential safety information.", Polarity.BAD),
+        ("Avoids seeking help.", None),
+        ("Avoids immediate referral for red flags.", None),
+        ("Avoids asking about allergies.", None),
+        ("Avoids calling 911.", None),
+        ("Avoids calling it a test of the heart.", Polarity.GOOD),
+        ("Avoids the important question.", None),
+        ("Ensures appropriate follow-up.", Polarity.GOOD),
+        ("Avoids unnecessary referral.", Polarity.GOOD),
+        # Noise that is kept or left out, nothing that is left out, wrong things left out.
+        ("Does not omit irrelevant detail.", Polarity.BAD),
+        ("Does not leave out unnecessary detail.", Polarity.BAD),
+        ("Lacks irrelevant detail.", Polarity.GOOD),
+        ("Minimizes unnecessary testing.", Polarity.GOOD),
+        ("Minimizes the risk of bleeding.", Polarity.BAD),
+        ("Omits no key fact.", Polarity.GOOD),
+        ("Leaves no doubt about the dose.", None),
+        ("Ignores incorrect options.", None),
+        ("Ignores dangerous interactions.", Polarity.BAD),
+        # Failures that are called right, double negations, advice that says "no" or "careful".
+        ("Correctly omits the dose.", None),
+        ("Incorrectly omits the dose.", Polarity.BAD),
+        ("Fails to not mention the price.", None),
+        ("Recommends no antibiotics.", None),
+        ("Suggests carefully weighing the risks.", None),
     ],
 )
 def test_the_object_decides_where_the_verb_alone_does_not(

@@ -124,6 +124,30 @@ def test_a_malformed_row_stops_the_load_with_file_line_and_field(
     assert "strict=False" in str(caught.value)
 
 
+_ITEMS = [
+    {"description": "Essential Criteria: Names iron.", "title": "Iron", "weight": 5},
+    {"description": "Pitfall Criteria: Claims that it is lead.", "title": "Lead", "weight": -1},
+]
+
+
+@pytest.mark.parametrize(
+    "rubric",
+    [
+        {key: [item[key] for item in _ITEMS] for key in _ITEMS[0]},  # an object of lists
+        json.dumps(_ITEMS),
+        [item | {"weight": float("nan")} for item in _ITEMS],
+        [item | {"weight": str(item["weight"])} for item in _ITEMS],
+        [[item["description"], item["weight"]] for item in _ITEMS],
+        None,
+    ],
+    ids=["object of lists", "JSON text", "nan", "weights as text", "pairs", "null"],
+)
+def test_a_rubric_that_a_tool_made_another_shape_of_is_named_with_its_row(rubric: object) -> None:
+    row = {"question": "Which metal?", "reference_answer": "Iron.", "rubric": rubric}
+    with pytest.raises(DataError, match=r"row 0, field rubric.*: found .*; allowed"):
+        load_rar("medicine", "val", rows=[row])
+
+
 def test_without_strict_malformed_rows_are_kept_out_and_listed() -> None:
     rows = [*[json.loads(line) for line in MALFORMED], good_rows()[0]]
     tasks, report = load_rar("medicine", "train", rows=rows, strict=False)

@@ -47,6 +47,8 @@ def grade(chat: Chat, **settings: Any) -> Grade:
 
 
 def test_bytes_that_keep_a_request_alive_do_not_keep_it_for_ever() -> None:
+    import openai  # noqa: F401  # the first import takes seconds on a busy machine
+
     class Trickling(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.send_response(200)
@@ -309,6 +311,13 @@ def test_a_key_that_cannot_be_one_is_named_and_not_shown(
         "https://host/v1?subscription-key=s3cret",
         "https://host/v1?sig=s3cret&x=1",
         "https://host/v1?access_token=s3cret",
+        "https://host/v1?code=s3cret",
+        "https://host/v1?pat=s3cret",
+        "https://host/v1?jwt=s3cret",
+        "https://host/v1?pwd=s3cret",
+        "https://host/v1?credential=s3cret",
+        "https://host/v1#key=s3cret",
+        "https://host/v1;token=s3cret",
     ],
 )
 def test_an_address_with_a_secret_is_refused_without_showing_it(address: str) -> None:
@@ -374,6 +383,71 @@ def test_a_secret_that_the_endpoint_repeats_is_not_passed_on(
             shown = traceback.format_exc()  # what a notebook keeps
     assert "I do not know ***" in shown
     assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"headers": {"Authorization": "Bearer s3cret"}},
+        {"headers": {"Authorization": "Bearer $MINE"}},  # would be sent as it is written
+        {"headers": {"x-api-key": "s3cret"}},
+        {"headers": {"Ocp-Apim-Subscription-Key": "s3cret"}},
+        {"headers": {"Cookie": "session=s3cret"}},
+        {"query": {"key": "s3cret"}},
+        {"query": {"sig": "s3cret"}},
+        {"body": {"api_key": "s3cret"}},
+    ],
+    ids=str,
+)
+def test_a_secret_in_a_dialect_is_refused_without_showing_it(said: dict[str, Any]) -> None:
+    """A dialect is in the key of every call, in the record and in the identity of a run."""
+    with pytest.raises(DataError, match="environment variable") as caught:
+        Dialect(**said)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"headers": {"anthropic-version": "2023-06-01", "HTTP-Referer": "https://host"}},
+        {"query": {"api-version": "2024-10-21"}},
+        {
+            "body": {
+                "reasoning_effort": "low",
+                "prompt_cache_key": "rubrics",
+                "thinking_tokens": "9",
+            }
+        },
+    ],
+    ids=str,
+)
+def test_what_is_no_secret_may_be_written_out(said: dict[str, Any]) -> None:
+    assert Dialect(**said).declared == said
+
+
+def test_a_variable_deep_in_a_body_is_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", "my-s3cret-1234")
+    said = Dialect(body={"provider": {"auth": {"value": "$MINE"}}})
+    with server([GOOD, status(400, "I do not know my-s3cret-1234")]) as scripted:
+        grade(Chat(scripted.url, "m", dialect=said))
+        shown = str(grade(Chat(scripted.url, "m", dialect=said)))
+    assert scripted.requests[0]["provider"] == {"auth": {"value": "my-s3cret-1234"}}
+    assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *(("timeout_s", value) for value in (0, -1.0, float("nan"), float("inf"), "5", None)),
+        *(("concurrency", value) for value in (0, -1, 1.5, True, "8", None)),
+        *(("model", value) for value in ("", " ", None, 5)),
+    ],
+)
+def test_a_setting_under_which_nothing_would_be_sent_or_ended_is_refused(
+    setting: str, value: Any
+) -> None:
+    with pytest.raises(DataError, match=f"^{setting} is .*; allowed"):
+        Chat(**{"server": "http://127.0.0.1:1/v1", "model": "m", setting: value})
 
 
 NETWORK = {
@@ -509,6 +583,32 @@ def test_a_declared_dialect_is_in_the_key_and_the_default_is_not(tmp_path: Path)
         '{"limit": "max_tokens"}',
         '{"prefill": null}',
     ]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"type": "output_text", "text": '{"rating": 8}'}],
+        [{"text": '{"rating": 8}'}],
+        ['{"rating"', ": 8}"],
+        [
+            {"type": "thinking", "thinking": [{"type": "text", "text": '{"rating": 9}'}]},
+            {"type": "text", "text": '{"rating": 8}'},
+        ],
+        [{"type": "reasoning", "text": '{"rating": 9}'}, '{"rating": 8}', None, 5],
+    ],
+    ids=str,
+)
+def test_parts_of_any_make_are_read_and_thoughts_are_not(parts: list[Any]) -> None:
+    with server(says(None) | {"choices": [says(None, content=parts)["choices"][0]]}) as scripted:
+        assert grade(Chat(scripted.url, "m"), reading="sampled").rating == 8
+
+
+def test_a_reply_of_the_older_kind_is_named() -> None:
+    older = says(None) | {"choices": [{"index": 0, "text": "8", "finish_reason": "stop"}]}
+    with server(older) as scripted:
+        found = grade(Chat(scripted.url, "m"), reading="sampled")
+    assert "not that of chat completions" in (found.reason or "")
 
 
 def test_content_in_parts_is_text(caplog: pytest.LogCaptureFixture) -> None:

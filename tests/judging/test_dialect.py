@@ -16,6 +16,7 @@ from rar_lib.core.errors import ChatError, DataError
 from rar_lib.core.types import Grade
 from rar_lib.judging.chat import run_sync
 from rar_lib.judging.dialect import DIALECTS, Dialect, adapt, dialect_of
+from rar_lib.judging.failures import refusal_of, scope
 from rar_lib.rubrics.synthesis import synthesize
 
 pytestmark = pytest.mark.fault
@@ -462,3 +463,115 @@ def test_where_no_probabilities_come_auto_samples_and_says_so_once(
 def test_an_unknown_reading_is_refused() -> None:
     with pytest.raises(RarError, match="no reading 'logits'; allowed: auto, probability, sampled"):
         Judge(Chat("http://127.0.0.1:1/v1", "m"), reading="logits")  # type: ignore[arg-type]
+
+
+_THINKS = Dialect(thinking=4000)
+_REPEATED = {
+    "type": "extra_forbidden",
+    "loc": ["body", "seed"],
+    "msg": "Extra inputs are not permitted",
+    "input": "the temperature and its logprobs",
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "used", "changed"),
+    [
+        # Names inside of other names, of other spellings, in sentences of other scripts.
+        (422, {"message": {"detail": [_REPEATED]}}, Dialect(), {"seed": False}),
+        (422, {"errors": {"seed": ["is not permitted"]}}, Dialect(), {"seed": False}),
+        (400, {"Message": 'unknown field "seed"'}, Dialect(), {"seed": False}),
+        (400, "extraneous key [seed] is not permitted", Dialect(), {"seed": False}),
+        (400, {"error": "temperature\u53c2\u6570\u975e\u6cd5"}, Dialect(), {"temperature": False}),
+        (
+            400,
+            [{"error": {"message": 'Unknown name "topLogprobs"'}}],
+            Dialect(),
+            {"alternatives": 0},
+        ),
+        (
+            400,
+            [{"error": {"message": 'Unknown name "maxCompletionTokens": Cannot find field.'}}],
+            Dialect(),
+            {"limit": "max_tokens"},
+        ),
+        # A model that keeps its probabilities, a server that has none.
+        (403, {"error": "You are not allowed to request logprobs"}, Dialect(), {"alternatives": 0}),
+        (501, {"error": "logprobs is not implemented"}, Dialect(), {"alternatives": 0}),
+        # How many there may be.
+        *(
+            (400, {"error": {"message": f"top_logprobs {words}"}}, Dialect(), {"alternatives": 5})
+            for words in (
+                "must be less than 6",
+                "must be in the range [0, 6)",
+                "should not be greater than 5",
+                "may not exceed 5",
+                "(20) > 5",
+                "is expected in 0..=5",
+                "of 20: the maximum number of top_logprobs is 5",
+            )
+        ),
+        (422, "`max_new_tokens` must be <= 512. Given: 4003", _THINKS, {"most": 512}),
+        (
+            400,
+            "max_completion_tokens must be between 16 and 2048",
+            _THINKS,
+            {"least": 16, "most": 2048},
+        ),
+        (
+            400,
+            "max_tokens: 204000 > 64000, which is the maximum allowed number of output tokens",
+            Dialect(limit="max_tokens", thinking=200_000),
+            {"most": 64_000},
+        ),
+        # Structure and turns that are refused without their names.
+        (422, 'Grammar error: Unimplemented keys: ["minimum"]', Dialect(), {"structure": "json"}),
+        (
+            400,
+            {
+                "error": {
+                    "message": "must contain the word 'json'",
+                    "param": "messages",
+                }
+            },
+            Dialect(structure="json"),
+            {"structure": "none"},
+        ),
+        (500, "Only user and assistant roles are supported!", Dialect(), {"system": False}),
+        (
+            400,
+            {"error": {"message": "Input should be 'user' or 'tool'", "param": "messages[0].role"}},
+            Dialect(),
+            {"system": False},
+        ),
+        (
+            400,
+            {
+                "error": {
+                    "message": "Invalid value: 'system'. Supported values are: 'user'",
+                    "param": "messages[0].role",
+                }
+            },
+            Dialect(),
+            {"system": False},
+        ),
+    ],
+    ids=str,
+)
+def test_a_refusal_is_understood_in_any_words(
+    status: int, said: Any, used: Dialect, changed: dict[str, Any]
+) -> None:
+    refusal = refusal_of(status, said)
+    assert scope(refusal) == "field"
+    assert adapt(used, refusal.param, refusal.message)[0] == replace(used, **changed)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(403, "You are not allowed to request logprobs from this model"), (501, "no logprobs here")],
+)
+def test_a_model_that_keeps_its_probabilities_is_sampled(code: int, words: str) -> None:
+    refusing = without("logprobs", words, code=code)
+    with server(lambda request, _: refusing(request) or plain(request)) as scripted:
+        assert graded(scripted).rating == 8
+    assert len(scripted.requests) == 2

@@ -49,6 +49,9 @@ BUSY_200 = {"error": {"message": "the provider behind this gateway is busy", "co
         (Refusal(503, message="overloaded"), "retry"),
         (Refusal(529, "overloaded_error"), "retry"),
         (Refusal(418), "request"),
+        (Refusal(407, message="proxy authentication required"), "run"),
+        (Refusal(511, message="network authentication required"), "run"),
+        (Refusal(501, message="not implemented"), "field"),
         # Accounts, keys and models that are refused as a bad request.
         (Refusal(400, "invalid_request_error", message="Your credit balance is too low"), "run"),
         (

@@ -470,3 +470,21 @@ def test_a_guarded_judge_is_another_one_than_a_judge_of_the_same_settings() -> N
     plain, guarded = (kind(Chat(URL, "m")).made_of for kind in (Judge, GuardedJudge))
     assert plain["identity"] == guarded["identity"]  # a calibration serves both
     assert plain["kind"] != guarded["kind"]
+
+
+@pytest.mark.parametrize(
+    ("places", "rating"),
+    [
+        ([{" ": 0.995, "8": 0.005}, {"8": 0.9, "7": 0.1}], 7.9),
+        ([{"\u2581": 1.0}, {"1": 1.0}, {"0": 1.0}], 10.0),
+        ([{"\n": 0.9, " ": 0.1}, {"6": 1.0}], 6.0),
+    ],
+)
+def test_a_rating_behind_white_space_is_read_from_any_endpoint(
+    places: list[dict[str, float]], rating: float
+) -> None:
+    """Llama-2 and Mistral judges, Prometheus among them, write a space of its own first."""
+    with server(says(" 8", tokens=[*places, {"</s>": 1.0}])) as scripted:
+        found = grade(scripted.url, "implicit")
+    assert found.rating == pytest.approx(rating, abs=0.1)
+    assert scripted.requests[0]["max_completion_tokens"] > 1
