@@ -124,6 +124,88 @@ def test_written_captions_are_about_something_that_the_chapters_hold() -> None:
         assert len({e["caption"] for e in entries}) == len(entries)
 
 
+# --- terms
+
+
+def test_a_term_is_explained_where_a_page_uses_it_first(html: Path) -> None:
+    article = soup(html / f"{JUDGE}.html").select_one("article")
+    marked = article.select(".rar-term")
+    assert [m.a.get_text() for m in marked] == ["margin", "advantage"]  # once, and not in code
+    glossary = soup(html / "glossary.html")
+    for term in marked:
+        page, _, anchor = term.a["href"].partition("#")
+        assert page == "glossary.html"
+        assert glossary.find(id=anchor)
+        tip = article.find(id=term.a["aria-describedby"])
+        assert tip["role"] == "tooltip"
+    assert marked[1].select_one(".rar-tip").get_text().startswith("How much better a rollout did")
+
+
+def test_a_term_that_the_author_marked_is_not_marked_again(html: Path) -> None:
+    marked = soup(html / f"{FIRST}.html").select("article .rar-term > a")
+    assert [a.get_text() for a in marked].count("advantage") == 1
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        "Arm",
+        "Calibration",
+        "Category",
+        "Flat group",
+        "Hold-out",
+        "Holm",
+        "Margin",
+        "Readable share",
+    ],
+)
+def test_the_terms_of_the_tables_are_in_the_glossary(html: Path, term: str) -> None:
+    said = {t.get_text().strip("#") for t in soup(html / "glossary.html").select("dl.glossary dt")}
+    assert term in said
+
+
+# --- beside the pages
+
+
+def test_every_page_has_its_source_and_the_list_names_them(html: Path) -> None:
+    listed = re.findall(r"\(([\w./]+\.md)\)", (html / "llms.txt").read_text(encoding="utf-8"))
+    assert listed[:2] == ["index.md", f"{FIRST}.md"]
+    assert {p.removesuffix(".md") for p in listed} == {p.stem for p in html.glob("*.html")} - {
+        "search"
+    }
+    for name in listed:
+        assert (html / name).stat().st_size > 0
+        page = soup(html / name.replace(".md", ".html"))
+        assert page.select_one(".rar-source a")["href"] == name
+
+
+def test_hostile_text_stays_inside_its_block_of_markdown(html: Path) -> None:
+    notebook = html / "_sources" / "02_writing_rubrics.ipynb"
+    assert notebook.is_file()
+    text = (html / "02_writing_rubrics.md").read_text(encoding="utf-8")
+    block = text.split("```python\nprint(text)\n```\n\n")[1]
+    assert block.startswith("```text\n<script>window.pwned = 1</script>")
+    fences = re.findall(r"^`{3,}", text, re.M)
+    assert len(fences) % 2 == 0
+
+
+def test_the_foot_names_licence_version_and_paper(html: Path) -> None:
+    for page in html.glob("*.html"):
+        foot = soup(page).select_one("footer.bd-footer, .bd-footer-content").get_text()
+        assert "Apache-2.0" in foot
+        assert "CC BY 4.0" in foot
+        assert re.search(r"Version \d+\.\d+", foot)
+        assert soup(page).select_one(".rar-foot a")["href"].endswith("/2507.17746")
+
+
+def test_chapters_lead_to_each_other_and_offer_their_notebook(html: Path) -> None:
+    page = soup(html / f"{JUDGE}.html")
+    around = [a["href"] for a in page.select(".prev-next-area a")]
+    assert around == ["03_the_data_audited.html", "05_from_verdicts_to_a_reward.html"]
+    assert page.select(f'a[href="_sources/{JUDGE}.ipynb"]')
+    assert json.loads((html / "_sources" / f"{JUDGE}.ipynb").read_text(encoding="utf-8"))["cells"]
+
+
 # --- in a real browser
 
 
@@ -170,4 +252,40 @@ def test_on_a_telephone_a_row_is_a_list_with_the_titles(chrome: Any, html: Path)
     assert [cut for cut, _, _ in page.evaluate(CUT)] == [False, False, False]
     cell = "document.querySelectorAll('table.rar-list tbody td')[3]"
     assert page.evaluate(f"getComputedStyle({cell}, '::before').content") == '"ties half"'
+    page.close()
+
+
+def test_a_definition_shows_for_the_pointer_and_for_the_keyboard(chrome: Any, html: Path) -> None:
+    page = chrome.new_page()
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    tip = page.locator(".rar-tip").nth(1)
+    assert not tip.is_visible()
+    page.hover(".rar-term >> nth=1")
+    assert tip.is_visible()
+    page.mouse.move(0, 0)
+    page.locator(".rar-term > a").nth(0).focus()
+    page.keyboard.press("Tab")
+    assert tip.is_visible()
+    page.close()
+
+
+def test_the_search_quotes_the_text_of_its_hits(chrome: Any, root: str) -> None:
+    page = chrome.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda e: problems.append(str(e)))
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.goto(f"{root}search.html?q=wordgolem")
+    page.wait_for_selector(".rar-excerpt", timeout=10_000)
+    assert page.locator(".rar-excerpt mark").all_inner_texts() == ["wordgolem"]
+    assert "A wordgolem note." in page.inner_text(".rar-excerpt")
+    page.close()
+    assert problems == []
+
+
+def test_hostile_text_in_a_quoted_hit_runs_nothing(chrome: Any, root: str) -> None:
+    page = chrome.new_page()
+    page.goto(f"{root}search.html?q=onerror")
+    page.wait_for_selector(".rar-excerpt", timeout=10_000)
+    assert "<img src=x onerror=" in page.inner_text("#search-results")
+    assert page.evaluate("typeof window.pwned") == "undefined"
     page.close()
