@@ -145,11 +145,14 @@ def _finish_figure(page: BeautifulSoup, picture: Tag, number: str, written: list
         for which, name in (("x", "Horizontal"), ("y", "Vertical"))
         if which in axes
     )
-    said = entry.get("caption") or f"{section}: {axes.get('y') or axes.get('x') or 'a picture'}."
+    seen = axes.get("y") or axes.get("x")
+    said = entry.get("caption") or (f"{section}: {seen}." if seen else f"{section}.")
     given = picture.get("alt", "")
     if entry.get("alt"):
         picture["alt"] = entry["alt"]
-    elif not given or given.startswith("Figure: "):  # not by the author of the cell
+    elif not given or (
+        given.startswith("Figure: ") and (drawn or seen)
+    ):  # not by the author of the cell
         picture["alt"] = ". ".join(filter(None, [DRAWN.get(drawn, "A figure"), about, said]))
     figure = picture.find_parent("figure")
     if figure is None:
