@@ -6,7 +6,7 @@ export PYTHON
 # Times: two CPU cores, nothing in any cache (cold) or all packages and weights there (warm).
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce book study test test-adapters lint lock clean
+.PHONY: help setup reproduce book serve study test test-adapters lint lock clean
 
 help:  ## this list (at once)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ reproduce: setup  ## run what is missing or changed of the notebooks, then build
 
 book: setup  ## build the book from the notebooks of PROFILE already run (10 s)
 	$(BIN)/rar book --profile $(PROFILE)
+
+serve:  ## show the book of PROFILE at http://127.0.0.1:8000, to this machine only (until Ctrl-C)
+	python3 -m http.server 8000 --bind 127.0.0.1 --directory _build/$(PROFILE)/book/html
 
 study: setup  ## train what results/study lacks, begun within MINUTES, then its table; again to go on (resumable, not timed yet)
 	$(BIN)/python -m results.study.run --minutes $(MINUTES)

@@ -5,3 +5,29 @@ document.addEventListener("DOMContentLoaded", () => {
     button.addEventListener("click", () => window.print());
   }
 });
+
+// A table that does not fit says so: a class for its cut edge, and a line of text above it.
+const showCut = (box) => {
+  const left = box.scrollWidth - box.clientWidth - box.scrollLeft;
+  box.classList.toggle("rar-cut-right", left > 1);
+  const wide = box.scrollWidth > box.clientWidth + 1;
+  let hint = box.previousElementSibling;
+  if (!hint || !hint.classList.contains("rar-hint")) {
+    if (!wide) return;
+    hint = document.createElement("span");
+    hint.className = "rar-hint";
+    hint.textContent = "more columns to the right: scroll →";
+    box.before(hint);
+  }
+  hint.hidden = !wide;
+  hint.style.visibility = left > 1 ? "visible" : "hidden";
+};
+window.addEventListener("load", () => {
+  const boxes = document.querySelectorAll(".rar-scroll");
+  const resized = new ResizeObserver((seen) => seen.forEach((entry) => showCut(entry.target)));
+  for (const box of boxes) {
+    box.addEventListener("scroll", () => showCut(box), { passive: true });
+    resized.observe(box);
+    showCut(box);
+  }
+});

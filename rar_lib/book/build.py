@@ -432,7 +432,7 @@ ATTRIBUTES = frozenset(
 REFUSED_TYPES = ("application/javascript", "image/svg+xml", "text/javascript")
 SAFE_HREF = re.compile(r"(https?://|#|[\w./-]+(?:#|$))", re.A)
 SAFE_SRC = re.compile(r"data:image/(png|jpeg|gif|webp);base64,")
-NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e-?\d+)?( ?%)?( \[[^\]]*\])?|[–-]|nan|NaN|None|")
+NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e-?\d+)?( ?%)?( \[[^\]]*\]| \(n = \d+\))?|[–-]|nan|NaN|None|")
 ACTIVE_CSS = re.compile(r"@import|url\s*\(|expression\s*\(|\\", re.I)
 ACTIVE_TAGS = frozenset(
     ["script", "iframe", "object", "embed", "applet", "base", "meta", "link", "frame", "form"]

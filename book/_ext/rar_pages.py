@@ -1,0 +1,188 @@
+"""Sphinx extension of this book: the tables and figures of a page, made readable.
+
+Works on the finished body of a page, because most tables are HTML outputs of notebooks and
+pass through Sphinx as they are. Every table and figure gets a number, a caption and, a figure,
+an alternative text. Captions stand in ``captions.toml``: an entry names the section and either
+the first columns of the table or the function that drew the figure; what has no entry gets a
+caption from its section and its columns or axes. A ``<caption>`` that an output brings along
+wins over both.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from bs4 import BeautifulSoup, Tag
+from sphinx.application import Sphinx
+
+#: From this number of columns on a table is set smaller, so that it fits the column of text.
+MANY_COLUMNS = 7
+#: Up to this number of columns a table stays a table on a telephone.
+FEW_COLUMNS = 2
+#: A name up to this length is kept on one line.
+LONG_WORD = 18
+#: What must not break inside: a count and an interval, as they stand in tables and sentences.
+WHOLE = re.compile(r"\(n = \d[\d,]*\)|\[[-−]?\d[\d.,]*, [-−]?\d[\d.,]*\]")
+#: What the functions of rar_lib.book.figures draw, in words.
+DRAWN = {
+    "by_size": "Lines with whiskers, one line a series, over a logarithmic axis",
+    "cost": "Points with whiskers, a shape for each judge and a colour for each arm",
+    "credit_bars": "Horizontal bars, one a criterion, solid where the credit is earned",
+    "forest": "Points with horizontal 95 % intervals, one row a name, beside a dashed line",
+    "gains": "Lines with whiskers, one panel a run and one line a grader",
+    "grouped_bars": "Groups of vertical bars, one colour a series, with whiskers",
+    "reliability": "Two curves beside the dashed diagonal of a judge that is never off",
+    "reward_curve": "A line in a band of one standard deviation, dashed lines of held-out looks",
+    "slopes": "Thin lines from before to after, one a task, and a thick line of their mean",
+    "stages": "Horizontal bars cut into stages",
+    "strips": "Rows of dots, one dot a value, and a vertical bar at the mean of each row",
+}
+CALL = re.compile(r"\bfigures\.(" + "|".join(DRAWN) + r")\(")
+AXIS = re.compile(r'\b([xy])label=f?"([^"]*)"')
+
+
+def captions(book: Path) -> dict[str, list[dict[str, str]]]:
+    """The entries of ``captions.toml``: page -> entries."""
+    path = book / "captions.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def finish(body: str, written: list[dict[str, str]]) -> str:
+    """Return a page's body with its tables and figures numbered, captioned and labelled."""
+    page = BeautifulSoup(body, "html.parser")
+    number = page.select_one("h1 > .section-number")
+    chapter = number.get_text().strip().rstrip(".") + "." if number else ""
+    tables = [t for t in page.find_all("table") if t.find("th") and not t.find_parent("table")]
+    for at, table in enumerate(tables, 1):
+        _finish_table(page, table, f"{chapter}{at}", written)
+    pictures = page.select(".cell_output img")
+    for at, picture in enumerate(pictures, 1):
+        _finish_figure(page, picture, f"{chapter}{at}", written)
+    for text in page.find_all(string=WHOLE):
+        if not text.find_parent(["pre", "code", "script", "style"]):
+            text.replace_with(WHOLE.sub(lambda m: m[0].replace(" ", "\u00a0"), str(text)))
+    return str(page)
+
+
+def _section(element: Tag) -> str:
+    """The heading that ``element`` stands under, without its number and its link."""
+    section = element.find_parent("section")
+    heading = section.find(re.compile("^h[1-6]$")) if section else None
+    if heading is None:
+        return ""
+    said = BeautifulSoup(str(heading), "html.parser")
+    for extra in said.select(".section-number, .headerlink"):
+        extra.decompose()
+    return " ".join(said.get_text().split()).replace("\u2019", "'")
+
+
+def _columns(table: Tag) -> list[str]:
+    head = table.select_one("thead > tr") or table.find("tr")
+    return [" ".join(cell.get_text().split()) for cell in head.find_all(["th", "td"])]
+
+
+def _finish_table(page: BeautifulSoup, table: Tag, number: str, written: list[Any]) -> None:
+    columns = _columns(table)
+    section = _section(table)
+    if not table.find("caption"):
+        asked = [
+            e["caption"]
+            for e in written
+            if "table" in e and e["under"] == section and _begins(columns, e["table"])
+        ]
+        caption = page.new_tag("caption")
+        colon = "" if section.endswith("?") else ":"
+        said = asked[0] if asked else f"{section}{colon} {', '.join(filter(None, columns))}."
+        caption.string = said
+        table.insert(0, caption)
+    _number(page, table.find("caption"), f"Table {number}")
+    table["id"] = f"table-{number.replace('.', '-')}"
+    table["class"] = [*table.get("class", []), *_size(len(columns))]
+    for row in table.select("tbody > tr"):
+        cells = row.find_all(["th", "td"], recursive=False)
+        for cell, title in zip(cells, columns, strict=False):
+            cell["data-label"] = title
+            word = cell.get_text().strip()
+            if word and " " not in word and len(word) <= LONG_WORD:
+                cell["class"] = [*cell.get("class", []), "rar-word"]
+    box = table.find_parent(class_=["output", "pst-scrollable-table-container"])
+    if box is not None:  # a reader without a mouse can scroll it
+        box["class"] = [*box.get("class", []), "rar-scroll"]
+        box["tabindex"] = "0"
+        box["role"] = "region"
+        box["aria-label"] = f"Table {number}"
+
+
+def _begins(columns: list[str], wanted: str) -> bool:
+    first = [part.strip() for part in wanted.split("|")]
+    return columns[: len(first)] == first
+
+
+def _size(columns: int) -> list[str]:
+    kinds = ["rar-many"] if columns >= MANY_COLUMNS else []
+    return [*kinds, *(["rar-list"] if columns > FEW_COLUMNS else [])]
+
+
+def _finish_figure(page: BeautifulSoup, picture: Tag, number: str, written: list[Any]) -> None:
+    cell = picture.find_parent(class_="cell")
+    code = cell.select_one(".cell_input") if cell else None
+    source = code.get_text() if code else ""
+    call = CALL.search(source)
+    drawn = call[1] if call else ""
+    section = _section(picture)
+    fitting = [
+        e
+        for e in written
+        if e.get("figure") == drawn and e["under"] == section and e.get("has", "") in source
+    ]
+    entry = fitting[0] if fitting else {}
+    axes = {which: re.sub(r"\{[^}]*\}", "…", name) for which, name in AXIS.findall(source)}
+    about = ". ".join(
+        f"{name} axis: {axes[which]}"
+        for which, name in (("x", "Horizontal"), ("y", "Vertical"))
+        if which in axes
+    )
+    seen = axes.get("y") or axes.get("x")
+    said = entry.get("caption") or (f"{section}: {seen}." if seen else f"{section}.")
+    given = picture.get("alt", "")
+    if entry.get("alt"):
+        picture["alt"] = entry["alt"]
+    elif not given or (
+        given.startswith("Figure: ") and (drawn or seen)
+    ):  # not by the author of the cell
+        picture["alt"] = ". ".join(filter(None, [DRAWN.get(drawn, "A figure"), about, said]))
+    figure = picture.find_parent("figure")
+    if figure is None:
+        figure = picture.wrap(page.new_tag("figure"))
+    if not figure.find("figcaption"):
+        caption = page.new_tag("figcaption")
+        caption.string = said
+        figure.append(caption)
+    for old in figure.select(".caption-number"):
+        old.decompose()
+    words = figure.select_one("figcaption .caption-text") or figure.find("figcaption")
+    _number(page, words, f"Figure {number}")
+    figure["id"] = f"figure-{number.replace('.', '-')}"
+    figure["class"] = [*figure.get("class", []), "rar-figure"]
+
+
+def _number(page: BeautifulSoup, caption: Tag, name: str) -> None:
+    mark = page.new_tag("span", attrs={"class": "rar-number"})
+    mark.string = f"{name}."
+    caption.insert(0, mark, " ")
+
+
+def _finish_page(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    if doctree is not None and context.get("body"):
+        context["body"] = finish(context["body"], captions(Path(app.srcdir)).get(pagename, []))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Finish every page that has a text."""
+    app.connect("html-page-context", _finish_page)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,291 @@
+"""What a reader gets: tables that fit, numbered figures, terms, a search that quotes, sources."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from browser import browser, chromium, served
+from bs4 import BeautifulSoup
+from sample import code, new_markdown_cell, new_notebook, png, shown, write_run
+
+from rar_lib.book.build import build
+
+REPO = Path(__file__).resolve().parents[2]
+BOOK = REPO / "book"
+FIRST = "01_rewards_from_rubrics"
+JUDGE = "04_can_the_judge_be_trusted"
+TABLE = "<table class='dataframe'><thead><tr>@HEAD</tr></thead><tbody>@ROWS</tbody></table>"
+
+
+def table(columns: list[str], row: list[str], times: int = 3) -> str:
+    head = "".join(f"<th>{c}</th>" for c in columns)
+    body = "<tr>" + "".join(f"<td>{v}</td>" for v in row) + "</tr>"
+    return TABLE.replace("@HEAD", head).replace("@ROWS", body * times)
+
+
+GRADING = ["judge", "arm", "strict", "ties half", "share read", "unscored pairs", "calls per pair"]
+VALUES = ["smollm2-135m", "reference_likert", "0.50 (n = 2)", "0.54 [0.31, 0.77]", "0.9", "0", "2"]
+STEPS = [f"column {i}" for i in range(24)]
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = write_run(tmp_path_factory.mktemp("run") / "smoke", BOOK)
+    chapter = new_notebook(
+        cells=[
+            new_markdown_cell(
+                "# Can the judge be trusted?\n\nThe margin is an advantage, and the advantage is"
+                " 0.2 [0.1, 0.3] (n = 9). `margin` is code."
+            ),
+            new_markdown_cell("## Grading"),
+            code("t", shown({"text/html": table(GRADING, VALUES)})),
+            code("figures.by_size(\n xlabel='x')", shown({"image/png": png()})),
+            new_markdown_cell("## Not in the file of captions"),
+            code("t", shown({"text/html": table(STEPS, ["0.50 [0.31, 0.77]"] * 24)})),
+            code(
+                'figures.strips(\n xlabel="reward of <b>x</b>"\n)', shown({"image/png": png(8, 8)})
+            ),
+            code(
+                "t",
+                shown(
+                    {
+                        "text/html": table(["a", "b"], ["1", "2"]).replace(
+                            "<thead>", "<caption>Its own words.</caption><thead>"
+                        )
+                    }
+                ),
+            ),
+        ]
+    )
+    nbformat.write(chapter, run / f"{JUDGE}.ipynb")
+    return build(run, BOOK, run.parent / "out", repo=REPO)
+
+
+def soup(path: Path) -> Any:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+# --- tables and figures
+
+
+def test_every_table_and_figure_has_a_number_and_a_caption_of_its_own(html: Path) -> None:
+    for page in html.glob("*.html"):
+        article = soup(page).select_one("article")
+        for element in article.select("table:has(th), figure") if article else []:
+            said = element.find(["caption", "figcaption"]).get_text()
+            assert re.match(r"(Table|Figure) (\d+\.)?\d+\. \S", said), (page.name, said)
+        ids = [e["id"] for e in article.select("[id]")] if article else []
+        assert len(ids) == len(set(ids)), page.name
+
+
+def test_captions_are_written_derived_or_brought_along(html: Path) -> None:
+    said = [c.get_text() for c in soup(html / f"{JUDGE}.html").select("caption, figcaption")]
+    assert said[0].startswith("Table 4.1. How often each judge prefers the right response")
+    assert said[1].startswith("Figure 4.1. Pairwise accuracy by the size of the judge")
+    assert said[2].startswith("Table 4.2. Not in the file of captions: column 0, column 1")
+    assert said[3] == "Figure 4.2. Not in the file of captions: reward of <b>x</b>."
+    assert said[4] == "Table 4.3. Its own words."
+
+
+def test_an_alternative_text_says_what_is_drawn(html: Path) -> None:
+    first, second = (i["alt"] for i in soup(html / f"{JUDGE}.html").select("article img"))
+    assert first.startswith("Lines with whiskers")
+    assert "Horizontal axis: reward of <b>x</b>" in second
+    assert second.startswith("Rows of dots")
+
+
+def test_counts_and_intervals_do_not_break_inside(html: Path) -> None:
+    article = soup(html / f"{JUDGE}.html").select_one("article")
+    assert "[0.1,\u00a00.3] (n\u00a0=\u00a09)" in article.select("p")[1].get_text()
+    assert "0.50 (n\u00a0=\u00a02)" in article.td.find_next_siblings("td")[1].get_text()
+
+
+def test_written_captions_are_about_something_that_the_chapters_hold() -> None:
+    written = tomllib.loads((BOOK / "captions.toml").read_text(encoding="utf-8"))
+    for page, entries in written.items():
+        path = REPO / "notebooks" / f"{page}.ipynb"
+        if not path.is_file():
+            continue
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(c["source"]) for c in cells)
+        for entry in entries:
+            assert re.search(rf"^#+ {re.escape(entry['under'])}$", text, re.M), (page, entry)
+            assert f"figures.{entry.get('figure', '')}" in text
+            assert entry.get("has", "") in text
+            assert len(entry["caption"]) > 20
+            assert entry["caption"].endswith(".")
+        assert len({e["caption"] for e in entries}) == len(entries)
+
+
+# --- terms
+
+
+def test_a_term_is_explained_where_a_page_uses_it_first(html: Path) -> None:
+    article = soup(html / f"{JUDGE}.html").select_one("article")
+    marked = article.select(".rar-term")
+    assert [m.a.get_text() for m in marked] == ["margin", "advantage"]  # once, and not in code
+    glossary = soup(html / "glossary.html")
+    for term in marked:
+        page, _, anchor = term.a["href"].partition("#")
+        assert page == "glossary.html"
+        assert glossary.find(id=anchor)
+        tip = article.find(id=term.a["aria-describedby"])
+        assert tip["role"] == "tooltip"
+    assert marked[1].select_one(".rar-tip").get_text().startswith("How much better a rollout did")
+
+
+def test_a_term_that_the_author_marked_is_not_marked_again(html: Path) -> None:
+    marked = soup(html / f"{FIRST}.html").select("article .rar-term > a")
+    assert [a.get_text() for a in marked].count("advantage") == 1
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        "Arm",
+        "Calibration",
+        "Category",
+        "Flat group",
+        "Hold-out",
+        "Holm",
+        "Margin",
+        "Readable share",
+    ],
+)
+def test_the_terms_of_the_tables_are_in_the_glossary(html: Path, term: str) -> None:
+    said = {t.get_text().strip("#") for t in soup(html / "glossary.html").select("dl.glossary dt")}
+    assert term in said
+
+
+# --- beside the pages
+
+
+def test_every_page_has_its_source_and_the_list_names_them(html: Path) -> None:
+    listed = re.findall(r"\(([\w./]+\.md)\)", (html / "llms.txt").read_text(encoding="utf-8"))
+    assert listed[:2] == ["index.md", f"{FIRST}.md"]
+    assert {p.removesuffix(".md") for p in listed} == {p.stem for p in html.glob("*.html")} - {
+        "search"
+    }
+    for name in listed:
+        assert (html / name).stat().st_size > 0
+        page = soup(html / name.replace(".md", ".html"))
+        assert page.select_one(".rar-source a")["href"] == name
+
+
+def test_hostile_text_stays_inside_its_block_of_markdown(html: Path) -> None:
+    notebook = html / "_sources" / "02_writing_rubrics.ipynb"
+    assert notebook.is_file()
+    text = (html / "02_writing_rubrics.md").read_text(encoding="utf-8")
+    block = text.split("```python\nprint(text)\n```\n\n")[1]
+    assert block.startswith("```text\n<script>window.pwned = 1</script>")
+    fences = re.findall(r"^`{3,}", text, re.M)
+    assert len(fences) % 2 == 0
+
+
+def test_the_foot_names_licence_version_and_paper(html: Path) -> None:
+    for page in html.glob("*.html"):
+        foot = soup(page).select_one("footer.bd-footer, .bd-footer-content").get_text()
+        assert "Apache-2.0" in foot
+        assert "CC BY 4.0" in foot
+        assert re.search(r"Version \d+\.\d+", foot)
+        assert soup(page).select_one(".rar-foot a")["href"].endswith("/2507.17746")
+
+
+def test_chapters_lead_to_each_other_and_offer_their_notebook(html: Path) -> None:
+    page = soup(html / f"{JUDGE}.html")
+    around = [a["href"] for a in page.select(".prev-next-area a")]
+    assert around == ["03_the_data_audited.html", "05_from_verdicts_to_a_reward.html"]
+    assert page.select(f'a[href="_sources/{JUDGE}.ipynb"]')
+    assert json.loads((html / "_sources" / f"{JUDGE}.ipynb").read_text(encoding="utf-8"))["cells"]
+
+
+# --- in a real browser
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Any]:
+    if chromium() is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(params=["file", "http"])
+def root(request: pytest.FixtureRequest, html: Path) -> Iterator[str]:
+    if request.param == "file":
+        yield html.resolve().as_uri() + "/"
+    else:
+        with served(html) as address:
+            yield address
+
+
+CUT = """() => [...document.querySelectorAll('.rar-scroll')].map(e => [
+  e.scrollWidth > e.clientWidth + 1, e.classList.contains('rar-cut-right'),
+  (h => h && h.classList.contains('rar-hint') && !h.hidden)(e.previousElementSibling) || false])"""
+
+
+@pytest.mark.parametrize("width", [820, 1400])
+def test_a_table_that_is_cut_says_so(chrome: Any, html: Path, width: int) -> None:
+    page = chrome.new_page(viewport={"width": width, "height": 900})
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    page.wait_for_timeout(200)
+    grading, steps, small = page.evaluate(CUT)
+    assert grading == small == [False, False, False]
+    assert steps == [True, True, True]
+    page.evaluate("e = document.querySelectorAll('.rar-scroll')[1]; e.scrollLeft = e.scrollWidth")
+    page.wait_for_timeout(200)
+    assert page.evaluate(CUT)[1][1] is False  # at the end nothing is cut any more
+    page.close()
+
+
+def test_on_a_telephone_a_row_is_a_list_with_the_titles(chrome: Any, html: Path) -> None:
+    page = chrome.new_page(viewport={"width": 400, "height": 900})
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    page.wait_for_timeout(200)
+    assert [cut for cut, _, _ in page.evaluate(CUT)] == [False, False, False]
+    cell = "document.querySelectorAll('table.rar-list tbody td')[3]"
+    assert page.evaluate(f"getComputedStyle({cell}, '::before').content") == '"ties half"'
+    page.close()
+
+
+def test_a_definition_shows_for_the_pointer_and_for_the_keyboard(chrome: Any, html: Path) -> None:
+    page = chrome.new_page()
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    tip = page.locator(".rar-tip").nth(1)
+    assert not tip.is_visible()
+    page.hover(".rar-term >> nth=1")
+    assert tip.is_visible()
+    page.mouse.move(0, 0)
+    page.locator(".rar-term > a").nth(0).focus()
+    page.keyboard.press("Tab")
+    assert tip.is_visible()
+    page.close()
+
+
+def test_the_search_quotes_the_text_of_its_hits(chrome: Any, root: str) -> None:
+    page = chrome.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda e: problems.append(str(e)))
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.goto(f"{root}search.html?q=wordgolem")
+    page.wait_for_selector(".rar-excerpt", timeout=10_000)
+    assert page.locator(".rar-excerpt mark").all_inner_texts() == ["wordgolem"]
+    assert "A wordgolem note." in page.inner_text(".rar-excerpt")
+    page.close()
+    assert problems == []
+
+
+def test_hostile_text_in_a_quoted_hit_runs_nothing(chrome: Any, root: str) -> None:
+    page = chrome.new_page()
+    page.goto(f"{root}search.html?q=onerror")
+    page.wait_for_selector(".rar-excerpt", timeout=10_000)
+    assert "<img src=x onerror=" in page.inner_text("#search-results")
+    assert page.evaluate("typeof window.pwned") == "undefined"
+    page.close()
