@@ -62,7 +62,7 @@ def grade(
         typer.Option(help="Of this judge, as rar align wrote it: verdicts are moved by it."),
     ] = None,
     encoding: own.Encoding = "utf-8",
-    base_url: own.BaseUrl = "",
+    base_url: own.BaseUrl = None,
     model: own.ModelName = None,
     key_env: own.KeyEnv = None,
     dialect: own.DialectName = "vllm",
@@ -110,7 +110,7 @@ def grade(
     if calibration is not None:
         _check_calibration(calibration, arm, output)
     if is_endpoint(judge, base_url, model):
-        endpoint = Chat(base_url, str(model), dialect=dialect, key_env=key_env, price=price)
+        endpoint = Chat(base_url or [], str(model), dialect=dialect, key_env=key_env, price=price)
     work = read_work(asked, columns)
     settings = {"device": device, "max_model_len": context_for(work)}
     name = judge or _default_judge(endpoint)
@@ -327,7 +327,7 @@ def _save(output: Path, rows: Sequence[GradedResponse], *, table: bool) -> None:
         raise UnscoredError(f"no response could be graded; the first: {rows[0].reason}")
 
 
-def is_endpoint(judge: str | None, base_url: str, model: str | None) -> bool:
+def is_endpoint(judge: str | None, base_url: Sequence[str] | None, model: str | None) -> bool:
     """Whether the judge is asked over the network; refuses half an address.
 
     Raises:

@@ -31,8 +31,12 @@ SHOWN = 20
 AT_ENDPOINT = "An OpenAI-compatible endpoint instead of a local model"
 COLUMNS = "Columns, where the guess is wrong"
 BaseUrl = Annotated[
-    str,
-    typer.Option(help="Its address, which ends in /v1.", rich_help_panel=AT_ENDPOINT),
+    list[str] | None,
+    typer.Option(
+        help="Its address, which ends in /v1; repeat it for one model at several.",
+        rich_help_panel=AT_ENDPOINT,
+        show_default=False,
+    ),
 ]
 KeyEnv = Annotated[
     str | None,

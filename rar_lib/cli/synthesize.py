@@ -24,7 +24,7 @@ def synthesize(
     model: Annotated[
         str, typer.Option(help="Who writes: a local model, or a name at the endpoint.")
     ] = "qwen-1.5b",
-    base_url: own.BaseUrl = "",
+    base_url: own.BaseUrl = None,
     key_env: own.KeyEnv = None,
     dialect: own.DialectName = "vllm",
     device: own.Device = "cpu",
