@@ -22,7 +22,7 @@ from rar_lib.core.errors import JudgeFault
 PAUSE_S = 30.0
 
 
-class Unanswered(JudgeFault):
+class Unreached(JudgeFault):
     """An address gave no answer, for no fault of the request: another one may."""
 
 

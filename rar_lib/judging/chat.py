@@ -33,7 +33,7 @@ from rar_lib.core.errors import (
 )
 from rar_lib.core.files import versions
 from rar_lib.core.types import Price
-from rar_lib.judging.addresses import Turns, Unanswered
+from rar_lib.judging.addresses import Turns, Unreached
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.dialect import Dialect, adapt, dialect_of
 from rar_lib.judging.failures import Refusal, advice, scope
@@ -506,14 +506,14 @@ class Chat:
             self._check()
             said_last = last_refusal.get()
             why = f"; it said {self._harmless(said_last).words}" if said_last else ""
-            raise Unanswered(f"no reply within {self.timeout_s:g} s (timeout_s){why}") from error
+            raise Unreached(f"no reply within {self.timeout_s:g} s (timeout_s){why}") from error
         except openai.APIStatusError as error:
             # Its words may hold the key that was sent: then they are not shown below, either.
             shown = error if self._hidden(str(error)) == str(error) else None
             raise self._failure(error) from shown
         except openai.OpenAIError as error:
             self._check()
-            raise Unanswered(
+            raise Unreached(
                 f"{type(error).__name__} at {self.where}: {self._hidden(_causes(error))[:300]}"
             ) from error
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -539,7 +539,7 @@ class Chat:
                 try:
                     with self._turns.taken(turn):
                         found = await one._send(request, said)
-                except (Unanswered, ServerError) as error:
+                except (Unreached, ServerError) as error:
                     failures[turn] = error
                     if self._turns.failed(turn):
                         _log.warning(
@@ -556,7 +556,7 @@ class Chat:
         said_all = f"none of the {len(failures)} addresses of {self.model!r} answers: {named}"
         if all(isinstance(error, ServerError) for error in failures.values()):
             raise ServerError(said_all)
-        raise Unanswered(said_all)
+        raise Unreached(said_all)
 
     def _back(self, turn: int) -> None:
         if self._turns.answered(turn):
@@ -597,7 +597,7 @@ class Chat:
             return _FieldRefused(refusal)
         if reach == "retry":
             self._check()
-            return Unanswered(f"{type(error).__name__}: {refusal.words}")
+            return Unreached(f"{type(error).__name__}: {refusal.words}")
         return JudgeFault(f"{type(error).__name__}: {refusal.words}")
 
 
