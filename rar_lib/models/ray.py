@@ -14,7 +14,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from rar_lib.judging.chat import Chat, Server, run_sync
 
 #: What is done with a few items, JSON in and JSON out, in their order; a function that the actors
 #: can import, or a partial of one.
-Job = Callable[[Chat, list[str]], Awaitable[list[str]]]
+Job = Callable[[Chat, list[str]], Coroutine[Any, Any, list[str]]]
 #: Most items that an actor has in hand: what a lost actor did with them is done again.
 BATCH = 64
 #: Share of a core that an actor takes: it waits for an endpoint.
@@ -144,7 +144,7 @@ def spread(job: Job, items: Sequence[str], chat: Chat, *, progress: str = "") ->
 
     Raises:
         DataError: Ray is not installed, or its actors are on other machines than the local server.
-        ServerError: Ray failed, or the local server has ended.
+        ServerError: Ray does not start or failed, or the local server has ended.
         RarError: as the job raises it.
     """
     from tqdm import tqdm
@@ -195,17 +195,18 @@ def _imported() -> Any:
 def _started(ray: Any) -> Iterator[None]:
     """The Ray of this process, or the one at RAY_ADDRESS, or one of our own until the end."""
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    own = {"include_dashboard": False, "object_store_memory": _STORE, "_node_ip_address": _HERE}
+    address = os.environ.get("RAY_ADDRESS")
     ours = not ray.is_initialized()
-    if ours and os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-    elif ours:
-        ray.init(
-            "local",
-            include_dashboard=False,
-            object_store_memory=_STORE,
-            _node_ip_address=_HERE,
-            **quiet,
-        )
+    if ours:
+        try:
+            ray.init(address or "local", **(quiet if address else quiet | own))
+        except Exception as error:  # of many kinds, plain ones among them
+            raise ServerError(
+                f"Ray at {address or 'this machine'} does not start ({str(error)[:300]}): free "
+                "some of its cores, start one with ray start and name it in RAY_ADDRESS, or leave "
+                "--engine out"
+            ) from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     before = context.enable_progress_bars

@@ -361,8 +361,10 @@ def write_rubrics(
         results = engine(todo)
     else:
         lasting = Lasting.of(chat)
-        settings = {"with_reference": with_reference, "size": size, "progress": "rubrics"}
-        results = run_sync(synthesize_many(todo, lasting, **settings))
+        asked = synthesize_many(
+            todo, lasting, with_reference=with_reference, size=size, progress="rubrics"
+        )
+        results = run_sync(asked)
         lasting.check_whole()
     by_id = {t.id: r for t, r in zip(todo, results, strict=True)}
     by_id |= {name: Synthesis(None, _NO_REFERENCE, Usage()) for name in bare}
