@@ -36,6 +36,9 @@ def two_workers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", here)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # A machine at its limit takes longer to start Ray than Ray waits by itself.
+        patch.setenv("RAY_agent_register_timeout_ms", "120000")
+        patch.setenv("RAY_raylet_start_wait_time_s", "120")
         ray.init(
             "local",
             num_cpus=2,
