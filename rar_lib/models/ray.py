@@ -180,6 +180,9 @@ def spread(job: Job, items: Sequence[str], chat: Chat, *, progress: str = "") ->
 
 def _imported() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A machine at its limit takes longer to start Ray than Ray waits by itself.
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     try:
         import ray
         import ray.data  # noqa: F401
@@ -207,7 +210,8 @@ def _started(ray: Any) -> Iterator[None]:
                 "some of its cores, start one with ray start and name it in RAY_ADDRESS, or leave "
                 "--engine out"
             ) from error
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     before = context.enable_progress_bars
     context.enable_progress_bars = False
