@@ -144,7 +144,7 @@ def test_what_one_question_lacks_is_unscored_with_its_reason(folder: Path) -> No
     found = rows(folder / "ray.jsonl")
     assert found == rows(folder / "plain.jsonl")
     assert [row["response"] for row in found if row["score"] is None] == ["m2"] * 3
-    assert "content filter" in spread.output
+    assert "27 scored, 3 unscored" in spread.output
 
 
 def test_an_endpoint_that_is_down_gives_the_same_exit_and_reason(folder: Path) -> None:
