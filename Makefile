@@ -34,7 +34,7 @@ test: setup lint  ## set-up, lint, the smoke model and all tests (10 min warm)
 	$(BIN)/rar fetch smollm2-135m
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test-adapters: setup  ## the reward in verl, ms-swift, OpenRLHF, verifiers, in environments of their own (3 min warm, 2.1 GB)
+test-adapters: setup  ## the reward in verl, ms-swift, OpenRLHF, verifiers, and Ray, in environments of their own (3 min warm, 2.1 GB)
 	bash env/adapters.sh
 
 lint: setup  ## ruff, mypy, import layers, notebooks without outputs (5 s, the first time 40 s)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The environments of other people's trainers, and the reward tested in each: make test-adapters.
 #
-#   env/adapters.sh         make .venv-verl and .venv-verifiers where they are missing or old; test
-#   env/adapters.sh lock    regenerate env/verl.txt and env/verifiers.txt; needs the network, no GPU
+#   env/adapters.sh         make .venv-verl, .venv-verifiers, .venv-ray where missing or old; test
+#   env/adapters.sh lock    regenerate env/verl.txt, verifiers.txt, ray.txt; needs the network, no GPU
 #
-# CPU only. Both read this checkout through PYTHONPATH; nothing of theirs enters .venv.
+# CPU only. All read this checkout through PYTHONPATH; nothing of theirs enters .venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C
@@ -47,6 +47,8 @@ lock() {
   # verifiers asks for openai below 3, this library for 3.50 or newer: the tests show that it
   # grades with either.
   printf '%s\n' 'verifiers==0.4.0' "$(grep -v '^openai' <<<"$core")" "$tests" | compile verifiers
+  # Ray Data with what it needs to move rows; the judge's side is asked over HTTP as everywhere.
+  printf '%s\n' 'ray[data]==2.60.0' "$core" "$tests" | compile ray
 }
 
 ready() { # name: make .venv-<name> unless its stamp is that of the lock
@@ -69,7 +71,7 @@ if [ "${1:-}" = lock ]; then
   exit
 fi
 failed=0
-for name in verl verifiers; do
+for name in verl verifiers ray; do
   ready "$name"
   ".venv-$name/bin/python" -m pytest tests/adapters -W ignore -p no:cacheprovider || failed=1
 done

@@ -72,7 +72,7 @@ def align(
     device: own.Device = "cpu",
     reading: own.ReadingName = "auto",
     encoding: own.Encoding = "utf-8",
-    base_url: own.BaseUrl = "",
+    base_url: own.BaseUrl = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -134,7 +134,7 @@ def align(
     price = own.price_of(price_in, price_out)
 
     def endpoint(name: str) -> Chat:
-        return Chat(base_url, name, dialect=dialect, key_env=key_env, price=price)
+        return Chat(base_url or [], name, dialect=dialect, key_env=key_env, price=price)
 
     work = read_work(asked, columns)
     chats = [(name, endpoint(name) if remote else None) for name, remote in names]
@@ -255,7 +255,9 @@ def _show(loaded: Loaded[Label | Preference]) -> None:
     own.show_problems(loaded.problems)
 
 
-def _judges(local: list[str], base_url: str, remote: list[str]) -> list[tuple[str, bool]]:
+def _judges(
+    local: list[str], base_url: list[str] | None, remote: list[str]
+) -> list[tuple[str, bool]]:
     """Name of every judge, and whether it is asked over the network.
 
     Raises:

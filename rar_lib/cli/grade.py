@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -62,7 +63,7 @@ def grade(
         typer.Option(help="Of this judge, as rar align wrote it: verdicts are moved by it."),
     ] = None,
     encoding: own.Encoding = "utf-8",
-    base_url: own.BaseUrl = "",
+    base_url: own.BaseUrl = None,
     model: own.ModelName = None,
     key_env: own.KeyEnv = None,
     dialect: own.DialectName = "vllm",
@@ -75,6 +76,7 @@ def grade(
     table: Annotated[
         bool, typer.Option("--table", help="Show means by category and criterion.")
     ] = False,
+    engine: own.Engine = "async",
     yes: own.Yes = False,
 ) -> None:
     """Grade your responses with a judge of your choice; stopped runs go on where they were.
@@ -97,6 +99,7 @@ def grade(
         raise typer.BadParameter("missing: give tasks and responses, or one file with --table")
     if output is None:
         raise typer.BadParameter("missing: name the file for the grades, -o grades.jsonl")
+    ray = own.by_ray(engine)
     asked = Asked(tasks, responses, output, cast(Arm, arm), encoding)
     given = {
         "task": task_column,
@@ -110,13 +113,13 @@ def grade(
     if calibration is not None:
         _check_calibration(calibration, arm, output)
     if is_endpoint(judge, base_url, model):
-        endpoint = Chat(base_url, str(model), dialect=dialect, key_env=key_env, price=price)
+        endpoint = Chat(base_url or [], str(model), dialect=dialect, key_env=key_env, price=price)
     work = read_work(asked, columns)
     settings = {"device": device, "max_model_len": context_for(work)}
     name = judge or _default_judge(endpoint)
     with own.recorded(name, endpoint, output, settings) as chat:
         who = Judge(chat, cast(ReadingChoice, reading))
-        rows = run(work, calibrated(who, calibration) if calibration else who, yes=yes)
+        rows = run(work, calibrated(who, calibration) if calibration else who, yes=yes, ray=ray)
     if rows is None:
         raise typer.Exit(1)
     _save(output, rows, table=table)
@@ -212,8 +215,12 @@ def calibrated(judge: Judge, path: Path) -> Judge:
     return replace(judge, calibration=found, reading=reading)
 
 
-def run(work: Work, judge: Judge, *, yes: bool) -> list[GradedResponse] | None:
-    """The grades, after an estimate; ``None`` if the user stopped there."""
+def run(work: Work, judge: Judge, *, yes: bool, ray: bool = False) -> list[GradedResponse] | None:
+    """The grades, after an estimate; ``None`` if the user stopped there.
+
+    Args:
+        ray: calls are sent by actors of Ray, and not by this process.
+    """
     from rar_lib.evaluation.grading import grade_responses, responses_work
     from rar_lib.judging.cost import estimate, measure_rate
 
@@ -222,8 +229,21 @@ def run(work: Work, judge: Judge, *, yes: bool) -> list[GradedResponse] | None:
     rate = run_sync(measure_rate(judge.chat)) if judge.chat.local and todo.calls else None
     if not own.asked(estimate(todo, rate, judge.chat.price), yes=yes):
         return None
+    if ray:
+        return _by_ray(work, judge)
     grading = grade_responses(judge, work.tasks, work.responses, work.arm, progress="grades")
     return run_sync(grading)
+
+
+def _by_ray(work: Work, judge: Judge) -> list[GradedResponse]:
+    from rar_lib.evaluation.grading import GradedResponse, grade_items, items_of
+    from rar_lib.models.ray import spread
+
+    settings = {part.name: getattr(judge, part.name) for part in fields(judge)}
+    job = partial(grade_items, judge=settings, arm=work.arm)
+    del settings["chat"]
+    rows = spread(job, items_of(work.tasks, work.responses), judge.chat, progress="grades")
+    return [GradedResponse.model_validate_json(row) for row in rows]
 
 
 def look(path: Path) -> str:
@@ -327,7 +347,7 @@ def _save(output: Path, rows: Sequence[GradedResponse], *, table: bool) -> None:
         raise UnscoredError(f"no response could be graded; the first: {rows[0].reason}")
 
 
-def is_endpoint(judge: str | None, base_url: str, model: str | None) -> bool:
+def is_endpoint(judge: str | None, base_url: Sequence[str] | None, model: str | None) -> bool:
     """Whether the judge is asked over the network; refuses half an address.
 
     Raises:

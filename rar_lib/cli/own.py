@@ -25,14 +25,20 @@ if TYPE_CHECKING:
 
 #: Finished, but something was left out: a row, a rubric, a score.
 PARTLY = 3
+#: Who sends the calls: this process, or actors of Ray.
+ENGINES = ("async", "ray")
 #: Problems that are shown; all of them are counted.
 SHOWN = 20
 
 AT_ENDPOINT = "An OpenAI-compatible endpoint instead of a local model"
 COLUMNS = "Columns, where the guess is wrong"
 BaseUrl = Annotated[
-    str,
-    typer.Option(help="Its address, which ends in /v1.", rich_help_panel=AT_ENDPOINT),
+    list[str] | None,
+    typer.Option(
+        help="Its address, which ends in /v1; repeat it for one model at several.",
+        rich_help_panel=AT_ENDPOINT,
+        show_default=False,
+    ),
 ]
 KeyEnv = Annotated[
     str | None,
@@ -77,8 +83,22 @@ ModelName = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu or cuda, for a local model.")]
 ReadingName = Annotated[str, typer.Option(help="auto, probability or sampled (the paper's way).")]
+Engine = Annotated[
+    str, typer.Option(help="ray: hand out by Ray Data; it pays from 100,000 calls on.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Go on after the estimate.")]
 Encoding = Annotated[str, typer.Option(help="Of text files, such as cp1252.")]
+
+
+def by_ray(engine: str) -> bool:
+    """Whether Ray hands out the work; refuses an engine that there is not.
+
+    Raises:
+        BadParameter: there is none of this name.
+    """
+    if engine not in ENGINES:
+        raise typer.BadParameter(f"--engine {engine}: choose {' or '.join(ENGINES)}")
+    return engine == "ray"
 
 
 def price_of(price_in: float, price_out: float) -> Price | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,8 @@ from rar_lib.cli import own
 from rar_lib.judging.chat import Chat
 
 if TYPE_CHECKING:
-    from rar_lib.rubrics.synthesis import Written
+    from rar_lib.core.types import Task
+    from rar_lib.rubrics.synthesis import Synthesis, Written
 
 
 def synthesize(
@@ -24,7 +27,7 @@ def synthesize(
     model: Annotated[
         str, typer.Option(help="Who writes: a local model, or a name at the endpoint.")
     ] = "qwen-1.5b",
-    base_url: own.BaseUrl = "",
+    base_url: own.BaseUrl = None,
     key_env: own.KeyEnv = None,
     dialect: own.DialectName = "vllm",
     device: own.Device = "cpu",
@@ -54,6 +57,7 @@ def synthesize(
     domain_column: Annotated[
         str | None, typer.Option(help="Of the domains.", rich_help_panel=own.COLUMNS)
     ] = None,
+    engine: own.Engine = "async",
     yes: own.Yes = False,
 ) -> None:
     """Write a rubric for each of your questions; stopped runs go on where they were.
@@ -70,6 +74,7 @@ def synthesize(
     from rar_lib.data.questions import load_questions
     from rar_lib.rubrics.synthesis import LARGE, SMALL, write_rubrics
 
+    ray = own.by_ray(engine)
     own.check_output(output, questions)
     given = {
         "question": question_column,
@@ -87,21 +92,39 @@ def synthesize(
     endpoint = (
         Chat(base_url, model, dialect=dialect, key_env=key_env, price=price) if base_url else None
     )
+    size = LARGE if large else SMALL
     with own.recorded(model, endpoint, output, {"device": device}) as chat:
         written = write_rubrics(
             found.items,
             output,
             chat,
             with_reference=not without_reference,
-            size=LARGE if large else SMALL,
+            size=size,
             price=price,
             proceed=lambda estimate: own.asked(estimate, yes=yes),
+            engine=_by_ray(chat, not without_reference, size) if ray else None,
         )
     if written is None:
         raise typer.Exit(1)
     _report(written)
     if written.failed or found.left_out:
         raise typer.Exit(own.PARTLY)
+
+
+def _by_ray(
+    chat: Chat, with_reference: bool, size: tuple[int, int]
+) -> Callable[[Sequence[Task]], list[Synthesis]]:
+    """Rubrics from actors of Ray."""
+    from rar_lib.models.ray import spread
+    from rar_lib.rubrics.synthesis import read_synthesis, synthesize_items
+
+    job = partial(synthesize_items, with_reference=with_reference, size=size)
+
+    def engine(tasks: Sequence[Task]) -> list[Synthesis]:
+        items = [task.model_dump_json() for task in tasks]
+        return [read_synthesis(one) for one in spread(job, items, chat, progress="rubrics")]
+
+    return engine
 
 
 def _report(written: Written) -> None:

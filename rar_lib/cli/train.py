@@ -90,7 +90,7 @@ def train(
         str, typer.Option(help="cpu or cuda, for all local models.", rich_help_panel=_OWN)
     ] = "cpu",
     encoding: own.Encoding = "utf-8",
-    base_url: own.BaseUrl = "",
+    base_url: own.BaseUrl = None,
     model: own.ModelName = None,
     key_env: own.KeyEnv = None,
     dialect: own.DialectName = "vllm",
@@ -136,7 +136,7 @@ def train(
     price = own.price_of(price_in, price_out)
 
     def endpoint(name: str | None) -> Chat:
-        return Chat(base_url, str(name), dialect=dialect, key_env=key_env, price=price)
+        return Chat(base_url or [], str(name), dialect=dialect, key_env=key_env, price=price)
 
     ask = Asked(
         tasks,
@@ -422,7 +422,7 @@ Graders = dict[str, Grader]
 def judges_of(
     arm: TrainedArm,
     judge: str | None,
-    base_url: str,
+    base_url: Sequence[str] | None,
     model: str | None,
     endpoint: Callable[[str | None], Chat],
 ) -> Graders:
@@ -431,7 +431,7 @@ def judges_of(
     Raises:
         BadParameter: half an address, two judges, or one for an arm that asks none.
     """
-    at_endpoint = is_endpoint(judge, base_url if model else "", model)
+    at_endpoint = is_endpoint(judge, base_url if model else None, model)
     if judged_arm(arm) is None:
         if judge or model:
             raise typer.BadParameter(
@@ -446,7 +446,10 @@ def judges_of(
 
 
 def held_out_judges_of(
-    judge: str | None, base_url: str, model: str | None, endpoint: Callable[[str | None], Chat]
+    judge: str | None,
+    base_url: Sequence[str] | None,
+    model: str | None,
+    endpoint: Callable[[str | None], Chat],
 ) -> Graders:
     """Who looks at the held-out answers without giving a reward, if anybody does.
 

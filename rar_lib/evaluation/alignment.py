@@ -181,7 +181,7 @@ async def grade_pairs(
         rejected=tuple(grades[1::2]),
         identity=judge.identity,
         calibration=judge.calibration,
-        concurrency=judge.chat.concurrency,
+        concurrency=judge.chat.at_once,
     )
 
 

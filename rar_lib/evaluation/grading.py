@@ -11,11 +11,12 @@ unscored response has ``None`` for its score and a reason; it is in no mean, and
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -37,7 +38,7 @@ from rar_lib.core.types import (
 )
 from rar_lib.data.jsonl import Problem, raw_lines, read
 from rar_lib.data.questions import Response
-from rar_lib.judging.chat import Lasting
+from rar_lib.judging.chat import Chat, Lasting
 from rar_lib.judging.cost import Work, grading_work
 from rar_lib.judging.judge import Judge, grade_many, is_empty
 from rar_lib.judging.messages import Reading
@@ -185,6 +186,30 @@ async def grade_responses(
         _row(patient, by_id[response.task], response, grade)
         for response, grade in zip(responses, grades, strict=True)
     ]
+
+
+def items_of(tasks: Sequence[Task], responses: Sequence[Response]) -> list[str]:
+    """Each response with its task, as JSON: what another process grades by :func:`grade_items`."""
+    by_id = {task.id: task.model_dump(mode="json") for task in tasks}
+    return [json.dumps([by_id[response.task], asdict(response)]) for response in responses]
+
+
+async def grade_items(
+    chat: Chat, items: Sequence[str], *, judge: Mapping[str, Any], arm: Arm
+) -> list[str]:
+    """As :func:`grade_responses`, of items as JSON; a row of JSON for each, in their order.
+
+    Args:
+        judge: the fields of the judge besides its chat.
+
+    Raises:
+        ChatError, ServerError, CassetteError: the endpoint or the record itself is wrong.
+    """
+    pairs = [json.loads(item) for item in items]
+    tasks = [Task.model_validate(task) for task, _ in pairs]
+    responses = [Response(**response) for _, response in pairs]
+    rows = await grade_responses(Judge(chat, **judge), tasks, responses, arm)
+    return [row.model_dump_json() for row in rows]
 
 
 def _row(judge: Judge, task: Task, response: Response, grade: Grade) -> GradedResponse:

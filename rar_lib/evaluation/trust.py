@@ -414,7 +414,7 @@ async def ask(
             (p, found[arm, p.task, p.preferred], found[arm, p.task, p.rejected]) for p in pairs
         ),
         grades=grades,
-        concurrency=judge.chat.concurrency,
+        concurrency=judge.chat.at_once,
     )
 
 

@@ -2,6 +2,8 @@
 
 chat = Chat("http://127.0.0.1:8000/v1", "qwen-1.5b")
 reply = await chat.complete([{"role": "user", "content": "Hello"}], max_tokens=8)
+
+The same model at several addresses: Chat(["http://a:8000/v1", "http://b:8000/v1"], "qwen-7b").
 """
 
 from __future__ import annotations
@@ -22,9 +24,17 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
-from rar_lib.core.errors import CassetteError, ChatError, DataError, JudgeFault, RarError
+from rar_lib.core.errors import (
+    CassetteError,
+    ChatError,
+    DataError,
+    JudgeFault,
+    RarError,
+    ServerError,
+)
 from rar_lib.core.files import versions
 from rar_lib.core.types import Price
+from rar_lib.judging.addresses import Turns, Unreached
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.dialect import SECRET, Dialect, adapt, dialect_of
 from rar_lib.judging.failures import Refusal, advice, scope
@@ -98,6 +108,9 @@ class _Line:
     model: str = ""  # that it names in its replies
     said: set[str] = field(default_factory=set)
     clients: _Clients = field(default_factory=WeakKeyDictionary)
+    gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = field(
+        default_factory=WeakKeyDictionary
+    )
     pending: dict[tuple[int, str], _Pending] = field(default_factory=dict)
 
 
@@ -107,27 +120,34 @@ class Chat:
 
     Attributes:
         server: its address, which ends in ``/v1``, or a server on this machine that starts with
-            the first request which the cassette can't answer.
+            the first request which the cassette can't answer; or several of them, which have the
+            same model: the least busy is asked, one that gives no answer is left out and asked
+            again after a pause, and what it was asked goes to another
+            (:mod:`rar_lib.judging.addresses`).
         model: name by which the server knows the model.
         weights: SHA-256 of the weights where known; part of the judge's identity. Without it the
-            address stands for them: a judge that moves is then another one. Whether the same model
-            still answers there is seen by the name that it gives itself, if it gives one.
+            address stands for them: a judge that moves is then another one. Of several addresses
+            all stand for them, in any order: who answered is not in the key of a recorded call,
+            one more address or one less is another judge. One that is down may stay in the list.
+            Whether the same model still answers there is seen by the name that it gives itself, if
+            it gives one.
         dialect: what the endpoint takes, by name (:data:`rar_lib.judging.dialect.DIALECTS`) or
             declared. A refusal that names a field is tried once without it, and remembered.
-        concurrency: most requests in flight at once.
+        concurrency: most requests in flight at once, at each address.
         timeout_s: seconds for one request, from when it is sent to when its reply is whole, tries
             included.
         key_env: environment variable with the API key. By default ``OPENAI_API_KEY``, which never
-            goes to a server on this machine; ``""`` sends no key.
+            goes to a server on this machine; ``""`` sends no key. Of several addresses it goes to
+            each that is not on this machine.
         price: puts money on the usage of every reply, on record or new.
         cassette: where replies are recorded and looked up; ``None`` asks every time.
 
     Raises:
-        DataError: the address holds a password or a key, there is no such dialect, or a setting
-            is nothing that could be used.
+        DataError: an address holds a password or a key or is given twice, there is none, there is
+            no such dialect, or a setting is nothing that could be used.
     """
 
-    server: str | Server
+    server: str | Server | Sequence[str | Server]
     model: str
     weights: str = ""
     dialect: str | Dialect = "vllm"
@@ -137,10 +157,14 @@ class Chat:
     price: Price | None = field(default=None, compare=False)
     cassette: Cassette | None = field(default=None, compare=False)
     _line: _Line = field(init=False, repr=False, compare=False)
+    _each: tuple[Chat, ...] = field(init=False, repr=False, compare=False, default=())
+    _turns: Turns = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_line", _Line(dialect_of(self.dialect)))
         _check_settings(self)
+        if isinstance(self.server, Sequence) and not isinstance(self.server, str):
+            self._split(tuple(self.server))
         if isinstance(self.server, str):
             parts = _parts(self.server, self.model)
             given = parse_qsl("&".join([parts.query, *parts.path.split(";")[1:], parts.fragment]))
@@ -153,9 +177,40 @@ class Chat:
                     "Dialect(headers={'Authorization': '$MY_HEADER'}, query={'key': '$MY_KEY'})"
                 )
 
+    def _split(self, servers: tuple[str | Server, ...]) -> None:
+        """A chat for each of several servers, which this one asks by turns.
+
+        Raises:
+            DataError: there is none, or an address is wrong or given twice.
+        """
+        if not servers:
+            raise DataError(
+                f"no address of {self.model!r}: give one or more, Chat([URL, URL], ...)"
+            )
+        for one in servers:
+            if servers.count(one) > 1:
+                raise DataError(f"the address {one!r} of {self.model!r} is given twice")
+        # A list of one is that one: its calls are on record as such.
+        object.__setattr__(self, "server", servers if len(servers) > 1 else servers[0])
+        if len(servers) == 1:
+            return
+        given = {part.name: getattr(self, part.name) for part in parts(Chat) if part.init}
+        each = [Chat(**given | {"server": one, "cassette": None}) for one in servers]
+        if not all(one.local for one in each):  # the key is the others'
+            each = [replace(one, key_env="") if one.local else one for one in each]
+        object.__setattr__(self, "_each", tuple(each))
+        object.__setattr__(self, "_turns", Turns(len(each)))
+
+    @property
+    def at_once(self) -> int:
+        """Most requests in flight at once, at all addresses together."""
+        return self.concurrency * max(1, len(self._each))
+
     @property
     def where(self) -> str:
-        """The address, or what stands for it before a local server has one."""
+        """The address, or what stands for it before a local server has one; of several all."""
+        if self._each:
+            return ", ".join(sorted({one.where for one in self._each}))
         return self.server if isinstance(self.server, str) else f"the local server of {self.model}"
 
     @property
@@ -166,6 +221,9 @@ class Chat:
     @cached_property
     def engine(self) -> str:
         """Versions of what answers behind a server of this library; ``""`` behind an address."""
+        if self._each:
+            of_each = {one.engine for one in self._each}
+            return of_each.pop() if len(of_each) == 1 else ""
         if isinstance(self.server, str):
             return ""
         return " ".join(f"{name}=={number}" for name, number in versions(_ENGINE).items())
@@ -173,6 +231,8 @@ class Chat:
     @property
     def local(self) -> bool:
         """Whether the endpoint is on this machine: no key goes there and nobody is paid."""
+        if self._each:
+            return all(one.local for one in self._each)
         if not isinstance(self.server, str):
             return True
         host = (urlsplit(self.server).hostname or "").rstrip(".")
@@ -220,7 +280,7 @@ class Chat:
             address = (
                 self.server
                 if isinstance(self.server, str)
-                else await asyncio.to_thread(self.server.url)
+                else await asyncio.to_thread(_one(self.server).url)
             )
             parts = urlsplit(address)
             said = self.speaks
@@ -434,6 +494,8 @@ class Chat:
         """Send one request in the words of a dialect; the client retries what is worth it."""
         import openai
 
+        if self._each:
+            return await self._send_to_one(request, said)
         client, gate = await self._client()
         last_refusal.set(None)
         try:
@@ -448,14 +510,14 @@ class Chat:
             self._check()
             said_last = last_refusal.get()
             why = f"; it said {self._harmless(said_last).words}" if said_last else ""
-            raise JudgeFault(f"no reply within {self.timeout_s:g} s (timeout_s){why}") from error
+            raise Unreached(f"no reply within {self.timeout_s:g} s (timeout_s){why}") from error
         except openai.APIStatusError as error:
             # Its words may hold the key that was sent: then they are not shown below, either.
             shown = error if self._hidden(str(error)) == str(error) else None
             raise self._failure(error) from shown
         except openai.OpenAIError as error:
             self._check()
-            raise JudgeFault(
+            raise Unreached(
                 f"{type(error).__name__} at {self.where}: {self._hidden(_causes(error))[:300]}"
             ) from error
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -464,6 +526,46 @@ class Chat:
         check_whole(request["messages"], found.usage)
         return found
 
+    async def _send_to_one(self, request: Mapping[str, Any], said: Dialect) -> Reply:
+        """Send one request to the least busy address, and to the others where it is not answered.
+
+        Raises:
+            JudgeFault: it was refused for its content, or no address answered: all are named.
+            ServerError: all are servers on this machine, and none did.
+        """
+        gate = self._line.gates.setdefault(
+            asyncio.get_running_loop(), asyncio.Semaphore(self.at_once)
+        )
+        failures: dict[int, RarError] = {}
+        async with gate:  # whoever waits here is sent to the address that is free by then
+            while (turn := self._turns.choose(failures)) is not None:
+                one = self._each[turn]
+                try:
+                    with self._turns.taken(turn):
+                        found = await one._send(request, said)
+                except (Unreached, ServerError) as error:
+                    failures[turn] = error
+                    if self._turns.failed(turn):
+                        _log.warning(
+                            "%s at %s gives no answer and is left out for %.0f s: %s",
+                            *(self.model, one.where, self._turns.pause_s, str(error)[:300]),
+                        )
+                    continue
+                except (JudgeFault, _FieldRefused):  # it answers
+                    self._back(turn)
+                    raise
+                self._back(turn)
+                return found
+        named = "; ".join(f"{self._each[n].where} ({error})" for n, error in failures.items())
+        said_all = f"none of the {len(failures)} addresses of {self.model!r} answers: {named}"
+        if all(isinstance(error, ServerError) for error in failures.values()):
+            raise ServerError(said_all)
+        raise Unreached(said_all)
+
+    def _back(self, turn: int) -> None:
+        if self._turns.answered(turn):
+            _log.warning("%s at %s answers again", self.model, self._each[turn].where)
+
     def _check(self) -> None:
         """Tell a local server that is gone from one that is busy.
 
@@ -471,7 +573,7 @@ class Chat:
             ServerError: it is gone.
         """
         if not isinstance(self.server, str):
-            self.server.check()
+            _one(self.server).check()
 
     def _harmless(self, refusal: Refusal) -> Refusal:
         """A refusal without the key: some endpoints repeat the one that they refuse."""
@@ -498,7 +600,14 @@ class Chat:
             return _FieldRefused(refusal)
         if reach == "retry":
             self._check()
+            return Unreached(f"{type(error).__name__}: {refusal.words}")
         return JudgeFault(f"{type(error).__name__}: {refusal.words}")
+
+
+def _one(server: Server | Sequence[str | Server]) -> Server:
+    """A server; a chat with several has a chat for each."""
+    assert not isinstance(server, Sequence)
+    return server
 
 
 def _answers(reply: Reply, read: Callable[[Reply], object] | None) -> bool:
@@ -711,7 +820,7 @@ class Lasting(Chat):
             JudgeFault: this request, or all of them.
         """
         loop = asyncio.get_running_loop()
-        gate = self._gates.setdefault(loop, asyncio.Semaphore(self.concurrency))
+        gate = self._gates.setdefault(loop, asyncio.Semaphore(self.at_once))
         async with gate:  # of our own: who waits here has not been sent
             if self.failures:
                 raise JudgeFault(f"not asked: {self.failures[0]}")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rar_lib.core.errors import DataError, JudgeFault
 from rar_lib.core.prompts import fill, template
@@ -72,6 +72,9 @@ class Synthesis:
     reason: str | None
     usage: Usage
     dropped: tuple[str, ...] = ()
+
+
+_SYNTHESIS = TypeAdapter(Synthesis)
 
 
 def synthesis_prompt(task: Task, *, with_reference: bool, size: Size) -> str:
@@ -162,6 +165,26 @@ async def synthesize_many(
             return result
 
         return await together(one(task) for task in tasks)
+
+
+async def synthesize_items(
+    chat: Chat, items: Sequence[str], *, with_reference: bool, size: Size
+) -> list[str]:
+    """As :func:`synthesize_many`, of tasks as JSON: a :class:`Synthesis` as JSON for each.
+
+    Raises:
+        ChatError, ServerError, CassetteError: the endpoint or the record itself is wrong.
+    """
+    lasting = Lasting.of(chat)
+    tasks = [Task.model_validate_json(item) for item in items]
+    found = await synthesize_many(tasks, lasting, with_reference=with_reference, size=size)
+    lasting.check_whole()
+    return [_SYNTHESIS.dump_json(one).decode() for one in found]
+
+
+def read_synthesis(text: str) -> Synthesis:
+    """What :func:`synthesize_items` wrote of one task."""
+    return _SYNTHESIS.validate_json(text)
 
 
 def rubric_from(
@@ -300,6 +323,7 @@ def write_rubrics(
     size: Size,
     price: Price | None = None,
     proceed: Callable[[Estimate], bool] = lambda _: True,
+    engine: Callable[[Sequence[Task]], list[Synthesis]] | None = None,
 ) -> Written | None:
     """Rubrics for tasks, or for those of a JSON-lines file, written beside their questions.
 
@@ -310,6 +334,7 @@ def write_rubrics(
         target: gets every task that has a rubric in the end, in the order of the input; tasks
             that had one keep it.
         proceed: is shown the estimate; ``False`` stops before any rubric is asked for.
+        engine: asks for the rubrics of tasks, in their order, instead of this process.
 
     Returns:
         ``None`` if it was stopped.
@@ -332,11 +357,15 @@ def write_rubrics(
     rate = run_sync(measure_rate(chat)) if chat.local and todo else None
     if not proceed(estimate(work, rate, price)):
         return None
-    lasting = Lasting.of(chat)
-    results: list[Synthesis] = run_sync(
-        synthesize_many(todo, lasting, with_reference=with_reference, size=size, progress="rubrics")
-    )
-    lasting.check_whole()
+    if engine is not None:
+        results = engine(todo)
+    else:
+        lasting = Lasting.of(chat)
+        asked = synthesize_many(
+            todo, lasting, with_reference=with_reference, size=size, progress="rubrics"
+        )
+        results = run_sync(asked)
+        lasting.check_whole()
     by_id = {t.id: r for t, r in zip(todo, results, strict=True)}
     by_id |= {name: Synthesis(None, _NO_REFERENCE, Usage()) for name in bare}
     done: list[Task] = []

@@ -1,0 +1,306 @@
+"""One model at several addresses: who is asked, who is left out, and that no grade is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections import Counter
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import Reply, Scripted, says, server, status
+
+from rar_lib import Chat, Judge, load_mini
+from rar_lib.core.errors import ChatError, DataError, JudgeFault, ServerError
+from rar_lib.judging.addresses import Turns
+from rar_lib.judging.cassette import Cassette
+from rar_lib.judging.chat import Lasting, run_sync
+from rar_lib.judging.judge import grade_many
+
+TASK = load_mini("train")[0]
+ELSEWHERE = "127.0.0.2"  # a loopback address that does not count as this machine
+GOOD = says("8", tokens={"8": 0.9, "7": 0.1})
+
+
+def slowly(_: Reply, __: int) -> Reply:
+    """Held under the server's lock: one at a time, as a busy machine."""
+    time.sleep(0.01)
+    return GOOD
+
+
+def ask_all(chat: Chat, count: int) -> list[str]:
+    """What each of many questions got: the reply, or the fault."""
+
+    async def ask(n: int) -> str:
+        try:
+            return (await chat.complete([{"role": "user", "content": f"q{n}"}], max_tokens=1)).text
+        except JudgeFault as fault:
+            return f"fault: {fault}"
+
+    async def all_() -> list[str]:
+        return list(await asyncio.gather(*(ask(n) for n in range(count))))
+
+    return run_sync(all_())
+
+
+def asked(scripted: Scripted) -> Counter[str]:
+    return Counter(request["messages"][0]["content"] for request in scripted.requests)
+
+
+# --- Whose turn it is ------------------------------------------------------------------
+
+
+def test_the_least_busy_is_asked_then_the_least_asked() -> None:
+    turns = Turns(3)
+    with turns.taken(0), turns.taken(2):
+        assert turns.choose() == 1
+        with turns.taken(1), turns.taken(1):
+            assert turns.choose() in (0, 2)
+    assert turns.choose() == 0, "all idle: 0 and 2 were asked once, 1 twice"
+    assert turns.choose(tried=[0]) == 2
+    assert turns.choose(tried=[0, 1, 2]) is None
+
+
+def test_a_dead_one_is_left_out_then_tried_by_one_request_and_is_back_when_it_answers() -> None:
+    now = [0.0]
+    turns = Turns(2, pause_s=30.0, clock=lambda: now[0])
+    assert turns.failed(1), "that is news"
+    assert not turns.failed(1), "that is not"
+    with turns.taken(0), turns.taken(0):
+        assert turns.choose() == 0, "however busy the other is"
+        now[0] = 30.0
+        assert turns.choose() == 1, "the pause is over"
+        with turns.taken(1):
+            assert turns.choose() == 0, "nobody else waits for what may be dead"
+            assert turns.answered(1)
+            assert turns.choose() == 1
+
+
+def test_where_all_are_out_the_one_that_failed_first_is_asked_all_the_same() -> None:
+    now = [0.0]
+    turns = Turns(2, clock=lambda: now[0])
+    turns.failed(1)
+    now[0] = 1.0
+    turns.failed(0)
+    assert turns.choose() == 1
+    assert turns.choose(tried=[1]) == 0
+
+
+# --- What a list is --------------------------------------------------------------------
+
+
+def test_a_list_of_one_is_that_address() -> None:
+    one = Chat(["http://a/v1"], "m")
+    assert one == Chat("http://a/v1", "m")
+    assert (one.where, one.at_once) == ("http://a/v1", 32)
+
+
+def test_all_addresses_together_are_the_judge_in_any_order() -> None:
+    both = Chat(["http://b/v1", "http://a/v1"], "m", concurrency=5)
+    turned = Chat(("http://a/v1", "http://b/v1"), "m")
+    assert both.where == turned.where == "http://a/v1, http://b/v1"
+    assert Judge(both).identity == Judge(turned).identity
+    assert Judge(both).identity != Judge(Chat("http://a/v1", "m")).identity
+    assert both.at_once == 10, "the bound holds at each address"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "says_"),
+    [
+        ([], "no address"),
+        (["http://a/v1", "http://a/v1"], "given twice"),
+        (["http://a/v1", "a/v1"], "no address"),
+        (["http://a/v1", "http://me:secret@b/v1"], "environment variable"),
+        (["http://a/v1", "http://b/v1/chat/completions"], "goes too far"),
+    ],
+)
+def test_each_address_is_checked(addresses: list[str], says_: str) -> None:
+    with pytest.raises(DataError, match=says_) as raised:
+        Chat(addresses, "m")
+    assert "secret@" not in str(raised.value)
+
+
+def test_it_is_on_this_machine_only_if_all_are() -> None:
+    assert Chat(["http://localhost:1/v1", "http://127.0.0.1:2/v1"], "m").local
+    assert not Chat(["http://localhost:1/v1", "http://far/v1"], "m").local
+
+
+@pytest.mark.parametrize("key_env", [None, "MINE"])
+def test_the_key_goes_to_the_other_machine_and_never_to_this_one(
+    key_env: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-theirs-and-secret")
+    monkeypatch.setenv("MINE", "sk-theirs-and-secret")
+    with server(slowly) as here, server(slowly, host=ELSEWHERE) as there:
+        ask_all(Chat([here.url, there.url], "m", key_env=key_env), 8)
+        assert {h["authorization"] for h in there.headers} == {"Bearer sk-theirs-and-secret"}
+        assert here.headers
+        assert not any("sk-theirs" in str(h) for h in here.headers)
+
+
+# --- Requests --------------------------------------------------------------------------
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("lasting", [False, True])
+def test_load_goes_to_all_and_each_question_to_one(lasting: bool) -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(server(slowly)) for _ in range(3)]
+        chat = Chat([one.url for one in servers], "m", concurrency=4)
+        assert ask_all(Lasting.of(chat) if lasting else chat, 60) == ["8"] * 60
+        assert sum((asked(one) for one in servers), Counter()) == {f"q{n}": 1 for n in range(60)}
+        assert all(10 <= len(one.requests) <= 30 for one in servers)
+
+
+@pytest.mark.fault
+def test_the_slower_one_is_asked_less() -> None:
+    def slower(_: Reply, __: int) -> Reply:
+        time.sleep(0.1)
+        return GOOD
+
+    with server(slower) as slow, server(slowly) as quick:
+        ask_all(Chat([slow.url, quick.url], "m", concurrency=2), 60)
+        assert len(slow.requests) * 2 < len(quick.requests)
+
+
+@pytest.mark.fault
+def test_one_dies_midway_and_no_grade_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    def dies(request: Reply, number: int) -> Reply:
+        return slowly(request, number) if number < 5 else status(503, "gone")
+
+    with server(dies) as dying, server(slowly) as well:
+        chat = Chat([dying.url, well.url], "m", concurrency=2)
+        items = [(TASK, f"response {n}") for n in range(30)]
+        with caplog.at_level(logging.WARNING):
+            grades = run_sync(grade_many(Judge(chat), items, "implicit"))
+        assert [grade.score is not None for grade in grades] == [True] * 30
+        assert len(well.requests) >= 25
+        # Two were on their way to it, five tries each; then it was left out.
+        assert len(dying.requests) <= 5 + 2 * 5
+        told = [line for line in caplog.messages if "left out" in line]
+        assert len(told) == 1
+        assert dying.url in told[0]
+        assert "503" in told[0]
+
+
+@pytest.mark.fault
+def test_what_comes_back_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    def ill(request: Reply, number: int) -> Reply:
+        return status(503) if number < 5 else slowly(request, number)
+
+    with server(ill) as back, server(slowly) as well, caplog.at_level(logging.WARNING):
+        chat = Chat([back.url, well.url], "m", concurrency=1)
+        chat._turns.pause_s = 0.2
+        assert ask_all(chat, 100) == ["8"] * 100
+        assert len(back.requests) > 10
+        assert sum("answers again" in line for line in caplog.messages) == 1
+
+
+@pytest.mark.fault
+def test_where_nobody_is_there_every_address_is_named() -> None:
+    with ExitStack() as stack:
+        urls = []
+        for _ in range(2):
+            port = stack.enter_context(socket.socket())
+            port.bind(("127.0.0.1", 0))  # held, and nobody listens
+            urls.append(f"http://127.0.0.1:{port.getsockname()[1]}/v1")
+        (said,) = ask_all(Chat(urls, "m"), 1)
+    assert said.startswith("fault: none of the 2 addresses of 'm' answers: ")
+    assert all(url in said for url in urls)
+    assert said.count("APIConnectionError") == 2
+
+
+@pytest.mark.fault
+def test_a_question_that_breaks_every_server_stops_no_other() -> None:
+    def breaks(request: Reply, number: int) -> Reply:
+        poison = request["messages"][0]["content"] == "q0"
+        return status(500, "out of memory") if poison else slowly(request, number)
+
+    with server(breaks) as one, server(breaks) as two:
+        said = ask_all(Chat([one.url, two.url], "m", concurrency=2), 20)
+    assert said[0].startswith("fault: none of the 2 addresses")
+    assert said[1:] == ["8"] * 19
+
+
+@pytest.mark.fault
+def test_a_question_refused_for_its_content_is_not_asked_elsewhere() -> None:
+    refuses = status(400, "flagged by our content filter")
+    with server(refuses) as one, server(refuses) as two:
+        (said,) = ask_all(Chat([one.url, two.url], "m"), 1)
+        assert "content filter" in said
+        assert len(one.requests) + len(two.requests) == 1
+
+
+@pytest.mark.fault
+def test_a_wrong_key_at_one_address_stops_the_run() -> None:
+    with server(status(401, "bad key")) as wrong, server(slowly) as well:
+        chat = Lasting.of(Chat([wrong.url, well.url], "m", concurrency=2))
+        said = ask_all(chat, 60)
+        assert len(well.requests) < 10
+        assert sum(text == "8" for text in said) == len(well.requests)
+        with pytest.raises(ChatError, match=f"{wrong.url} refuses every request.*bad key"):
+            chat.check_whole()
+
+
+@pytest.mark.fault
+def test_a_field_that_one_refuses_is_left_out_for_all() -> None:
+    def strict(request: Reply, number: int) -> Reply:
+        if "seed" in request:
+            return status(400, "unknown field: seed", param="seed")
+        return slowly(request, number)
+
+    with server(strict) as one, server(slowly) as two:
+        chat = Lasting.of(Chat([one.url, two.url], "m", concurrency=1))
+        assert ask_all(chat, 20) == ["8"] * 20
+        assert sum("seed" in request for request in one.requests) <= 2
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("weights", ["", "abc"])
+def test_who_answered_is_not_in_the_key_of_a_recorded_call(weights: str, tmp_path: Path) -> None:
+    with (
+        server(slowly) as one,
+        server(slowly) as two,
+        closing(Cassette(tmp_path / "c.sqlite")) as cassette,
+    ):
+        made: dict[str, Any] = {"weights": weights, "cassette": cassette}
+        ask_all(Chat([one.url, two.url], "m", concurrency=2, **made), 20)
+        before = len(one.requests) + len(two.requests)
+        ask_all(Chat([two.url, one.url], "m", **made), 20)
+        assert len(one.requests) + len(two.requests) == before, "all on record"
+        ask_all(Chat(one.url, "m", **made), 20)
+        more = len(one.requests) + len(two.requests) - before
+        assert more == (0 if weights else 20), "fewer addresses are another judge without weights"
+
+
+class Local:
+    """A server of this library, as far as a chat sees it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.ended = False
+
+    def url(self) -> str:
+        return self.address
+
+    def check(self) -> None:
+        if self.ended:
+            raise ServerError(f"the server at {self.address} has ended")
+
+
+@pytest.mark.fault
+def test_servers_of_this_machine_may_stand_in_the_list_and_die() -> None:
+    with server(slowly) as one, server(slowly) as two:
+        first, second = Local(one.url), Local(two.url)
+        chat = Chat([first, second], "m", weights="abc", concurrency=2)
+        assert chat.local
+        assert "vllm" in chat.engine
+        assert ask_all(chat, 10) == ["8"] * 10
+        one.answer = two.answer = lambda *_: status(503)
+        first.ended = second.ended = True
+        with pytest.raises(ServerError, match=r"none of the 2 addresses.*has ended.*has ended"):
+            run_sync(chat.complete([{"role": "user", "content": "x"}], max_tokens=1))
