@@ -32,7 +32,7 @@ test: PROFILE := smoke
 test: setup lint  ## set-up, lint, the smoke model and all tests (10 min warm)
 	@bash env/browser.sh
 	$(BIN)/rar fetch smollm2-135m
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test-adapters: setup  ## the reward in verl, ms-swift, OpenRLHF, verifiers, and Ray, in environments of their own (3 min warm, 2.1 GB)
 	bash env/adapters.sh
