@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from rar_lib.cli import align, data, grade, models, plan, report, run, synthesize, train
+from rar_lib.core import processes
 from rar_lib.core.errors import RarError
 
 Command = Callable[..., Any]
@@ -26,7 +27,10 @@ class _Echo(logging.Handler):
 
 
 def _plainly(command: Command) -> Command:
-    """Our own errors say what to do; a traceback would only bury that."""
+    """Our own errors say what to do; a traceback would only bury that.
+
+    Of several processes that a launcher started the first one speaks.
+    """
 
     @functools.wraps(command)
     def plain(*args: Any, **options: Any) -> Any:
@@ -34,12 +38,17 @@ def _plainly(command: Command) -> Command:
         from rich.text import Text
 
         try:
-            return command(*args, **options)
+            with processes.first_speaks():
+                return command(*args, **options)
         except RarError as error:
-            Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
+            who = "" if processes.is_first() else f"process {processes.index()}: "
+            if processes.to_be_said(error):
+                said = Text(f"{who}error: {error}", style="bold red")
+                Console(stderr=True).print(said, soft_wrap=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
-            Console(stderr=True).print("stopped; the next run continues from here")
+            if processes.is_first():
+                Console(stderr=True).print("stopped; the next run continues from here")
             raise typer.Exit(130) from None
 
     return plain

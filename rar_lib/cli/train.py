@@ -20,6 +20,7 @@ from rar_lib.book.study import Study
 from rar_lib.cli import own
 from rar_lib.cli.grade import DEFAULT_JUDGE, context_for, is_endpoint
 from rar_lib.cli.grade import Work as GradingWork
+from rar_lib.core import processes
 from rar_lib.core.errors import CheckpointError, DataError, RarError
 from rar_lib.core.files import atomic_write, digest
 from rar_lib.core.prompts import policy_messages
@@ -38,7 +39,7 @@ from rar_lib.training.card import HOLD_OUT, TRAINING, save_card, what_rose
 from rar_lib.training.checkpoints import newest
 from rar_lib.training.policy import Backend, Policy, check_policy, resolve, write_responses
 from rar_lib.training.rewards import check_keep
-from rar_lib.training.settings import Settings
+from rar_lib.training.settings import Settings, prompts_each
 from rar_lib.training.train import Job, Run, TrainedArm, Watch, judged_arm, parse_arm, reward_for
 
 #: The held-out answers before and after, in the folder of a run.
@@ -119,6 +120,9 @@ def train(
     A column split (train, test) in the tasks decides what is held out.
     Without one a split is made and kept in the folder of the run.
 
+    On several processes of one machine:
+    accelerate launch --multi_gpu --num_processes 2 -m rar_lib.cli.app train ...
+
     Exit codes: 0 trained; 1 refused or failed; 2 wrong usage;
     3 trained, but some tasks were left out;
     130 stopped: the same command goes on.
@@ -156,7 +160,7 @@ def train(
     left_out = train_own(ask, graders, size, encoding=encoding, yes=yes)
     if left_out is None:
         raise typer.Exit(1)
-    if left_out:
+    if left_out and processes.count() == 1:  # a launcher takes all but 0 for a failure
         raise typer.Exit(own.PARTLY)
 
 
@@ -273,21 +277,30 @@ def train_arm(
     check_keep(keep, arm)
     _check_machine(settings)
     study = Study.open(profile)
-    with study.serving(settings.judge) as chat:
-        live = replace(chat, cassette=None)
-        job = Job(
-            arm=method,
-            seed=seed,
-            settings=settings.training,
-            tasks=study.tasks_for(arm),
-            held_out=study.test_tasks,
-            out=folder,
-            reward=reward_for(arm, Judge(live), keep=keep, seed=seed),
-            backend=chosen,
-        )
-        if not job.finished:
-            _check_unused(folder)
-            typer.echo(forecast(job, keep, live))
+    with ExitStack() as until:
+
+        def prepared() -> Job:
+            live = replace(until.enter_context(study.serving(settings.judge)), cassette=None)
+            job = Job(
+                arm=method,
+                seed=seed,
+                settings=settings.training,
+                tasks=study.tasks_for(arm),
+                held_out=study.test_tasks,
+                out=folder,
+                reward=reward_for(arm, Judge(live), keep=keep, seed=seed),
+                backend=chosen,
+            )
+            if not job.finished:
+                _check_unused(folder)
+                prompts_each(job.settings)
+                if processes.is_first():
+                    typer.echo(forecast(job, keep, live))
+            return job
+
+        processes.join(cpu=settings.device == "cpu")
+        job = processes.first_then_others(prepared)
+        assert job is not None
         run = job.run()
     typer.echo(summary(run, folder, settings.training))
     return run
@@ -647,27 +660,56 @@ def train_own(
     check_keep(asked.keep, asked.arm)
     check_policy(asked.policy)
     _check_device(size["device"])
-    parts = kept_parts(read_parts(asked, encoding), asked)
-    typer.echo(f"  {len(parts.train)} to train on, {len(parts.held_out)} held out, {parts.how}")
-    settings = sized(asked, parts, size)
+    processes.join(cpu=size["device"] == "cpu")
     with ExitStack() as until:
-        judges = {
-            role: Judge(until.enter_context(_asking(role, grader, asked, settings, parts)))
-            for role, grader in graders.items()
-        }
-        job = job_of(asked, parts, settings, judges)
-        if not job.finished:
-            _check_unused(asked.out)
-            _check_begun(job)
-            if not _agreed(job, asked.keep, yes=yes):
-                return None
-            keep_parts(parts, asked.out)
+
+        def prepared() -> tuple[Job, Parts] | None:
+            parts = kept_parts(read_parts(asked, encoding), asked)
+            how = f"{len(parts.train)} to train on, {len(parts.held_out)} held out, {parts.how}"
+            typer.echo(f"  {how}")
+            job = _begun(asked, graders, parts, sized(asked, parts, size), until)
+            return (job, parts) if job.finished or _may_begin(job, asked, parts, yes) else None
+
+        found = processes.first_then_others(prepared)
+        if found is None:
+            return None
+        job, parts = found
         run = _run(job)
+    if not processes.is_first():
+        return parts.left_out
     by = {role: f"{grader.name}{_where(grader)}" for role, grader in graders.items()}
     save_card(job, run, data=asked.tasks.name, by=by)
     save_responses(asked.out / _ANSWERS, before_and_after(run))
     typer.echo(own_summary(job, run, by))
     return parts.left_out
+
+
+def _begun(
+    asked: Asked, graders: Graders, parts: Parts, settings: Settings, until: ExitStack
+) -> Job:
+    """The run, its judges ready for as long as ``until`` lasts."""
+    judges = {
+        role: Judge(until.enter_context(_asking(role, grader, asked, settings, parts)))
+        for role, grader in graders.items()
+    }
+    return job_of(asked, parts, settings, judges)
+
+
+def _may_begin(job: Job, asked: Asked, parts: Parts, yes: bool) -> bool:
+    """Whether the run is to begin or go on: nothing stands in its way, and the user agrees.
+
+    Raises:
+        DataError: another run lies in the folder, or the processes can't share a step.
+    """
+    _check_unused(asked.out)
+    _check_begun(job)
+    if job.arm != "base":
+        prompts_each(job.settings)
+    # Of several processes the first one has asked before the others come here.
+    if processes.is_first() and not _agreed(job, asked.keep, yes=yes):
+        return False
+    keep_parts(parts, asked.out)
+    return True
 
 
 def before_and_after(run: Run) -> list[Response]:

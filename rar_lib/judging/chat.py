@@ -33,6 +33,7 @@ from rar_lib.core.errors import (
     ServerError,
 )
 from rar_lib.core.files import versions
+from rar_lib.core.processes import fair_share
 from rar_lib.core.types import Price
 from rar_lib.judging.addresses import Turns, Unreached
 from rar_lib.judging.cassette import Cassette
@@ -133,7 +134,8 @@ class Chat:
             it gives one.
         dialect: what the endpoint takes, by name (:data:`rar_lib.judging.dialect.DIALECTS`) or
             declared. A refusal that names a field is tried once without it, and remembered.
-        concurrency: most requests in flight at once, at each address.
+        concurrency: most requests in flight at once, at each address; processes that a launcher
+            started on one machine share them, each with one at least.
         timeout_s: seconds for one request, from when it is sent to when its reply is whole, tries
             included.
         key_env: environment variable with the API key. By default ``OPENAI_API_KEY``, which never
@@ -200,6 +202,12 @@ class Chat:
             each = [replace(one, key_env="") if one.local else one for one in each]
         object.__setattr__(self, "_each", tuple(each))
         object.__setattr__(self, "_turns", Turns(len(each)))
+
+    @property
+    def servers(self) -> tuple[str | Server, ...]:
+        """Its servers, one or several."""
+        several = isinstance(self.server, Sequence) and not isinstance(self.server, str)
+        return tuple(self.server) if several else (self.server,)  # type: ignore[arg-type,return-value]
 
     @property
     def at_once(self) -> int:
@@ -310,7 +318,8 @@ class Chat:
             open_ = _open(client)
             await anext(open_)
             # While a server started, another task may have come first: one bound for all.
-            clients.setdefault(loop, (client, asyncio.Semaphore(self.concurrency), open_))
+            gate = asyncio.Semaphore(fair_share(self.concurrency))
+            clients.setdefault(loop, (client, gate, open_))
         client, gate, _ = clients[loop]
         return client, gate
 
@@ -534,7 +543,7 @@ class Chat:
             ServerError: all are servers on this machine, and none did.
         """
         gate = self._line.gates.setdefault(
-            asyncio.get_running_loop(), asyncio.Semaphore(self.at_once)
+            asyncio.get_running_loop(), asyncio.Semaphore(fair_share(self.at_once))
         )
         failures: dict[int, RarError] = {}
         async with gate:  # whoever waits here is sent to the address that is free by then
@@ -820,7 +829,7 @@ class Lasting(Chat):
             JudgeFault: this request, or all of them.
         """
         loop = asyncio.get_running_loop()
-        gate = self._gates.setdefault(loop, asyncio.Semaphore(self.at_once))
+        gate = self._gates.setdefault(loop, asyncio.Semaphore(fair_share(self.at_once)))
         async with gate:  # of our own: who waits here has not been sent
             if self.failures:
                 raise JudgeFault(f"not asked: {self.failures[0]}")

@@ -30,6 +30,7 @@ from filelock import FileLock, Timeout
 
 from rar_lib.core.errors import DataError, ServerError
 from rar_lib.core.files import atomic_write, folder_hash
+from rar_lib.core.processes import of_launcher
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.dialect import Dialect
@@ -299,7 +300,8 @@ def _started(todo: Plan, entry: Path, port: int, timeout_s: float) -> Iterator[E
     base_url = f"http://127.0.0.1:{port}/v1"
     log = entry.parent.parent / "logs" / f"{todo.slug}-{port}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    env = {k: v for k, v in os.environ.items() if k not in DROPPED_ENV} | todo.env
+    env = {k: v for k, v in os.environ.items() if k not in DROPPED_ENV and not of_launcher(k)}
+    env |= todo.env
     # -I -S: bare and quick; by path, so that rar_lib is not imported.
     keeper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
     with log.open("wb") as sink:

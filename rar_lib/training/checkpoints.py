@@ -22,6 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from rar_lib.core import processes
 from rar_lib.core.errors import CheckpointError
 from rar_lib.core.fetch import bytes_under
 from rar_lib.core.files import atomic_write, digest
@@ -196,11 +197,23 @@ def newest(folder: Path, run: str, *, set_aside: bool = True) -> Checkpoint | No
     for step, path in sorted(numbered, reverse=True):
         reason = fault(path, run)
         if reason is None:
-            stored = json.loads((path / JOURNAL).read_text(encoding="utf-8"))
-            return Checkpoint(path, step, Journal(**stored))
+            return _opened(path, step)
         if set_aside:
             _log.warning("%s: %s; renamed to %s", path, reason, _quarantine(path).name)
     return None
+
+
+def newest_for_all(folder: Path, run: str) -> Checkpoint | None:
+    """:func:`newest` as the first process finds it; every process has a journal of its own."""
+    if processes.count() == 1:
+        return newest(folder, run)
+    step = processes.once(lambda: found.step if (found := newest(folder, run)) else None)
+    return None if step is None else _opened(folder / f"checkpoint-{step}", step)
+
+
+def _opened(path: Path, step: int) -> Checkpoint:
+    stored = json.loads((path / JOURNAL).read_text(encoding="utf-8"))
+    return Checkpoint(path, step, Journal(**stored))
 
 
 def _quarantine(path: Path) -> Path:
@@ -279,16 +292,20 @@ class Sealer:
     def sealing(self, folder: Path, step: int) -> Iterator[None]:
         """Around the writing of a checkpoint: room for it before, the seal behind.
 
+        Every process writes its random state into it; the first one seals it when all have.
+
         Raises:
             CheckpointError: it could not be written; says from where the run continues.
         """
         begin = time.perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
-        check_space(folder, f"step {step - 1}")
+        processes.once(lambda: check_space(folder, f"step {step - 1}"))
         try:
             yield
             self.journal.seconds = time.perf_counter() - self.start
-            seal(folder / f"checkpoint-{step}", self.run, self.journal)
+            processes.gathered()
+            if processes.is_first():
+                seal(folder / f"checkpoint-{step}", self.run, self.journal)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             raise CheckpointError(
                 f"{folder}: the checkpoint of step {step} can't be written ({error}): free "

@@ -9,17 +9,19 @@ come back from Arrow as a dict of lists, a string comes back as it was).
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
+from rar_lib.core import processes
 from rar_lib.core.answers import same
-from rar_lib.core.errors import DataError, UnscoredError
+from rar_lib.core.errors import DataError, RarError, UnscoredError
 from rar_lib.core.prompts import in_order, shuffled, trl_row
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
 from rar_lib.core.stats import scored
@@ -95,6 +97,73 @@ def check_contrast(contrast: float, arm: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What was graded in a step: by this process, or by all of them one after another.
+
+    Attributes:
+        keys: the tasks' column, neighbours of one group alike.
+        tasks: as the judge saw them.
+        texts: what it was shown of the responses.
+        grades: none without a judge.
+        seconds: until the last of them was graded.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    scores: list[float | None] = field(default_factory=list)
+    seconds: float = 0.0
+    tasks: list[Task] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    grades: list[Grade] = field(default_factory=list)
+
+    def packed(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        tasks = [task.model_dump_json() for task in self.tasks]
+        grades = [grade.model_dump_json() for grade in self.grades]
+        return vars(self) | {"tasks": tasks, "grades": grades}
+
+    @staticmethod
+    def unpacked(value: Mapping[str, Any]) -> _Part:
+        """What :meth:`packed` gave."""
+        tasks = [task_from(text) for text in value["tasks"]]
+        grades = [Grade.model_validate_json(text) for text in value["grades"]]
+        return _Part(**dict(value) | {"tasks": tasks, "grades": grades})
+
+
+def _of_all(
+    part: _Part, failure: RarError | None = None, *, aside: bool = False
+) -> tuple[_Part, slice]:
+    """What all processes graded, and where this one's lies in it.
+
+    A group may lie in two of them, a share of unscored responses is that of the whole step, and
+    all must stop where one does.
+
+    Raises:
+        RarError: one of them failed.
+    """
+    parts = [_Part.unpacked(one) for one in processes.gathered(part.packed(), failure, aside=aside)]
+    begin = sum(len(one.scores) for one in parts[: processes.index()])
+    whole = _Part(
+        keys=[key for one in parts for key in one.keys],
+        lengths=[length for one in parts for length in one.lengths],
+        scores=[score for one in parts for score in one.scores],
+        seconds=max(one.seconds for one in parts),
+        tasks=[task for one in parts for task in one.tasks],
+        texts=[text for one in parts for text in one.texts],
+        grades=[grade for one in parts for grade in one.grades],
+    )
+    return whole, slice(begin, begin + len(part.scores))
+
+
+def _shared(log_metric: LogMetric | None) -> bool:
+    """Whether other processes grade their part of this step and wait for ours.
+
+    Known of TRL's trainer, which alone gives ``log_metric``: it calls a reward in all at once.
+    """
+    return log_metric is not None and processes.count() > 1
+
+
 @dataclass
 class RubricReward:
     """Async reward callable: completions in, floats in [0, 1] or ``None`` out.
@@ -103,6 +172,8 @@ class RubricReward:
     teaches nothing, neither good nor bad. A flat group, whose rewards differ by no more than the
     judge's rounding, gets one value and so no advantage either (see
     :func:`rar_lib.training.diagnostics.levelled`); the record of the step keeps what was scored.
+    Among several processes each grades its own rollouts; a group, the record, and the share above
+    which training stops are those of the whole step.
 
     Attributes:
         judge: who grades.
@@ -180,34 +251,56 @@ class RubricReward:
             UnscoredError: more than ``max_unscored`` of the batch could not be scored.
             DataError: rubric dropout, and the trainer does not say which step this is.
         """
-        if not completions:
+        grading = self._graded(completions, task, completion_ids, trainer_state)
+        if _shared(log_metric):
+            part, own = await _together_with_others(grading)
+        else:
+            part = await grading
+            own = slice(len(part.scores))
+        if not part.scores:
             return []
-        tasks = [self._shown(t, trainer_state) for t in tasks_from(task, len(completions))]
+        of = groups(part.keys)
+        scores = self._by_contrast(part.tasks, part.grades, of) if self.contrast else part.scores
+        record = step_record(scores, part.lengths, of)
+        said = [grade.model_dump(mode="json", exclude=_NOT_SHOWN) for grade in part.grades]
+        record |= {
+            "rollouts": _rollouts(part, scores, said),
+            "judge_seconds": part.seconds,
+            "usage": sum((g.usage for g in part.grades), Usage()).model_dump(),
+        }
+        if self.arm in ("explicit", "predefined"):
+            record |= self._by_criterion(part.tasks, part.grades, of)
+        if self.contrast:
+            record["mean_plain"] = _mean(part.scores)
+        _report(record, self.on_step, log_metric)
+        unscored = [g.reason for g in part.grades if g.score is None]
+        where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.where}"
+        _check(unscored, len(part.grades), self.max_unscored, where)
+        return levelled(scores, of)[own]
+
+    async def _graded(
+        self,
+        completions: Sequence[Completion],
+        column: Sequence[str] | None,
+        ids: Sequence[Sequence[int]] | None,
+        trainer_state: Any,
+    ) -> _Part:
+        if not completions:
+            return _Part()
+        tasks = [self._shown(t, trainer_state) for t in tasks_from(column, len(completions))]
         texts = [text_of(completion, self.thoughts) for completion in completions]
         items = list(zip(tasks, texts, strict=True))
         start = time.perf_counter()
         grades = await together(self.judge.grade(t, text, self.arm) for t, text in items)
-        seconds = time.perf_counter() - start
-        of = groups(task or ())
-        plain = [g.score for g in grades]
-        scores = self._by_contrast(tasks, grades, of) if self.contrast else plain
-        lengths = _lengths(completions, completion_ids)
-        record = step_record(scores, lengths, of)
-        said = [grade.model_dump(mode="json", exclude=_NOT_SHOWN) for grade in grades]
-        record |= {
-            "rollouts": _rollouts(items, lengths, scores, said),
-            "judge_seconds": seconds,
-            "usage": sum((g.usage for g in grades), Usage()).model_dump(),
-        }
-        if self.arm in ("explicit", "predefined"):
-            record |= self._by_criterion(tasks, grades, of)
-        if self.contrast:
-            record["mean_plain"] = _mean(plain)
-        _report(record, self.on_step, log_metric)
-        unscored = [g.reason for g in grades if g.score is None]
-        where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.where}"
-        _check(unscored, len(grades), self.max_unscored, where)
-        return levelled(scores, of)
+        return _Part(
+            keys=list(column or ()),
+            lengths=_lengths(completions, ids),
+            scores=[grade.score for grade in grades],
+            seconds=time.perf_counter() - start,
+            tasks=tasks,
+            texts=texts,
+            grades=grades,
+        )
 
     def _by_contrast(
         self, tasks: Sequence[Task], grades: Sequence[Grade], of: Sequence[range]
@@ -269,6 +362,18 @@ def _mean(scores: Sequence[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
+async def _together_with_others(grading: Coroutine[Any, Any, _Part]) -> tuple[_Part, slice]:
+    """:func:`_of_all`, with other rewards of the trainer at work in the same loop."""
+    part, failure = _Part(), None
+    async with processes.in_turn() as turn:
+        try:
+            part = await grading
+        except RarError as error:
+            failure = error
+        await turn()
+        return await asyncio.to_thread(_of_all, part, failure, aside=True)
+
+
 def exact_match(task: Task, text: str) -> bool:
     """Whether a response gives the one right answer.
 
@@ -327,19 +432,37 @@ class VerifiableReward:
         **_: Any,
     ) -> list[float | None]:
         """What the rule says, in the order of ``completions``."""
+        part, failure = _Part(), None
+        try:
+            part = self._checked(completions, task, completion_ids)
+        except RarError as error:
+            if not _shared(log_metric):
+                raise
+            failure = error
+        whole, own = part, slice(len(part.scores))
+        if _shared(log_metric):
+            whole, own = _of_all(part, failure)
+        record = step_record(whole.scores, whole.lengths, groups(whole.keys))
+        record |= {"judge_seconds": whole.seconds, "usage": Usage().model_dump()}
+        record["rollouts"] = _rollouts(whole, whole.scores)
+        _report(record, self.on_step, log_metric)
+        return whole.scores[own]
+
+    def _checked(
+        self,
+        completions: Sequence[Completion],
+        column: Sequence[str] | None,
+        ids: Sequence[Sequence[int]] | None,
+    ) -> _Part:
         start = time.perf_counter()
-        tasks = tasks_from(task, len(completions))
+        tasks = tasks_from(column, len(completions))
         texts = [text_of(completion, self.thoughts) for completion in completions]
         scores: list[float | None] = [
             float(self.verify(one, text)) for one, text in zip(tasks, texts, strict=True)
         ]
-        lengths = _lengths(completions, completion_ids)
-        record = step_record(scores, lengths, groups(task or ()))
-        record |= {"judge_seconds": time.perf_counter() - start, "usage": Usage().model_dump()}
-        items = list(zip(tasks, texts, strict=True))
-        record["rollouts"] = _rollouts(items, lengths, scores)
-        _report(record, self.on_step, log_metric)
-        return scores
+        seconds = time.perf_counter() - start
+        lengths = _lengths(completions, ids)
+        return _Part(list(column or ()), lengths, scores, seconds, tasks, texts)
 
 
 def task_from(column: str) -> Task:
@@ -449,18 +572,17 @@ _NOT_SHOWN = {"arm", "score", "usage"}
 
 
 def _rollouts(
-    items: Sequence[tuple[Task, str]],
-    lengths: Sequence[int],
-    scores: Sequence[float | None],
-    said: Sequence[Mapping[str, Any]] = (),
+    part: _Part, scores: Sequence[float | None], said: Sequence[Mapping[str, Any]] = ()
 ) -> list[dict[str, Any]]:
     """What was asked, answered and judged, one a rollout, as JSON."""
-    judged = said or [{}] * len(items)
-    return [
+    rows = zip(part.tasks, part.texts, part.lengths, scores, strict=True)
+    found: list[dict[str, Any]] = [
         {"task": task.model_dump(mode="json"), "text": text, "tokens": tokens, "score": score}
-        | dict(found)
-        for (task, text), tokens, score, found in zip(items, lengths, scores, judged, strict=True)
+        for task, text, tokens, score in rows
     ]
+    for row, judged in zip(found, said or [{}] * len(found), strict=True):
+        row |= judged
+    return found
 
 
 #: The scalars of a record that go to the trainer's own log.

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from rar_lib.core.errors import DataError
+from rar_lib.core.processes import launched
 from rar_lib.core.types import Frozen
 
 Count = Annotated[int, Field(ge=1)]
@@ -89,3 +91,18 @@ class Settings(Frozen):
                 f"max_completion ({self.max_completion}) must be below context ({self.context})"
             )
         return self
+
+
+def prompts_each(settings: Settings) -> int:
+    """Prompts of a step for each process: whole groups, so that a step is what it is for one.
+
+    Raises:
+        DataError: the processes can't share them evenly.
+    """
+    several, prompts = launched(), settings.prompts_per_step
+    if prompts % several:
+        raise DataError(
+            f"{several} processes can't share {prompts} prompts a step: each takes whole groups; "
+            f"make it a multiple of {several}, or start a number of processes that divides it"
+        )
+    return prompts // several

@@ -19,10 +19,11 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from rar_lib.core import processes
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write, digest, file_hash, sources, versions
 from rar_lib.core.types import ARMS, Arm, Grade, Task
@@ -35,6 +36,7 @@ from rar_lib.training.checkpoints import (
     Transcript,
     fingerprint,
     newest,
+    newest_for_all,
     sole_writer,
 )
 from rar_lib.training.diagnostics import joined
@@ -46,7 +48,7 @@ from rar_lib.training.rewards import (
     check_keep,
     dataset_of,
 )
-from rar_lib.training.settings import Settings
+from rar_lib.training.settings import Settings, prompts_each
 from rar_lib.training.sft import (
     Selected,
     best_of,
@@ -309,22 +311,56 @@ class Job:
             UnscoredError, CheckpointError, DataError: see :func:`train`.
         """
         check_reward(self.arm, self.reward)
-        with sole_writer(self.out):
-            return self.finished or self._run()
+        with contextlib.ExitStack() as until:
+            if self.arm != "base":
+                prompts_each(self.settings)
+            processes.join(cpu=self.settings.device == "cpu")
+            processes.once(lambda: until.enter_context(sole_writer(self.out)))
+            found = self._by_first(lambda: self.finished)
+            if found is None:
+                processes.once(self._start_judges)
+                found = self._run()
+            return found
+
+    def _start_judges(self) -> None:
+        """Where several processes ask a judge on this machine, its server is that of the first one.
+
+        It stops the server, too, when all are done. A process alone waits for its first question.
+
+        Raises:
+            ServerError: it did not start.
+        """
+        if processes.count() > 1:
+            judges = [getattr(self.reward, "judge", None)]
+            if self.watch and isinstance(self.watch.measure, Graded):
+                judges += [judge for judge, _ in self.watch.measure.graders.values()]
+            for judge in judges:
+                for server in judge.chat.servers if judge is not None else ():
+                    if not isinstance(server, str):
+                        server.url()
+
+    def _by_first(self, work: Callable[[], Run | None]) -> Run | None:
+        """A run that the first process finds or makes, for all of them."""
+        if processes.count() == 1:
+            return work()
+        found = processes.once(lambda: asdict(run) if (run := work()) else None)
+        return Run(**found) if found else None
 
     def _run(self) -> Run:
-        last = newest(self.checkpoints, self.fingerprint) if self.arm != "base" else None
-        policy = Policy.fresh(self.settings, seed=self.seed, backend=self.backend)
+        last = newest_for_all(self.checkpoints, self.fingerprint) if self.arm != "base" else None
+        policy = processes.first_then_others(
+            partial(Policy.fresh, self.settings, seed=self.seed, backend=self.backend)
+        )
+        assert policy is not None
         from transformers import set_seed
 
         set_seed(self.seed)
         journal = last.journal if last else Journal()
-        transcript = Transcript(self.checkpoints / TRANSCRIPT)
-        held_out = [task.model_dump(mode="json") for task in self.held_out]
-        transcript.begin(held_out, after=last.step if last else None)
+        transcript = self._transcript(last.step if last else None)
         if last:
             journal.resumed_at.append(last.step)
-            _log.info("continuing after step %d of %d", last.step, self.settings.steps)
+            if processes.is_first():
+                _log.info("continuing after step %d of %d", last.step, self.settings.steps)
         else:
             self._begin(policy, journal, transcript)
         start = time.perf_counter() - journal.seconds
@@ -336,11 +372,7 @@ class Job:
             trainer = self._trainer(policy, selected, sealer)
             trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
             log = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
-            after = policy.answers(self.held_out, self.settings.max_completion)
-        set_aside(self.out)
-        if self.arm != "base":
-            policy.model.save_pretrained(str(self.out / "adapter"))
-        shutil.copyfile(transcript.path, self.out / TRANSCRIPT)
+            after = self._answers(policy)
         run = Run(
             arm=self.arm,
             seed=self.seed,
@@ -356,18 +388,43 @@ class Job:
             selected=[vars(s) for s in selected],
             identity=self.identity,
         )
+        return self._by_first(lambda: self._finish(run, policy)) or run
+
+    def _finish(self, run: Run, policy: Policy) -> Run:
+        """Leave the run in its folder, and no checkpoints."""
+        set_aside(self.out)
+        if self.arm != "base":
+            policy.model.save_pretrained(str(self.out / "adapter"))
+        shutil.copyfile(self.checkpoints / TRANSCRIPT, self.out / TRANSCRIPT)
         run.save(self.out / "run.json")
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         with contextlib.suppress(OSError):  # another run has not finished
             self.checkpoints.parent.rmdir()
         return run
 
-    def _begin(self, policy: Policy, journal: Journal, transcript: Transcript) -> None:
+    def _transcript(self, after: int | None) -> Transcript | None:
+        """Where the first process writes what was asked, answered and judged."""
+        if not processes.is_first():
+            return None
+        transcript = Transcript(self.checkpoints / TRANSCRIPT)
+        held_out = [task.model_dump(mode="json") for task in self.held_out]
+        transcript.begin(held_out, after=after)
+        return transcript
+
+    def _answers(self, policy: Policy) -> dict[str, str]:
+        """Greedy answers to the held-out tasks by task id; each process writes its part of them."""
+        mine = self.held_out[processes.index() :: processes.count()]
+        every = processes.gathered(policy.answers(mine, self.settings.max_completion))
+        found = {key: text for part in every for key, text in part.items()}
+        return {task.id: found[task.id] for task in self.held_out}
+
+    def _begin(self, policy: Policy, journal: Journal, transcript: Transcript | None) -> None:
         """The answers before training, and the first look at them."""
         begin = time.perf_counter()
-        journal.before = policy.answers(self.held_out, self.settings.max_completion)
+        journal.before = self._answers(policy)
         if self.watch:
-            journal.watched = [self.watch.look(0, policy, journal.before, transcript)]
+            look = self._look(policy, self.watch, transcript)
+            journal.watched = [look(0, journal.before)]
             journal.look_seconds.append(time.perf_counter() - begin)
 
     def _selected(self, policy: Policy) -> list[Selected]:
@@ -375,9 +432,9 @@ class Job:
         if self.arm != "sft_filtered" or not isinstance(self.reward, RubricReward):
             return []
         kept = self.out / "selected.json"
-        return best_of(
-            policy, self.tasks, self.reward, kept=kept, run=self.fingerprint, seed=self.seed
-        )
+        select = partial(best_of, policy, self.tasks, self.reward, kept=kept, seed=self.seed)
+        found = processes.once(lambda: [vars(s) for s in select(run=self.fingerprint)])
+        return [Selected(**one) for one in found]
 
     def _trainer(self, policy: Policy, selected: Sequence[Selected], sealer: Sealer) -> Trainer:
         """TRL's trainer for the arm, with its callbacks."""
@@ -408,20 +465,28 @@ class Job:
             data = dataset_of(self._in_order(self.tasks))
             made = trainer.grpo_trainer(policy, self.reward, data, config=grpo, sealer=sealer)
         made.remove_callback(PrinterCallback)
-        made.add_callback(trainer.Progress(sealer.journal, self.watch.every if self.watch else 0))
+        if processes.is_first():
+            every = self.watch.every if self.watch else 0
+            made.add_callback(trainer.Progress(sealer.journal, every))
         if self.watch:
             look = self._look(policy, self.watch, sealer.transcript)
-            made.add_callback(trainer.Look(self.watch.every, look, sealer.journal))
+            seen = partial(self._seen, policy, look)
+            made.add_callback(trainer.Look(self.watch.every, seen, sealer.journal))
         for callback in (*self.callbacks, *trainer.trackers(self.report_to, self.out)):
             made.add_callback(callback)
         return made  # type: ignore[no-any-return]
 
+    def _seen(
+        self, policy: Policy, look: Callable[[int, dict[str, str]], dict[str, Any]], step: int
+    ) -> dict[str, Any]:
+        return look(step, self._answers(policy))
+
     def _look(
         self, policy: Policy, watch: Watch, transcript: Transcript | None
-    ) -> Callable[[int], dict[str, Any]]:
-        longest = self.settings.max_completion
-        return lambda step: watch.look(
-            step, policy, policy.answers(self.held_out, longest), transcript
+    ) -> Callable[[int, dict[str, str]], dict[str, Any]]:
+        """What a look says, by the first process; every one has it in its journal."""
+        return lambda step, answers: processes.once(
+            lambda: watch.look(step, policy, answers, transcript)
         )
 
     def _in_order(self, tasks: Sequence[Task]) -> list[Task]:

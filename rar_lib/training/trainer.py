@@ -14,6 +14,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
+from rar_lib.core import processes
 from rar_lib.core.errors import DataError
 from rar_lib.core.pace import steps_left
 from rar_lib.judging.cost import duration
@@ -21,7 +22,7 @@ from rar_lib.models.processor import cpu_dtype
 from rar_lib.training.checkpoints import Journal, Sealer
 from rar_lib.training.decode import kl_to_base
 from rar_lib.training.policy import Policy
-from rar_lib.training.settings import Settings
+from rar_lib.training.settings import Settings, prompts_each
 
 _log = logging.getLogger(__name__)
 _ROWS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
@@ -51,7 +52,7 @@ def grpo_config(
         # One group at a time through the model, because the logits of a whole step take
         # gigabytes. There is one generation, one reward call and one update a step all the same.
         per_device_train_batch_size=settings.rollouts,
-        gradient_accumulation_steps=settings.prompts_per_step,
+        gradient_accumulation_steps=prompts_each(settings),
         num_generations=settings.rollouts,
         max_completion_length=settings.max_completion,
         temperature=settings.temperature,
@@ -74,7 +75,7 @@ def sft_config(settings: Settings, out: Path, *, seed: int, checkpoint_every: in
     """TRL's configuration: loss on the response alone, prompts and steps as in GRPO."""
     return SFTConfig(
         **common_settings(settings, out, seed=seed, checkpoint_every=checkpoint_every),
-        per_device_train_batch_size=settings.prompts_per_step,
+        per_device_train_batch_size=prompts_each(settings),
         max_length=settings.context,
         train_sampling_strategy="sequential",  # the data set is the schedule already
         completion_only_loss=True,
@@ -103,6 +104,8 @@ def common_settings(
         "report_to": [],
         "disable_tqdm": True,  # Progress below says what is done and what is left
         "seed": seed,
+        # Every weight of the adapter is used; looking for others costs a pass each step.
+        "ddp_find_unused_parameters": False if processes.count() > 1 else None,
     }
 
 
@@ -170,14 +173,24 @@ class SealedGRPOTrainer(_Sealed, GRPOTrainer):  # type: ignore[misc]
     def _generate_and_score_completions(self, *args: Any, **kwargs: Any) -> Any:
         batch = super()._generate_and_score_completions(*args, **kwargs)
         self._note("seconds/judge", self.sealer.journal.steps[-1]["judge_seconds"])
+        parts = processes.gathered(batch["advantages"].tolist())
         if self.sealer.transcript:
-            self.sealer.transcript.step(self.state.global_step + 1, batch["advantages"].tolist())
+            advantages = [advantage for part in parts for advantage in part]
+            self.sealer.transcript.step(self.state.global_step + 1, advantages)
         begin = time.perf_counter()
         every = self.num_generations
         kl = kl_to_base(self.model, {name: batch[name][::every] for name in _ROWS})
-        self._note("kl_to_base", kl)
+        self._note("kl_to_base", self._over_all(kl, batch["completion_mask"][::every]))
         self._note("seconds/diagnose", time.perf_counter() - begin)
         return batch
+
+    def _over_all(self, mean: float, mask: Any) -> float:
+        """The mean over the tokens of all processes of what is the mean over those of this one."""
+        if self.accelerator.num_processes == 1:
+            return mean
+        number = float(mask.sum())
+        every: list[list[float]] = processes.gathered([mean * number, number])
+        return sum(total for total, _ in every) / max(1.0, sum(tokens for _, tokens in every))
 
     def _note(self, name: str, value: float) -> None:
         self._metrics["train"][name].append(value)
