@@ -21,12 +21,11 @@ reproduce: setup  ## run what is missing or changed of the notebooks, then build
 book: setup  ## build the book from the notebooks of PROFILE already run (10 s)
 	$(BIN)/rar book --profile $(PROFILE)
 
-serve:  ## show the book of PROFILE at http://127.0.0.1:8000, to this machine only (until Ctrl-C)
+serve:  ## show the book of PROFILE at port 8000 of 127.0.0.1, to this machine only (until Ctrl-C)
 	python3 -m http.server 8000 --bind 127.0.0.1 --directory _build/$(PROFILE)/book/html
 
-study: setup  ## train what results/study lacks, begun within MINUTES, then its table; again to go on (resumable, not timed yet)
-	$(BIN)/python -m results.study.run --minutes $(MINUTES)
-	$(BIN)/python -m results.study.table
+study: setup  ## train and grade what results/study lacks, begun within MINUTES, then its table (resumable, not timed yet)
+	$(BIN)/python -m results.study.run --minutes $(MINUTES) && $(BIN)/python -m results.study.table
 
 test: PROFILE := smoke
 test: setup lint  ## set-up, lint, the smoke model and all tests (10 min warm)
