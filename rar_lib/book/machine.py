@@ -34,7 +34,7 @@ def hardware() -> str:
     """One line, for example ``2 cores Intel Xeon Processor, 25 GB memory``."""
     cpu = re.search(r"model name\s*:\s*(.+)", _read("/proc/cpuinfo"))
     cores = len(os.sched_getaffinity(0))
-    parts = [f"{cores} cores {cpu[1].strip() if cpu else platform.machine()}"]
+    parts = [f"{cores} core{'s' * (cores > 1)} {cpu[1].strip() if cpu else platform.machine()}"]
     parts.append(f"{memory_bytes() / 1e9:.0f} GB memory")
     return ", ".join([*parts, *_gpus()])
 
