@@ -528,8 +528,10 @@ def test_a_prompt_that_the_server_cut_is_noticed_by_its_count(
 
 @pytest.mark.parametrize(
     "word",
-    ["eos_token", "eos", "STOP", "end", "", None]  # as reported
-    + ["end_turn", "stop_sequence", "COMPLETE", "finished", "EndOfTurn", "</s>", "stop_token"],
+    [
+        *("eos_token", "eos", "STOP", "end", "", None),  # as reported
+        *("end_turn", "stop_sequence", "COMPLETE", "finished", "EndOfTurn", "</s>", "stop_token"),
+    ],
 )
 def test_an_answer_is_recorded_whatever_word_ends_it(word: str | None, tmp_path: Path) -> None:
     with server(says("8", word, [{"8": 1.0}, {"\n": 1.0}])) as scripted:
