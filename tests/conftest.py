@@ -10,6 +10,15 @@ from typing import Any
 
 import pytest
 
+# Machines differ, and a first import of torch takes seconds: time is no property of an example.
+try:
+    import hypothesis
+except ModuleNotFoundError:  # the environments of tests/adapters have none
+    pass
+else:
+    hypothesis.settings.register_profile("machines differ", deadline=None)
+    hypothesis.settings.load_profile("machines differ")
+
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 

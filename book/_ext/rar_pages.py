@@ -28,11 +28,13 @@ LONG_WORD = 18
 WHOLE = re.compile(r"\(n = \d[\d,]*\)|\[[-−]?\d[\d.,]*, [-−]?\d[\d.,]*\]")
 #: What the functions of rar_lib.book.figures draw, in words.
 DRAWN = {
+    "alternatives": "Vertical bars, one panel a question; solid where the token answers it",
     "by_size": "Lines with whiskers, one line a series, over a logarithmic axis",
     "cost": "Points with whiskers, a shape for each judge and a colour for each arm",
     "credit_bars": "Horizontal bars, one a criterion, solid where the credit is earned",
     "forest": "Points with horizontal 95 % intervals, one row a name, beside a dashed line",
     "gains": "Lines with whiskers, one panel a run and one line a grader",
+    "group": "Two panels of horizontal bars, one row a response: its reward, and its advantage",
     "grouped_bars": "Groups of vertical bars, one colour a series, with whiskers",
     "reliability": "Two curves beside the dashed diagonal of a judge that is never off",
     "reward_curve": "A line in a band of one standard deviation, dashed lines of held-out looks",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -320,4 +320,57 @@ def stages(rows: Mapping[str, Mapping[str, float]], *, xlabel: str, unit: str = 
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(xlabel)
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return fig
+
+
+def group(rewards: Sequence[float | None], advantages: Sequence[float | None]) -> Figure:
+    """The responses of one group: their rewards about the mean, and what GRPO makes of them.
+
+    Args:
+        rewards: in [0, 1], ``None`` for unscored.
+        advantages: of the same responses, in standard deviations.
+    """
+    fig, (left, right) = canvas(7.2, 1.2 + 0.32 * len(rewards), columns=2)
+    y = np.arange(len(rewards))
+    mean = float(np.mean(scored(rewards))) if scored(rewards) else None
+    for ax, values, label in ((left, rewards, "reward"), (right, advantages, "advantage")):
+        for at, value in enumerate(values):
+            if value is None:
+                ax.text(0, at, " unscored", va="center", fontsize=8, color="#666666")
+        colours = [COLOURS[3] if a is not None and a < 0 else COLOURS[0] for a in advantages]
+        ax.barh(y, [0.0 if v is None else v for v in values], color=colours)
+        ax.set_xlabel(label)
+        ax.grid(axis="y", visible=False)
+    if mean is not None:
+        left.axvline(mean, color="#333333", lw=1, ls="--", label="mean of the group")
+        left.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
+    right.axvline(0.0, color="#333333", lw=1)
+    left.set_xlim(0, 1)
+    left.set_yticks(y, [f"response {n}" for n in range(1, len(rewards) + 1)])
+    left.invert_yaxis()  # the panels share it
+    return fig
+
+
+def alternatives(
+    tokens: Mapping[str, Mapping[str, float]], *, readable: Collection[str], most: int = 5
+) -> Figure:
+    """What a judge might have said at the place that is read, one panel a question.
+
+    Args:
+        tokens: question -> token as shown -> its probability in [0, 1].
+        readable: tokens that answer; they are drawn solid, the others pale.
+        most: tokens a panel, the likeliest.
+    """
+    fig, axes = canvas(2.3 * max(3, len(tokens)), 2.6, columns=len(tokens))
+    for ax, (name, likely) in zip(np.atleast_1d(axes), tokens.items(), strict=True):
+        best = sorted(likely.items(), key=lambda item: -item[1])[:most]
+        for at, (token, p) in enumerate(best):
+            ax.bar(at, p, color=COLOURS[0], alpha=1.0 if token in readable else 0.25)
+        # A dollar sign would begin a formula.
+        shown = [token.replace("$", r"\$") for token, _ in best]
+        ax.set_xticks(range(len(best)), shown, fontsize=9)
+        ax.set_title(name, fontsize=9)
+        ax.set_ylim(0, 1)
+        ax.grid(axis="x", visible=False)
+    np.atleast_1d(axes)[0].set_ylabel("probability")
     return fig

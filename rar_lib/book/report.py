@@ -54,7 +54,7 @@ from rar_lib.evaluation.grading import (
 )
 from rar_lib.evaluation.held_out import Scores, gamed, paired, paired_difference
 from rar_lib.training.checkpoints import KEPT_GROUPS, TRANSCRIPT, read_transcript
-from rar_lib.training.diagnostics import groups, levelled, spread
+from rar_lib.training.diagnostics import advantages, groups, spread
 from rar_lib.training.train import Run
 
 if TYPE_CHECKING:
@@ -921,8 +921,6 @@ def _usage_rows(used: Usage) -> Pairs:
 
 #: Answers on such a page; of a long run some steps are left out, evenly.
 _ANSWERS = 1_500
-#: What TRL adds to the deviation that it divides by.
-_LEAST_DEVIATION = 1e-4
 #: In JSON between script tags these would end it, or the line of an old script.
 _INERT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
@@ -1298,21 +1296,6 @@ _BY_ARMS = (
     "The same responses, graded by every arm. The advantage is what GRPO would give each of them "
     "if that arm were the reward."
 )
-
-
-def advantages(scores: Sequence[float | None]) -> list[float | None]:
-    """What GRPO makes of the rewards of one group: over the mean, in standard deviations.
-
-    As TRL 1.15 computes it (``scale_rewards="group"``), of rewards whose flat groups were made
-    equal (:func:`rar_lib.training.diagnostics.levelled`). ``None`` for what is unscored.
-    """
-    values = levelled(scores, [range(len(scores))])
-    known = scored(values)
-    if not known:
-        return list(values)
-    mean = math.fsum(known) / len(known)
-    scale = (spread(known) or 0.0) + _LEAST_DEVIATION
-    return [None if value is None else (value - mean) / scale for value in values]
 
 
 # --- charts

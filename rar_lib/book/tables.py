@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from rar_lib.core.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rar_lib.judging.judge import Asked
 
 
 @cache
@@ -118,6 +121,52 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
 
     pd.options.display.max_colwidth = 500  # sentences are meant to be read to their end
     return Table(pd.DataFrame([_each(cell, row) for row in rows]))
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What a judge was asked, a fold for each question: the conversation, word for word.
+
+    Attributes:
+        asked: title of the question -> the question with its reply.
+    """
+
+    asked: Mapping[str, Asked]
+
+    def __repr__(self) -> str:
+        parts = []
+        for title, one in self.asked.items():
+            parts += [f"# {title}", *(f"[{role}]\n{text}" for role, text in self._turns(one)), ""]
+        return "\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        folds = []
+        for number, (title, one) in enumerate(self.asked.items()):
+            turns = "".join(
+                f"<dt>{escape(role)}</dt><dd><pre>{escape(text)}</pre></dd>"
+                for role, text in self._turns(one)
+            )
+            opened = " open" if number == 0 else ""
+            folds.append(
+                f'<details class="rar-asked"{opened}><summary>{escape(visible(title))}</summary>'
+                f"<dl>{turns}</dl></details>"
+            )
+        return "".join(folds)
+
+    @staticmethod
+    def _turns(one: Asked) -> list[tuple[str, str]]:
+        turns = [(str(turn["role"]), visible(turn["content"])) for turn in one.messages]
+        begun = f"{visible(one.begun)} " if one.begun else ""
+        return [*turns, ("judge", f"{begun}{token(one.place.text)}")]
+
+
+#: Characters that a reader would not see in a token.
+_UNSEEN = str.maketrans({" ": "␣", "Ġ": "␣", "▁": "␣", "\n": "↵", "Ċ": "↵"})
+
+
+def token(text: str) -> str:
+    """A token for reading: a space and a line end are drawn."""
+    return visible(text.translate(_UNSEEN))
 
 
 def findings(found: Mapping[str, Finding]) -> Table:

@@ -47,12 +47,14 @@ from rar_lib.judging.reading import (
     Expected,
     Ratings,
     Unanswered,
+    after_thoughts,
     parse_reply,
     ratings,
+    spelling,
     yes_probability,
     zero_follows,
 )
-from rar_lib.judging.wire import Message, NoProbabilities, Reply
+from rar_lib.judging.wire import Message, NoProbabilities, Reply, Token
 
 T = TypeVar("T")
 #: ``auto`` reads probabilities where the endpoint gives them, and else samples.
@@ -68,6 +70,38 @@ _MET = {"met": {"type": "boolean"}}
 _RATING = {"rating": {"type": "integer", "minimum": 1, "maximum": 10}}
 _VERDICT_SCHEMA = _ONE_KEY | {"properties": _MET, "required": ["met"]}
 _RATING_SCHEMA = _ONE_KEY | {"properties": _RATING, "required": ["rating"]}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to a judge, and the reply that its answer is read from.
+
+    Attributes:
+        messages: the conversation, as sent.
+        begun: what was put into the judge's mouth; empty for a judge that answers by itself.
+        criterion: that the question is about; ``None`` for a rating.
+    """
+
+    messages: list[Message]
+    begun: str
+    reply: Reply
+    criterion: Criterion | None = None
+
+    @property
+    def place(self) -> Token:
+        """The first token that says something, with its alternatives; the answer stands there.
+
+        A verdict or rating also counts what might have been said in the place of white space
+        before it (:func:`rar_lib.judging.reading.yes_probability`).
+        """
+        tokens = after_thoughts(self.reply.tokens)
+        return next((t for t in tokens if spelling(t.text)), tokens[0])
+
+    @property
+    def answers(self) -> dict[str, float]:
+        """Of the alternatives at that place those that answer the question."""
+        known = {str(n) for n in range(1, 11)} if self.criterion is None else {"yes", "no"}
+        return {t: p for t, p in self.place.alternatives.items() if spelling(t) in known}
 
 
 @dataclass(frozen=True)
@@ -171,6 +205,47 @@ class Judge:
         if self.reading == "auto":
             return "probability" if self.chat.speaks.alternatives else "sampled"
         return self.reading
+
+    async def asked(self, task: Task, response: str, arm: Arm) -> list[Asked]:
+        """The questions behind a grade, and the replies that it is read from.
+
+        For a person who wants to see both; it costs what the grade costs, and nothing where the
+        calls are recorded.
+
+        Returns:
+            One for each criterion, or one for a rating.
+
+        Raises:
+            DataError: the arm needs a rubric or a reference that the task does not have, or the
+                endpoint gives no probabilities.
+            JudgeFault: a reply can't be read.
+        """
+        if arm not in ("explicit", "predefined"):
+            ask = self.messages.rating(task, response, arm, "probability")
+            return [await self._asked(ask, "rating")]
+        rubric = PREDEFINED if arm == "predefined" else rubric_of(task)
+        return await together(
+            self._asked(self.messages.criterion(task, response, c, "probability"), "verdict", c)
+            for c in rubric.criteria
+        )
+
+    async def _asked(
+        self,
+        ask: list[Message],
+        answer: Literal["verdict", "rating"],
+        criterion: Criterion | None = None,
+    ) -> Asked:
+        lead = self._lead(answer)
+        read, tokens = (
+            (self._yes, VERDICT_TOKENS) if answer == "verdict" else (self._ratings, RATING_TOKENS)
+        )
+        reply = await self._likely(_Calls(self.chat), ask, read, tokens, lead)
+        if reply is None:
+            raise DataError(
+                f"{self.chat.where} gives no probabilities for {self.chat.model!r}: there is no "
+                "token to be shown"
+            )
+        return Asked(ask, lead, reply, criterion)
 
     async def _by_criteria(
         self,

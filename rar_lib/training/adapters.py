@@ -32,7 +32,7 @@ from rar_lib.core.stats import scored
 from rar_lib.core.types import Task
 from rar_lib.data.jsonl import short
 from rar_lib.judging.chat import run_sync
-from rar_lib.training.diagnostics import groups, levelled
+from rar_lib.training.diagnostics import advantages, groups
 from rar_lib.training.rewards import (
     Completion,
     RubricReward,
@@ -45,6 +45,8 @@ _log = logging.getLogger(__name__)
 AnyReward = RubricReward | VerifiableReward
 #: Name of the advantage estimator in verl's configuration.
 RAR_GRPO = "rar_grpo"
+#: What verl's own estimator adds to a group's standard deviation.
+_VERL_EPSILON = 1e-6
 
 
 def _checked(reward: AnyReward, trainer: str) -> AnyReward:
@@ -143,42 +145,6 @@ def for_verl(reward: AnyReward) -> Callable[..., Awaitable[dict[str, float | str
     return compute_score
 
 
-def advantages(
-    scores: Sequence[float | None],
-    of: Sequence[Hashable],
-    *,
-    by_deviation: bool = True,
-    epsilon: float = 1e-6,
-) -> list[float]:
-    """GRPO's advantages where some responses have no score.
-
-    A score minus the mean of its group's scores, divided by their standard deviation (n - 1 in the
-    denominator), as Shao et al. (arXiv 2402.03300, section 4.1.2). 0 for what is unscored, for a
-    flat group (:func:`rar_lib.training.diagnostics.levelled`), and for a score that has no other to
-    be compared with.
-
-    Args:
-        scores: rewards, ``None`` for unscored.
-        of: the group of each, in any order.
-        by_deviation: divide by the deviation; without it the difference alone (Dr. GRPO).
-        epsilon: is added to the deviation.
-    """
-    members: dict[Hashable, list[int]] = {}
-    for place, group in enumerate(of):
-        members.setdefault(group, []).append(place)
-    found = [0.0] * len(scores)
-    for places in members.values():
-        level = levelled([scores[place] for place in places], [range(len(places))])
-        known = scored(level)
-        if len(known) < 2:
-            continue
-        mean = statistics.fmean(known)
-        size = statistics.stdev(known) + epsilon if by_deviation else 1.0
-        for place, value in zip(places, level, strict=True):
-            found[place] = 0.0 if value is None else (value - mean) / size
-    return found
-
-
 def rar_grpo(
     token_level_rewards: Any,
     response_mask: Any,
@@ -220,9 +186,19 @@ def rar_grpo(
             "workers"
         )
     by_deviation = True if config is None else config.get("norm_adv_by_std_in_grpo", True)
-    values = advantages(scores, list(index), by_deviation=by_deviation)
-    spread = token_level_rewards.new_tensor(values).unsqueeze(-1) * response_mask
+    values = advantages(scores, _members(index), by_deviation=by_deviation, epsilon=_VERL_EPSILON)
+    # verl knows no "no reward": what is unscored neither gains nor loses.
+    given = [0.0 if value is None else value for value in values]
+    spread = token_level_rewards.new_tensor(given).unsqueeze(-1) * response_mask
     return spread, spread
+
+
+def _members(index: Sequence[Hashable]) -> list[list[int]]:
+    """The places of each group; verl's batches have them in any order."""
+    members: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(index):
+        members.setdefault(group, []).append(place)
+    return list(members.values())
 
 
 def register_verl(max_unscored: float = 0.25) -> None:

@@ -140,6 +140,40 @@ def levelled(scores: Sequence[float | None], of: Sequence[range]) -> list[float 
     return found
 
 
+#: What TRL 1.15 adds to a group's standard deviation before it divides by it.
+TRL_EPSILON = 1e-4
+
+
+def advantages(
+    scores: Sequence[float | None],
+    of: Sequence[Sequence[int]] | None = None,
+    *,
+    by_deviation: bool = True,
+    epsilon: float = TRL_EPSILON,
+) -> list[float | None]:
+    """What GRPO makes of rewards: a score over its group's mean, in standard deviations.
+
+    As Shao et al. (arXiv 2402.03300, section 4.1.2), with n - 1 in the denominator, as TRL
+    (``scale_rewards="group"``) and verl compute it. 0 in a flat group (:func:`levelled`) and for a
+    score that has no other to be compared with; ``None`` for what is unscored.
+
+    Args:
+        scores: rewards in [0, 1], ``None`` for unscored.
+        of: the places of each group; all are one group by default.
+        by_deviation: divide by the deviation; without it the difference alone (Dr. GRPO).
+        epsilon: is added to the deviation.
+    """
+    found: list[float | None] = [None] * len(scores)
+    for places in [range(len(scores))] if of is None else of:
+        level = levelled([scores[place] for place in places], [range(len(places))])
+        known = scored(level)
+        mean = math.fsum(known) / len(known) if known else 0.0
+        size = ((spread(known) or 0.0) + epsilon if by_deviation else 0.0) or 1.0
+        for place, value in zip(places, level, strict=True):
+            found[place] = None if value is None else (value - mean) / size
+    return found
+
+
 def joined(
     log: Sequence[Mapping[str, Any]],
     steps: Sequence[Mapping[str, Any]],

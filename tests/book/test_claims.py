@@ -361,7 +361,7 @@ def test_claims_are_corrected_together_and_only_those_with_a_p() -> None:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-0.2, 0.2), min_size=1, max_size=5))
 def test_a_word_and_its_p_cannot_disagree(gaps: list[float]) -> None:
     names = [f"c{n}" for n in range(len(gaps))]

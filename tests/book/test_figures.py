@@ -51,3 +51,26 @@ def test_stages_stand_one_after_the_other_and_add_up() -> None:
     ends = [bar.get_x() + bar.get_width() for bar in axes.containers[1]]
     assert ends == pytest.approx([4.0, 1.5])
     assert [text.get_text() for text in axes.texts] == ["4.0 s", "1.5 s"]
+
+
+def test_a_group_is_drawn_from_zero_with_losers_in_another_colour_and_unscored_named() -> None:
+    left, right = figures.group([0.9, 0.1, None], [0.7, -0.7, None]).axes
+    assert [bar.get_width() for bar in right.patches] == [0.7, -0.7, 0.0]
+    assert left.patches[0].get_facecolor() == right.patches[0].get_facecolor()
+    assert right.patches[0].get_facecolor() != right.patches[1].get_facecolor()
+    assert [t.get_text().strip() for t in right.texts] == ["unscored"]
+    (mean,) = left.lines
+    assert list(mean.get_xdata()) == [0.5, 0.5]
+
+
+def test_of_what_a_judge_might_have_said_the_likeliest_are_drawn_and_answers_are_solid() -> None:
+    likely = {"yes": 0.6, "$x$": 0.2, "no": 0.15, "b": 0.03, "c": 0.01, "d": 0.01}
+    (axes,) = figures.alternatives({"explicit": likely}, readable={"yes", "no"}, most=4).axes
+    assert [bar.get_height() for bar in axes.patches] == [0.6, 0.2, 0.15, 0.03]
+    assert [bar.get_alpha() == 1.0 for bar in axes.patches] == [True, False, True, False]
+    axes.figure.canvas.draw()  # a dollar sign in a token begins no formula
+
+
+def test_a_figure_of_no_group_that_was_scored_is_a_figure() -> None:
+    left, _ = figures.group([None, None], [None, None]).axes
+    assert not left.lines

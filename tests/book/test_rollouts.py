@@ -18,7 +18,6 @@ from bs4 import BeautifulSoup
 from kept import as_json, five_arms, some_run, task, write_kept
 
 from rar_lib.book.report import (
-    advantages,
     browse_page,
     browsed,
     browsed_arms,
@@ -129,25 +128,6 @@ def test_a_flat_group_is_called_one(tmp_path: Path) -> None:
     run = Run.load(folder / "run.json")
     one = of_task(browsed(run, rows, ()), "train-1")
     assert one["steps"][0]["summary"].endswith("a flat group: nothing was learnt from it.")
-
-
-@pytest.mark.parametrize(
-    ("scores", "wanted"),
-    [
-        ((1.0, 0.0), (0.5 / (0.5**0.5 + 1e-4), -0.5 / (0.5**0.5 + 1e-4))),
-        ((0.2, None, 0.6, 0.4), (-0.2 / 0.2001, None, 0.2 / 0.2001, 0.0)),
-        ((0.5, 0.5, 0.5), (0.0, 0.0, 0.0)),
-        ((0.5, 0.5 + 1e-5), (0.0, 0.0)),  # within the judge's rounding: a flat group
-        ((0.7,), (0.0,)),
-        ((None, None), (None, None)),
-    ],
-)
-def test_advantages_by_hand(scores: tuple[float, ...], wanted: tuple[float, ...]) -> None:
-    found = advantages(scores)
-    assert [a is None for a in found] == [a is None for a in wanted]
-    assert [a for a in found if a is not None] == pytest.approx(
-        [a for a in wanted if a is not None], abs=1e-9
-    )
 
 
 def test_responses_graded_in_several_ways_have_a_reward_and_an_advantage_of_each_arm() -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rar_lib.book import tables
+from rar_lib.book.build import active_content
 from rar_lib.core.errors import DataError
+from rar_lib.core.types import Usage
+from rar_lib.judging.judge import Asked
+from rar_lib.judging.wire import Message, Reply, Token
 
 
 def test_a_quoted_table_keeps_decimals_and_counts_as_published(
@@ -57,3 +61,29 @@ def test_a_number_that_is_not_published_names_those_that_are(
 ) -> None:
     with pytest.raises(DataError, match=known):
         tables.numbers(*cell)
+
+
+HOSTILE = "<script>alert(1)</script> <b>x</b> \x1b[31m ]]>"
+
+
+def test_what_a_judge_was_asked_is_shown_word_for_word_and_inert() -> None:
+    reply = Reply(
+        text="yes",
+        finish_reason="stop",
+        tokens=(Token(" yes", {" yes": 0.9}),),
+        usage=Usage(),
+    )
+    messages: list[Message] = [
+        {"role": "system", "content": "You grade."},
+        {"role": "user", "content": HOSTILE},
+    ]
+    shown = tables.Prompts({"one <i>": Asked(messages, "Answer:", reply)})
+    html = shown._repr_html_()
+    assert active_content(html) is None
+    assert html.count("<details") == 1
+    assert "&lt;script&gt;alert(1)" in html
+    assert "<i>" not in html
+    assert "\x1b" not in html
+    assert "Answer: ␣yes" in html
+    for part in ("# one <i>", "[system]\nYou grade.", "[judge]\nAnswer: ␣yes"):
+        assert part in repr(shown)

@@ -190,7 +190,7 @@ def test_what_cannot_be_decided_by_is_refused(arguments: dict[str, float], messa
 GAPS = st.lists(st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.25, 1.0]), min_size=1, max_size=10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from("abcd"), GAPS, max_size=4), st.booleans())
 def test_a_finding_and_its_p_value_cannot_disagree(
     gaps: dict[str, list[float]], with_margin: bool
@@ -216,7 +216,7 @@ def test_a_finding_and_its_p_value_cannot_disagree(
         assert Finding.from_json(json.loads(json.dumps(f.to_json()))) == f
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(GAPS)
 def test_the_opposite_claim_gets_the_opposite_word(gaps: list[float]) -> None:
     turned = {"supported": "contradicted", "contradicted": "supported"}

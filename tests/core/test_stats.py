@@ -78,7 +78,7 @@ def test_equal_values_have_a_width_that_falls_with_their_number(
     assert interval.se > 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=12))
 def test_no_share_is_without_width(wins: list[float]) -> None:
     interval = cluster_share(wins, range(len(wins)))
@@ -137,7 +137,7 @@ def test_tasks_are_rows_where_each_row_is_a_task() -> None:
     assert cluster_interval(data, [f"t{i}" for i in range(30)]) == task_interval(data)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(VALUES, st.integers(2, 4))
 def test_copies_of_a_row_inside_its_task_add_no_information(values: list[int], copies: int) -> None:
     repeated = np.repeat(values, copies)
@@ -151,7 +151,7 @@ def test_copies_of_a_row_inside_its_task_add_no_information(values: list[int], c
     assert by_task.se > 1.4 * by_row.se  # sqrt(copies) >= 1.41 times, and fewer are counted
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(VALUES, st.randoms(use_true_random=False))
 def test_an_estimate_does_not_depend_on_the_order_of_rows(values, random) -> None:  # type: ignore[no-untyped-def]
     rows = [(v, i // 2) for i, v in enumerate(values)]

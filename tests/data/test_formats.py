@@ -540,7 +540,6 @@ tasks_of = st.builds(
 )
 slow = settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -151,9 +151,7 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
     rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5),
     separator=st.sampled_from(",;\t|"),
 )
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_a_csv_writer_writes_is_read_back(
     rows: list[tuple[str, str]], separator: str, tmp_path: Path
 ) -> None:

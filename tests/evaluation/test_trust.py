@@ -285,7 +285,7 @@ def test_sampled_verdicts_have_no_brier_score_and_no_calibration() -> None:
     assert judge.trusted, "a hard verdict ranks, too"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.integers(8, 24), st.floats(0.0, 0.6))
 def test_the_gate_and_the_finding_never_disagree(seed: int, n: int, slope: float) -> None:
     rows = [row for row in world(slope, 0.0, seed=seed, each=6) if int(row[0][1:]) < n]

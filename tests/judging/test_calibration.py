@@ -73,7 +73,7 @@ def test_certain_and_separated_verdicts_stay_finite() -> None:
     assert after[0] < 0.5 < after[2]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=4, max_size=30).filter(
         lambda rows: len({y for _, y in rows}) == 2 and len({p for p, _ in rows}) > 1

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from rar_lib.core.text import visible
 from rar_lib.core.types import ARMS, Arm, Criterion, Grade, Task
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.calibration import fit
+from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat, Message, run_sync, sample
 from rar_lib.judging.guard import GuardedJudge
 from rar_lib.judging.judge import Judge, grade_many
@@ -488,3 +490,43 @@ def test_a_rating_behind_white_space_is_read_from_any_endpoint(
         found = grade(scripted.url, "implicit")
     assert found.rating == pytest.approx(rating, abs=0.1)
     assert scripted.requests[0]["max_completion_tokens"] > 1
+
+
+def test_the_questions_behind_a_grade_are_shown_with_the_place_that_is_read() -> None:
+    def answer(_: Reply, __: int) -> Reply:
+        likely = {" yes": 0.6, "no": 0.3, "maybe": 0.1}
+        return says("\nyes", tokens=[{"\n": 1.0}, likely])
+
+    with server(answer) as scripted:
+        judge = Judge(Chat(scripted.url, "scripted"))
+        asked = asyncio.run(judge.asked(TASK, "Cool it.", "explicit"))
+        graded = asyncio.run(judge.grade(TASK, "Cool it.", "explicit"))
+    assert [one.criterion for one in asked] == list(RUBRIC.criteria)
+    first = asked[0]
+    assert [turn["content"] for turn in first.messages] == [
+        turn["content"] for turn in scripted.requests[0]["messages"]
+    ]
+    assert first.place.text == " yes"  # behind the line end
+    assert first.answers == {" yes": 0.6, "no": 0.3}
+    p = first.answers[" yes"] / sum(first.answers.values())
+    assert graded.verdicts[0].probability == pytest.approx(p)
+
+
+def test_the_question_of_a_rating_is_shown_and_a_recorded_one_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    with server(lambda *_: says("7", tokens={"7": 0.5, "8": 0.4, "yes": 0.1})) as scripted:
+        judge = Judge(Chat(scripted.url, "scripted", cassette=Cassette(tmp_path / "c.sqlite")))
+        graded = asyncio.run(judge.grade(TASK, "Cool it.", "implicit"))
+        (asked,) = asyncio.run(judge.asked(TASK, "Cool it.", "implicit"))
+    assert len(scripted.requests) == 1
+    assert asked.criterion is None
+    assert asked.answers == {"7": 0.5, "8": 0.4}
+    assert graded.rating == pytest.approx((7 * 0.5 + 8 * 0.4) / 0.9)
+
+
+def test_where_there_are_no_probabilities_there_is_no_place_to_show() -> None:
+    with server(lambda *_: says("yes")) as scripted:
+        judge = Judge(Chat(scripted.url, "scripted"))
+        with pytest.raises(DataError, match="gives no probabilities for 'scripted'"):
+            asyncio.run(judge.asked(TASK, "Cool it.", "explicit"))

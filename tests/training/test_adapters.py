@@ -7,15 +7,13 @@ import inspect
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scripted import Reply, says, server
 
 from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
-from rar_lib.training.adapters import advantages, filled, for_openrlhf, for_verl, verl_rows
+from rar_lib.training.adapters import filled, for_openrlhf, for_verl, verl_rows
 from rar_lib.training.rewards import RubricReward, VerifiableReward, task_from
 
 TASK = load_mini("train")[0]
@@ -25,33 +23,6 @@ JSON = TASK.model_dump_json()
 def answer(request: Reply, _: int) -> Reply:
     broken = "broken" in request["messages"][-1]["content"]
     return says("?", tokens={"?": 1.0}) if broken else says("7", tokens={"7": 1.0})
-
-
-def test_advantages_by_hand() -> None:
-    scores = [1.0, 0.2, None, 0.0, 0.4, 0.5]
-    of = ["a", "b", "a", "a", "b", "c"]
-    found = advantages(scores, of, epsilon=0.0)
-    half = 0.5**0.5  # of two values: their distance from the mean by their deviation
-    # c has one score alone, a an unscored third: neither gets an advantage.
-    assert found == pytest.approx([half, -half, 0.0, -half, half, 0.0])
-    plain = advantages(scores, of, by_deviation=False)
-    assert plain == pytest.approx([0.5, -0.1, 0.0, -0.5, 0.1, 0.0])
-
-
-def test_a_group_that_differs_by_rounding_alone_gets_no_advantage() -> None:
-    assert advantages([0.5, 0.5 + 1e-7, None], ["a"] * 3) == [0.0, 0.0, 0.0]
-
-
-@given(st.lists(st.tuples(st.none() | st.floats(0, 1), st.integers(0, 3)), max_size=20))
-def test_advantages_are_finite_sum_to_zero_and_spare_the_unscored(
-    rows: list[tuple[float | None, int]],
-) -> None:
-    scores, of = [row[0] for row in rows], [row[1] for row in rows]
-    found = advantages(scores, of)
-    assert all(map(math.isfinite, found))
-    assert all(found[i] == 0.0 for i, score in enumerate(scores) if score is None)
-    for group in set(of):
-        assert sum(found[i] for i in range(len(of)) if of[i] == group) == pytest.approx(0, abs=1e-6)
 
 
 def test_an_unscored_response_takes_the_mean_of_its_group_where_a_number_is_needed() -> None:

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rar_lib.core.scoring import PAPER_WEIGHTS
-from rar_lib.core.stats import TOLERANCE
+from rar_lib.core.stats import TOLERANCE, scored
 from rar_lib.core.types import Category, Criterion, Grade, Polarity, Rubric, Verdict
 from rar_lib.training.diagnostics import (
+    advantages,
     credit,
     flat_mass,
     groups,
@@ -142,8 +143,58 @@ def test_a_levelled_group_has_no_remainder_in_single_precision(
     assert [x is None for x in found] == [s is None for s in scores]
     assert len({x for x in found if x is not None}) < 2
     rewards = torch.tensor([math.nan if x is None else x for x in found], dtype=torch.float32)
-    advantages = (rewards - rewards.nanmean()) / 1e-4
-    assert advantages.nan_to_num(0.0).tolist() == [0.0] * len(scores)
-    for given_back, scored in zip(found, scores, strict=True):
-        if given_back is not None and scored is not None:
-            assert abs(given_back - scored) <= TOLERANCE
+    remainder = (rewards - rewards.nanmean()) / 1e-4
+    assert remainder.nan_to_num(0.0).tolist() == [0.0] * len(scores)
+    for given_back, reward in zip(found, scores, strict=True):
+        if given_back is not None and reward is not None:
+            assert abs(given_back - reward) <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("scores", "wanted"),
+    [
+        ((1.0, 0.0), (0.5 / (0.5**0.5 + 1e-4), -0.5 / (0.5**0.5 + 1e-4))),
+        ((0.2, None, 0.6, 0.4), (-0.2 / 0.2001, None, 0.2 / 0.2001, 0.0)),
+        ((0.5, 0.5, 0.5), (0.0, 0.0, 0.0)),
+        ((0.5, 0.5 + 1e-5), (0.0, 0.0)),  # within the judge's rounding: a flat group
+        ((0.7,), (0.0,)),
+        ((None, None), (None, None)),
+    ],
+)
+def test_the_advantages_of_one_group_by_hand(
+    scores: tuple[float | None, ...], wanted: tuple[float | None, ...]
+) -> None:
+    found = advantages(scores)
+    assert [a is None for a in found] == [a is None for a in wanted]
+    assert [a for a in found if a is not None] == pytest.approx(
+        [a for a in wanted if a is not None], abs=1e-9
+    )
+
+
+def test_the_advantages_of_several_groups_by_hand() -> None:
+    scores = [1.0, 0.2, None, 0.0, 0.4, 0.5]
+    of = [[0, 2, 3], [1, 4], [5]]  # in any order
+    half = 0.5**0.5  # of two values: their distance from the mean by their deviation
+    # One group has a score alone, one an unscored third: that one gets no advantage.
+    found = advantages(scores, of, epsilon=0.0)
+    assert found[2] is None
+    assert scored(found) == pytest.approx([half, -half, -half, half, 0.0])
+    plain = advantages(scores, of, by_deviation=False)
+    assert scored(plain) == pytest.approx([0.5, -0.1, -0.5, 0.1, 0.0])
+
+
+def test_a_group_that_differs_by_rounding_alone_gets_no_advantage() -> None:
+    assert advantages([0.5, 0.5 + 1e-7, None], epsilon=0.0) == [0.0, 0.0, None]
+
+
+@given(st.lists(st.tuples(st.none() | st.floats(0, 1), st.integers(0, 3)), max_size=20))
+def test_advantages_are_finite_sum_to_zero_and_spare_the_unscored(
+    rows: list[tuple[float | None, int]],
+) -> None:
+    scores = [row[0] for row in rows]
+    of = [[i for i, row in enumerate(rows) if row[1] == group] for group in range(4)]
+    found = advantages(scores, of, epsilon=1e-6)
+    assert all(map(math.isfinite, scored(found)))
+    assert [a is None for a in found] == [s is None for s in scores]
+    for places in of:
+        assert math.fsum(scored(found[i] for i in places)) == pytest.approx(0, abs=1e-6)

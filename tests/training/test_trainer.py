@@ -19,7 +19,6 @@ from trl import GRPOConfig, SFTConfig
 
 from rar_lib.book import notebook
 from rar_lib.book.profiles import load
-from rar_lib.book.report import advantages
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import TOLERANCE
 from rar_lib.data.tasks import load_mini
@@ -33,6 +32,7 @@ from rar_lib.training.checkpoints import (
     Transcript,
     read_transcript,
 )
+from rar_lib.training.diagnostics import advantages
 from rar_lib.training.policy import plain_arguments, unsloth_arguments
 from rar_lib.training.rewards import RubricReward, dataset_of
 from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings
