@@ -263,6 +263,11 @@ def _this_python() -> type:
             own = {"transport": "ipc", "ip": f"{self._sockets.name}/k"}
             super().__init__(**{**settings, "kernel_spec_manager": specs, **own})
 
+        async def _async_cleanup_resources(self, restart: bool = False) -> None:
+            await super()._async_cleanup_resources(restart=restart)
+            if not restart:
+                self._sockets.cleanup()
+
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
             # Shutting down interrupts an idle kernel, which would log that as an error.
             return super().format_kernel_cmd([*(extra_arguments or []), "--log-level=CRITICAL"])

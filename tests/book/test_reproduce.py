@@ -754,6 +754,7 @@ def test_the_variables_that_a_notebook_names_as_keys_are_secrets() -> None:
 
 
 TWO = """
+import os
 import sys
 from pathlib import Path
 from rar_lib.book.notebook import execute
@@ -763,7 +764,14 @@ while len(list(folder.glob("*.ready"))) < 2:
     pass
 execute(folder / f"{word}.ipynb", folder / f"out-{word}.ipynb", {"word": word}, cwd=folder,
         cell_timeout_s=60)
+left = list(Path(os.environ["TMPDIR"]).glob("rar-*"))
+assert not left, left  # while the process goes on: its next chapters have folders of their own
 """
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def test_two_notebooks_run_in_one_folder_at_the_same_moment(tmp_path: Path) -> None:
@@ -777,7 +785,10 @@ def test_two_notebooks_run_in_one_folder_at_the_same_moment(tmp_path: Path) -> N
         nbformat.write(made, tmp_path / f"{word}.ipynb")
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", TWO, str(tmp_path), word], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", TWO, str(tmp_path), word],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": str(_folder(tmp_path / f"tmp-{word}"))},
         )
         for word in ("left", "right")
     ]
