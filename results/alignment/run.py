@@ -31,7 +31,7 @@ from typing import Any
 
 from rar_lib.book.machine import hardware, versions
 from rar_lib.core.files import atomic_write, checkout, digest, file_hash
-from rar_lib.core.types import Arm, Grade, Pair, Rubric, Task
+from rar_lib.core.types import Arm, Grade, Pair, Task
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import grade_pairs
 from rar_lib.judging.cassette import Cassette
@@ -42,7 +42,7 @@ from rar_lib.judging.reading import LEAST_SHARE, RATING_TOKENS, VERDICT_TOKENS
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.processor import cpu_dtype
 from rar_lib.models.server import local_chat
-from rar_lib.rubrics.synthesis import synthesis_prompt, synthesize_many
+from results.rubrics import write as rubrics
 
 HERE = Path(__file__).parent
 ROOT = checkout() or Path.cwd()
@@ -54,10 +54,7 @@ ARMS: tuple[Arm, ...] = (
     "reference_likert",
     "predefined",
 )
-SOURCES = ("synthetic_ref", "synthetic_noref")
-WRITER = "qwen-1.5b"
-#: What models of this size can fill without repeating themselves (profile laptop).
-RUBRIC_SIZE = (4, 6)
+SOURCES = rubrics.SOURCES
 #: The modules that turn a reply into a number; what is asked is compared as text.
 _READERS = ("core/scoring.py", "core/text.py", "judging/reading.py")
 
@@ -103,15 +100,13 @@ def pairs_of(piece: Piece) -> list[Pair]:
 def tasks_of(piece: Piece) -> list[Task]:
     """The tasks under the piece's rubric.
 
-    Raises:
-        FileNotFoundError: its synthetic rubrics have not been written.
+    Under synthetic rubrics those that have a valid one.
     """
     tasks = load_mini("all")
     if piece.source == "authored":
         return tasks
-    lines = (HERE / f"rubrics_{piece.source}.jsonl").read_text(encoding="utf-8").splitlines()
-    rubrics = {row["task"]: Rubric.model_validate(row["rubric"]) for row in map(json.loads, lines)}
-    return [t.model_copy(update={"rubric": rubrics[t.id]}) for t in tasks if t.id in rubrics]
+    written = rubrics.rubrics(piece.source)
+    return [t.model_copy(update={"rubric": written[t.id]}) for t in tasks if t.id in written]
 
 
 def mark(piece: Piece) -> str:
@@ -198,36 +193,25 @@ def rounded(value: Any) -> Any:
     return [rounded(v) for v in value] if isinstance(value, list) else value
 
 
-async def write_rubrics(source: str, chat: Chat) -> None:
-    """The synthetic rubrics of one kind, for the tasks that have test pairs."""
-    wanted = {pair.task_id for pair in load_mini_pairs("test")}
-    tasks = [task for task in load_mini("all") if task.id in wanted]
-    with_reference = source == "synthetic_ref"
-    found = await synthesize_many(
-        tasks, chat, with_reference=with_reference, size=RUBRIC_SIZE, progress=source
-    )
-    asked = [synthesis_prompt(t, with_reference=with_reference, size=RUBRIC_SIZE) for t in tasks]
-    rows = [
-        {"task": task.id, "of": digest(prompt)[:16], "rubric": s.rubric.model_dump(mode="json")}
-        for task, prompt, s in zip(tasks, asked, found, strict=True)
-        if s.rubric is not None
-    ]
-    write_lines(HERE / f"rubrics_{source}.jsonl", rows)
-
-
 async def run(options: argparse.Namespace) -> None:
     """Measure what is asked for and not complete, one judge's server at a time."""
     with closing(Cassette(ROOT / "_build" / "alignment.sqlite", "record")) as cassette:
         for piece in chosen(options):
-            if piece.source != "authored" and not (HERE / f"rubrics_{piece.source}.jsonl").exists():
-                with local_chat(WRITER, cassette=cassette) as chat:
-                    await write_rubrics(piece.source, chat)
+            if piece.source != "authored" and (tasks := unwritten(piece.source)):
+                with local_chat(rubrics.WRITER, cassette=cassette) as chat:
+                    await rubrics.write(piece.source, tasks, chat)
             if is_complete(piece):
                 continue
             begin = time.perf_counter()
             with local_chat(piece.judge, cassette=cassette) as chat:
                 await measure(piece, chat)
             print(f"{piece.name}: {time.perf_counter() - begin:.0f} s", flush=True)
+
+
+def unwritten(source: str) -> list[Task]:
+    """Tasks with test pairs for which no rubric of a kind was asked for yet."""
+    wanted = {pair.task_id for pair in load_mini_pairs("test")}
+    return rubrics.missing(source, [task for task in load_mini("all") if task.id in wanted])
 
 
 def chosen(options: argparse.Namespace) -> Sequence[Piece]:
@@ -252,8 +236,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--judges", nargs="+", default=JUDGES, choices=JUDGES)
     parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
-    rubrics = ("authored", *SOURCES)
-    parser.add_argument("--rubrics", nargs="+", default=rubrics, choices=rubrics)
+    kinds = ("authored", *SOURCES)
+    parser.add_argument("--rubrics", nargs="+", default=kinds, choices=kinds)
     parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--list", action="store_true", help="only say what is complete")
     options = parser.parse_args()

@@ -22,7 +22,7 @@ import datetime
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from rar_lib.training.policy import Likelihoods
 from rar_lib.training.rewards import Reward, RubricReward, VerifiableReward
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import Run, Watch, train
+from results.rubrics import write as rubrics
 from results.study import store
 
 HERE = Path(__file__).parent
@@ -79,6 +80,9 @@ class Design:
         keep: below 1 is rubric dropout, which leaves ``least`` criteria or more.
         contrast: above 0 are contrast weights.
         closed: without notes, to show what cannot be learnt.
+        judge: that gives the reward; another one is the smaller judge's.
+        rubrics: that the reward is given by, ``authored`` or a kind of
+            :mod:`results.rubrics.write`. Held-out answers are graded by the authored ones.
         tier: all seeds of tier 1 come before any of tier 2.
     """
 
@@ -88,6 +92,8 @@ class Design:
     least: int = 1
     contrast: float = 0.0
     closed: bool = False
+    judge: str = JUDGE
+    rubrics: str = "authored"
     tier: int = 1
 
 
@@ -107,6 +113,9 @@ DESIGNS = (
     Design("sft_filtered", "sft_filtered", tier=2),
     Design("explicit, keep 0.5", "explicit", keep=0.5, least=3, tier=2),
     Design("explicit, contrast 0.5", "explicit", contrast=0.5, tier=2),
+    Design("explicit, weak judge", "explicit", judge="qwen-0.5b", tier=2),
+    Design("explicit, synthetic with reference", "explicit", rubrics="synthetic_ref", tier=2),
+    Design("explicit, synthetic without reference", "explicit", rubrics="synthetic_noref", tier=2),
     Design("implicit, closed book", "implicit", closed=True, tier=2),
     Design("explicit, closed book", "explicit", closed=True, tier=2),
     Design("sft_reference, closed book", "sft_reference", closed=True, tier=2),
@@ -148,10 +157,17 @@ def units(*, pilot: bool = False) -> list[Unit]:
 
 
 def tasks_of(unit: Unit) -> tuple[list[Task], list[Task]]:
-    """Tasks to train on, and those held out, each half with notes of its own."""
+    """Tasks to train on, and those held out, each half with notes of its own.
+
+    Under synthetic rubrics a task without a valid one is not trained on.
+    """
     tasks = load_mini("all")
     folds = split_tasks(tasks, len(tasks) // 2)
     trained, held_out = folds[1 - unit.fold], folds[unit.fold]
+    if unit.design.rubrics != "authored":
+        written = rubrics.rubrics(unit.design.rubrics)
+        trained = [t.model_copy(update={"rubric": written.get(t.id)}) for t in trained]
+        trained = [task for task in trained if task.rubric]
     if unit.design.closed:
         return list(trained), list(held_out)
     return with_notes(trained), with_notes(held_out)
@@ -196,8 +212,8 @@ def needs_judge(unit: Unit) -> bool:
 
 def calibration_of(chat: Chat) -> Calibration:
     """The judge's line, fitted on the val pairs before the first unit and kept."""
-    path = BUILD / "calibration.json"
     judge = Judge(chat)
+    path = BUILD / f"calibration-{chat.model}.json"
     if path.exists():
         found = Calibration.model_validate_json(path.read_text(encoding="utf-8"))
         if found.judge == judge.identity:
@@ -331,31 +347,49 @@ def state_of(unit: Unit) -> str:
     return "done" if store.head(unit.path).get("graded_by") else "trained"
 
 
-def open_judge(open_: ExitStack) -> Judge:
-    """The judge of the study; its server starts with the first call that is not on record."""
-    cassette = open_.enter_context(closing(Cassette(BUILD / "calls.sqlite", "record")))
-    chat = open_.enter_context(local_chat(JUDGE, cassette=cassette))
-    return Judge(chat, calibration=calibration_of(chat))
+@dataclass
+class Judges:
+    """The judges of the study; a server starts with the first call that is not on record."""
+
+    open_: ExitStack
+    _known: dict[str, Judge] = field(default_factory=dict)
+
+    def __call__(self, name: str) -> Judge:
+        """A judge with its calibration."""
+        if name not in self._known:
+            cassette = Cassette(BUILD / f"calls-{name}.sqlite", "record")
+            self.open_.enter_context(closing(cassette))
+            chat = self.open_.enter_context(local_chat(name, cassette=cassette))
+            self._known[name] = Judge(chat, calibration=calibration_of(chat))
+        return self._known[name]
+
+
+def has_rubrics(unit: Unit) -> bool:
+    """Whether the rubrics that the unit is trained on have all been asked for."""
+    kind = unit.design.rubrics
+    return kind == "authored" or not rubrics.missing(kind, load_mini("all"))
 
 
 def advance(chosen: Sequence[Unit], *, minutes: float, grading: bool) -> None:
     """Train and grade what is missing, one unit after another; none is begun after so long."""
     stop = time.monotonic() + 60 * minutes
     with ExitStack() as open_:
-        judge: Judge | None = None
+        judges = Judges(open_)
         for unit in chosen:
             if time.monotonic() > stop:
                 break
             state = state_of(unit)
             if state == "done" or (state == "trained" and not grading):
                 continue
-            if judge is None and (grading or needs_judge(unit)):
-                judge = open_judge(open_)
+            if not has_rubrics(unit):
+                print(f"{unit.name}: its rubrics are not written yet: run results.rubrics.write")
+                continue
             print(unit.name, flush=True)
             if state == "to do":
-                store.save(unit.path, measure(unit, judge if needs_judge(unit) else None))
-            if grading and judge is not None:
-                store.save(unit.path, with_grades(unit, store.load(unit.path), judge))
+                judge = judges(unit.design.judge) if needs_judge(unit) else None
+                store.save(unit.path, measure(unit, judge))
+            if grading:
+                store.save(unit.path, with_grades(unit, store.load(unit.path), judges(JUDGE)))
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from results.study.run import Unit
 RESULTS = Path(__file__).with_name("arms.json")
 #: A run that went further is shown and enters no claim: nats a token, share of responses.
 MOST_KL, MOST_UNSCORED = 1.0, 0.05
-#: Claims of the study, declared before the first recorded unit: better arm, other arm.
+#: Claims of the study, declared before the first recorded unit: better arm, other arm. One family.
 CONTRASTS = {
     "implicit_over_base": ("implicit", "base"),
     "explicit_over_base": ("explicit", "base"),
@@ -41,10 +41,24 @@ CONTRASTS = {
     "implicit_over_explicit": ("implicit", "explicit"),
     "explicit_over_reference_likert": ("explicit", "reference_likert"),
     "explicit_over_predefined": ("explicit", "predefined"),
-    # Not among the eight: what the outcome can move, and what length alone does.
+    "synthetic_ref_over_noref": (
+        "explicit, synthetic with reference",
+        "explicit, synthetic without reference",
+    ),
+}
+#: A family of its own: what the outcome can move, what length alone does, and further arms.
+FURTHER = {
     "rule_over_base": ("rlvr", "base"),
     "length_over_base": ("length", "base"),
     "explicit_over_length": ("explicit", "length"),
+    "synthetic_ref_over_authored": ("explicit, synthetic with reference", "explicit"),
+    "synthetic_noref_over_reference_likert": (
+        "explicit, synthetic without reference",
+        "reference_likert",
+    ),
+    "strong_over_weak_judge": ("explicit", "explicit, weak judge"),
+    "contrast_over_plain": ("explicit, contrast 0.5", "explicit"),
+    "dropout_over_plain": ("explicit, keep 0.5", "explicit"),
 }
 Scores = dict[str, float | None]
 
@@ -213,17 +227,22 @@ def way_to_references(runs: Sequence[Mapping[str, Any]], tasks: Sequence[Task]) 
 
 
 def decide(runs: Sequence[Mapping[str, Any]], way: float) -> dict[str, Finding]:
-    """Every contrast, as one family."""
+    """Every contrast: those declared as the study's claims are one family, the others another."""
     sound = [one for one in runs if not one["stray"]]
-    family: dict[str, Comparison | Finding | None] = {}
-    for name, (better, other) in CONTRASTS.items():
-        gains = gains_of(sound, better, other, way)
-        family[f"training.{name}"] = (
-            training_effect(gains)
-            if len(gains) >= MIN_SEEDS
-            else not_testable(f"{len(gains)} seeds of both arms are done, three are needed")
-        )
-    return decide_family(family, margins=claims.margin("held_out"))
+    found: dict[str, Finding] = {}
+    for contrasts in (CONTRASTS, FURTHER):
+        family: dict[str, Comparison | Finding | None] = {
+            f"training.{name}": _effect(gains_of(sound, *arms, way))
+            for name, arms in contrasts.items()
+        }
+        found |= decide_family(family, margins=claims.margin("held_out"))
+    return found
+
+
+def _effect(gains: Sequence[SeedGains]) -> Comparison | Finding:
+    if len(gains) < MIN_SEEDS:
+        return not_testable(f"{len(gains)} seeds of both arms are done, three are needed")
+    return training_effect(gains)
 
 
 Parts = list[tuple[Unit, Mapping[str, Any]]]

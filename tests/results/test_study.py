@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import prompts_of
 from rar_lib.training.policy import Likelihoods
 from rar_lib.training.rewards import RubricReward, VerifiableReward
+from results.rubrics import write as rubrics
 from results.study import run, store, table
 from results.study.run import Unit
 
@@ -149,7 +151,7 @@ def test_the_ledger_knows_the_contrasts_of_the_study() -> None:
         for source in claim.sources or ()
         if source.record == "arms"
     }
-    ours = {f"training.{name}" for name in table.CONTRASTS}
+    ours = {f"training.{name}" for name in (*table.CONTRASTS, *table.FURTHER)}
     # Not claims of the paper, but what one must know to read the others.
     assert ours - declared <= {
         "training.rule_over_base",
@@ -157,7 +159,72 @@ def test_the_ledger_knows_the_contrasts_of_the_study() -> None:
         "training.explicit_over_length",
         "training.explicit_over_base",
         "training.sft_over_base",
+        "training.contrast_over_plain",
+        "training.dropout_over_plain",
     }
+    assert not set(table.CONTRASTS) & set(table.FURTHER)
+    arms = {name for pair in (*table.CONTRASTS.values(), *table.FURTHER.values()) for name in pair}
+    assert arms <= {design.name for design in run.DESIGNS}
+
+
+def test_the_claims_of_the_study_are_corrected_for_one_another_and_for_nothing_else() -> None:
+    def p_holm(further: float) -> dict[str, float]:
+        shares = {"base": 0.0, "implicit": 0.02, "explicit": 0.02, "rlvr": further}
+        found = recorded(shares)["findings"]
+        return {name: f["p_holm"] for name, f in found.items() if f.get("p_holm") is not None}
+
+    few, more = p_holm(0.0), p_holm(0.9)
+    declared = [f"training.{name}" for name in table.CONTRASTS if f"training.{name}" in few]
+    assert len(declared) >= 2
+    assert [few[name] for name in declared] == [more[name] for name in declared]
+
+
+def written(kind: str, tasks: int) -> str:
+    """Lines of rubrics for so many tasks, one of which has none."""
+    lines = []
+    for number, task in enumerate(load_mini("all")[:tasks]):
+        assert task.rubric is not None
+        rubric = task.rubric.model_copy(update={"criteria": task.rubric.criteria[:3]})
+        valid = number > 0
+        row = {
+            "task": task.id,
+            "of": rubrics.mark(task, kind),
+            "rubric": rubric.model_dump(mode="json") if valid else None,
+            "reason": None if valid else "it repeats itself",
+        }
+        lines.append(json.dumps(row) + "\n")
+    return "".join(lines)
+
+
+def test_an_arm_with_synthetic_rubrics_trains_on_them_and_is_held_out_by_the_authored_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rubrics, "HERE", tmp_path)
+    unit = named("explicit, synthetic with reference")
+    everything = load_mini("all")
+    assert not run.has_rubrics(unit)
+    (tmp_path / "synthetic_ref.jsonl").write_text(written("synthetic_ref", len(everything)))
+    assert run.has_rubrics(unit)
+    assert not run.has_rubrics(named("explicit, synthetic without reference"))
+    trained, held_out = run.tasks_of(unit)
+    plain, same = run.tasks_of(named("explicit"))
+    assert [t.id for t in trained] == [t.id for t in plain if t.id != everything[0].id]
+    assert {len(t.rubric.criteria) for t in trained if t.rubric} == {3}
+    assert held_out == same
+
+
+def test_the_weak_judge_rewards_and_the_strong_one_grades(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(run, "calibration_of", lambda _: None)
+    monkeypatch.setattr(run, "state_of", lambda _: "to do")
+    monkeypatch.setattr(run, "measure", lambda _, judge: asked.append(judge.chat.model) or {})
+    monkeypatch.setattr(
+        run, "with_grades", lambda _, __, judge: asked.append(judge.chat.model) or {}
+    )
+    monkeypatch.setattr(store, "save", lambda *_: None)
+    monkeypatch.setattr(store, "load", lambda _: {})
+    run.advance([named("explicit, weak judge")], minutes=1, grading=True)
+    assert asked == ["qwen-0.5b", run.JUDGE]
 
 
 NOWHERE = Judge(Chat("http://127.0.0.1:1/v1", "nobody"))
@@ -276,7 +343,7 @@ def test_a_full_record_stays_within_its_size(tmp_path: Path) -> None:
             store.save(tmp_path / "unit.jsonl", graded(unit, unit_file(unit, answer)))
             sizes[kind] = (tmp_path / "unit.jsonl").stat().st_size
         total += sizes[kind]
-    assert len(run.units()) == 90
+    assert len(run.units()) == 108
     assert 10_000_000 < total <= store.LARGEST
     there = sum(path.stat().st_size for path in (run.HERE / "units").glob("*"))
     assert there <= store.LARGEST
@@ -352,7 +419,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(run, "HERE", tmp_path)
     monkeypatch.setattr(run, "measure", measure)
     monkeypatch.setattr(run, "with_grades", grades)
-    monkeypatch.setattr(run, "open_judge", lambda _: NOWHERE)
+    monkeypatch.setattr(run, "Judges", lambda _: lambda name: NOWHERE)
     return done
 
 

@@ -1,0 +1,1 @@
+"""Rubrics that a model wrote for RaR-Mini."""
