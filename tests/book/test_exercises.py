@@ -30,7 +30,7 @@ END = ":::{solution-end}\n:::"
 
 def exercise(label: str, title: str) -> str:
     return (
-        f":::{{exercise}} {title}\n:label: {label}\n\nWhat is lost?\n\n*Hint.* `advantages`\n:::\n\n"
+        f":::{{exercise}} {title}\n:label: {label}\n\nWhat is lost?\n\n*Hint.* `read`\n:::\n\n"
         f":::{{solution-start}} {label}\n:label: {label}-solution\n:class: dropdown\n:::"
     )
 
