@@ -5,7 +5,7 @@ pass through Sphinx as they are. Every table and figure gets a number, a caption
 an alternative text. Captions stand in ``captions.toml``: an entry names the section and either
 the first columns of the table or the function that drew the figure; what has no entry gets a
 caption from its section and its columns or axes. A ``<caption>`` that an output brings along
-wins over both.
+wins over both. What sphinx-exercise writes gets an id only once a page.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ def finish(body: str, written: list[dict[str, str]]) -> str:
     page = BeautifulSoup(body, "html.parser")
     number = page.select_one("h1 > .section-number")
     chapter = number.get_text().strip().rstrip(".") + "." if number else ""
+    for part in page.select("#exercise-content, #solution-content"):
+        part.name = "div"  # no section of the page: it has no heading, and all have the same id
+        del part["id"]
     tables = [t for t in page.find_all("table") if t.find("th") and not t.find_parent("table")]
     for at, table in enumerate(tables, 1):
         _finish_table(page, table, f"{chapter}{at}", written)
@@ -70,7 +73,14 @@ def finish(body: str, written: list[dict[str, str]]) -> str:
 
 
 def _section(element: Tag) -> str:
-    """The heading that ``element`` stands under, without its number and its link."""
+    """The heading that ``element`` stands under, without its number and its link.
+
+    In the solution of an exercise this is the number of the exercise.
+    """
+    solution = element.find_parent(class_="solution")
+    if solution is not None:
+        exercise = solution.find_previous(class_="exercise").select_one(".caption-number")
+        return f"Solution of {' '.join(exercise.get_text().split())}"
     section = element.find_parent("section")
     heading = section.find(re.compile("^h[1-6]$")) if section else None
     if heading is None:

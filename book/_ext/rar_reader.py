@@ -203,7 +203,9 @@ def _in_order(app: Sphinx) -> list[str]:
 def _plain(doctree: nodes.document) -> str:
     """The text that the search quotes: what is written, without code."""
     parts = [
-        node.astext()
+        " ".join(part.astext() for part in node)  # an exercise's title holds its subtitle
+        if node.first_child_matching_class(nodes.subtitle) is not None
+        else node.astext()
         for node in doctree.findall(nodes.TextElement)
         if isinstance(node, nodes.paragraph | nodes.title | nodes.term)
     ]

@@ -31,3 +31,10 @@ window.addEventListener("load", () => {
     showCut(box);
   }
 });
+
+// What is folded has no width yet. The theme sees at a resize which code scrolls, and so takes the focus.
+document.addEventListener("click", (event) => {
+  if (event.target.closest(".admonition.toggle > .admonition-title")) {
+    window.dispatchEvent(new Event("resize"));
+  }
+});

@@ -124,7 +124,14 @@ def _hardware(manifest: dict[str, Any]) -> str:
 
 
 KEY_FILE = ".book-key"
-RENDERERS = ("jupyter-book", "Sphinx", "myst-nb", "sphinx-book-theme", "latex2mathml")
+RENDERERS = (
+    "jupyter-book",
+    "Sphinx",
+    "myst-nb",
+    "sphinx-book-theme",
+    "sphinx-exercise",
+    "latex2mathml",
+)
 STATUS = "status"
 ROLLOUTS = "rollouts"
 #: The chapter whose run that page is about.
