@@ -58,7 +58,7 @@ def finish(body: str, written: list[dict[str, str]]) -> str:
     tables = [t for t in page.find_all("table") if t.find("th") and not t.find_parent("table")]
     for at, table in enumerate(tables, 1):
         _finish_table(page, table, f"{chapter}{at}", written)
-    pictures = page.select(".cell_output img")
+    pictures = page.select(".cell_output img, figure img.rar-drawn")
     for at, picture in enumerate(pictures, 1):
         _finish_figure(page, picture, f"{chapter}{at}", written)
     for text in page.find_all(string=WHOLE):
