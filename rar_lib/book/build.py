@@ -142,7 +142,7 @@ GAMING, LEDGER = "08_gaming_the_rubric", "09_paper_against_here"
 #: Without these a judge says nothing about rubrics.
 COMPARED = ("explicit", "implicit", "direct_likert")
 CHANCE = 0.5
-LEVEL = "95 %"
+LEVEL = "95%"
 #: Decided claims that are named; the others are counted.
 NAMED = 3
 #: What a word of the ledger counts, where the word alone does not say it.
@@ -201,7 +201,7 @@ def _main_figure(found: results.Judges, alignment: Mapping[str, Any]) -> str:
     caption = sentence(
         "How often a judge prefers the better of two responses, by its size and by what it is "
         "asked. The dashed line is a coin, ties count one half, whiskers are {level} intervals "
-        "over {tasks} tasks with {pairs} pairs. Here {origin}. {missing}",
+        "over {tasks} tasks with {pairs} pairs, {origin}. {missing}",
         level=LEVEL,
         tasks=tasks,
         pairs=found.pairs,
@@ -266,10 +266,10 @@ def _on_size(found: results.Judges) -> str:
         return sentence("No judge of single criteria is on record, so size cannot be compared.")
     ways = list(found.of(known[0]).values())
     text = sentence(
-        "**How small a judge may be.** Asked in {ways} ways, the judge of {size} billion is surely "
-        "better than a coin in {above} and surely worse in {below}, by the {level} interval of "
-        "each over {tasks} tasks. Its verdicts on single criteria have an AUC of {auc}, where "
-        "guessing has {chance}",
+        "**How small a judge may be.** Asked in {ways} ways, a judge of {size} billion parameters "
+        "is surely better than a coin in {above} and surely worse in {below}, by the {level} "
+        "interval of each over {tasks} tasks. Its verdicts on single criteria have an AUC of "
+        "{auc}, where guessing has {chance}",
         ways=len(ways),
         size=f"{found.sizes[known[0]]:g}",
         above=_many(sum(of.low > CHANCE for of in ways)),
@@ -347,8 +347,8 @@ def _on_paper(rows: Sequence[claims.Row]) -> str:
     for checked in [row.checked for row in checks if row.checked and row.claim.id == HEADLINE]:
         verb = "is" if checked.holds else "would be"
         text += " " + sentence(
-            "The abstract says that rubrics gain {said:.0f} % on HealthBench over a plain rating; "
-            "by the bars of the main figure the gain {verb} {own:.1f} %.",
+            "The abstract says that rubrics gain {said:.0f}% on HealthBench over a plain rating; "
+            "by the bars of its main figure the gain {verb} {own:.1f}%.",
             said=checked.against,
             verb=verb,
             own=checked.value,
@@ -381,10 +381,10 @@ def _claims_bar(rows: Sequence[claims.Row], profile: str) -> str:
         entries=len(rows),
     )
     origin = sentence(
-        "{recorded} findings rest on a record, {live} on what the chapters of profile {profile} "
-        "left on the machine that built this page: a demonstration.",
-        recorded=sum(bool(row.origin and not row.origin.live) for row in rows),
-        live=sum(bool(row.origin and row.origin.live) for row in rows),
+        "Of the findings {recorded} rest on a record and {live} on what the chapters of profile "
+        "{profile} left on the machine that built this page: a demonstration.",
+        recorded=_many(sum(bool(row.origin and not row.origin.live) for row in rows)),
+        live=_many(sum(bool(row.origin and row.origin.live) for row in rows)),
         profile=profile,
     )
     alt = plain(

@@ -195,6 +195,10 @@ def choices(runs: Runs) -> dict[str, dict[str, dict[str, list[int | None]]]]:
     return found
 
 
+#: Arms as figures list them, then the kinds of rubric that are not the authored one.
+ORDER = (*get_args(Arm), "synthetic_ref", "synthetic_noref")
+
+
 @dataclass(frozen=True)
 class Judges:
     """What is on record of judges of several sizes, and what is not.
@@ -219,15 +223,26 @@ class Judges:
 
 
 def judges(record: Mapping[str, Any] | None) -> Judges:
-    """The record of judge alignment (``alignment.json``), arm by arm."""
+    """The record of judge alignment (``alignment.json``), arm by arm.
+
+    Raises:
+        DataError: it names a judge or an arm that this library does not know.
+    """
     record = record or {}
     rows = record.get("judges", {})
     missing: dict[str, list[str]] = {}
     for piece in record.get("missing", []):
-        judge = max((name for name in MODELS if piece.startswith(f"{name}-")), key=len)
+        judge = max((name for name in MODELS if piece.startswith(f"{name}-")), key=len, default="")
         arm, _, source = piece.removeprefix(f"{judge}-").partition("-")
         if source != "val":  # that one fits a calibration
             missing.setdefault(judge, []).append(source or arm)
+    arms = {arm for row in rows.values() for arm in row["arms"]}.union(*missing.values())
+    for names, known in (([*rows, *missing], [*MODELS]), (arms, [*ORDER])):
+        if unknown := sorted(set(names) - set(known)):
+            raise DataError(
+                f"alignment.json names {', '.join(map(repr, unknown))}; known are: "
+                f"{', '.join(known)}. Write it anew: python -m results.alignment.table"
+            )
     accuracy: dict[str, dict[str, Interval]] = {}
     for judge, row in rows.items():
         for arm, of in row["arms"].items():
@@ -236,19 +251,11 @@ def judges(record: Mapping[str, Any] | None) -> Judges:
     names = sorted({*rows, *missing}, key=lambda name: MODELS[name].parameters)
     return Judges(
         sizes={name: MODELS[name].parameters for name in names},
-        accuracy={arm: accuracy[arm] for arm in sorted(accuracy, key=_in_order)},
+        accuracy={arm: accuracy[arm] for arm in ORDER if arm in accuracy},
         missing={name: missing[name] for name in names if name in missing},
         auc={name: Interval(**row["auc"]) for name, row in rows.items() if row.get("auc")},
         pairs=max((of["pairs"] for row in rows.values() for of in row["arms"].values()), default=0),
     )
-
-
-#: Arms as figures list them, then the kinds of rubric that are not the authored one.
-ORDER = (*get_args(Arm), "synthetic_ref", "synthetic_noref")
-
-
-def _in_order(arm: str) -> int:
-    return ORDER.index(arm)
 
 
 def attacks(root: Path = _ROOT) -> dict[tuple[str, str, str], list[AttackResult]] | None:
