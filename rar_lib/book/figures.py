@@ -366,7 +366,7 @@ _SHAPES = {
     "synthetic_ref": "M-6,-1.5h4.5v-4.5h3v4.5h4.5v3h-4.5v4.5h-3v-4.5h-4.5z",
     "synthetic_noref": "M-5,-3l2,-2 3,3 3,-3 2,2 -3,3 3,3 -2,2 -3,-3 -3,3 -2,-2 3,-3z",
 }
-_WIDTH, _TOP, _LEFT, _RIGHT, _HEIGHT, _ROW = 560, 12, 52, 12, 250, 21
+_WIDTH, _TOP, _LEFT, _RIGHT, _HEIGHT, _ROW = 560, 38, 52, 12, 250, 21
 
 
 def _hue(name: str) -> str:
@@ -409,6 +409,7 @@ def judge_drawing(found: Judges, *, alone: bool = False) -> str:
         "svg", space | {"class": "rar-drawing", "viewBox": f"0 0 {_WIDTH} {height}"}
     )
     _put(svg, "style", _look(own=alone))
+    _put(svg, "text", "share of pairs in which the judge prefers the better response", x=8, y=16)
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         _put(svg, "text", f"{tick:g}", x=_LEFT - 8, y=_y(tick) + 5, text_anchor="end")
         kind = "chance" if tick == 0.5 else "axis"

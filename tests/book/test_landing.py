@@ -324,3 +324,12 @@ def test_the_drawing_in_the_readme_is_that_of_the_record() -> None:
     expected = figures.judge_drawing(results.judges(record), alone=True)
     assert drawn == expected, "run: .venv/bin/python -m results.alignment.table"
     assert visible(drawn) == drawn
+
+
+def test_pictures_in_the_readme_are_there_small_and_described() -> None:
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    pictures = dict(re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", readme))
+    assert set(pictures.values()) == {"docs/landing.png", "results/alignment/alignment.svg"}
+    for said, path in pictures.items():
+        assert len(said) > 60
+        assert (REPO / path).stat().st_size < 300_000
