@@ -163,6 +163,9 @@ def _finish_figure(page: BeautifulSoup, picture: Tag, number: str, written: list
         figure.append(caption)
     for old in figure.select(".caption-number"):
         old.decompose()
+    first = figure.find("figcaption").contents[0]
+    if isinstance(first, str) and not first.strip():  # of a figure that a page's author wrote
+        first.extract()
     words = figure.select_one("figcaption .caption-text") or figure.find("figcaption")
     _number(page, words, f"Figure {number}")
     figure["id"] = f"figure-{number.replace('.', '-')}"

@@ -142,7 +142,7 @@ GAMING, LEDGER = "08_gaming_the_rubric", "09_paper_against_here"
 #: Without these a judge says nothing about rubrics.
 COMPARED = ("explicit", "implicit", "direct_likert")
 CHANCE = 0.5
-LEVEL = "95%"
+LEVEL = "95 %"
 #: Decided claims that are named; the others are counted.
 NAMED = 3
 #: What a word of the ledger counts, where the word alone does not say it.
@@ -347,8 +347,8 @@ def _on_paper(rows: Sequence[claims.Row]) -> str:
     for checked in [row.checked for row in checks if row.checked and row.claim.id == HEADLINE]:
         verb = "is" if checked.holds else "would be"
         text += " " + sentence(
-            "The abstract says that rubrics gain {said:.0f}% on HealthBench over a plain rating; "
-            "by the bars of its main figure the gain {verb} {own:.1f}%.",
+            "The abstract says that rubrics gain {said:.0f} % on HealthBench over a plain rating; "
+            "by the bars of its main figure the gain {verb} {own:.1f} %.",
             said=checked.against,
             verb=verb,
             own=checked.value,
@@ -361,12 +361,13 @@ def _on_data() -> str:
     own = [c for t in load_mini("all") for c in t.rubric.criteria if c.category is Category.PITFALL]
     as_read = [(c.polarity, read(c.description, -1).polarity) for c in own]
     return sentence(
-        "**The released data.** An independent audit finds {medicine:.0%} of the pitfalls of "
-        "RaR-Medicine worded as a mistake and {science:.0%} of those of RaR-Science; where meeting "
-        "a criterion is a mistake, a plain sum of weights pays for it. Of {pitfalls} pitfalls in "
-        "this book's own data the loader decides {decided} by their wording, {wrong} wrongly.",
-        medicine=tables.numbers("data_audit", row, "RaR-Medicine")[0],
-        science=tables.numbers("data_audit", row, "RaR-Science")[0],
+        "**The released data.** An independent audit finds {medicine:.0f} % of the pitfalls of "
+        "RaR-Medicine worded as a mistake and {science:.0f} % of those of RaR-Science; where "
+        "meeting a criterion is a mistake, a plain sum of weights pays for it. Of {pitfalls} "
+        "pitfalls in this book's own data the loader decides {decided} by their wording, {wrong} "
+        "wrongly.",
+        medicine=100 * tables.numbers("data_audit", row, "RaR-Medicine")[0],
+        science=100 * tables.numbers("data_audit", row, "RaR-Science")[0],
         pitfalls=len(own),
         decided=sum(found is not None for _, found in as_read),
         wrong=sum(found not in (None, given) for given, found in as_read),

@@ -205,8 +205,8 @@ def test_where_nothing_is_decided_it_says_that_and_why(repo: Path) -> None:
 
 def test_the_headline_is_the_ledger_s(repo: Path) -> None:
     checked = claims.check(next(c.arithmetic for c in LEDGER.claims if c.id == HEADLINE))
-    assert f"gain {checked.against:.0f}% on HealthBench" in said(repo)
-    assert f"the gain would be {checked.value:.1f}%" in said(repo)
+    assert f"gain {checked.against:.0f} % on HealthBench" in said(repo)
+    assert f"the gain would be {checked.value:.1f} %" in said(repo)
     assert not checked.holds  # else the sentence says that it is
 
 
