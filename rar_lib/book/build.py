@@ -267,9 +267,8 @@ def _on_size(found: results.Judges) -> str:
     ways = list(found.of(known[0]).values())
     text = sentence(
         "**How small a judge may be.** Asked in {ways} ways, a judge of {size} billion parameters "
-        "is surely better than a coin in {above} and surely worse in {below}, by the {level} "
-        "interval of each over {tasks} tasks. Its verdicts on single criteria have an AUC of "
-        "{auc}, where guessing has {chance}",
+        "has its {level} interval above one half in {above} and below it in {below} ({tasks} "
+        "tasks). Its verdicts on single criteria have an AUC of {auc}, where guessing has {chance}",
         ways=len(ways),
         size=f"{found.sizes[known[0]]:g}",
         above=_many(sum(of.low > CHANCE for of in ways)),
@@ -358,7 +357,8 @@ def _on_paper(rows: Sequence[claims.Row]) -> str:
 
 def _on_data() -> str:
     row = "pitfalls worded as failure, share"
-    own = [c for t in load_mini("all") for c in t.rubric.criteria if c.category is Category.PITFALL]
+    rubrics = [task.rubric for task in load_mini("all") if task.rubric]
+    own = [c for rubric in rubrics for c in rubric.criteria if c.category is Category.PITFALL]
     as_read = [(c.polarity, read(c.description, -1).polarity) for c in own]
     return sentence(
         "**The released data.** An independent audit finds {medicine:.0f} % of the pitfalls of "

@@ -129,11 +129,11 @@ def test_the_largest_judge_that_has_the_arms_speaks(repo: Path, record: dict[str
 def test_the_smallest_judge_is_held_against_a_coin(repo: Path, record: dict[str, Any]) -> None:
     text = said(repo)
     assert "Asked in 3 ways, a judge of 0.135 billion parameters" in text
-    assert "surely better than a coin in none and surely worse in 1" in text
+    assert "has its 95 % interval above one half in none and below it in 1 (48 tasks)" in text
     assert "AUC of 0.53 [0.51, 0.55], where guessing has 0.50; at 0.5 billion 0.74" in text
     record["judges"]["smollm2-135m"]["arms"]["implicit"]["accuracy"] = interval(0.7)
     write(repo, record)
-    assert "surely better than a coin in 1 and surely worse in 1" in said(repo)
+    assert "above one half in 1 and below it in 1" in said(repo)
 
 
 def test_without_a_record_the_page_says_so_and_draws_nothing(repo: Path) -> None:
