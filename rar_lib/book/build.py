@@ -299,8 +299,8 @@ def _on_claims(rows: Sequence[claims.Row]) -> str:
     )
     for row in decided[:NAMED]:
         text += " " + sentence(
-            "“{says}” is **{finding}**: {difference}, {n} tasks.",
-            says=row.claim.says,
+            "“{says}”: **{finding}**, {difference}, {n} tasks.",
+            says=row.claim.says.rstrip("."),
             finding=row.finding,
             difference=row.difference,
             n=row.difference.n if row.difference else 0,

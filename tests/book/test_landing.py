@@ -188,8 +188,8 @@ def test_a_finding_of_a_chapter_moves_the_bar_and_is_named(repo: Path) -> None:
     assert after["not testable here"] == before["not testable here"] - 1
     assert sum(after.values()) == sum(before.values())
     claim = next(c for c in LEDGER.claims if any(s.key == key for s in c.sources))
-    assert f"“{claim.says[:-1]}" in text
-    assert "is **supported**: 0.31 [0.20, 0.42], 48 tasks." in text
+    said_of = f"“{claim.says[:-1]}”: **supported**, 0.31 [0.20, 0.42], 48 tasks."
+    assert said_of in text
     assert "1 on what the chapters of profile smoke left" in text
     assert 'class="rar-part-1"' in made(repo)["_static/claims.svg"]
 
