@@ -305,7 +305,7 @@ def _on_claims(rows: Sequence[claims.Row]) -> str:
             difference=row.difference,
             n=row.difference.n if row.difference else 0,
         )
-    trained = [row for row in open_ if any(source.runs for source in row.claim.sources)]
+    trained = [row for row in open_ if _about_training(row)]
     if not any(row.word in WORDS[:3] for row in trained):
         text += " " + sentence(
             "None of the {trained} about a trained policy is decided: each takes {seeds} seeds of "
@@ -315,6 +315,10 @@ def _on_claims(rows: Sequence[claims.Row]) -> str:
             **_main_reason(trained),
         )
     return text
+
+
+def _about_training(row: claims.Row) -> bool:
+    return any(source.runs for source in row.claim.sources)
 
 
 def _corrected(row: claims.Row) -> float:
