@@ -63,7 +63,7 @@ def finish(body: str, written: list[dict[str, str]]) -> str:
     tables = [t for t in page.find_all("table") if t.find("th") and not t.find_parent("table")]
     for at, table in enumerate(tables, 1):
         _finish_table(page, table, f"{chapter}{at}", written)
-    pictures = page.select(".cell_output img")
+    pictures = page.select(".cell_output img, figure img.rar-drawn")
     for at, picture in enumerate(pictures, 1):
         _finish_figure(page, picture, f"{chapter}{at}", written)
     for text in page.find_all(string=WHOLE):
@@ -175,6 +175,9 @@ def _finish_figure(page: BeautifulSoup, picture: Tag, number: str, written: list
         figure.append(caption)
     for old in figure.select(".caption-number"):
         old.decompose()
+    first = figure.find("figcaption").contents[0]
+    if isinstance(first, str) and not first.strip():  # of a figure that a page's author wrote
+        first.extract()
     words = figure.select_one("figcaption .caption-text") or figure.find("figcaption")
     _number(page, words, f"Figure {number}")
     figure["id"] = f"figure-{number.replace('.', '-')}"

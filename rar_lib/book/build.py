@@ -1,10 +1,11 @@
 """The book: prose pages and executed notebooks in, a folder of static HTML out.
 
 papermill has executed the notebooks; nothing is executed here. The steps are: stage
-(sources and checked notebooks side by side), render (jupyter-book, warnings are errors), fill (the
-page of rollouts, from what the chapters' runs have kept), harden (a Content-Security-Policy in
-every page), swap (the old book stays readable until the new one is complete). A key over all inputs
-makes an unchanged book free.
+(sources and checked notebooks side by side, and what is computed from records: the landing page's
+answers, the status page), render (jupyter-book, warnings are errors), fill (the page of rollouts,
+from what the chapters' runs have kept), draw (our SVG into its pages), harden (a
+Content-Security-Policy in every page), swap (the old book stays readable until the new one is
+complete). A key over all inputs makes an unchanged book free.
 
 Jupyter Book copies a ``text/html`` output into the page as it is, so a script in a model's
 answer would run in the reader's browser. Model text can reach a page only through notebook outputs,
@@ -23,6 +24,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html.parser import HTMLParser
 from importlib.metadata import version
@@ -30,9 +32,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rar_lib.book import report
+from rar_lib.book import claims, figures, report, results, tables
+from rar_lib.book.prose import listed, plain, sentence
+from rar_lib.core.decision import WORDS
 from rar_lib.core.errors import ReproduceError
+from rar_lib.core.types import Category
+from rar_lib.data.polarity import read
 from rar_lib.data.tasks import load_mini, load_tasks
+from rar_lib.evaluation.held_out import MIN_SEEDS
 from rar_lib.training.checkpoints import TRANSCRIPT
 from rar_lib.training.train import Run
 
@@ -123,6 +130,299 @@ def _hardware(manifest: dict[str, Any]) -> str:
     return _text(hardware) if hardware else UNKNOWN
 
 
+# --- answers, computed from records --------------------------------------------------------------
+
+#: The line of a page that what is computed takes the place of.
+GENERATED = "% generated"
+JUDGES_DRAWING = "judges.svg"
+CLAIMS_DRAWING = "claims.svg"
+#: Chapters that an answer leads to.
+DATA, JUDGES = "03_the_data_audited", "04_can_the_judge_be_trusted"
+GAMING, LEDGER = "08_gaming_the_rubric", "09_paper_against_here"
+#: Without these a judge says nothing about rubrics.
+COMPARED = ("explicit", "implicit", "direct_likert")
+CHANCE = 0.5
+LEVEL = "95 %"
+#: Decided claims that are named; the others are counted.
+NAMED = 3
+#: What a word of the ledger counts, where the word alone does not say it.
+COUNTED = {
+    "holds": "checks of the paper's own numbers that hold",
+    "does not hold": "checks of the paper's own numbers that do not",
+    "shown": "definitions, settings and tables, shown",
+}
+#: The check of the paper's best known number.
+HEADLINE = "arithmetic.headline-healthbench"
+#: Arms of the training study that answer a proposal of later work.
+PROPOSED = {"rubric dropout": "explicit, keep 0.5", "contrast weights": "explicit, contrast 0.5"}
+
+
+def generated(executed: Path, repo: Path) -> dict[str, str]:
+    """What the book computes for its pages: file -> text that it gets, or that it is.
+
+    Args:
+        executed: folder of a profile's run; findings that its chapters left are read there.
+        repo: whose ``results/`` are read.
+
+    Raises:
+        DataError: a record or a finding is damaged.
+    """
+    alignment = results.load("alignment", repo)
+    rows = claims.ledger(executed.name, checkout=repo, build=executed.parent)
+    return {
+        "index.md": landing(rows, alignment, executed.name),
+        "after.md": followed(results.load("arms", repo)),
+        f"_static/{JUDGES_DRAWING}": figures.judge_drawing(results.judges(alignment)),
+        f"_static/{CLAIMS_DRAWING}": figures.share_drawing(claims.counts(rows)),
+    }
+
+
+def landing(rows: Sequence[claims.Row], alignment: Mapping[str, Any] | None, profile: str) -> str:
+    """The landing page's answers as Markdown: main figure, five sentences, the claims in a bar."""
+    found = results.judges(alignment)
+    said = [
+        (_on_rubrics(found), JUDGES),
+        (_on_size(found), JUDGES),
+        (_on_claims(rows), LEDGER),
+        (_on_paper(rows), LEDGER),
+        (_on_data(), DATA),
+    ]
+    parts = [_main_figure(found, alignment)] if alignment and found.accuracy else []
+    parts.append("\n".join(f"- {text} {_chapter(stem)}" for text, stem in said))
+    return "\n\n".join([*parts, _claims_bar(rows, profile)])
+
+
+def _chapter(stem: str) -> str:
+    return f"([chapter {int(stem[:2])}]({stem}.ipynb))"
+
+
+def _main_figure(found: results.Judges, alignment: Mapping[str, Any]) -> str:
+    tasks = max(of.n for by in found.accuracy.values() for of in by.values())
+    caption = sentence(
+        "How often a judge prefers the better of two responses, by its size and by what it is "
+        "asked. The dashed line is a coin, ties count one half, whiskers are {level} intervals "
+        "over {tasks} tasks with {pairs} pairs, {origin}. {missing}",
+        level=LEVEL,
+        tasks=tasks,
+        pairs=found.pairs,
+        origin=results.origin(dict(alignment)),
+        missing=_not_yet(found),
+    )
+    alt = plain(
+        "Points with whiskers over judges of {sizes} billion parameters, one line for each way of "
+        "asking, and a dashed line at one half. {values}.",
+        sizes=[f"{size:g}" for size in found.sizes.values()],
+        values="; ".join(_measured(found, judge) for judge in found.sizes),
+    )
+    return _block("figure", JUDGES_DRAWING, alt, caption)
+
+
+def _measured(found: results.Judges, judge: str) -> str:
+    values = [f"{figures.ASKED[arm]} {of}" for arm, of in found.of(judge).items()]
+    return f"at {found.sizes[judge]:g} billion: {', '.join(values) or figures.NOT_YET}"
+
+
+def _not_yet(found: results.Judges) -> str:
+    """What the figure lacks, in one sentence; empty where nothing is missing."""
+    parts = [
+        f"at {found.sizes[judge]:g} billion {listed(arms) if found.of(judge) else 'anything'}"
+        for judge, arms in found.missing.items()
+    ]
+    return f"Not measured yet: {'; '.join(parts)}." if parts else "Nothing is missing."
+
+
+def _block(kind: str, name: str, alt: str, caption: str = "") -> str:
+    """A directive for a drawing; JSON's quotes are YAML's, so no text can end the option."""
+    lines = [f"```{{{kind}}} _static/{name}", f":alt: {json.dumps(alt)}", ":class: rar-drawn"]
+    return "\n".join([*lines, *(["", caption] if caption else []), "```"])
+
+
+def _on_rubrics(found: results.Judges) -> str:
+    able = [judge for judge in found.sizes if set(COMPARED) <= set(found.of(judge))]
+    if not able:
+        return sentence(
+            "No judge is on record with and without a rubric, so nothing can be said of what a "
+            "rubric does for a judge."
+        )
+    of = found.of(able[-1])
+    return sentence(
+        "**What a rubric does for a judge.** Asked about each criterion alone, a judge of {size} "
+        "billion parameters prefers the better response in {explicit} of the pairs; asked for one "
+        "rating under the whole rubric in {implicit}, and for one rating without a rubric in "
+        "{plain} (shares with {level} intervals, {pairs} pairs of {tasks} tasks).",
+        size=f"{found.sizes[able[-1]]:g}",
+        explicit=of["explicit"],
+        implicit=of["implicit"],
+        plain=of["direct_likert"],
+        pairs=found.pairs,
+        tasks=of["explicit"].n,
+        level=LEVEL,
+    )
+
+
+def _on_size(found: results.Judges) -> str:
+    known = [judge for judge in found.sizes if judge in found.auc]
+    if not known:
+        return sentence("No judge of single criteria is on record, so size cannot be compared.")
+    ways = list(found.of(known[0]).values())
+    text = sentence(
+        "**How small a judge may be.** Asked in {ways} ways, a judge of {size} billion parameters "
+        "has its {level} interval above one half in {above} and below it in {below} ({tasks} "
+        "tasks). Its verdicts on single criteria have an AUC of {auc}, where guessing has {chance}",
+        ways=len(ways),
+        size=f"{found.sizes[known[0]]:g}",
+        above=_many(sum(of.low > CHANCE for of in ways)),
+        below=_many(sum(of.high < CHANCE for of in ways)),
+        level=LEVEL,
+        tasks=max(of.n for of in ways),
+        auc=found.auc[known[0]],
+        chance=CHANCE,
+    )
+    larger = [
+        sentence("at {size} billion {auc}", size=f"{found.sizes[judge]:g}", auc=found.auc[judge])
+        for judge in known[1:]
+    ]
+    return f"{text}; {listed(larger)}." if larger else f"{text}."
+
+
+def _on_claims(rows: Sequence[claims.Row]) -> str:
+    open_ = [row for row in rows if row.word in WORDS]
+    decided = sorted((r for r in open_ if r.word in WORDS[:3]), key=_corrected)
+    reasons = claims.reasons(rows)
+    text = sentence(
+        "**What is decided.** Of {claims} claims about an effect {decided} are decided, "
+        "{undecided} are undecided and {closed} cannot be tested by what is recorded and was run.",
+        claims=len(open_),
+        decided=_many(len(decided)),
+        undecided=_many(sum(row.word == "undecided" for row in open_)),
+        closed=_many(sum(map(len, reasons.values()))),
+    )
+    for row in decided[:NAMED]:
+        text += " " + sentence(
+            "“{says}”: **{finding}**, {difference}, {n} tasks.",
+            says=row.claim.says.rstrip("."),
+            finding=row.finding,
+            difference=row.difference,
+            n=row.difference.n if row.difference else 0,
+        )
+    trained = [row for row in open_ if _about_training(row)]
+    if not any(row.word in WORDS[:3] for row in trained):
+        text += " " + sentence(
+            "None of the {trained} about a trained policy is decided: each takes {seeds} seeds of "
+            "both sides on record, and for {which} of them {reason}.",
+            trained=len(trained),
+            seeds=MIN_SEEDS,
+            **_main_reason(trained),
+        )
+    return text
+
+
+def _about_training(row: claims.Row) -> bool:
+    return any(source.runs for source in row.claim.sources)
+
+
+def _corrected(row: claims.Row) -> float:
+    p = row.finding.p_holm if row.finding else None
+    return 1.0 if p is None else p
+
+
+def _main_reason(rows: Sequence[claims.Row]) -> dict[str, str]:
+    """The reason that most of the claims have for which there is one, and how many have it."""
+    reasons = claims.reasons(rows)
+    most = max(reasons, key=lambda reason: len(reasons[reason]), default="")
+    closed = len(reasons.get(most, []))
+    which = "each" if closed == len(rows) else _many(closed)
+    return {"which": which, "reason": most or "anything is lacking"}
+
+
+def _many(count: int) -> str:
+    return f"{count:,}" if count else "none"
+
+
+def _on_paper(rows: Sequence[claims.Row]) -> str:
+    checks = [row for row in rows if row.checked]
+    text = sentence(
+        "**The paper's own numbers.** Of {checks} checks {holds} hold and {fails} do not.",
+        checks=len(checks),
+        holds=sum(row.word == claims.CHECKS[0] for row in checks),
+        fails=sum(row.word == claims.CHECKS[1] for row in checks),
+    )
+    for checked in [row.checked for row in checks if row.checked and row.claim.id == HEADLINE]:
+        verb = "is" if checked.holds else "would be"
+        text += " " + sentence(
+            "The abstract says that rubrics gain {said:.0f} % on HealthBench over a plain rating; "
+            "by the bars of its main figure the gain {verb} {own:.1f} %.",
+            said=checked.against,
+            verb=verb,
+            own=checked.value,
+        )
+    return text
+
+
+def _on_data() -> str:
+    row = "pitfalls worded as failure, share"
+    rubrics = [task.rubric for task in load_mini("all") if task.rubric]
+    own = [c for rubric in rubrics for c in rubric.criteria if c.category is Category.PITFALL]
+    as_read = [(c.polarity, read(c.description, -1).polarity) for c in own]
+    return sentence(
+        "**The released data.** An independent audit finds {medicine:.0f} % of the pitfalls of "
+        "RaR-Medicine worded as a mistake and {science:.0f} % of those of RaR-Science; where "
+        "meeting a criterion is a mistake, a plain sum of weights pays for it. Of {pitfalls} "
+        "pitfalls in this book's own data the loader decides {decided} by their wording, {wrong} "
+        "wrongly.",
+        medicine=100 * tables.numbers("data_audit", row, "RaR-Medicine")[0],
+        science=100 * tables.numbers("data_audit", row, "RaR-Science")[0],
+        pitfalls=len(own),
+        decided=sum(found is not None for _, found in as_read),
+        wrong=sum(found not in (None, given) for given, found in as_read),
+    )
+
+
+def _claims_bar(rows: Sequence[claims.Row], profile: str) -> str:
+    counts = claims.counts(rows)
+    about = sentence(
+        "**The ledger** has {entries} entries: what the paper, its reviews and its public "
+        "summaries say, each with what was found of it.",
+        entries=len(rows),
+    )
+    origin = sentence(
+        "Of the findings {recorded} rest on a record and {live} on what the chapters of profile "
+        "{profile} left on the machine that built this page: a demonstration.",
+        recorded=_many(sum(bool(row.origin and not row.origin.live) for row in rows)),
+        live=_many(sum(bool(row.origin and row.origin.live) for row in rows)),
+        profile=profile,
+    )
+    alt = plain(
+        "A bar of {entries} entries: {counts}.",
+        entries=len(rows),
+        counts=[f"{count} {COUNTED.get(word, word)}" for word, count in counts.items() if count],
+    )
+    items = [
+        sentence("- **{count}** {word}", count=count, word=COUNTED.get(word, word))
+        for word, count in counts.items()
+    ]
+    bar = "\n".join([_block("image", CLAIMS_DRAWING, alt), "", *items])
+    return f"{about} {_chapter(LEDGER)}\n\n::::{{div}} rar-claims\n{bar}\n::::\n\n{origin}"
+
+
+def followed(arms: Mapping[str, Any] | None) -> str:
+    """What the study has on record of proposals of later work, as Markdown."""
+    runs = results.runs_of(arms) or []
+    seeds = {name: len(results.seeds_of(runs, [label])) for name, label in PROPOSED.items()}
+    gap = sum("gap" in run.get("secondary", {}) for run in runs)
+    if not any(seeds.values()) and not gap:
+        return sentence(
+            "The training study has recorded none of the three yet, so this book cannot say what "
+            "they change."
+        )
+    return sentence(
+        "The training study has recorded {seeds}, and the gap in {gap} of {runs} runs.",
+        seeds=[f"{name} with {count} seed{'s' * (count != 1)}" for name, count in seeds.items()],
+        gap=gap,
+        runs=len(runs),
+    )
+
+
 KEY_FILE = ".book-key"
 RENDERERS = (
     "jupyter-book",
@@ -184,13 +484,16 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     old = out / ".html.old"
     if old.exists() and not html.exists():  # killed between the two renames of _swap
         old.rename(html)
-    key = input_key(book, executed, list(notebooks))
+    made = generated(executed, repo)
+    key = input_key(book, executed, list(notebooks), made)
     if (html / KEY_FILE).is_file() and (html / KEY_FILE).read_text() == key:
         _log.info(f"book: unchanged, nothing to build ({_shown(html / 'index.html', repo)})")
         return html
     src = _stage(book, notebooks, out / "src", repo)
+    _write(src, made)
     rendered = _render(src, out / ".work")
     fill(rendered, executed / "data")
+    draw(rendered, src)
     _harden(rendered)
     (rendered / KEY_FILE).write_text(key)
     _swap(rendered, html, old)
@@ -207,9 +510,16 @@ def chapters(book: Path) -> list[str]:
     return [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
 
 
-def input_key(book: Path, executed: Path, stems: list[str]) -> str:
-    """Return a SHA-256 over everything that decides what the book looks like."""
+def input_key(
+    book: Path, executed: Path, stems: list[str], made: Mapping[str, str] | None = None
+) -> str:
+    """Return a SHA-256 over everything that decides what the book looks like.
+
+    Args:
+        made: what :func:`generated` returned.
+    """
     digest = hashlib.sha256()
+    digest.update(json.dumps(dict(made or {})).encode())
     for name in RENDERERS:
         digest.update(f"{name}=={version(name)}\n".encode())
     paths = [p for p in sorted(book.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
@@ -244,6 +554,28 @@ def _stage(book: Path, notebooks: dict[str, Path], src: Path, repo: Path) -> Pat
     page = status_page(manifests, titles)
     (src / f"{STATUS}.md").write_text(page, encoding="utf-8")
     return src
+
+
+def _write(src: Path, made: Mapping[str, str]) -> None:
+    """Put what is computed into the staged sources.
+
+    Raises:
+        ReproduceError: a page has no place for it, or several.
+    """
+    for name, text in made.items():
+        path = src / name
+        if path.suffix != ".md":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif path.is_file():
+            lines = path.read_text(encoding="utf-8").split("\n")
+            if (places := lines.count(GENERATED)) != 1:
+                raise ReproduceError(
+                    f"{name} has {places} lines {GENERATED!r}, one is needed: what the book "
+                    "computes takes its place"
+                )
+            lines[lines.index(GENERATED)] = text
+            path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def _render(src: Path, work: Path) -> Path:
@@ -318,6 +650,44 @@ def kept_runs(data: Path) -> list[report.Leaf]:
         name = "Chapter 5: the same responses graded in five ways"
         found.append(report.browsed_arms(record, tasks, name))
     return [leaf for leaf in found if leaf["tasks"]]
+
+
+#: What a drawing of ours may hold.
+DRAWN = frozenset(["svg", "style", "text", "line", "path", "rect"])
+DRAWN_ATTRIBUTES = frozenset(
+    "class d height preserveaspectratio stroke-width text-anchor transform viewbox width x x1 x2 y "
+    "y1 y2".split()
+)
+DRAWING_PLACE = re.compile(r'<img[^>]*\ssrc="_images/([\w-]+\.svg)"[^>]*>')
+ALT = re.compile(r'\salt="([^"]*)"')
+
+
+def draw(html: Path, src: Path) -> None:
+    """Put our drawings into their pages, where they follow the page's theme.
+
+    An SVG behind ``<img>`` does not see the page's colours. The alternative text stays.
+
+    Raises:
+        ReproduceError: a drawing holds anything but lines, shapes and text.
+    """
+    for page in sorted(html.glob("*.html")):
+        text = page.read_text(encoding="utf-8")
+        drawn = DRAWING_PLACE.sub(lambda place: _drawing(place, src / "_static"), text)
+        if drawn != text:
+            page.write_text(drawn, encoding="utf-8")
+
+
+def _drawing(place: re.Match[str], static: Path) -> str:
+    svg = (static / place[1]).read_text(encoding="utf-8")
+    scan = _Scan(DRAWN, DRAWN_ATTRIBUTES)
+    scan.feed(svg)
+    scan.close()
+    if scan.problem:
+        raise ReproduceError(f"{place[1]} holds {scan.problem}: no drawing of this book needs it")
+    alt = ALT.search(place[0])
+    if not alt or not alt[1].strip():
+        raise ReproduceError(f"{place[1]} has no alternative text: give the directive an :alt:")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{alt[1]}" ', 1).strip()
 
 
 def _harden(html: Path) -> None:
@@ -450,21 +820,24 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 class _Scan(HTMLParser):
     """Collect the first thing that is outside the allow-list."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, tags: frozenset[str] = TAGS, attributes: frozenset[str] = ATTRIBUTES
+    ) -> None:
         super().__init__(convert_charrefs=True)
         self.problem: str | None = None
+        self._tags, self._attributes = tags, attributes
         self._in_style = False
 
     def _say(self, problem: str) -> None:
         self.problem = self.problem or problem
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in TAGS:
+        if tag not in self._tags:
             self._say(f"element <{tag}>")
         self._in_style = tag == "style"
         for name, value in attrs:
             text = (value or "").strip()
-            if name not in ATTRIBUTES and not re.fullmatch(r"(data|aria)-[a-z0-9-]+", name):
+            if name not in self._attributes and not re.fullmatch(r"(data|aria)-[a-z0-9-]+", name):
                 self._say(f"attribute {name} on <{tag}>")
             elif name == "href" and not SAFE_HREF.match(text):
                 self._say(f"link to {text[:40]!r}")

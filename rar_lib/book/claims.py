@@ -426,20 +426,24 @@ class Evidence:
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def gather(declared: Ledger, profile: str, checkout: Path | None = None) -> Evidence:
+def gather(
+    declared: Ledger, profile: str, checkout: Path | None = None, build: Path | None = None
+) -> Evidence:
     """Read the files that the sources name; one that is not there is left out.
 
     Args:
         checkout: another one than that of this library.
+        build: folder of the profiles' runs, by default ``_build`` of the checkout.
 
     Raises:
         DataError: unknown profile, or a file that is no JSON.
     """
     sources = [source for claim in declared.claims for source in claim.sources]
     # Without a folder a chapter that is being run reads what its runner has laid out for it.
-    study = Study.open(profile, checkout and checkout / "_build")
+    study = Study.open(profile, build or (checkout and checkout / "_build"))
     root = checkout or _ROOT
-    saved = {name: _saved(name, study, root) for name in _named(sources, "data")}
+    out = (build or root / "_build") / profile
+    saved = {name: _saved(name, study, root, out) for name in _named(sources, "data")}
     records = {name: results.load(name, root) for name in _named(sources, "record")}
     return Evidence(
         profile=profile,
@@ -452,13 +456,12 @@ def _named(sources: Sequence[Source], kind: str) -> list[str]:
     return sorted({getattr(source, kind) for source in sources} - {""})
 
 
-def _saved(name: str, study: Study, root: Path) -> Saved | None:
+def _saved(name: str, study: Study, root: Path, out: Path) -> Saved | None:
     try:
         values = study.load(name)
     except DataError:  # that chapter has not been run
         return None
     notebook, cell = saved_by(name, root)
-    out = root / "_build" / study.profile.name
     manifest = (reproduce.load(out / f"{Path(notebook).stem}.json") if notebook else None) or {}
     return Saved(
         file=f"_build/{study.profile.name}/data/{name}.json",
@@ -550,18 +553,24 @@ class Row:
         }
 
 
-def ledger(profile: str, file: Path = FILE, checkout: Path | None = None) -> list[Row]:
+def ledger(
+    profile: str,
+    file: Path = FILE,
+    checkout: Path | None = None,
+    *,
+    build: Path | None = None,
+) -> list[Row]:
     """Every claim with its finding, in the order of the file: what chapter 9 and `rar claims` show.
 
     Args:
-        checkout: where evidence is read, this library's own by default.
+        checkout, build: where evidence is read, as :func:`gather` takes them.
 
     Raises:
         DataError: as :func:`load` and :func:`gather`; what has not been run or recorded is no
             error, its claims are *not testable here*.
     """
     declared = load(file)
-    return decided(declared, gather(declared, profile, checkout))
+    return decided(declared, gather(declared, profile, checkout, build))
 
 
 def decided(declared: Ledger, evidence: Evidence) -> list[Row]:

@@ -1,9 +1,15 @@
-"""The book's figures: numbers in, a matplotlib figure out."""
+"""The book's figures: numbers in, a matplotlib figure out, or a drawing of a few kilobytes.
+
+A drawing is SVG that follows the theme of the page that it is put into: its colours are variables,
+set in ``rar.css``, with those of a light page behind them.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -11,6 +17,8 @@ from rar_lib.core.stats import Bin, Interval, scored
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from rar_lib.book.results import Judges
 
 #: Okabe-Ito: distinguishable with any colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -374,3 +382,146 @@ def alternatives(
         ax.grid(axis="x", visible=False)
     np.atleast_1d(axes)[0].set_ylabel("probability")
     return fig
+
+
+# --- drawings ------------------------------------------------------------------------------------
+
+#: What each arm asks the judge, for a reader who meets it in a figure first.
+ASKED = {
+    "explicit": "each criterion alone (explicit)",
+    "implicit": "one rating under the whole rubric (implicit)",
+    "predefined": "one general rubric, each criterion alone (predefined)",
+    "direct_likert": "one rating without a rubric (direct_likert)",
+    "reference_likert": "one rating beside a reference answer (reference_likert)",
+    "synthetic_ref": "one rating, rubric by a model that saw the reference",
+    "synthetic_noref": "one rating, rubric by a model that did not",
+}
+NOT_YET = "not measured yet"
+#: Colours of series: on a light page, on a dark one.
+HUES = {
+    "explicit": ("#0b5fa5", "#6cb6ff"),
+    "implicit": ("#b45309", "#f5b041"),
+    "predefined": ("#a21caf", "#e58cf0"),
+    "direct_likert": ("#6b7280", "#aab2bc"),
+    "reference_likert": ("#047857", "#4fd1a5"),
+    "synthetic_ref": ("#b91c1c", "#ff8a80"),
+    "synthetic_noref": ("#0e7490", "#5fd3e6"),
+    "text": ("#1f2937", "#d6dde3"),
+    "line": ("#c9d2d8", "#46525a"),
+}
+#: Points of a series, as paths around zero.
+_SHAPES = {
+    "explicit": "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0z",
+    "implicit": "M-4.5,-4.5h9v9h-9z",
+    "predefined": "M0,-6l6,6l-6,6l-6,-6z",
+    "direct_likert": "M0,-5.5l5.5,9.5h-11z",
+    "reference_likert": "M0,5.5l5.5,-9.5h-11z",
+    "synthetic_ref": "M-6,-1.5h4.5v-4.5h3v4.5h4.5v3h-4.5v4.5h-3v-4.5h-4.5z",
+    "synthetic_noref": "M-5,-3l2,-2 3,3 3,-3 2,2 -3,3 3,3 -2,2 -3,-3 -3,3 -2,-2 3,-3z",
+}
+_WIDTH, _TOP, _LEFT, _RIGHT, _HEIGHT, _ROW = 560, 38, 52, 12, 250, 21
+
+
+def _hue(name: str) -> str:
+    return f"var(--rar-{name.replace('_', '-')}, {HUES[name][0]})"
+
+
+def _look(*, own: bool) -> str:
+    """The style of a drawing; ``own``: it stands alone and follows the reader's system."""
+    rules = [
+        ".rar-drawing text{font:14px system-ui,'Segoe UI',Helvetica,Arial,sans-serif;"
+        f"fill:{_hue('text')}}}",
+        f".rar-drawing .axis{{stroke:{_hue('line')};stroke-width:1}}",
+        f".rar-drawing .chance{{stroke:{_hue('text')};stroke-dasharray:5 4}}",
+    ]
+    for name in ASKED:
+        rules.append(f".rar-drawing .{name}{{stroke:{_hue(name)};fill:{_hue(name)}}}")
+    rules.append(".rar-drawing .course{fill:none;stroke-width:1.5;stroke-opacity:.55}")
+    if own:
+        dark = "".join(f"--rar-{name.replace('_', '-')}:{hue};" for name, (_, hue) in HUES.items())
+        rules.append(f"@media(prefers-color-scheme:dark){{.rar-drawing{{{dark}}}}}")
+    return "\n".join(rules)
+
+
+def _put(parent: ElementTree.Element, tag: str, text: str = "", **attributes: object) -> None:
+    made = ElementTree.SubElement(
+        parent, tag, {name.rstrip("_").replace("_", "-"): f"{v}" for name, v in attributes.items()}
+    )
+    made.text = text or None
+
+
+def judge_drawing(found: Judges, *, alone: bool = False) -> str:
+    """Judge accuracy by size and arm, as SVG: a line an arm, whiskers, what is missing in words.
+
+    Args:
+        alone: a file of its own, as in the README: it follows the reader's system.
+    """
+    height = _TOP + _HEIGHT + 48 + _ROW * len(found.accuracy) + 6
+    space = {"xmlns": "http://www.w3.org/2000/svg"} if alone else {}
+    svg = ElementTree.Element(
+        "svg", space | {"class": "rar-drawing", "viewBox": f"0 0 {_WIDTH} {height}"}
+    )
+    _put(svg, "style", _look(own=alone))
+    _put(svg, "text", "share of pairs in which the judge prefers the better response", x=8, y=16)
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        _put(svg, "text", f"{tick:g}", x=_LEFT - 8, y=_y(tick) + 5, text_anchor="end")
+        kind = "chance" if tick == 0.5 else "axis"
+        _put(svg, "line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=_y(tick), y2=_y(tick), class_=kind)
+    at = _places(list(found.sizes.values()))
+    below = _TOP + _HEIGHT
+    for (judge, size), x in zip(found.sizes.items(), at, strict=True):
+        _put(svg, "text", f"{size:g}", x=x, y=below + 19, text_anchor="middle")
+        if not found.of(judge):
+            _put(svg, "text", NOT_YET, x=x, y=_y(0.1), text_anchor="middle")
+    axis = "parameters of the judge, in billions"
+    _put(svg, "text", axis, x=(_LEFT + _WIDTH) // 2, y=below + 38, text_anchor="middle")
+    where = dict(zip(found.sizes, at, strict=True))
+    for number, (arm, by) in enumerate(found.accuracy.items()):
+        shift = 9 * (number - (len(found.accuracy) - 1) / 2)
+        _course(svg, arm, [(where[judge] + shift, value) for judge, value in by.items()])
+        y = below + 62 + _ROW * number
+        _put(svg, "path", d=_SHAPES[arm], transform=f"translate({_LEFT + 6},{y - 5})", class_=arm)
+        _put(svg, "text", ASKED[arm], x=_LEFT + 20, y=y)
+    return ElementTree.tostring(svg, encoding="unicode") + "\n"
+
+
+def _y(value: float) -> float:
+    return round(_TOP + _HEIGHT * (1 - value), 1)
+
+
+def _places(sizes: Sequence[float]) -> list[float]:
+    """Where each size stands on a logarithmic axis, with room for whiskers at both ends."""
+    if len(sizes) < 2:
+        return [(_LEFT + _WIDTH - _RIGHT) / 2 for _ in sizes]
+    low, high = math.log(min(sizes)), math.log(max(sizes))
+    first, last = _LEFT + 62, _WIDTH - _RIGHT - 62
+    return [round(first + (last - first) * (math.log(s) - low) / (high - low), 1) for s in sizes]
+
+
+def _course(svg: ElementTree.Element, arm: str, points: Sequence[tuple[float, Interval]]) -> None:
+    """One arm: a line, and at each size a point with its interval where there is one."""
+    line = "L".join(f"{x:.1f},{_y(of.value)}" for x, of in points)
+    _put(svg, "path", d=f"M{line}", class_=f"{arm} course")
+    for x, of in points:
+        y = _y(of.value)
+        if of.shown:
+            ends = f"M{x:.1f},{_y(of.low)}L{x:.1f},{_y(of.high)}"
+            _put(svg, "path", d=ends, class_=arm, stroke_width=1.5)
+        _put(svg, "path", d=_SHAPES[arm], transform=f"translate({x:.1f},{y})", class_=arm)
+
+
+def share_drawing(counts: Mapping[str, int]) -> str:
+    """A bar cut by shares, as SVG without text: the counts must stand beside it.
+
+    Args:
+        counts: name -> count, left to right; the class of a part is its place.
+    """
+    whole = sum(counts.values())
+    box = {"class": "rar-drawing rar-bar", "viewBox": f"0 0 {max(whole, 1)} 1"}
+    svg = ElementTree.Element("svg", box | {"preserveAspectRatio": "none"})
+    left = 0
+    for number, count in enumerate(counts.values(), 1):
+        if count:
+            _put(svg, "rect", x=left, y=0, width=count, height=1, class_=f"rar-part-{number}")
+        left += count
+    return ElementTree.tostring(svg, encoding="unicode") + "\n"

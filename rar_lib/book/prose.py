@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,19 @@ def sentence(template: str, /, **values: Any) -> str:
             read: in back-ticks, in an address, in a tag, in a formula.
         KeyError: a value is named and not given.
     """
+    return _filled(template, values, _inert)
+
+
+def plain(template: str, /, **values: Any) -> str:
+    """As :func:`sentence`, as text that is read as it stands: for an alternative text.
+
+    Raises:
+        ValueError, KeyError: as :func:`sentence`.
+    """
+    return _filled(template, values, _one_line)
+
+
+def _filled(template: str, values: Mapping[str, Any], shown: Callable[[str], str]) -> str:
     parts = list(string.Formatter().parse(template))
     typed = [text for text, *_ in parts if re.search(r"\d", text)]
     if typed:
@@ -82,7 +95,7 @@ def sentence(template: str, /, **values: Any) -> str:
         if name is not None:
             _check(name, conversion, before)
             value = values[name]
-            found += _inert(format(value, spec) if spec else written(value))
+            found += shown(format(value, spec) if spec else written(value))
     if unused := sorted(set(values) - {name for _, name, *_ in parts}):
         raise ValueError(f"not used in the sentence: {', '.join(unused)}")
     return found
@@ -99,8 +112,11 @@ def _check(name: str, conversion: str | None, before: str) -> None:
 
 def _inert(text: str) -> str:
     """Text in one line, every character of which is shown as it stands."""
-    shown = " ".join(visible(text).split()) or "(empty)"
-    return _MARKUP.sub(lambda mark: _ENTITIES.get(mark[0], "\\" + mark[0]), shown)
+    return _MARKUP.sub(lambda mark: _ENTITIES.get(mark[0], "\\" + mark[0]), _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(visible(text).split()) or "(empty)"
 
 
 def say(template: str, /, **values: Any) -> None:

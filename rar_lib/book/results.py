@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 from rar_lib.book.notebook import READS, work
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import checkout, file_hash
-from rar_lib.core.stats import scored
+from rar_lib.core.stats import Interval, scored
+from rar_lib.core.types import Arm
 from rar_lib.evaluation.attacks import AttackResult, load_attacks
 from rar_lib.evaluation.held_out import MIN_SEEDS
+from rar_lib.models.catalogue import MODELS
 
 Scores = dict[str, float | None]
 Runs = Sequence[Mapping[str, Any]]
@@ -190,6 +193,69 @@ def choices(runs: Runs) -> dict[str, dict[str, dict[str, list[int | None]]]]:
             for question, values in outcomes.items():
                 of_arm.setdefault(question, []).extend(values)
     return found
+
+
+#: Arms as figures list them, then the kinds of rubric that are not the authored one.
+ORDER = (*get_args(Arm), "synthetic_ref", "synthetic_noref")
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What is on record of judges of several sizes, and what is not.
+
+    Attributes:
+        sizes: judge -> billions of parameters, from small to large; also of one not measured yet.
+        accuracy: arm -> judge -> pairwise accuracy, ties half.
+        missing: judge -> arms that are declared and not measured yet.
+        auc: judge -> AUC of its verdicts on single criteria.
+        pairs: preference pairs that were graded in each arm; 0 where nothing was.
+    """
+
+    sizes: Mapping[str, float]
+    accuracy: Mapping[str, Mapping[str, Interval]]
+    missing: Mapping[str, Sequence[str]]
+    auc: Mapping[str, Interval]
+    pairs: int
+
+    def of(self, judge: str) -> dict[str, Interval]:
+        """Arm -> accuracy of one judge."""
+        return {arm: by[judge] for arm, by in self.accuracy.items() if judge in by}
+
+
+def judges(record: Mapping[str, Any] | None) -> Judges:
+    """The record of judge alignment (``alignment.json``), arm by arm.
+
+    Raises:
+        DataError: it names a judge or an arm that this library does not know.
+    """
+    record = record or {}
+    rows = record.get("judges", {})
+    missing: dict[str, list[str]] = {}
+    for piece in record.get("missing", []):
+        judge = max((name for name in MODELS if piece.startswith(f"{name}-")), key=len, default="")
+        arm, _, source = piece.removeprefix(f"{judge}-").partition("-")
+        if source != "val":  # that one fits a calibration
+            missing.setdefault(judge, []).append(source or arm)
+    arms = {arm for row in rows.values() for arm in row["arms"]}.union(*missing.values())
+    for names, known in (([*rows, *missing], [*MODELS]), (arms, [*ORDER])):
+        if unknown := sorted(set(names) - set(known)):
+            raise DataError(
+                f"alignment.json names {', '.join(map(repr, unknown))}; known are: "
+                f"{', '.join(known)}. Write it anew: python -m results.alignment.table"
+            )
+    accuracy: dict[str, dict[str, Interval]] = {}
+    for judge, row in rows.items():
+        for arm, of in row["arms"].items():
+            if (found := Interval.from_json(of["accuracy"])) is not None:
+                accuracy.setdefault(arm, {})[judge] = found
+    names = sorted({*rows, *missing}, key=lambda name: MODELS[name].parameters)
+    return Judges(
+        sizes={name: MODELS[name].parameters for name in names},
+        accuracy={arm: accuracy[arm] for arm in ORDER if arm in accuracy},
+        missing={name: missing[name] for name in names if name in missing},
+        auc={name: Interval(**row["auc"]) for name, row in rows.items() if row.get("auc")},
+        pairs=max((of["pairs"] for row in rows.values() for of in row["arms"].values()), default=0),
+    )
 
 
 def attacks(root: Path = _ROOT) -> dict[tuple[str, str, str], list[AttackResult]] | None:

@@ -1,5 +1,7 @@
 """Findings from the pieces on record: ``alignment.json``, which chapters and the ledger read.
 
+Beside it ``alignment.svg``, the accuracies as a drawing, for the README.
+
     .venv/bin/python -m results.alignment.table
 
 A judge's row holds every arm that it has graded. Claims are decided once all judges have the arms
@@ -16,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rar_lib.book import claims
+from rar_lib.book import claims, figures
+from rar_lib.book.results import judges
 from rar_lib.core.decision import decide_family
 from rar_lib.core.files import atomic_write
 from rar_lib.core.stats import scored
@@ -34,6 +37,7 @@ from results.alignment import run
 from results.alignment.run import Piece
 
 RESULTS = Path(__file__).with_name("alignment.json")
+DRAWING = RESULTS.with_suffix(".svg")
 #: Judges from small to large.
 BY_SIZE = ("smollm2-135m", "qwen-0.5b", "qwen-1.5b")
 #: Without these there is no claim about size.
@@ -195,7 +199,9 @@ def main() -> None:
     origin = {name: last[name] for name in ("date", "machine", "versions")}
     missing = [piece.name for piece in run.pieces() if piece not in pieces]
     found = record(by_judge(pieces, "test"), by_judge(pieces, "val"), origin | {"missing": missing})
-    atomic_write(RESULTS, json.dumps(run.rounded(found), indent=1) + "\n")
+    rounded = run.rounded(found)
+    atomic_write(RESULTS, json.dumps(rounded, indent=1) + "\n")
+    atomic_write(DRAWING, figures.judge_drawing(judges(rounded), alone=True))
     for name, finding in found["findings"].items():
         print(f"{name:50}{finding['word']}")
     print(f"{len(pieces)} pieces of {len(pieces) + len(missing)} are complete")

@@ -1,0 +1,121 @@
+"""The page on later work: each work is cited, each citation is in the local file, links lead on."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from rar_lib import RubricReward
+from rar_lib.book.build import GENERATED, PROPOSED, chapters, followed
+from results.study.run import DESIGNS
+
+REPO = Path(__file__).resolve().parents[2]
+BOOK = REPO / "book"
+TEXT = (BOOK / "after.md").read_text(encoding="utf-8")
+BIB = (BOOK / "references.bib").read_text(encoding="utf-8")
+ENTRIES = {
+    found[1]: found[0] for found in re.finditer(r"^@\w+\{([\w-]+),\n(?:.*\n)*?\}$", BIB, re.M)
+}
+#: What the paper left open, as the headings ask it.
+QUESTIONS = re.findall(r"^## (.+\?)$", TEXT, re.M)
+
+
+def rows(heading: str) -> list[list[str]]:
+    part = TEXT.split(f"## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in part.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def cited(text: str) -> list[str]:
+    found = re.findall(r"\{cite:[pt]\}`([^`]+)`", text)
+    return [key.strip() for keys in found for key in keys.split(",")]
+
+
+def test_every_entry_is_read() -> None:
+    assert len(ENTRIES) == len(re.findall(r"^@", BIB, re.M)) == BIB.count("\n}")
+
+
+def test_it_asks_seven_questions() -> None:
+    assert len(QUESTIONS) == 7
+
+
+@pytest.mark.parametrize("heading", QUESTIONS)
+def test_every_work_has_one_sentence_and_one_citation(heading: str) -> None:
+    assert len(rows(heading)) >= 2
+    for work, sentence in rows(heading):
+        assert len(cited(work)) == 1, work
+        assert cited(sentence) == []
+        assert sentence.endswith(".")
+        assert sentence.count(". ") == 0
+
+
+@pytest.mark.parametrize("page", sorted(BOOK.glob("*.md")), ids=lambda p: p.stem)
+def test_pages_cite_what_the_local_file_has(page: Path) -> None:
+    assert set(cited(page.read_text(encoding="utf-8"))) <= set(ENTRIES)
+
+
+def test_no_work_stands_twice() -> None:
+    keys = [key for heading in QUESTIONS for work, _ in rows(heading) for key in cited(work)]
+    assert len(keys) == len(set(keys)) >= 20
+
+
+@pytest.mark.parametrize("key", sorted(ENTRIES))
+def test_an_entry_names_title_year_and_address(key: str) -> None:
+    entry = ENTRIES[key]
+    for name in ("title", "year", "url"):
+        assert re.search(rf"^  {name} = {{.+}},?$", entry, re.M), name
+    assert re.search(r"^  (author|key) = {.+},$", entry, re.M)
+    if found := re.search(r"arXiv:(\d\d)(\d\d)\.(\d{5})", entry):
+        year, month, number = found.groups()
+        assert 1 <= int(month) <= 12
+        if "@misc" in entry:
+            assert f"year = {{20{year}}}" in entry
+            assert f"https://arxiv.org/abs/{year}{month}.{number}" in entry
+
+
+@pytest.mark.parametrize("name", ["after", "index"])
+def test_links_lead_to_pages_of_the_book(name: str) -> None:
+    text = (BOOK / f"{name}.md").read_text(encoding="utf-8")
+    for target, _, anchor in (t.partition("#") for t in re.findall(r"\]\(([^)]+)\)", text)):
+        stem = Path(target).stem
+        assert stem in chapters(BOOK), target
+        source = (REPO / "notebooks" if target.endswith(".ipynb") else BOOK) / target
+        assert source.is_file(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", source.read_text(encoding="utf-8"), re.M)
+            assert anchor in [h.lower().replace(" ", "-") for h in headings], anchor
+
+
+def test_what_it_says_is_built_is_there() -> None:
+    for path in re.findall(r"`(rar_lib/[\w/.]+)`", TEXT):
+        assert (REPO / path).is_file(), path
+    given = re.findall(r'RubricReward\(judge, "explicit", ([^)]*)\)', TEXT)
+    assert len(given) == 2
+    taken = inspect.signature(RubricReward).parameters
+    for name in re.findall(r"(\w+)=", " ".join(given)):
+        assert name in taken, name
+
+
+# --- what is on record of it
+
+
+def test_the_arms_are_those_of_the_study() -> None:
+    assert set(PROPOSED.values()) <= {design.name for design in DESIGNS}
+    assert TEXT.splitlines().count(GENERATED) == 1
+
+
+def test_without_a_record_it_says_that_nothing_is_measured() -> None:
+    assert "has recorded none of the three yet" in followed(None)
+    other = {"machine": "m", "versions": {}, "runs": [{"arm": "explicit", "seed": 0}]}
+    assert "has recorded none of the three yet" in followed(other)
+
+
+def test_what_is_recorded_is_counted() -> None:
+    arm = PROPOSED["rubric dropout"]
+    runs = [{"arm": arm, "seed": seed, "secondary": {"gap": {}}} for seed in range(2)]
+    said = followed({"machine": "m", "versions": {}, "runs": [*runs, {"arm": "base", "seed": 0}]})
+    assert "rubric dropout with 2 seeds and contrast weights with 0 seeds" in said
+    assert "the gap in 2 of 3 runs" in said

@@ -1,0 +1,335 @@
+"""The landing page leads with answers, and every answer is computed from a record."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+from sample import write_run
+
+from rar_lib.book import claims, figures, results
+from rar_lib.book.build import (
+    GENERATED,
+    HEADLINE,
+    build,
+    check_page,
+    draw,
+    generated,
+    landing,
+)
+from rar_lib.core.decision import WORDS, decide
+from rar_lib.core.errors import DataError, ReproduceError
+from rar_lib.core.stats import Comparison, Interval
+from rar_lib.core.text import visible
+
+REPO = Path(__file__).resolve().parents[2]
+BOOK = REPO / "book"
+LEDGER = claims.load()
+
+
+def interval(value: float, half: float = 0.1) -> dict[str, Any]:
+    return Interval(value, value - half, value + half, 48, half / 2).to_json()
+
+
+def judge(auc: float, **arms: float) -> dict[str, Any]:
+    rows = {arm: {"accuracy": interval(v), "pairs": 92} for arm, v in arms.items()}
+    return {"arms": rows, "auc": interval(auc, 0.02)}
+
+
+@pytest.fixture
+def record() -> dict[str, Any]:
+    """Two judges of three: the small one lacks nothing, the large one everything."""
+    return {
+        "date": "2026-11-28",
+        "machine": "a machine",
+        "versions": {"python": "3.11.7"},
+        "missing": ["qwen-1.5b-implicit", "qwen-1.5b-explicit-val", "qwen-0.5b-predefined"],
+        "judges": {
+            "smollm2-135m": judge(0.53, explicit=0.42, implicit=0.45, direct_likert=0.3),
+            "qwen-0.5b": judge(0.74, explicit=0.77, implicit=0.44, direct_likert=0.49),
+        },
+        "findings": {},
+    }
+
+
+@pytest.fixture
+def repo(tmp_path: Path, record: dict[str, Any]) -> Path:
+    (tmp_path / "results" / "alignment").mkdir(parents=True)
+    write(tmp_path, record)
+    return tmp_path
+
+
+def write(repo: Path, record: dict[str, Any]) -> None:
+    (repo / "results" / "alignment" / "alignment.json").write_text(json.dumps(record))
+
+
+def made(repo: Path) -> dict[str, str]:
+    return generated(repo / "runs" / "smoke", repo)
+
+
+def said(repo: Path) -> str:
+    """The answers as a reader sees them: without what keeps markup from being read."""
+    return made(repo)["index.md"].replace("\\", "")
+
+
+def leave(repo: Path, chapter: str, **findings: Any) -> None:
+    folder = repo / "runs" / "smoke" / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {name: finding.to_json() for name, finding in findings.items()}
+    (folder / f"findings_{chapter}.json").write_text(json.dumps(values))
+
+
+def counted(text: str) -> dict[str, int]:
+    """What the list under the bar counts."""
+    found = re.findall(r"^- \*\*(\d+)\*\* (.+)$", text, re.M)
+    return {word: int(count) for count, word in found}
+
+
+# --- from records
+
+
+def test_a_record_that_changed_changes_figure_sentence_and_alternative_text(
+    repo: Path, record: dict[str, Any]
+) -> None:
+    before, drawn = said(repo), made(repo)["_static/judges.svg"]
+    assert "in 0.77 [0.67, 0.87] of the pairs" in before
+    record["judges"]["qwen-0.5b"]["arms"]["explicit"]["accuracy"] = interval(0.61)
+    write(repo, record)
+    after = said(repo)
+    assert "in 0.61 [0.51, 0.71] of the pairs" in after
+    assert "0.77" not in after
+    assert after.count("0.61 [0.51, 0.71]") == 2  # the sentence and the alternative text
+    assert made(repo)["_static/judges.svg"] != drawn
+
+
+def test_what_is_not_measured_is_said_and_not_drawn(repo: Path, record: dict[str, Any]) -> None:
+    text = said(repo)
+    assert "Not measured yet: at 0.5 billion predefined; at 1.5 billion anything." in text
+    assert figures.NOT_YET in made(repo)["_static/judges.svg"]
+    record["missing"] = []
+    write(repo, record)
+    assert "Nothing is missing." in said(repo)
+    assert figures.NOT_YET not in made(repo)["_static/judges.svg"]
+
+
+def test_the_largest_judge_that_has_the_arms_speaks(repo: Path, record: dict[str, Any]) -> None:
+    assert "a judge of 0.5 billion parameters prefers" in said(repo)
+    record["judges"]["qwen-1.5b"] = judge(0.9, explicit=0.9)
+    write(repo, record)
+    assert "a judge of 0.5 billion parameters prefers" in said(repo)
+    record["judges"]["qwen-1.5b"] = judge(0.9, explicit=0.9, implicit=0.8, direct_likert=0.5)
+    write(repo, record)
+    assert "a judge of 1.5 billion parameters prefers" in said(repo)
+
+
+def test_the_smallest_judge_is_held_against_a_coin(repo: Path, record: dict[str, Any]) -> None:
+    text = said(repo)
+    assert "Asked in 3 ways, a judge of 0.135 billion parameters" in text
+    assert "has its 95 % interval above one half in none and below it in 1 (48 tasks)" in text
+    assert "AUC of 0.53 [0.51, 0.55], where guessing has 0.50; at 0.5 billion 0.74" in text
+    record["judges"]["smollm2-135m"]["arms"]["implicit"]["accuracy"] = interval(0.7)
+    write(repo, record)
+    assert "above one half in 1 and below it in 1" in said(repo)
+
+
+def test_without_a_record_the_page_says_so_and_draws_nothing(repo: Path) -> None:
+    (repo / "results" / "alignment" / "alignment.json").unlink()
+    text = said(repo)
+    assert "nothing can be said of what a rubric does for a judge" in text
+    assert "size cannot be compared" in text
+    assert "judges.svg" not in text
+    assert len(re.findall(r"^- .*\(\[chapter \d+\]", text, re.M)) == 5
+
+
+def test_a_judge_or_an_arm_that_nobody_knows_is_named(repo: Path, record: dict[str, Any]) -> None:
+    for wrong in ("gpt-9-explicit", "qwen-0.5b-guess"):
+        write(repo, record | {"missing": [wrong]})
+        with pytest.raises(DataError, match=r"alignment.json names .*; known are: "):
+            made(repo)
+
+
+def test_a_hostile_record_stays_text(repo: Path, record: dict[str, Any]) -> None:
+    write(
+        repo, record | {"machine": 'a <script>x</script> "y"\n:alt: z {raw}`q` [l](javascript:1)'}
+    )
+    text = made(repo)["index.md"]
+    assert "<script>" not in text
+    assert "](javascript" not in text
+    assert "\n:alt: z" not in text
+
+
+# --- the claims
+
+
+def test_the_counts_add_up_to_all_claims(repo: Path) -> None:
+    found = made(repo)
+    counts = counted(found["index.md"].replace("\\", ""))
+    assert len(counts) == len(WORDS) + len(claims.CHECKS) + 1
+    assert sum(counts.values()) == len(LEDGER.claims)
+    bar = BeautifulSoup(found["_static/claims.svg"], "html.parser")
+    assert sum(int(part["width"]) for part in bar.find_all("rect")) == len(LEDGER.claims)
+    for text in (f"has {len(LEDGER.claims)} entries", f"A bar of {len(LEDGER.claims)} entries"):
+        assert text in found["index.md"]
+
+
+def test_a_finding_of_a_chapter_moves_the_bar_and_is_named(repo: Path) -> None:
+    before = counted(said(repo))
+    assert before["supported"] == 0
+    gap = Comparison(Interval(0.31, 0.2, 0.42, 48, 0.05), 0.1, 0.0001)
+    key = "alignment.explicit_over_likert"
+    leave(repo, "04", **{key: decide(gap, margin=0.05)})
+    text = said(repo)
+    after = counted(text)
+    assert after["supported"] == 1
+    assert after["not testable here"] == before["not testable here"] - 1
+    assert sum(after.values()) == sum(before.values())
+    claim = next(c for c in LEDGER.claims if any(s.key == key for s in c.sources))
+    said_of = f"“{claim.says[:-1]}”: **supported**, 0.31 [0.20, 0.42], 48 tasks."
+    assert said_of in text
+    assert "1 on what the chapters of profile smoke left" in text
+    assert 'class="rar-part-1"' in made(repo)["_static/claims.svg"]
+
+
+def test_where_nothing_is_decided_it_says_that_and_why(repo: Path) -> None:
+    text = said(repo)
+    trained = [c for c in LEDGER.claims if any(s.runs for s in c.sources)]
+    assert f"None of the {len(trained)} about a trained policy is decided" in text
+    assert "for each of them no training run is recorded" in text
+    effects = [c for c in LEDGER.claims if c.arithmetic is None and not c.shown]
+    assert f"Of {len(effects)} claims about an effect none are decided" in text
+
+
+def test_the_headline_is_the_ledger_s(repo: Path) -> None:
+    checked = claims.check(next(c.arithmetic for c in LEDGER.claims if c.id == HEADLINE))
+    assert f"gain {checked.against:.0f} % on HealthBench" in said(repo)
+    assert f"the gain would be {checked.value:.1f} %" in said(repo)
+    assert not checked.holds  # else the sentence says that it is
+
+
+def test_the_page_has_five_sentences_and_nothing_typed_into_their_place(repo: Path) -> None:
+    rows = claims.ledger("smoke", checkout=repo, build=repo / "runs")
+    text = landing(rows, results.load("alignment", repo), "smoke")
+    assert len(re.findall(r"^- \*\*[A-Z]", text, re.M)) == 5
+    source = (BOOK / "index.md").read_text(encoding="utf-8")
+    part = source.split("## What was found\n")[1].split("\n## ")[0]
+    assert part.splitlines().count(GENERATED) == 1
+    assert not re.search(r"\d", part)
+
+
+# --- the page
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = write_run(tmp_path_factory.mktemp("run") / "smoke", BOOK)
+    return build(run, BOOK, run.parent / "out", repo=REPO)
+
+
+def article(html: Path, page: str = "index") -> Any:
+    found = BeautifulSoup((html / f"{page}.html").read_text(encoding="utf-8"), "html.parser")
+    return found.select_one("article")
+
+
+def test_answers_come_first_then_the_loop_then_how_to_read(html: Path) -> None:
+    found = article(html)
+    parts = found.select("figure.rar-figure, .rar-claims, .rar-loop, #how-to-read-it-and-run-it")
+    assert "rar-figure" in parts[0]["class"]
+    assert ["rar-claims" in p.get("class", []) for p in parts] == [False, True, False, False]
+    assert "rar-loop" in parts[2]["class"]
+    assert found.select_one('#what-was-found a[href="09_paper_against_here.html"]')
+
+
+def test_the_main_figure_has_a_caption_and_says_what_is_seen(html: Path) -> None:
+    figure = article(html).select_one("figure.rar-figure")
+    svg = figure.select_one("svg")
+    assert svg["role"] == "img"
+    assert "at 0.5 billion: each criterion alone (explicit) 0." in svg["aria-label"]
+    caption = " ".join(figure.figcaption.get_text().split())
+    assert caption.startswith("Figure 1. How often a judge prefers the better of two responses")
+    assert "recorded on" in caption
+    assert not figure.select("img")
+
+
+def test_the_bar_is_drawn_for_eyes_and_told_to_ears(html: Path) -> None:
+    found = article(html).select_one(".rar-claims")
+    assert found.svg["aria-label"].startswith(f"A bar of {len(LEDGER.claims)} entries: ")
+    assert len(found.select("li")) == len(WORDS) + len(claims.CHECKS) + 1
+
+
+def test_drawings_follow_the_theme_of_the_page(html: Path) -> None:
+    style = article(html).select_one("svg style").string
+    css = (BOOK / "_static" / "rar.css").read_text(encoding="utf-8")
+    assert "prefers-color-scheme" not in style  # the page has a switch of its own
+    dark = css.split('html[data-theme="dark"] {\n  --rar-explicit')[1].split("}")[0]
+    names = set(re.findall(r"var\((--rar-[\w-]+),", style))
+    assert names == {f"--rar-{name.replace('_', '-')}" for name in figures.HUES}
+    for name, (_, hue) in figures.HUES.items():
+        assert name == "explicit" or f"--rar-{name.replace('_', '-')}: {hue}" in dark
+
+
+def test_a_book_whose_page_has_no_place_for_the_answers_is_refused(tmp_path: Path) -> None:
+    from rar_lib.book.build import _write
+
+    (tmp_path / "index.md").write_text("# A page\n")
+    with pytest.raises(ReproduceError, match=r"index.md has 0 lines '% generated', one is needed"):
+        _write(tmp_path, {"index.md": "answers"})
+
+
+@pytest.mark.parametrize(
+    ("svg", "why"),
+    [
+        ("<svg><script>1</script></svg>", "element <script>"),
+        ('<svg><path d="M0,0" onclick="x()"/></svg>', "attribute onclick"),
+        ('<svg><a href="javascript:1"><text>x</text></a></svg>', "element <a>"),
+        ("<svg><style>@import 'x';</style></svg>", "a style that loads something"),
+        ('<svg><rect style="fill:url(x)"/></svg>', "attribute style"),
+        ("<svg><foreignObject></foreignObject></svg>", "element <foreignobject>"),
+    ],
+)
+def test_a_drawing_holds_lines_shapes_and_text_only(tmp_path: Path, svg: str, why: str) -> None:
+    static = tmp_path / "src" / "_static"
+    static.mkdir(parents=True)
+    (static / "judges.svg").write_text(svg)
+    page = tmp_path / "index.html"
+    page.write_text('<img alt="judges" class="rar-drawn" src="_images/judges.svg" />')
+    with pytest.raises(ReproduceError, match=f"judges.svg holds {re.escape(why)}"):
+        draw(tmp_path, tmp_path / "src")
+
+
+def test_a_drawing_without_an_alternative_text_is_refused(tmp_path: Path) -> None:
+    static = tmp_path / "src" / "_static"
+    static.mkdir(parents=True)
+    (static / "claims.svg").write_text(figures.share_drawing({"a": 1}))
+    (tmp_path / "x.html").write_text('<img alt="" src="_images/claims.svg">')
+    with pytest.raises(ReproduceError, match="has no alternative text"):
+        draw(tmp_path, tmp_path / "src")
+
+
+def test_a_drawing_passes_the_gate_of_every_page(repo: Path) -> None:
+    for name, svg in made(repo).items():
+        if name.endswith(".svg"):
+            check_page(f"<article>{svg}</article>", "index.html")
+
+
+# --- the README
+
+
+def test_the_drawing_in_the_readme_is_that_of_the_record() -> None:
+    record = json.loads((REPO / "results/alignment/alignment.json").read_text(encoding="utf-8"))
+    drawn = (REPO / "results/alignment/alignment.svg").read_text(encoding="utf-8")
+    expected = figures.judge_drawing(results.judges(record), alone=True)
+    assert drawn == expected, "run: .venv/bin/python -m results.alignment.table"
+    assert visible(drawn) == drawn
+
+
+def test_pictures_in_the_readme_are_there_small_and_described() -> None:
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    pictures = dict(re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", readme))
+    assert set(pictures.values()) == {"docs/landing.png", "results/alignment/alignment.svg"}
+    for said, path in pictures.items():
+        assert len(said) > 60
+        assert (REPO / path).stat().st_size < 300_000
