@@ -31,7 +31,10 @@ DRAWN = {
     "by_size": "Lines with whiskers, one line a series, over a logarithmic axis",
     "cost": "Points with whiskers, a shape for each judge and a colour for each arm",
     "credit_bars": "Horizontal bars, one a criterion, solid where the credit is earned",
-    "forest": "Points with horizontal 95 % intervals, one row a name, beside a dashed line",
+    "forest": (
+        "Points with horizontal 95 % intervals, one row a name, beside a dashed line; colour and"
+        " mark say on which side of it an interval lies"
+    ),
     "gains": "Lines with whiskers, one panel a run and one line a grader",
     "grouped_bars": "Groups of vertical bars, one colour a series, with whiskers",
     "reliability": "Two curves beside the dashed diagonal of a judge that is never off",

@@ -24,13 +24,16 @@ import shutil
 import subprocess
 import sys
 from datetime import datetime
+from html import escape
 from html.parser import HTMLParser
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 
 from rar_lib.book import report
+from rar_lib.book.figures import PIXELS, SVG_LIMIT
 from rar_lib.core.errors import ReproduceError
 from rar_lib.data.tasks import load_mini, load_tasks
 from rar_lib.training.checkpoints import TRANSCRIPT
@@ -429,7 +432,7 @@ ATTRIBUTES = frozenset(
         "width",
     ]
 )
-REFUSED_TYPES = ("application/javascript", "image/svg+xml", "text/javascript")
+REFUSED_TYPES = ("application/javascript", "text/javascript")
 SAFE_HREF = re.compile(r"(https?://|#|[\w./-]+(?:#|$))", re.A)
 SAFE_SRC = re.compile(r"data:image/(png|jpeg|gif|webp);base64,")
 NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e-?\d+)?( ?%)?( \[[^\]]*\]| \(n = \d+\))?|[–-]|nan|NaN|None|")
@@ -494,6 +497,126 @@ def active_content(html: str) -> str | None:
     return scan.problem
 
 
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
+#: What an SVG may hold: shapes, text and what places them.
+SVG_TAGS = frozenset(
+    "circle clipPath defs desc ellipse g line path polygon polyline rect style svg text title tspan"
+    " use".split()
+)
+_PLAIN = re.compile(r"[\w\s.,+#%-]*")
+_ONE = r"\s*[a-z-]+\s*:[\w\s.,+#%'-]*"
+_DECLARED = rf"(?:{_ONE};)*(?:{_ONE})?\s*"
+_LOCAL_PART = re.compile(r"#[\w.-]+")
+#: Attributes of an SVG, each with what it may say. Nothing names another place than this file.
+SVG_ATTRIBUTES = {
+    "clip-path": re.compile(r"url\(#[\w.-]+\)"),
+    "style": re.compile(_DECLARED),
+    "transform": re.compile(r"[\w\s.,()+-]*"),
+    "type": re.compile(r"text/css"),
+    "href": _LOCAL_PART,
+    f"{XLINK} href": _LOCAL_PART,
+} | dict.fromkeys(
+    "clip-rule cx cy d fill fill-opacity fill-rule font-family font-size font-style font-weight"
+    " height id opacity points r rx ry stroke stroke-dasharray stroke-dashoffset stroke-linecap"
+    " stroke-linejoin stroke-miterlimit stroke-opacity stroke-width text-anchor version viewBox"
+    " width x x1 x2 y y1 y2".split(),
+    _PLAIN,
+)
+SVG_STYLE = re.compile(rf"\s*\*\s*\{{{_DECLARED}\}}\s*")
+
+
+class _SvgScan:
+    """Reads an SVG and writes it again from the parts that are allowed.
+
+    What is written is what was read: no two readers can see different things in it. A ``use`` may
+    show a path and nothing else, so that none can show others that show others.
+    """
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self._open: list[str] = []
+        self._shown: set[str] = set()
+        self._paths: set[str] = set()
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        space, _, tag = name.rpartition(" ")
+        if space != SVG or tag not in SVG_TAGS or (tag == "svg") != (not self._open):
+            raise ValueError(f"element <{tag}>")
+        parts = [tag]
+        if tag == "svg":
+            parts += [f'xmlns="{SVG}"', f'xmlns:xlink="{XLINK}"']
+        for key, value in attributes.items():
+            allowed = SVG_ATTRIBUTES.get(key)
+            short = key.rpartition(" ")[2]
+            if allowed is None:
+                raise ValueError(f"attribute {short} on <{tag}>")
+            if not allowed.fullmatch(value):
+                raise ValueError(f"{short}={value[:40]!r} on <{tag}>")
+            prefix = "xlink:" if key.startswith(XLINK) else ""
+            parts.append(f'{prefix}{short}="{escape(value)}"')
+            if short == "href" and tag == "use":
+                self._shown.add(value[1:])
+            elif short == "id" and tag == "path":
+                self._paths.add(value)
+        self._open.append(tag)
+        self.written.append(f"<{' '.join(parts)}>")
+
+    def end(self, name: str) -> None:
+        self.written.append(f"</{self._open.pop()}>")
+
+    def text(self, said: str) -> None:
+        if self._open[-1] == "style" and said.strip() and not SVG_STYLE.fullmatch(said):
+            raise ValueError(f"the style {said.strip()[:40]!r}")
+        self.written.append(escape(said, quote=False))
+
+    def refuse(self, *_: object) -> None:
+        raise ValueError("a declaration or an instruction")
+
+    def check_uses(self) -> None:
+        if other := sorted(self._shown - self._paths):
+            raise ValueError(f"a <use> of {other[0][:40]!r}, which is no path")
+
+
+def clean_svg(text: str) -> str:
+    """Return an SVG written again from its allowed parts: shapes and text, nothing that acts.
+
+    Raises:
+        ValueError: says what in it is not allowed.
+    """
+    if len(text) > SVG_LIMIT:
+        raise ValueError(f"{len(text):,} characters, more than {SVG_LIMIT:,}")
+    # The declaration and the public name of the format, which matplotlib writes, are left out.
+    text = re.sub(r"^\s*(?:<\?xml [^<>?]*\?>\s*)?(?:<!DOCTYPE svg [^<>\[\]]*>\s*)?", "", text)
+    scan = _SvgScan()
+    parser = expat.ParserCreate(encoding="utf-8", namespace_separator=" ")
+    parser.buffer_text = True
+    parser.StartElementHandler = scan.start
+    parser.EndElementHandler = scan.end
+    parser.CharacterDataHandler = scan.text
+    parser.StartDoctypeDeclHandler = scan.refuse
+    parser.ProcessingInstructionHandler = scan.refuse
+    try:
+        parser.Parse(text.encode("utf-8", "replace"), True)
+    except expat.ExpatError as error:
+        raise ValueError(f"not well-formed ({error})") from error
+    scan.check_uses()
+    return "".join(scan.written)
+
+
+def png_width(picture: bytes) -> int | None:
+    """Pixels of a page that a PNG is wide whose density is at least twice that of a page.
+
+    ``None``: it says no density, or a lower one, and is shown pixel by pixel.
+    """
+    found = re.search(rb"pHYs(.{4})(.{4})\x01", picture[:4096], re.DOTALL)
+    if not picture.startswith(b"\x89PNG") or found is None:
+        return None
+    per_inch = int.from_bytes(found[1], "big") * 0.0254
+    wide = int.from_bytes(picture[16:20], "big")
+    return round(wide * PIXELS / per_inch) if per_inch >= 2 * PIXELS - 1 else None
+
+
 def load_notebook(path: Path) -> dict[str, Any]:
     """Read an executed notebook (format 4)."""
     try:
@@ -535,8 +658,9 @@ def clean_notebook(
         if source.strip() and cell["execution_count"] is None:
             raise ReproduceError(f"{where} was not executed. Run: make reproduce")
         cell["outputs"] = [_clean_output(o, where, repo) for o in cell["outputs"]]
-        if any("image/png" in o.get("data", {}) for o in cell["outputs"]):
-            _describe_image(cell["metadata"], heading or title)
+        shown = [o.get("data", {}) for o in cell["outputs"]]
+        if any({"image/png", "image/svg+xml"} & data.keys() for data in shown):
+            _describe_image(cell["metadata"], heading or title, shown)
     if run_line and titled_at is not None:
         note = {
             "cell_type": "markdown",
@@ -584,24 +708,35 @@ def _clean_output(output: dict[str, Any], where: str, repo: Path) -> dict[str, A
     data = output.get("data", {})
     data.pop(WIDGET, None)
     for kind in list(data):
-        if kind in REFUSED_TYPES:
-            raise ReproduceError(
-                f"{where} has an output of type {kind}, which can run code; "
-                "emit PNG or escaped text instead"
-            )
-        if not kind.startswith("text/"):
-            continue
-        data[kind] = _local("".join(data[kind]), repo)
-        if kind in ("text/html", "text/markdown", "text/latex"):
-            problem = active_content(data[kind])
-            if problem:
-                raise ReproduceError(
-                    f"{where} has a {kind} output with {problem}; show text through the "
-                    "escaping helper and tables through DataFrame.to_html(escape=True)"
-                )
-        if kind == "text/html" and "dataframe" in data[kind]:
-            data[kind] = align_numbers(data[kind])
+        data[kind] = _clean_data(kind, data[kind], where, repo)
     return output
+
+
+def _clean_data(kind: str, data: Any, where: str, repo: Path) -> Any:
+    """One form of an output, checked."""
+    if kind in REFUSED_TYPES:
+        raise ReproduceError(
+            f"{where} has an output of type {kind}, which can run code; "
+            "emit PNG or escaped text instead"
+        )
+    if kind == "image/svg+xml":
+        try:
+            return clean_svg(_local("".join(data), repo))
+        except ValueError as error:
+            raise ReproduceError(
+                f"{where} has an SVG with {error}; draw it with matplotlib, or emit PNG"
+            ) from error
+    if not kind.startswith("text/"):
+        return data
+    text = _local("".join(data), repo)
+    if kind in ("text/html", "text/markdown", "text/latex"):
+        problem = active_content(text)
+        if problem:
+            raise ReproduceError(
+                f"{where} has a {kind} output with {problem}; show text through the "
+                "escaping helper and tables through DataFrame.to_html(escape=True)"
+            )
+    return align_numbers(text) if kind == "text/html" and "dataframe" in text else text
 
 
 def align_numbers(html: str) -> str:
@@ -625,12 +760,18 @@ def _local(text: str, repo: Path) -> str:
     return text.replace(f"{repo.resolve()}/", "").replace(str(repo.resolve()), ".")
 
 
-def _describe_image(metadata: dict[str, Any], heading: str) -> None:
-    """Give a figure an alternative text: the author's, or the heading that it stands under."""
+def _describe_image(metadata: dict[str, Any], heading: str, shown: list[dict[str, Any]]) -> None:
+    """Give a figure an alternative text: the author's, or the heading that it stands under.
+
+    A PNG of high density gets the width for which it was drawn.
+    """
     options = metadata.setdefault("mystnb", {})
     image = options.setdefault("image", {})
     caption = options.get("figure", {}).get("caption", "").strip()
     image.setdefault("alt", caption or f"Figure: {heading}")
+    pictures = [base64.b64decode("".join(d["image/png"])) for d in shown if "image/png" in d]
+    for wide in filter(None, map(png_width, pictures)):
+        image.setdefault("width", f"{wide}px")
 
 
 def check_page(html: str, name: str) -> None:
