@@ -64,6 +64,8 @@ def finish(body: str, written: list[dict[str, str]]) -> str:
     pictures = page.select(".cell_output img")
     for at, picture in enumerate(pictures, 1):
         _finish_figure(page, picture, f"{chapter}{at}", written)
+    for entry in page.select('[role="list"] > [role="doc-biblioentry"]'):
+        entry["role"] = "listitem"  # the other role is deprecated, and a list needs items
     for text in page.find_all(string=WHOLE):
         if not text.find_parent(["pre", "code", "script", "style"]):
             text.replace_with(WHOLE.sub(lambda m: m[0].replace(" ", "\u00a0"), str(text)))

@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
-from browser import served, too_wide, watch
+from browser import barriers, served, too_wide, watch
 from bs4 import BeautifulSoup
 from kept import write_kept
 from sample import code, drawing, new_markdown_cell, new_notebook, new_output, png, shown
@@ -502,3 +504,58 @@ def test_an_injected_inline_script_is_stopped_by_the_policy(
             page.goto(where)
             page.wait_for_load_state("networkidle")
             assert page.evaluate("typeof window.pwned") == "undefined"
+
+
+#: What a narrow window changes: what must be scrolled, and what hides behind buttons.
+NARROW = ("scrollable-region-focusable", "aria-hidden-focus", "button-name", "link-name")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width", "rules"),
+    [("light", 1280, ()), ("dark", 1280, ("color-contrast",)), ("light", 390, NARROW)],
+)
+def test_no_page_has_a_serious_barrier(
+    chrome: Any, html: Path, scheme: str, width: int, rules: tuple[str, ...]
+) -> None:
+    context = chrome.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    found = []
+    for path in [*pages(html), html / "search.html?q=wordgolem"]:
+        page.goto(f"{html.resolve().as_uri()}/{path.name}")
+        if "?" in path.name:
+            page.wait_for_selector(".rar-excerpt", timeout=10_000)
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+        found += [f"{path.name}: {barrier}" for barrier in barriers(page, *rules)]
+    assert found == []
+
+
+def test_barriers_are_found_where_there_are_some(chrome: Any) -> None:
+    page = chrome.new_page()
+    page.set_content(
+        "<html lang=en><title>x</title><main><h1>x</h1><details><summary>x</summary>"
+        "<p style='color: #aaa; background: #fff'>pale</p></details>"
+        "<img src='data:image/png;base64,'><ul role='list'><p>x</p></ul></main>"
+    )
+    rules = {barrier.split(":")[0] for barrier in barriers(page)}
+    assert {"color-contrast", "image-alt"} <= rules
+    assert {b.split(":")[0] for b in barriers(page, "color-contrast")} == {"color-contrast"}
+
+
+def test_a_figure_is_turned_over_where_it_is_dark(chrome: Any, html: Path) -> None:
+    shades = {}
+    for scheme in ("light", "dark"):
+        page = chrome.new_context(color_scheme=scheme).new_page()
+        page.goto((html / "04_can_the_judge_be_trusted.html").as_uri())
+        figure = page.locator("figure img").first
+        size = page.evaluate("i => [i.naturalWidth, i.clientWidth]", figure.element_handle())
+        assert size[0] > 400
+        shades[scheme] = ground_of(figure.screenshot())
+    assert shades["light"] > 240
+    assert shades["dark"] < 40
+
+
+def ground_of(png_file: bytes) -> float:
+    """The commonest shade of a picture, 0 black to 255 white."""
+    picture = (plt.imread(io.BytesIO(png_file))[..., :3].mean(axis=-1) * 255).round()
+    values, counts = np.unique(picture, return_counts=True)
+    return float(values[counts.argmax()])

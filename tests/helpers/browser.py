@@ -78,11 +78,20 @@ def too_wide(page: Any, width: int) -> str | None:
     return f"{wide} px wide in a window of {width} px" if wide > width else None
 
 
-def barriers(page: Any) -> list[str]:
-    """What axe finds of serious or critical impact in the page as it is shown now."""
+def barriers(page: Any, *rules: str) -> list[str]:
+    """What axe finds of serious or critical impact in the page, with all that is folded open.
+
+    Args:
+        page: an open page, in the colours and the width that are meant.
+        rules: names of axe's rules; default all.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page).response["violations"]
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = list(rules)
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{rule['id']}: {node['html'][:160]} {node['failureSummary'][:300]}"
         for rule in found
