@@ -1,4 +1,4 @@
-"""The book: prose pages and executed notebooks in, a folder of static HTML out.
+"""The book: prose pages and executed notebooks in, a folder of static HTML out, EPUB and PDF.
 
 papermill has executed the notebooks; nothing is executed here. The steps are: stage
 (sources and checked notebooks side by side), render (jupyter-book, warnings are errors), fill (the
@@ -19,15 +19,18 @@ import base64
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from datetime import datetime
 from html import escape
 from html.parser import HTMLParser
 from importlib.metadata import version
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -35,6 +38,7 @@ from xml.parsers import expat
 from rar_lib.book import report
 from rar_lib.book.figures import PIXELS, SVG_LIMIT
 from rar_lib.core.errors import ReproduceError
+from rar_lib.core.files import atomic_write
 from rar_lib.data.tasks import load_mini, load_tasks
 from rar_lib.training.checkpoints import TRANSCRIPT
 from rar_lib.training.train import Run
@@ -167,15 +171,7 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
         ReproduceError: a notebook is missing, unfinished or carries active content, or
             jupyter-book reported a warning. The previous ``html`` is left as it was.
     """
-    stems = chapters(book)
-    notebooks = {s: executed / f"{s}.ipynb" for s in stems if not (book / f"{s}.md").exists()}
-    notebooks.pop(STATUS, None)
-    missing = [s for s, path in notebooks.items() if not path.is_file()]
-    if missing:
-        raise ReproduceError(
-            f"{len(missing)} executed notebook(s) missing in {_shown(executed, repo)}: "
-            f"{', '.join(missing)}. Run: make reproduce"
-        )
+    notebooks = _notebooks(executed, book, repo)
     html = out / "html"
     old = out / ".html.old"
     if old.exists() and not html.exists():  # killed between the two renames of _swap
@@ -191,8 +187,22 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     (rendered / KEY_FILE).write_text(key)
     _swap(rendered, html, old)
     shutil.rmtree(out / ".work", ignore_errors=True)
-    _log.info(f"book: built {len(stems) + 1} pages ({_shown(html / 'index.html', repo)})")
+    _log.info(f"book: built {len(chapters(book)) + 1} pages ({_shown(html / 'index.html', repo)})")
     return html
+
+
+def _notebooks(executed: Path, book: Path, repo: Path) -> dict[str, Path]:
+    """The executed notebook of each chapter that is one."""
+    stems = chapters(book)
+    notebooks = {s: executed / f"{s}.ipynb" for s in stems if not (book / f"{s}.md").exists()}
+    notebooks.pop(STATUS, None)
+    missing = [s for s, path in notebooks.items() if not path.is_file()]
+    if missing:
+        raise ReproduceError(
+            f"{len(missing)} executed notebook(s) missing in {_shown(executed, repo)}: "
+            f"{', '.join(missing)}. Run: make reproduce"
+        )
+    return notebooks
 
 
 def chapters(book: Path) -> list[str]:
@@ -242,20 +252,22 @@ def _stage(book: Path, notebooks: dict[str, Path], src: Path, repo: Path) -> Pat
     return src
 
 
-def _render(src: Path, work: Path) -> Path:
-    """Run jupyter-book on ``src``; return its HTML folder."""
+def _render(src: Path, work: Path, builder: str = "html") -> Path:
+    """Run jupyter-book on ``src``; return the folder that ``builder`` of Sphinx has filled."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
     command += [str(src), "--path-output", str(work), "-W", "-n", "--keep-going", "-q"]
+    if builder != "html":
+        command += ["--builder", "custom", "--custom-builder", builder]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    html = work / "_build" / "html"
-    if done.returncode != 0 or not (html / "index.html").is_file():
+    made = work / "_build" / builder
+    if done.returncode != 0 or not made.is_dir():
         said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr).replace(f"{src}/", "")
         lines = [line for line in said.splitlines() if re.search("WARNING|ERROR", line)]
         detail = "\n".join(lines or said.splitlines()[-15:])
         raise ReproduceError(f"jupyter-book reported problems; correct these:\n{detail}")
-    return html
+    return made
 
 
 def fill(html: Path, data: Path) -> None:
@@ -774,18 +786,23 @@ def _describe_image(metadata: dict[str, Any], heading: str, shown: list[dict[str
         image.setdefault("width", f"{wide}px")
 
 
-def check_page(html: str, name: str) -> None:
+def check_page(html: str, name: str, part: str = "article") -> None:
     """Refuse a built page whose article holds anything that could run.
+
+    Args:
+        html: the page.
+        name: what it is called in an error.
+        part: the element that holds what notebooks and prose say.
 
     Raises:
         ReproduceError: names the page and the element.
     """
     from bs4 import BeautifulSoup
 
-    for article in BeautifulSoup(html, "html.parser").select("article"):
+    for article in BeautifulSoup(html, "html.parser").select(part):
         for element in article.find_all(True):
             if element.name in ACTIVE_TAGS:
-                raise ReproduceError(f"{name}: <{element.name}> in the article is not allowed")
+                raise ReproduceError(f"{name}: <{element.name}> in the {part} is not allowed")
             for attribute, value in element.attrs.items():
                 text = re.sub(
                     r"[\x00-\x20]", "", " ".join(value) if isinstance(value, list) else value
@@ -796,3 +813,202 @@ def check_page(html: str, name: str) -> None:
                     raise ReproduceError(
                         f"{name}: {attribute}={text[:60]!r} on <{element.name}> is not allowed"
                     )
+
+
+#: What the PDF and the EPUB are called.
+EDITION = "rubrics-as-rewards"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+#: A table of more columns is printed row by row, as on a telephone.
+PRINTED_COLUMNS = 10
+PRINT_CSP = (
+    "default-src 'none'; style-src 'unsafe-inline' file:; img-src file: data:; font-src file:"
+)
+FONT = "_static/fonts/STIXTwoMath-subset.woff2"
+LEFT_OUT = (
+    ".headerlink, .rar-source, .rar-tip, .rar-hint, .above-input, #rollouts-pick, button, script"
+)
+
+
+def write_epub(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
+    """Write the whole book as EPUB 3 into ``out``; an unchanged one is left as it is.
+
+    Args:
+        executed: as for :func:`build`.
+        book: as for :func:`build`.
+        out: where it goes, beside the pages.
+        repo: as for :func:`build`.
+
+    Raises:
+        ReproduceError: as for :func:`build`. The previous file is left as it was.
+    """
+    path = out / f"{EDITION}.epub"
+    notebooks = _notebooks(executed, book, repo)
+    key = input_key(book, executed, list(notebooks))
+    if _is_current(path, key):
+        return path
+    work = out / ".work-epub"
+    made = _render(_stage(book, notebooks, out / "src", repo), work, "epub")
+    (packed,) = made.glob("*.epub")
+    with zipfile.ZipFile(packed) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    _finish_epub(parts, book, executed / "data")
+    whole = BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        # The format asks for its name first, in plain bytes.
+        archive.writestr(_entry("mimetype"), parts.pop("mimetype"), zipfile.ZIP_STORED)
+        for name, data in parts.items():
+            archive.writestr(_entry(name), data, zipfile.ZIP_DEFLATED)
+    _keep(path, whole.getvalue(), key)
+    shutil.rmtree(work, ignore_errors=True)
+    return path
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+
+
+def _finish_epub(parts: dict[str, bytes], book: Path, data: Path) -> None:
+    """Fill the page of rollouts, refuse what could run, and list what Sphinx does not."""
+    from bs4 import BeautifulSoup
+
+    leaves = kept_runs(data)
+    mathematical = set()
+    for name in [n for n in parts if n.endswith(".xhtml")]:
+        text = parts[name].decode("utf-8")
+        if name == f"{ROLLOUTS}.xhtml" and leaves:
+            shown = BeautifulSoup(report.browser_body(leaves), "html.parser")
+            for choice in shown.select("#rollouts-pick, svg"):
+                choice.decompose()
+            text = ROLLOUTS_PLACE.sub(lambda _: str(shown), text)  # noqa: B023  used at once
+        check_page(text, name, "body")
+        if "<math" in text:
+            mathematical.add(name)
+        parts[name] = text.encode("utf-8")
+    items = parts["content.opf"].decode("utf-8")
+    for name in mathematical:
+        items = items.replace(f'href="{name}"', f'href="{name}" properties="mathml"')
+    font = f'<item id="mathfont" href="{FONT}" media-type="font/woff2" />'
+    parts[FONT] = (book / FONT).read_bytes()
+    items = re.sub(r"\s*<dc:contributor>unknown</dc:contributor>", "", items)
+    # Sphinx's style names fonts of a kind of reader, at an address that no other one knows.
+    styles = parts["_static/epub.css"]
+    parts["_static/epub.css"] = re.sub(rb"@font-face\s*\{[^}]*res:[^}]*\}", b"", styles)
+    parts["content.opf"] = items.replace("</manifest>", f"  {font}\n  </manifest>").encode("utf-8")
+
+
+def write_pdf(book: Path, out: Path) -> Path:
+    """Print the pages that :func:`build` has made into one PDF; an unchanged one is left.
+
+    Args:
+        book: the book's sources, for the order of its pages.
+        out: the folder that holds ``html``; the PDF goes there.
+
+    Raises:
+        ReproduceError: no Chromium is here, or it failed.
+    """
+    path, html = out / f"{EDITION}.pdf", out / "html"
+    key = (html / KEY_FILE).read_text(encoding="utf-8")
+    if _is_current(path, key):
+        return path
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        raise ReproduceError(
+            f"the PDF is printed by Chromium, and none of {', '.join(CHROMIUM)} is on the PATH. "
+            "Install one (Debian: apt-get install chromium), or make the EPUB, which needs none"
+        )
+    work = (out / "print").resolve()
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    page, printed = work / "book.html", work / "book.pdf"
+    page.write_text(print_page(html, ["index", *chapters(book)]), encoding="utf-8")
+    command = [program, "--headless", "--disable-gpu", "--no-first-run", "--disable-sync"]
+    command += ["--disable-background-networking", "--disable-component-update"]
+    command += ["--no-sandbox"] if os.geteuid() == 0 else []  # as root it does not start with it
+    command += [f"--user-data-dir={work / 'profile'}", "--no-pdf-header-footer"]
+    command += ["--generate-pdf-document-outline", f"--print-to-pdf={printed}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    data = printed.read_bytes() if printed.is_file() else b""
+    if done.returncode != 0 or not data.startswith(b"%PDF"):
+        said = "\n".join(done.stderr.strip().splitlines()[-5:])
+        raise ReproduceError(f"{program} printed nothing (exit status {done.returncode}):\n{said}")
+    _keep(path, data, key)
+    shutil.rmtree(work, ignore_errors=True)
+    return path
+
+
+def _is_current(path: Path, key: str) -> bool:
+    mark = path.with_name(f".{path.name}.key")
+    return path.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == key
+
+
+def _keep(path: Path, data: bytes, key: str) -> None:
+    mark = path.with_name(f".{path.name}.key")
+    mark.unlink(missing_ok=True)
+    atomic_write(path, data)
+    mark.write_text(key, encoding="utf-8")
+
+
+def print_page(html: Path, stems: list[str]) -> str:
+    """Return one page that holds the articles of all pages, for the printer.
+
+    Ids get the name of their page in front, and links between pages become links within; what
+    only works on a screen is left out, and what is folded is open, but for code above outputs.
+
+    Args:
+        html: folder of built pages.
+        stems: names of the pages in their order, the first being the title's.
+    """
+    from bs4 import BeautifulSoup
+
+    static = (html / "_static").resolve().as_uri()
+    articles, contents, foot = [], [], ""
+    for stem in stems:
+        page = BeautifulSoup((html / f"{stem}.html").read_text(encoding="utf-8"), "html.parser")
+        article = page.select_one("article.bd-article")
+        for extra in article.select(LEFT_OUT):
+            extra.decompose()
+        _localise(article, stem, stems, html)
+        for table in article.find_all("table"):
+            row = table.find("tr")
+            if row and len(row.find_all(["th", "td"], recursive=False)) > PRINTED_COLUMNS:
+                table["class"] = [*table.get("class", []), "rar-rows"]
+        heading = " ".join(article.h1.get_text().split())
+        contents.append(f'<li><a href="#{stem}">{escape(heading)}</a></li>')
+        articles.append(
+            f'<section class="chapter" id="{stem}">{article.decode_contents()}</section>'
+        )
+        foot = foot or str(page.select_one(".rar-foot") or "")
+    title = escape(" ".join(BeautifulSoup(articles[0], "html.parser").h1.get_text().split()))
+    return (
+        f'<!DOCTYPE html>\n<html lang="en" data-theme="light"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{PRINT_CSP}"><title>{title}</title>'
+        f'<link rel="stylesheet" href="{static}/pygments.css">'
+        f'<link rel="stylesheet" href="{static}/{ROLLOUTS}.css">'
+        f'<link rel="stylesheet" href="{static}/print.css"></head><body>'
+        f'<header><p class="title">{title}</p>{foot}</header>'
+        f'<nav><p class="contents">Contents</p><ol>{"".join(contents[1:])}</ol></nav>'
+        f"{''.join(articles)}</body></html>\n"
+    )
+
+
+def _localise(article: Any, stem: str, stems: list[str], html: Path) -> None:
+    """Make links, ids and pictures of one page those of the page that holds them all."""
+    for element in article.find_all(True):
+        for name in ("id", "aria-describedby", "for"):
+            if element.get(name):
+                element[name] = f"{stem}--{element[name]}"
+        if element.name == "details":
+            element["open"] = ""
+        if element.name == "img":
+            del element["loading"]
+            if not element["src"].startswith("data:"):
+                element["src"] = (html / element["src"]).resolve().as_uri()
+        target = element.get("href")
+        if target is None or re.match(r"https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        page = name.removesuffix(".html") or stem
+        if page in stems:
+            element["href"] = f"#{page}--{anchor}" if anchor else f"#{page}"
+        else:
+            del element["href"]
