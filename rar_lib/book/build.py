@@ -220,7 +220,8 @@ def input_key(book: Path, executed: Path, stems: list[str]) -> str:
         digest.update(f"{name}=={version(name)}\n".encode())
     paths = [p for p in sorted(book.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
     paths += [Path(__file__), Path(report.__file__)]
-    paths += sorted(Path(__file__).parent.glob("rollouts.*"))
+    here = Path(__file__).parent
+    paths += [*sorted(here.glob("rollouts.*")), here / "print.css", here / "epub.css"]
     for stem in sorted(stems):
         paths += [executed / f"{stem}.ipynb", executed / f"{stem}.json"]
     for run in RUNS:
@@ -893,6 +894,7 @@ def _finish_epub(parts: dict[str, bytes], book: Path, data: Path) -> None:
     # Sphinx's style names fonts of a kind of reader, at an address that no other one knows.
     styles = parts["_static/epub.css"]
     parts["_static/epub.css"] = re.sub(rb"@font-face\s*\{[^}]*res:[^}]*\}", b"", styles)
+    parts["_static/rar.css"] += files("rar_lib.book").joinpath("epub.css").read_bytes()
     parts["content.opf"] = items.replace("</manifest>", f"  {font}\n  </manifest>").encode("utf-8")
 
 
@@ -961,6 +963,9 @@ def print_page(html: Path, stems: list[str]) -> str:
     from bs4 import BeautifulSoup
 
     static = (html / "_static").resolve().as_uri()
+    # Not among the book's own: jupyter-book puts every style that it finds there on every page.
+    style = files("rar_lib.book").joinpath("print.css").read_text(encoding="utf-8")
+    style = style.replace('url("fonts/', f'url("{static}/fonts/')
     articles, contents, foot = [], [], ""
     for stem in stems:
         page = BeautifulSoup((html / f"{stem}.html").read_text(encoding="utf-8"), "html.parser")
@@ -984,7 +989,7 @@ def print_page(html: Path, stems: list[str]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{PRINT_CSP}"><title>{title}</title>'
         f'<link rel="stylesheet" href="{static}/pygments.css">'
         f'<link rel="stylesheet" href="{static}/{ROLLOUTS}.css">'
-        f'<link rel="stylesheet" href="{static}/print.css"></head><body>'
+        f"<style>{style}</style></head><body>"
         f'<header><p class="title">{title}</p>{foot}</header>'
         f'<nav><p class="contents">Contents</p><ol>{"".join(contents[1:])}</ol></nav>'
         f"{''.join(articles)}</body></html>\n"

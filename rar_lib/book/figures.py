@@ -22,8 +22,9 @@ from rar_lib.core.stats import Bin, Interval, scored
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Okabe-Ito: distinguishable with any colour vision.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+#: Hues of Okabe-Ito, distinguishable with any colour vision, the pale ones darkened: each has a
+#: contrast of 3 to white, and to the dark page, on which the book turns a figure over.
+COLOURS = ("#0072B2", "#BF7C00", "#009E73", "#D55E00", "#C2689B", "#3D9BD1", "#555555")
 #: Pixels of a page to an inch of a figure.
 PIXELS = 110
 #: Characters of an SVG; a longer figure is shown as PNG.
@@ -106,7 +107,7 @@ def hues(names: Sequence[str]) -> list[str]:
 def shade(colour: str, light: float) -> str:
     """``colour`` darker at ``light`` 0 and lighter at 1, in steps that differ for every eye."""
     parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-    dark, bright = parts * 0.72, parts + (255 - parts) * 0.52
+    dark, bright = parts * 0.5, parts + (255 - parts) * 0.15
     return "#" + "".join(f"{round(v):02x}" for v in dark + (bright - dark) * light)
 
 

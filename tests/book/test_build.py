@@ -114,6 +114,14 @@ def test_nothing_is_loaded_from_elsewhere(html: Path) -> None:
             assert not address.startswith(("http:", "https:", "//")), (page.name, str(element))
 
 
+def test_a_page_has_no_style_but_its_own(html: Path) -> None:
+    """jupyter-book takes every style that lies in ``_static``, one for paper as well."""
+    for page in pages(html):
+        styles = [link["href"] for link in soup(page).select('link[rel="stylesheet"]')]
+        own = {Path(s.partition("?")[0]).name for s in styles if "rar" in s or "print" in s}
+        assert own == {"rar.css"}, page.name
+
+
 def test_every_page_has_a_policy_without_inline_script(html: Path) -> None:
     for page in pages(html):
         policy = soup(page).find("meta", attrs={"http-equiv": "Content-Security-Policy"})
@@ -546,6 +554,8 @@ def test_a_figure_is_turned_over_where_it_is_dark(chrome: Any, html: Path) -> No
     for scheme in ("light", "dark"):
         page = chrome.new_context(color_scheme=scheme).new_page()
         page.goto((html / "04_can_the_judge_be_trusted.html").as_uri())
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}[scheme]
         figure = page.locator("figure img").first
         size = page.evaluate("i => [i.naturalWidth, i.clientWidth]", figure.element_handle())
         assert size[0] > 400

@@ -106,6 +106,29 @@ def test_a_hue_is_one_thing_and_its_shades_are_the_variants() -> None:
     assert len(figures.hues([f"thing {n}" for n in range(20)])) == 20
 
 
+@pytest.mark.parametrize("colour", figures.COLOURS)
+def test_every_colour_is_seen_on_white_and_turned_over_on_dark(colour: str) -> None:
+    def contrast(value: str, ground: float = 1.0) -> float:
+        both = sorted([luminance(value), ground])
+        return (both[1] + 0.05) / (both[0] + 0.05)
+
+    assert contrast(colour) >= 3
+    assert contrast(figures.shade(colour, 1.0)) >= 2.5
+    # What the page's filter makes of it: inverted by nine tenths, and the hue turned back.
+    ground = luminance(turned_over("#ffffff"))
+    assert contrast(turned_over(colour), ground) >= 3
+    assert contrast(turned_over("#000000"), ground) >= 10  # text
+
+
+def turned_over(colour: str) -> str:
+    """What ``filter: invert(0.9) hue-rotate(180deg)`` makes of a colour."""
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    inverted = 0.9 - 0.8 * parts
+    weights = np.array([0.213, 0.715, 0.072])
+    turned = np.clip(2 * (inverted @ weights) - inverted, 0, 1)  # the matrix of half a turn
+    return "#" + "".join(f"{round(v * 255):02x}" for v in turned)
+
+
 def luminance(colour: str) -> float:
     """Relative luminance as WCAG defines it, 0 to 1."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
