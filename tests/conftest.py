@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browser, chromium, rest, wake
 
 # Machines differ, and a first import of torch takes seconds: time is no property of an example.
 try:
@@ -44,8 +46,15 @@ def _runs_models(file: str) -> bool:
     return "mark.model" in (ROOT / file).read_text(encoding="utf-8")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several workers run them, files with real models come first: they take longest."""
+    """Mark what needs a browser; where several workers run them, files with real models come first.
+
+    They take longest.
+    """
+    for item in items:
+        if "chrome" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
     if WORKER:
         items.sort(key=lambda item: not _runs_models(item.nodeid.split("::")[0]))
 
@@ -64,3 +73,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "models" if _runs_models(file) else file
 
     return ModelsTogether(config, log)
+
+
+@pytest.fixture(scope="session")
+def chromium_of_this_worker() -> Iterator[Any]:
+    """One Chromium for all tests of a worker; it starts with the first that asks for it."""
+    if chromium() is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    try:
+        with browser() as running:
+            rest()
+            yield running
+            wake(running)
+    finally:
+        rest()
+
+
+@pytest.fixture
+def chrome(chromium_of_this_worker: Any) -> Iterator[Any]:
+    """That Chromium for one test, which need not close its pages."""
+    wake(chromium_of_this_worker)
+    yield chromium_of_this_worker
+    for context in chromium_of_this_worker.contexts:
+        context.close()
+    rest()

@@ -32,7 +32,10 @@ DRAWN = {
     "by_size": "Lines with whiskers, one line a series, over a logarithmic axis",
     "cost": "Points with whiskers, a shape for each judge and a colour for each arm",
     "credit_bars": "Horizontal bars, one a criterion, solid where the credit is earned",
-    "forest": "Points with horizontal 95 % intervals, one row a name, beside a dashed line",
+    "forest": (
+        "Points with horizontal 95 % intervals, one row a name, beside a dashed line; colour and"
+        " mark say on which side of it an interval lies"
+    ),
     "gains": "Lines with whiskers, one panel a run and one line a grader",
     "group": "Two panels of horizontal bars, one row a response: its reward, and its advantage",
     "grouped_bars": "Groups of vertical bars, one colour a series, with whiskers",
@@ -66,6 +69,8 @@ def finish(body: str, written: list[dict[str, str]]) -> str:
     pictures = page.select(".cell_output img, figure img.rar-drawn")
     for at, picture in enumerate(pictures, 1):
         _finish_figure(page, picture, f"{chapter}{at}", written)
+    for entry in page.select('[role="list"] > [role="doc-biblioentry"]'):
+        entry["role"] = "listitem"  # the other role is deprecated, and a list needs items
     for text in page.find_all(string=WHOLE):
         if not text.find_parent(["pre", "code", "script", "style"]):
             text.replace_with(WHOLE.sub(lambda m: m[0].replace(" ", "\u00a0"), str(text)))

@@ -213,6 +213,7 @@ def _plain(doctree: nodes.document) -> str:
 
 
 def _foot(app: Sphinx, config: Any) -> None:
+    config.version = config.release = version("rar-lib")  # an EPUB names it
     options = config.html_theme_options
     options["extra_footer"] = options.get("extra_footer", "") + FOOT.format(
         version=html.escape(version("rar-lib"))
@@ -222,7 +223,7 @@ def _foot(app: Sphinx, config: Any) -> None:
 def _name_source(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    if doctree is not None:
+    if doctree is not None and app.builder.name == "html":
         context["body"] = (
             f'{context["body"]}\n<p class="rar-source"><a href="{html.escape(pagename)}.md">'
             "This page as Markdown</a></p>\n"

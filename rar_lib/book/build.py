@@ -1,4 +1,4 @@
-"""The book: prose pages and executed notebooks in, a folder of static HTML out.
+"""The book: prose pages and executed notebooks in, a folder of static HTML out, EPUB and PDF.
 
 papermill has executed the notebooks; nothing is executed here. The steps are: stage
 (sources and checked notebooks side by side, and what is computed from records: the landing page's
@@ -20,22 +20,29 @@ import base64
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from html import escape
 from html.parser import HTMLParser
 from importlib.metadata import version
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 
 from rar_lib.book import claims, figures, report, results, tables
+from rar_lib.book.figures import PIXELS, SVG_LIMIT
 from rar_lib.book.prose import listed, plain, sentence
 from rar_lib.core.decision import WORDS
 from rar_lib.core.errors import ReproduceError
+from rar_lib.core.files import atomic_write
 from rar_lib.core.types import Category
 from rar_lib.data.polarity import read
 from rar_lib.data.tasks import load_mini, load_tasks
@@ -471,15 +478,7 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
         ReproduceError: a notebook is missing, unfinished or carries active content, or
             jupyter-book reported a warning. The previous ``html`` is left as it was.
     """
-    stems = chapters(book)
-    notebooks = {s: executed / f"{s}.ipynb" for s in stems if not (book / f"{s}.md").exists()}
-    notebooks.pop(STATUS, None)
-    missing = [s for s, path in notebooks.items() if not path.is_file()]
-    if missing:
-        raise ReproduceError(
-            f"{len(missing)} executed notebook(s) missing in {_shown(executed, repo)}: "
-            f"{', '.join(missing)}. Run: make reproduce"
-        )
+    notebooks = _notebooks(executed, book, repo)
     html = out / "html"
     old = out / ".html.old"
     if old.exists() and not html.exists():  # killed between the two renames of _swap
@@ -498,8 +497,22 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     (rendered / KEY_FILE).write_text(key)
     _swap(rendered, html, old)
     shutil.rmtree(out / ".work", ignore_errors=True)
-    _log.info(f"book: built {len(stems) + 1} pages ({_shown(html / 'index.html', repo)})")
+    _log.info(f"book: built {len(chapters(book)) + 1} pages ({_shown(html / 'index.html', repo)})")
     return html
+
+
+def _notebooks(executed: Path, book: Path, repo: Path) -> dict[str, Path]:
+    """The executed notebook of each chapter that is one."""
+    stems = chapters(book)
+    notebooks = {s: executed / f"{s}.ipynb" for s in stems if not (book / f"{s}.md").exists()}
+    notebooks.pop(STATUS, None)
+    missing = [s for s, path in notebooks.items() if not path.is_file()]
+    if missing:
+        raise ReproduceError(
+            f"{len(missing)} executed notebook(s) missing in {_shown(executed, repo)}: "
+            f"{', '.join(missing)}. Run: make reproduce"
+        )
+    return notebooks
 
 
 def chapters(book: Path) -> list[str]:
@@ -524,7 +537,8 @@ def input_key(
         digest.update(f"{name}=={version(name)}\n".encode())
     paths = [p for p in sorted(book.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
     paths += [Path(__file__), Path(report.__file__)]
-    paths += sorted(Path(__file__).parent.glob("rollouts.*"))
+    here = Path(__file__).parent
+    paths += [*sorted(here.glob("rollouts.*")), here / "print.css", here / "epub.css"]
     for stem in sorted(stems):
         paths += [executed / f"{stem}.ipynb", executed / f"{stem}.json"]
     for run in RUNS:
@@ -578,20 +592,22 @@ def _write(src: Path, made: Mapping[str, str]) -> None:
             path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def _render(src: Path, work: Path) -> Path:
-    """Run jupyter-book on ``src``; return its HTML folder."""
+def _render(src: Path, work: Path, builder: str = "html") -> Path:
+    """Run jupyter-book on ``src``; return the folder that ``builder`` of Sphinx has filled."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
     command += [str(src), "--path-output", str(work), "-W", "-n", "--keep-going", "-q"]
+    if builder != "html":
+        command += ["--builder", "custom", "--custom-builder", builder]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    html = work / "_build" / "html"
-    if done.returncode != 0 or not (html / "index.html").is_file():
+    made = work / "_build" / builder
+    if done.returncode != 0 or not made.is_dir():
         said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr).replace(f"{src}/", "")
         lines = [line for line in said.splitlines() if re.search("WARNING|ERROR", line)]
         detail = "\n".join(lines or said.splitlines()[-15:])
         raise ReproduceError(f"jupyter-book reported problems; correct these:\n{detail}")
-    return html
+    return made
 
 
 def fill(html: Path, data: Path) -> None:
@@ -806,7 +822,7 @@ ATTRIBUTES = frozenset(
         "width",
     ]
 )
-REFUSED_TYPES = ("application/javascript", "image/svg+xml", "text/javascript")
+REFUSED_TYPES = ("application/javascript", "text/javascript")
 SAFE_HREF = re.compile(r"(https?://|#|[\w./-]+(?:#|$))", re.A)
 SAFE_SRC = re.compile(r"data:image/(png|jpeg|gif|webp);base64,")
 NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e-?\d+)?( ?%)?( \[[^\]]*\]| \(n = \d+\))?|[–-]|nan|NaN|None|")
@@ -874,6 +890,126 @@ def active_content(html: str) -> str | None:
     return scan.problem
 
 
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
+#: What an SVG may hold: shapes, text and what places them.
+SVG_TAGS = frozenset(
+    "circle clipPath defs desc ellipse g line path polygon polyline rect style svg text title tspan"
+    " use".split()
+)
+_PLAIN = re.compile(r"[\w\s.,+#%-]*")
+_ONE = r"\s*[a-z-]+\s*:[\w\s.,+#%'-]*"
+_DECLARED = rf"(?:{_ONE};)*(?:{_ONE})?\s*"
+_LOCAL_PART = re.compile(r"#[\w.-]+")
+#: Attributes of an SVG, each with what it may say. Nothing names another place than this file.
+SVG_ATTRIBUTES = {
+    "clip-path": re.compile(r"url\(#[\w.-]+\)"),
+    "style": re.compile(_DECLARED),
+    "transform": re.compile(r"[\w\s.,()+-]*"),
+    "type": re.compile(r"text/css"),
+    "href": _LOCAL_PART,
+    f"{XLINK} href": _LOCAL_PART,
+} | dict.fromkeys(
+    "clip-rule cx cy d fill fill-opacity fill-rule font-family font-size font-style font-weight"
+    " height id opacity points r rx ry stroke stroke-dasharray stroke-dashoffset stroke-linecap"
+    " stroke-linejoin stroke-miterlimit stroke-opacity stroke-width text-anchor version viewBox"
+    " width x x1 x2 y y1 y2".split(),
+    _PLAIN,
+)
+SVG_STYLE = re.compile(rf"\s*\*\s*\{{{_DECLARED}\}}\s*")
+
+
+class _SvgScan:
+    """Reads an SVG and writes it again from the parts that are allowed.
+
+    What is written is what was read: no two readers can see different things in it. A ``use`` may
+    show a path and nothing else, so that none can show others that show others.
+    """
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self._open: list[str] = []
+        self._shown: set[str] = set()
+        self._paths: set[str] = set()
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        space, _, tag = name.rpartition(" ")
+        if space != SVG or tag not in SVG_TAGS or (tag == "svg") != (not self._open):
+            raise ValueError(f"element <{tag}>")
+        parts = [tag]
+        if tag == "svg":
+            parts += [f'xmlns="{SVG}"', f'xmlns:xlink="{XLINK}"']
+        for key, value in attributes.items():
+            allowed = SVG_ATTRIBUTES.get(key)
+            short = key.rpartition(" ")[2]
+            if allowed is None:
+                raise ValueError(f"attribute {short} on <{tag}>")
+            if not allowed.fullmatch(value):
+                raise ValueError(f"{short}={value[:40]!r} on <{tag}>")
+            prefix = "xlink:" if key.startswith(XLINK) else ""
+            parts.append(f'{prefix}{short}="{escape(value)}"')
+            if short == "href" and tag == "use":
+                self._shown.add(value[1:])
+            elif short == "id" and tag == "path":
+                self._paths.add(value)
+        self._open.append(tag)
+        self.written.append(f"<{' '.join(parts)}>")
+
+    def end(self, name: str) -> None:
+        self.written.append(f"</{self._open.pop()}>")
+
+    def text(self, said: str) -> None:
+        if self._open[-1] == "style" and said.strip() and not SVG_STYLE.fullmatch(said):
+            raise ValueError(f"the style {said.strip()[:40]!r}")
+        self.written.append(escape(said, quote=False))
+
+    def refuse(self, *_: object) -> None:
+        raise ValueError("a declaration or an instruction")
+
+    def check_uses(self) -> None:
+        if other := sorted(self._shown - self._paths):
+            raise ValueError(f"a <use> of {other[0][:40]!r}, which is no path")
+
+
+def clean_svg(text: str) -> str:
+    """Return an SVG written again from its allowed parts: shapes and text, nothing that acts.
+
+    Raises:
+        ValueError: says what in it is not allowed.
+    """
+    if len(text) > SVG_LIMIT:
+        raise ValueError(f"{len(text):,} characters, more than {SVG_LIMIT:,}")
+    # The declaration and the public name of the format, which matplotlib writes, are left out.
+    text = re.sub(r"^\s*(?:<\?xml [^<>?]*\?>\s*)?(?:<!DOCTYPE svg [^<>\[\]]*>\s*)?", "", text)
+    scan = _SvgScan()
+    parser = expat.ParserCreate(encoding="utf-8", namespace_separator=" ")
+    parser.buffer_text = True
+    parser.StartElementHandler = scan.start
+    parser.EndElementHandler = scan.end
+    parser.CharacterDataHandler = scan.text
+    parser.StartDoctypeDeclHandler = scan.refuse
+    parser.ProcessingInstructionHandler = scan.refuse
+    try:
+        parser.Parse(text.encode("utf-8", "replace"), True)
+    except expat.ExpatError as error:
+        raise ValueError(f"not well-formed ({error})") from error
+    scan.check_uses()
+    return "".join(scan.written)
+
+
+def png_width(picture: bytes) -> int | None:
+    """Pixels of a page that a PNG is wide whose density is at least twice that of a page.
+
+    ``None``: it says no density, or a lower one, and is shown pixel by pixel.
+    """
+    found = re.search(rb"pHYs(.{4})(.{4})\x01", picture[:4096], re.DOTALL)
+    if not picture.startswith(b"\x89PNG") or found is None:
+        return None
+    per_inch = int.from_bytes(found[1], "big") * 0.0254
+    wide = int.from_bytes(picture[16:20], "big")
+    return round(wide * PIXELS / per_inch) if per_inch >= 2 * PIXELS - 1 else None
+
+
 def load_notebook(path: Path) -> dict[str, Any]:
     """Read an executed notebook (format 4)."""
     try:
@@ -915,8 +1051,9 @@ def clean_notebook(
         if source.strip() and cell["execution_count"] is None:
             raise ReproduceError(f"{where} was not executed. Run: make reproduce")
         cell["outputs"] = [_clean_output(o, where, repo) for o in cell["outputs"]]
-        if any("image/png" in o.get("data", {}) for o in cell["outputs"]):
-            _describe_image(cell["metadata"], heading or title)
+        shown = [o.get("data", {}) for o in cell["outputs"]]
+        if any({"image/png", "image/svg+xml"} & data.keys() for data in shown):
+            _describe_image(cell["metadata"], heading or title, shown)
     if run_line and titled_at is not None:
         note = {
             "cell_type": "markdown",
@@ -964,24 +1101,35 @@ def _clean_output(output: dict[str, Any], where: str, repo: Path) -> dict[str, A
     data = output.get("data", {})
     data.pop(WIDGET, None)
     for kind in list(data):
-        if kind in REFUSED_TYPES:
-            raise ReproduceError(
-                f"{where} has an output of type {kind}, which can run code; "
-                "emit PNG or escaped text instead"
-            )
-        if not kind.startswith("text/"):
-            continue
-        data[kind] = _local("".join(data[kind]), repo)
-        if kind in ("text/html", "text/markdown", "text/latex"):
-            problem = active_content(data[kind])
-            if problem:
-                raise ReproduceError(
-                    f"{where} has a {kind} output with {problem}; show text through the "
-                    "escaping helper and tables through DataFrame.to_html(escape=True)"
-                )
-        if kind == "text/html" and "dataframe" in data[kind]:
-            data[kind] = align_numbers(data[kind])
+        data[kind] = _clean_data(kind, data[kind], where, repo)
     return output
+
+
+def _clean_data(kind: str, data: Any, where: str, repo: Path) -> Any:
+    """One form of an output, checked."""
+    if kind in REFUSED_TYPES:
+        raise ReproduceError(
+            f"{where} has an output of type {kind}, which can run code; "
+            "emit PNG or escaped text instead"
+        )
+    if kind == "image/svg+xml":
+        try:
+            return clean_svg(_local("".join(data), repo))
+        except ValueError as error:
+            raise ReproduceError(
+                f"{where} has an SVG with {error}; draw it with matplotlib, or emit PNG"
+            ) from error
+    if not kind.startswith("text/"):
+        return data
+    text = _local("".join(data), repo)
+    if kind in ("text/html", "text/markdown", "text/latex"):
+        problem = active_content(text)
+        if problem:
+            raise ReproduceError(
+                f"{where} has a {kind} output with {problem}; show text through the "
+                "escaping helper and tables through DataFrame.to_html(escape=True)"
+            )
+    return align_numbers(text) if kind == "text/html" and "dataframe" in text else text
 
 
 def align_numbers(html: str) -> str:
@@ -1005,26 +1153,37 @@ def _local(text: str, repo: Path) -> str:
     return text.replace(f"{repo.resolve()}/", "").replace(str(repo.resolve()), ".")
 
 
-def _describe_image(metadata: dict[str, Any], heading: str) -> None:
-    """Give a figure an alternative text: the author's, or the heading that it stands under."""
+def _describe_image(metadata: dict[str, Any], heading: str, shown: list[dict[str, Any]]) -> None:
+    """Give a figure an alternative text: the author's, or the heading that it stands under.
+
+    A PNG of high density gets the width for which it was drawn.
+    """
     options = metadata.setdefault("mystnb", {})
     image = options.setdefault("image", {})
     caption = options.get("figure", {}).get("caption", "").strip()
     image.setdefault("alt", caption or f"Figure: {heading}")
+    pictures = [base64.b64decode("".join(d["image/png"])) for d in shown if "image/png" in d]
+    for wide in filter(None, map(png_width, pictures)):
+        image.setdefault("width", f"{wide}px")
 
 
-def check_page(html: str, name: str) -> None:
+def check_page(html: str, name: str, part: str = "article") -> None:
     """Refuse a built page whose article holds anything that could run.
+
+    Args:
+        html: the page.
+        name: what it is called in an error.
+        part: the element that holds what notebooks and prose say.
 
     Raises:
         ReproduceError: names the page and the element.
     """
     from bs4 import BeautifulSoup
 
-    for article in BeautifulSoup(html, "html.parser").select("article"):
+    for article in BeautifulSoup(html, "html.parser").select(part):
         for element in article.find_all(True):
             if element.name in ACTIVE_TAGS:
-                raise ReproduceError(f"{name}: <{element.name}> in the article is not allowed")
+                raise ReproduceError(f"{name}: <{element.name}> in the {part} is not allowed")
             for attribute, value in element.attrs.items():
                 text = re.sub(
                     r"[\x00-\x20]", "", " ".join(value) if isinstance(value, list) else value
@@ -1035,3 +1194,206 @@ def check_page(html: str, name: str) -> None:
                     raise ReproduceError(
                         f"{name}: {attribute}={text[:60]!r} on <{element.name}> is not allowed"
                     )
+
+
+#: What the PDF and the EPUB are called.
+EDITION = "rubrics-as-rewards"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+#: A table of more columns is printed row by row, as on a telephone.
+PRINTED_COLUMNS = 10
+PRINT_CSP = (
+    "default-src 'none'; style-src 'unsafe-inline' file:; img-src file: data:; font-src file:"
+)
+FONT = "_static/fonts/STIXTwoMath-subset.woff2"
+LEFT_OUT = (
+    ".headerlink, .rar-source, .rar-tip, .rar-hint, .above-input, #rollouts-pick, button, script"
+)
+
+
+def write_epub(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
+    """Write the whole book as EPUB 3 into ``out``; an unchanged one is left as it is.
+
+    Args:
+        executed: as for :func:`build`.
+        book: as for :func:`build`.
+        out: where it goes, beside the pages.
+        repo: as for :func:`build`.
+
+    Raises:
+        ReproduceError: as for :func:`build`. The previous file is left as it was.
+    """
+    path = out / f"{EDITION}.epub"
+    notebooks = _notebooks(executed, book, repo)
+    key = input_key(book, executed, list(notebooks))
+    if _is_current(path, key):
+        return path
+    work = out / ".work-epub"
+    made = _render(_stage(book, notebooks, out / "src", repo), work, "epub")
+    (packed,) = made.glob("*.epub")
+    with zipfile.ZipFile(packed) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    _finish_epub(parts, book, executed / "data")
+    whole = BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        # The format asks for its name first, in plain bytes.
+        archive.writestr(_entry("mimetype"), parts.pop("mimetype"), zipfile.ZIP_STORED)
+        for name, data in parts.items():
+            archive.writestr(_entry(name), data, zipfile.ZIP_DEFLATED)
+    _keep(path, whole.getvalue(), key)
+    shutil.rmtree(work, ignore_errors=True)
+    return path
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+
+
+def _finish_epub(parts: dict[str, bytes], book: Path, data: Path) -> None:
+    """Fill the page of rollouts, refuse what could run, and list what Sphinx does not."""
+    from bs4 import BeautifulSoup
+
+    leaves = kept_runs(data)
+    mathematical = set()
+    for name in [n for n in parts if n.endswith(".xhtml")]:
+        text = parts[name].decode("utf-8")
+        if name == f"{ROLLOUTS}.xhtml" and leaves:
+            shown = BeautifulSoup(report.browser_body(leaves), "html.parser")
+            for choice in shown.select("#rollouts-pick, svg"):
+                choice.decompose()
+            text = ROLLOUTS_PLACE.sub(lambda _: str(shown), text)  # noqa: B023  used at once
+        check_page(text, name, "body")
+        if "<math" in text:
+            mathematical.add(name)
+        parts[name] = text.encode("utf-8")
+    items = parts["content.opf"].decode("utf-8")
+    for name in mathematical:
+        items = items.replace(f'href="{name}"', f'href="{name}" properties="mathml"')
+    font = f'<item id="mathfont" href="{FONT}" media-type="font/woff2" />'
+    parts[FONT] = (book / FONT).read_bytes()
+    items = re.sub(r"\s*<dc:contributor>unknown</dc:contributor>", "", items)
+    # Sphinx's style names fonts of a kind of reader, at an address that no other one knows.
+    styles = parts["_static/epub.css"]
+    parts["_static/epub.css"] = re.sub(rb"@font-face\s*\{[^}]*res:[^}]*\}", b"", styles)
+    parts["_static/rar.css"] += files("rar_lib.book").joinpath("epub.css").read_bytes()
+    parts["content.opf"] = items.replace("</manifest>", f"  {font}\n  </manifest>").encode("utf-8")
+
+
+def write_pdf(book: Path, out: Path) -> Path:
+    """Print the pages that :func:`build` has made into one PDF; an unchanged one is left.
+
+    Args:
+        book: the book's sources, for the order of its pages.
+        out: the folder that holds ``html``; the PDF goes there.
+
+    Raises:
+        ReproduceError: no Chromium is here, or it failed.
+    """
+    path, html = out / f"{EDITION}.pdf", out / "html"
+    key = (html / KEY_FILE).read_text(encoding="utf-8")
+    if _is_current(path, key):
+        return path
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        raise ReproduceError(
+            f"the PDF is printed by Chromium, and none of {', '.join(CHROMIUM)} is on the PATH. "
+            "Install one (Debian: apt-get install chromium), or make the EPUB, which needs none"
+        )
+    work = (out / "print").resolve()
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    page, printed = work / "book.html", work / "book.pdf"
+    page.write_text(print_page(html, ["index", *chapters(book)]), encoding="utf-8")
+    command = [program, "--headless", "--disable-gpu", "--no-first-run", "--disable-sync"]
+    command += ["--disable-background-networking", "--disable-component-update"]
+    command += ["--no-sandbox"] if os.geteuid() == 0 else []  # as root it does not start with it
+    command += [f"--user-data-dir={work / 'profile'}", "--no-pdf-header-footer"]
+    command += ["--generate-pdf-document-outline", f"--print-to-pdf={printed}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    data = printed.read_bytes() if printed.is_file() else b""
+    if done.returncode != 0 or not data.startswith(b"%PDF"):
+        said = "\n".join(done.stderr.strip().splitlines()[-5:])
+        raise ReproduceError(f"{program} printed nothing (exit status {done.returncode}):\n{said}")
+    _keep(path, data, key)
+    shutil.rmtree(work, ignore_errors=True)
+    return path
+
+
+def _is_current(path: Path, key: str) -> bool:
+    mark = path.with_name(f".{path.name}.key")
+    return path.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == key
+
+
+def _keep(path: Path, data: bytes, key: str) -> None:
+    mark = path.with_name(f".{path.name}.key")
+    mark.unlink(missing_ok=True)
+    atomic_write(path, data)
+    mark.write_text(key, encoding="utf-8")
+
+
+def print_page(html: Path, stems: list[str]) -> str:
+    """Return one page that holds the articles of all pages, for the printer.
+
+    Ids get the name of their page in front, and links between pages become links within; what
+    only works on a screen is left out, and what is folded is open, but for code above outputs.
+
+    Args:
+        html: folder of built pages.
+        stems: names of the pages in their order, the first being the title's.
+    """
+    from bs4 import BeautifulSoup
+
+    static = (html / "_static").resolve().as_uri()
+    # Not among the book's own: jupyter-book puts every style that it finds there on every page.
+    style = files("rar_lib.book").joinpath("print.css").read_text(encoding="utf-8")
+    style = style.replace('url("fonts/', f'url("{static}/fonts/')
+    articles, contents, foot = [], [], ""
+    for stem in stems:
+        page = BeautifulSoup((html / f"{stem}.html").read_text(encoding="utf-8"), "html.parser")
+        article = page.select_one("article.bd-article")
+        for extra in article.select(LEFT_OUT):
+            extra.decompose()
+        _localise(article, stem, stems, html)
+        for table in article.find_all("table"):
+            row = table.find("tr")
+            if row and len(row.find_all(["th", "td"], recursive=False)) > PRINTED_COLUMNS:
+                table["class"] = [*table.get("class", []), "rar-rows"]
+        heading = " ".join(article.h1.get_text().split())
+        contents.append(f'<li><a href="#{stem}">{escape(heading)}</a></li>')
+        articles.append(
+            f'<section class="chapter" id="{stem}">{article.decode_contents()}</section>'
+        )
+        foot = foot or str(page.select_one(".rar-foot") or "")
+    title = escape(" ".join(BeautifulSoup(articles[0], "html.parser").h1.get_text().split()))
+    return (
+        f'<!DOCTYPE html>\n<html lang="en" data-theme="light"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{PRINT_CSP}"><title>{title}</title>'
+        f'<link rel="stylesheet" href="{static}/pygments.css">'
+        f'<link rel="stylesheet" href="{static}/{ROLLOUTS}.css">'
+        f"<style>{style}</style></head><body>"
+        f'<header><p class="title">{title}</p>{foot}</header>'
+        f'<nav><p class="contents">Contents</p><ol>{"".join(contents[1:])}</ol></nav>'
+        f"{''.join(articles)}</body></html>\n"
+    )
+
+
+def _localise(article: Any, stem: str, stems: list[str], html: Path) -> None:
+    """Make links, ids and pictures of one page those of the page that holds them all."""
+    for element in article.find_all(True):
+        for name in ("id", "aria-describedby", "for"):
+            if element.get(name):
+                element[name] = f"{stem}--{element[name]}"
+        if element.name == "details":
+            element["open"] = ""
+        if element.name == "img":
+            del element["loading"]
+            if not element["src"].startswith("data:"):
+                element["src"] = (html / element["src"]).resolve().as_uri()
+        target = element.get("href")
+        if target is None or re.match(r"https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        page = name.removesuffix(".html") or stem
+        if page in stems:
+            element["href"] = f"#{page}--{anchor}" if anchor else f"#{page}"
+        else:
+            del element["href"]

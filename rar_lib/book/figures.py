@@ -1,13 +1,20 @@
 """The book's figures: numbers in, a matplotlib figure out, or a drawing of a few kilobytes.
 
-A drawing is SVG that follows the theme of the page that it is put into: its colours are variables,
-set in ``rar.css``, with those of a light page behind them.
+In a notebook they are shown as SVG, which stays sharp at every density, with its letters as
+paths, which look the same on every machine. They stand on white: the book turns them over where
+it is dark. What would be a long file, thousands of points for example, is shown as PNG at twice
+the density. A drawing is SVG that follows the theme of the page that it is put into: its colours
+are variables, set in ``rar.css``, with those of a light page behind them.
 """
 
 from __future__ import annotations
 
 import math
+import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -20,8 +27,93 @@ if TYPE_CHECKING:
 
     from rar_lib.book.results import Judges
 
-#: Okabe-Ito: distinguishable with any colour vision.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+#: Hues of Okabe-Ito, distinguishable with any colour vision, the pale ones darkened: each has a
+#: contrast of 3 to white, and to the dark page, on which the book turns a figure over.
+COLOURS = ("#0072B2", "#BF7C00", "#009E73", "#D55E00", "#C2689B", "#3D9BD1", "#555555")
+#: Pixels of a page to an inch of a figure.
+PIXELS = 110
+#: Characters of an SVG; a longer figure is shown as PNG.
+SVG_LIMIT = 200_000
+#: How an interval lies to its line, and its colour.
+ABOVE, BELOW, REACHES, FEW = COLOURS[0], COLOURS[3], "#6B6B6B", "#6B6B6B"
+
+
+@cache
+def _own() -> type[Figure]:
+    """The class of our figures: those that others draw are shown as they wish."""
+    from matplotlib.figure import Figure
+
+    class BookFigure(Figure):
+        """A figure of the book."""
+
+    return BookFigure
+
+
+def as_svg(fig: Figure) -> str | None:
+    """The figure as an SVG without declaration and metadata; ``None`` if it would be too long."""
+    import matplotlib as mpl
+
+    written = StringIO()
+    # The same figure gives the same file: ids come from a salt, and there is no date.
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "rar"}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        fig.savefig(written, format="svg", bbox_inches="tight", metadata=nothing)
+    text = written.getvalue()
+    text = re.sub(r"<!--.*?-->\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(
+        r'\b(width|height)="([\d.]+)pt"',
+        lambda m: f'{m[1]}="{float(m[2]) * PIXELS / 72:.0f}"',
+        text,
+        count=2,
+    )
+    return text if len(text) <= SVG_LIMIT else None
+
+
+def as_png(fig: Figure) -> bytes | None:
+    """The figure as PNG at twice the density; ``None`` where :func:`as_svg` shows it."""
+    if as_svg(fig) is not None:
+        return None
+    written = BytesIO()
+    fig.savefig(written, format="png", bbox_inches="tight", dpi=2 * PIXELS)
+    return written.getvalue()
+
+
+def _show_as_svg() -> None:
+    """In a notebook our figures are shown by the two functions above.
+
+    Its backend sets its own formats when it is loaded, with the first figure: so after that.
+    """
+    if "IPython" not in sys.modules:
+        return
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None:
+        formats = shell.display_formatter.formatters
+        formats["image/svg+xml"].for_type(_own(), as_svg)
+        formats["image/png"].for_type(_own(), as_png)
+
+
+def hues(names: Sequence[str]) -> list[str]:
+    """A colour for each series: one hue for each thing, shades of it for its variants.
+
+    A variant is what follows the first comma or bracket: ``qwen, as read`` and ``qwen,
+    calibrated`` have one hue, the first of them the darkest.
+    """
+    things = [re.split(r"[,(]", name, maxsplit=1)[0].strip() for name in names]
+    hue = {thing: COLOURS[n % len(COLOURS)] for n, thing in enumerate(dict.fromkeys(things))}
+    found = []
+    for at, thing in enumerate(things):
+        of, number = things.count(thing), things[:at].count(thing)
+        found.append(hue[thing] if of == 1 else shade(hue[thing], number / (of - 1)))
+    return found
+
+
+def shade(colour: str, light: float) -> str:
+    """``colour`` darker at ``light`` 0 and lighter at 1, in steps that differ for every eye."""
+    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    dark, bright = parts * 0.5, parts + (255 - parts) * 0.15
+    return "#" + "".join(f"{round(v):02x}" for v in dark + (bright - dark) * light)
 
 
 def canvas(width: float = 7.0, height: float = 3.4, columns: int = 1) -> tuple[Figure, Any]:
@@ -35,13 +127,16 @@ def canvas(width: float = 7.0, height: float = 3.4, columns: int = 1) -> tuple[F
         "axes.grid": True,
         "grid.alpha": 0.25,
         "font.size": 10,
-        "figure.dpi": 110,
+        "figure.dpi": PIXELS,
         "figure.constrained_layout.use": True,
         "axes.prop_cycle": cycler(color=COLOURS),
     }
     with plt.rc_context(style):
-        made = plt.subplots(ncols=columns, figsize=(width, height), sharey=columns > 1)
+        made = plt.subplots(
+            ncols=columns, figsize=(width, height), sharey=columns > 1, FigureClass=_own()
+        )
         live = plt.isinteractive()
+    _show_as_svg()
     if live:
         # A notebook's backend is loaded with the first figure and then switches drawing on. The
         # context has just undone that, and without it only the first figure would be shown.
@@ -63,10 +158,11 @@ def grouped_bars(
     """
     fig, ax = canvas(max(6.4, 0.9 * len(groups) + 3))
     width = 0.8 / len(series)
+    colours = hues(list(series))
     for number, (name, values) in enumerate(series.items()):
         x = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
         heights, errors = _heights(values)
-        ax.bar(x, heights, width * 0.92, label=name, color=COLOURS[number % len(COLOURS)])
+        ax.bar(x, heights, width * 0.92, label=name, color=colours[number])
         ax.errorbar(x, heights, yerr=errors, fmt="none", ecolor="#333333", capsize=3, lw=1)
     if line is not None:
         at = np.arange(len(groups))
@@ -205,21 +301,45 @@ def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[f
 def forest(rows: Mapping[str, Interval | None], *, xlabel: str, zero: float = 0.0) -> Figure:
     """Values with their intervals against a line at ``zero``; a row without data says so.
 
-    Of an interval over too few units the value alone is drawn, in every figure.
+    The colour says on which side of the line the interval lies. Of an interval over too few
+    units the value alone is drawn, in every figure; here it is hollow.
     """
-    fig, ax = canvas(7.2, 0.9 + 0.42 * len(rows))
-    for y, (_, interval) in enumerate(rows.items()):
+    from matplotlib.lines import Line2D
+
+    fig, ax = canvas(7.2, 1.2 + 0.42 * len(rows))
+    seen = {}
+    for y, interval in enumerate(rows.values()):
         if interval is None:
             ax.text(zero, y, " not testable here", va="center", fontsize=8, color="#666666")
             continue
+        look = _side(interval, zero)
+        seen[look] = True
+        _, colour, mark, face = look
         if interval.shown:
-            ax.plot([interval.low, interval.high], [y, y], color=COLOURS[0], lw=2)
-        ax.plot(interval.value, y, "o", color=COLOURS[0])
+            ax.plot([interval.low, interval.high], [y, y], color=colour, lw=2)
+        ax.plot(interval.value, y, mark, color=colour, markerfacecolor=face)
     ax.axvline(zero, color="#666666", lw=1, ls="--")
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(xlabel)
+    if seen:
+        keys = [
+            Line2D([], [], ls="-" if face == c else "", marker=m, color=c, mfc=face, label=said)
+            for said, c, m, face in sorted(seen)
+        ]
+        fig.legend(handles=keys, frameon=False, loc="outside lower center", ncols=2, fontsize=9)
     return fig
+
+
+def _side(interval: Interval, zero: float) -> tuple[str, str, str, str]:
+    """How an interval lies to the line: words, colour, mark, and the colour inside of the mark."""
+    if not interval.shown:
+        return "value alone: too few units", FEW, "o", "white"
+    if interval.low > zero:
+        return "interval above the line", ABOVE, "^", ABOVE
+    if interval.high < zero:
+        return "interval below the line", BELOW, "v", BELOW
+    return "interval reaches the line", REACHES, "o", REACHES
 
 
 def by_size(
@@ -236,10 +356,11 @@ def by_size(
     Without ``ylim`` the vertical axis is logarithmic, too.
     """
     fig, ax = canvas(6.8, 3.6)
+    colours = hues(list(series))
     for number, (name, values) in enumerate(series.items()):
         x = np.array(sizes) * 1.06 ** (number - (len(series) - 1) / 2)
         y, error = _heights(values)
-        ax.errorbar(x, y, yerr=error, fmt="o-", capsize=3, label=name, color=COLOURS[number])
+        ax.errorbar(x, y, yerr=error, fmt="o-", capsize=3, label=name, color=colours[number])
     if chance is not None:
         ax.axhline(chance, color="#666666", lw=1, ls="--")
     ax.set_xscale("log")
@@ -293,10 +414,11 @@ def reliability(diagrams: Mapping[str, Sequence[Bin]]) -> Figure:
     """Share of true labels against the judge's probability; the diagonal is perfect."""
     fig, ax = canvas(4.8, 4.0)
     ax.plot([0, 1], [0, 1], color="#666666", lw=1, ls="--")
+    colours = hues(list(diagrams))
     for number, (name, bins) in enumerate(diagrams.items()):
         x = [b.probability for b in bins]
         y = [b.share for b in bins]
-        ax.plot(x, y, "o-", label=name, color=COLOURS[number])
+        ax.plot(x, y, "os^D"[number % 4] + "-", label=name, color=colours[number])
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
     ax.set_xlabel('probability of "met", as the judge gives it')

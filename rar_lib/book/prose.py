@@ -95,7 +95,10 @@ def _filled(template: str, values: Mapping[str, Any], shown: Callable[[str], str
         if name is not None:
             _check(name, conversion, before)
             value = values[name]
-            found += shown(format(value, spec) if spec else written(value))
+            # An empty value right behind another one is an ending that is not needed; anywhere
+            # else the reader is told that there was nothing.
+            ending = value == "" and not text and bool(found)
+            found += "" if ending else shown(format(value, spec) if spec else written(value))
     if unused := sorted(set(values) - {name for _, name, *_ in parts}):
         raise ValueError(f"not used in the sentence: {', '.join(unused)}")
     return found

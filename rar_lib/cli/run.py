@@ -46,9 +46,23 @@ def replay(profile: ProfileName = "laptop", only: Only = None) -> None:
     )
 
 
-def book(profile: ProfileName = "laptop") -> None:
+def book(
+    *,
+    profile: ProfileName = "laptop",
+    pdf: Annotated[bool, typer.Option("--pdf", help="One PDF, too; needs Chromium.")] = False,
+    epub: Annotated[bool, typer.Option("--epub", help="One EPUB, too.")] = False,
+) -> None:
     """Build the book from the notebooks that have been run."""
+    from rar_lib.book.build import write_epub, write_pdf
+
     _build(profile)
+    out = _out(profile)
+    if epub:
+        made = write_epub(out, Path("book"), out / "book", repo=Path.cwd())
+        typer.echo(f"EPUB: {made} ({made.stat().st_size / 1e6:.1f} MB)")
+    if pdf:
+        made = write_pdf(Path("book"), out / "book")
+        typer.echo(f"PDF: {made} ({made.stat().st_size / 1e6:.1f} MB)")
 
 
 def claims(

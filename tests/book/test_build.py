@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
-from browser import browser, chromium, served
+from browser import barriers, served, too_wide, watch
 from bs4 import BeautifulSoup
-from kept import five_arms, write_kept
-from sample import HOSTILE, code, new_markdown_cell, new_notebook, new_output, png, shown, write_run
+from kept import write_kept
+from sample import code, drawing, new_markdown_cell, new_notebook, new_output, png, shown
 
+from rar_lib.book import figures
 from rar_lib.book.build import (
     active_content,
     align_numbers,
@@ -23,9 +28,11 @@ from rar_lib.book.build import (
     chapters,
     check_page,
     clean_notebook,
+    clean_svg,
     fill,
     input_key,
     kept_runs,
+    png_width,
     run_line,
     status_page,
 )
@@ -35,20 +42,6 @@ REPO = Path(__file__).resolve().parents[2]
 BOOK = REPO / "book"
 FIRST = "01_rewards_from_rubrics"
 HOSTILE_PAGE = "02_writing_rubrics"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_run(tmp_path_factory.mktemp("run") / "smoke", BOOK)
-    write_kept(folder / "data" / "grpo", text=HOSTILE)
-    write_kept(folder / "data" / "bicycles")
-    (folder / "data" / "five_arms.json").write_text(json.dumps(five_arms()))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def html(run: Path) -> Path:
-    return build(run, BOOK, run.parent / "out", repo=REPO)
 
 
 def pages(html: Path) -> list[Path]:
@@ -119,6 +112,14 @@ def test_nothing_is_loaded_from_elsewhere(html: Path) -> None:
         for element in soup(page).find_all(["script", "link", "img", "iframe", "source"]):
             address = element.get("src") or element.get("href") or ""
             assert not address.startswith(("http:", "https:", "//")), (page.name, str(element))
+
+
+def test_a_page_has_no_style_but_its_own(html: Path) -> None:
+    """jupyter-book takes every style that lies in ``_static``, one for paper as well."""
+    for page in pages(html):
+        styles = [link["href"] for link in soup(page).select('link[rel="stylesheet"]')]
+        own = {Path(s.partition("?")[0]).name for s in styles if "rar" in s or "print" in s}
+        assert own == {"rar.css"}, page.name
 
 
 def test_every_page_has_a_policy_without_inline_script(html: Path) -> None:
@@ -263,7 +264,6 @@ def test_a_run_that_changed_makes_another_book(tmp_path: Path, run: Path) -> Non
         ({"text/html": "<!--><script>1</script>-->"}, "a comment"),
         ({"text/html": "<math><mi xlink:href='x'>x</mi></math>"}, "element <math>"),
         ({"text/markdown": "<script>1</script>"}, "element <script>"),
-        ({"image/svg+xml": "<svg/>"}, "image/svg"),
         ({"application/javascript": "1"}, "application/javascript"),
     ],
 )
@@ -273,6 +273,133 @@ def test_active_outputs_are_refused(data: dict[str, str], why: str) -> None:
         clean_notebook(notebook, "03_x.ipynb", REPO, "")
     assert why in str(caught.value)
     assert "03_x.ipynb, cell 0" in str(caught.value)
+
+
+HEAD = "<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='http://www.w3.org/1999/xlink'>"
+#: What stands in an SVG, and how it is refused.
+HOSTILE_SVG = {
+    "<script>x()</script>": "element <script>",
+    "<SCRIPT>x()</SCRIPT>": "element <SCRIPT>",
+    "<x:script xmlns:x='http://www.w3.org/2000/svg'>x()</x:script>": "element <script>",
+    "<script xmlns='http://www.w3.org/1999/xhtml'>x()</script>": "element <script>",
+    "<path xmlns='http://www.w3.org/1999/xhtml'/>": "element <path>",
+    "<svg onload='x()'/>": "element <svg>",
+    "<path onload='x()'/>": "attribute onload on <path>",
+    "<g onclick='x()'/>": "attribute onclick on <g>",
+    "<path ONLOAD='x()'/>": "attribute ONLOAD on <path>",
+    "<foreignObject><p xmlns='http://www.w3.org/1999/xhtml'>x</p></foreignObject>": (
+        "element <foreignObject>"
+    ),
+    "<a href='javascript:x()'><path/></a>": "element <a>",
+    "<image href='https://elsewhere/x.png'/>": "element <image>",
+    "<image xlink:href='data:image/svg+xml;base64,AA=='/>": "element <image>",
+    "<use href='https://elsewhere/x.svg#y'/>": "href='https://",
+    "<use xlink:href='x.svg#y'/>": "href='x.svg",
+    "<use xlink:href='data:image/svg+xml,x#y'/>": "href='data:",
+    "<use href='java&#115;cript:x()'/>": "href='javascript:",
+    "<g id='a'><use href='#a'/></g>": "a <use> of 'a', which is no path",
+    "<g id='a'><path/><path/></g><use href='#a'/>": "a <use> of 'a', which is no path",
+    "<use href='#nowhere'/>": "a <use> of 'nowhere'",
+    "<animate attributeName='href' to='javascript:x()'/>": "element <animate>",
+    "<set attributeName='onload' to='x()'/>": "element <set>",
+    "<path style='fill: url(https://elsewhere/x)'/>": "style=",
+    "<path style='fill: url(#a)'/>": "style=",
+    "<path style='fill: u\\72l(x)'/>": "style=",
+    "<path style='fill: image-set(&quot;x&quot;)'/>": "style=",
+    "<path style='/* */ fill: red'/>": "style=",
+    "<path fill='url(https://elsewhere/x)'/>": "fill=",
+    "<path clip-path='url(https://elsewhere/x#y)'/>": "clip-path=",
+    "<path clip-path='url(//elsewhere/x#y)'/>": "clip-path=",
+    "<path filter='url(#x)'/>": "attribute filter",
+    "<path class='x'/>": "attribute class",
+    "<g xml:base='https://elsewhere/'/>": "attribute base",
+    "<style>@import 'https://elsewhere/x.css';</style>": "the style",
+    "<style>* { fill: url(x) }</style>": "the style",
+    "<style>body { display: none }</style>": "the style",
+    "<style>*{fill: red} *{background: none}</style>": "the style",
+    "<style><![CDATA[@import 'x';]]></style>": "the style",
+    "<style type='text/javascript'>x</style>": "type=",
+    "<?xml-stylesheet href='https://elsewhere/x.css'?>": "an instruction",
+    "<metadata/>": "element <metadata>",
+    "<filter id='x'/>": "element <filter>",
+    "<iframe src='x'/>": "element <iframe>",
+    "<path": "not well-formed",
+    "<path d='x' d='y'/>": "not well-formed",
+    "&xxe;": "not well-formed",
+}
+
+
+@pytest.mark.parametrize("inside", HOSTILE_SVG)
+def test_an_svg_that_acts_or_looks_elsewhere_is_refused(inside: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(HOSTILE_SVG[inside])):
+        clean_svg(f"{HEAD}{inside}</svg>")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "not well-formed"),
+        ("<html/>", "element <html>"),
+        ("<svg/>", "element <svg>"),  # of no namespace: a browser shows none
+        (f"{HEAD}</svg><!--x--><script/>", "not well-formed"),
+        ("<!DOCTYPE svg [<!ENTITY x SYSTEM 'file:///etc/passwd'>]>" + HEAD + "&x;</svg>", "decl"),
+        ("<!DOCTYPE svg SYSTEM 'x' [<!ENTITY a 'b'>]>" + HEAD + "&a;</svg>", "declaration"),
+        (f"<?xml-stylesheet href='x'?>{HEAD}</svg>", "an instruction"),
+        (HEAD.replace(">", " onload='x()'>") + "</svg>", "attribute onload on <svg>"),
+        (f"{HEAD}{'<g>' * 70_000}", "characters, more than"),
+        (f"{HEAD}<path d='{'M 0 0 ' * 40_000}'/></svg>", "characters, more than"),
+    ],
+)
+def test_what_is_no_plain_svg_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        clean_svg(text)
+    notebook = json.loads(nbformat.writes(new_notebook(cells=[code("x", shown(svg(text)))])))
+    with pytest.raises(ReproduceError, match=r"03_x\.ipynb, cell 0 has an SVG with"):
+        clean_notebook(notebook, "03_x.ipynb", REPO, "")
+
+
+def svg(text: str) -> dict[str, str]:
+    return {"image/svg+xml": text}
+
+
+def test_what_is_written_is_what_was_read() -> None:
+    """Comments and entities, in which readers differ, are not handed on."""
+    text = f"{HEAD}<!-- <script> --><title>&lt;script&gt; &#38; &quot;</title><path id='a' /></svg>"
+    found = clean_svg(text)
+    assert "<!--" not in found
+    assert '<title>&lt;script&gt; &amp; "</title>' in found
+    assert clean_svg(found) == found
+
+
+def test_a_figure_of_the_book_passes_and_looks_the_same() -> None:
+    text = drawing()
+    found = clean_svg(text)
+    assert found.count("<path") == text.count("<path")
+    assert found.count("<use") == text.count("<use")
+    declared = (
+        '<?xml version="1.0" encoding="utf-8" standalone="no"?>\n<!DOCTYPE svg PUBLIC "-//W3C'
+    )
+    assert clean_svg(f'{declared}//DTD SVG 1.1//EN"\n "http://x/svg11.dtd">\n{text}') == found
+
+
+def test_a_figure_is_a_picture_in_a_file_of_its_own(html: Path) -> None:
+    image = soup(html / "04_can_the_judge_be_trusted.html").select_one("article img")
+    assert image["src"].endswith(".svg")
+    written = (html / image["src"]).read_text(encoding="utf-8")
+    assert written == clean_svg(drawing())
+
+
+def test_a_png_of_high_density_is_shown_as_wide_as_it_was_drawn() -> None:
+    fig = figures.forest({"a": None}, xlabel="x")
+    fig.savefig(sharp := io.BytesIO(), dpi=220)
+    fig.savefig(plain := io.BytesIO(), dpi=110)
+    assert png_width(sharp.getvalue()) == 792  # 7.2 inches of 110 pixels
+    assert png_width(plain.getvalue()) is None
+    assert png_width(base64.b64decode(png())) is None  # says no density
+    picture = {"image/png": base64.b64encode(sharp.getvalue()).decode()}
+    notebook = json.loads(nbformat.writes(new_notebook(cells=[code("x", shown(picture))])))
+    (cell,) = clean_notebook(notebook, "03_x.ipynb", REPO, "")["cells"]
+    assert cell["metadata"]["mystnb"]["image"]["width"] == "792px"
 
 
 @pytest.mark.parametrize(
@@ -317,51 +444,21 @@ def test_a_raw_directive_in_a_notebook_does_not_get_through(tmp_path: Path, run:
 # --- in a real browser
 
 
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    if chromium() is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture(params=["file", "http"])
-def root(request: pytest.FixtureRequest, html: Path) -> Iterator[str]:
-    if request.param == "file":
-        yield html.resolve().as_uri() + "/"
-    else:
-        with served(html) as address:
-            yield address
-
-
 def test_pages_work_in_a_browser(chrome: Any, html: Path, root: str) -> None:
     page = chrome.new_page()
-    problems: list[str] = []
-    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: problems.append(str(e)))
-    page.on("requestfailed", lambda r: problems.append(f"failed: {r.url}"))
-    page.on(
-        "request",
-        lambda r: None if r.url.startswith((root, "data:")) else problems.append(f"out: {r.url}"),
-    )
+    problems = watch(page, root)
     for path in pages(html):
         page.goto(root + path.name)
-        for width in (1280, 390):
-            page.set_viewport_size({"width": width, "height": 800})
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > width:
-                problems.append(f"{path.name} is {wide} px wide in a window of {width} px")
+        wide = [too_wide(page, width) for width in (1280, 390)]
+        problems += [f"{path.name} is {said}" for said in wide if said]
         if page.evaluate("typeof window.pwned") != "undefined":
             problems.append(f"{path.name} ran hostile text")
-    page.close()
     assert problems == []
 
 
 def test_the_rollouts_can_be_picked_in_the_book(chrome: Any, root: str) -> None:
     page = chrome.new_page(viewport={"width": 1400, "height": 900})
-    problems: list[str] = []
-    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: problems.append(str(e)))
+    problems = watch(page, root)
     page.goto(f"{root}rollouts.html")
     page.focus("#pick-run")
     page.keyboard.press("ArrowDown")
@@ -377,7 +474,6 @@ def test_the_rollouts_can_be_picked_in_the_book(chrome: Any, root: str) -> None:
         hidden = "all => all.filter(b => b.scrollWidth > b.clientWidth).length"
         assert page.eval_on_selector_all(".rollouts .scroll", hidden) == 0, width
     assert page.evaluate("typeof window.pwned") == "undefined"
-    page.close()
     assert problems == []
 
 
@@ -392,7 +488,6 @@ def test_formulas_are_drawn(chrome: Any, root: str) -> None:
     assert page.evaluate(
         "[...document.fonts].some(f => /RaR Math/.test(f.family) && f.status == 'loaded')"
     )
-    page.close()
 
 
 def test_search_finds_a_word(chrome: Any, root: str) -> None:
@@ -400,7 +495,6 @@ def test_search_finds_a_word(chrome: Any, root: str) -> None:
     page.goto(f"{root}search.html?q=wordgolem")
     page.wait_for_selector("#search-results li", timeout=10_000)
     assert "Rewards from rubrics" in page.inner_text("#search-results")
-    page.close()
 
 
 def test_an_injected_inline_script_is_stopped_by_the_policy(
@@ -418,4 +512,60 @@ def test_an_injected_inline_script_is_stopped_by_the_policy(
             page.goto(where)
             page.wait_for_load_state("networkidle")
             assert page.evaluate("typeof window.pwned") == "undefined"
-    page.close()
+
+
+#: What a narrow window changes: what must be scrolled, and what hides behind buttons.
+NARROW = ("scrollable-region-focusable", "aria-hidden-focus", "button-name", "link-name")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width", "rules"),
+    [("light", 1280, ()), ("dark", 1280, ("color-contrast",)), ("light", 390, NARROW)],
+)
+def test_no_page_has_a_serious_barrier(
+    chrome: Any, html: Path, scheme: str, width: int, rules: tuple[str, ...]
+) -> None:
+    context = chrome.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    found = []
+    for path in [*pages(html), html / "search.html?q=wordgolem"]:
+        page.goto(f"{html.resolve().as_uri()}/{path.name}")
+        if "?" in path.name:
+            page.wait_for_selector(".rar-excerpt", timeout=10_000)
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+        found += [f"{path.name}: {barrier}" for barrier in barriers(page, *rules)]
+    assert found == []
+
+
+def test_barriers_are_found_where_there_are_some(chrome: Any) -> None:
+    page = chrome.new_page()
+    page.set_content(
+        "<html lang=en><title>x</title><main><h1>x</h1><details><summary>x</summary>"
+        "<p style='color: #aaa; background: #fff'>pale</p></details>"
+        "<img src='data:image/png;base64,'><ul role='list'><p>x</p></ul></main>"
+    )
+    rules = {barrier.split(":")[0] for barrier in barriers(page)}
+    assert {"color-contrast", "image-alt"} <= rules
+    assert {b.split(":")[0] for b in barriers(page, "color-contrast")} == {"color-contrast"}
+
+
+def test_a_figure_is_turned_over_where_it_is_dark(chrome: Any, html: Path) -> None:
+    shades = {}
+    for scheme in ("light", "dark"):
+        page = chrome.new_context(color_scheme=scheme).new_page()
+        page.goto((html / "04_can_the_judge_be_trusted.html").as_uri())
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}[scheme]
+        figure = page.locator("figure img").first
+        size = page.evaluate("i => [i.naturalWidth, i.clientWidth]", figure.element_handle())
+        assert size[0] > 400
+        shades[scheme] = ground_of(figure.screenshot())
+    assert shades["light"] > 240
+    assert shades["dark"] < 40
+
+
+def ground_of(png_file: bytes) -> float:
+    """The commonest shade of a picture, 0 black to 255 white."""
+    picture = (plt.imread(io.BytesIO(png_file))[..., :3].mean(axis=-1) * 255).round()
+    values, counts = np.unique(picture, return_counts=True)
+    return float(values[counts.argmax()])

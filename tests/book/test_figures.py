@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from matplotlib.figure import Figure
 
 from rar_lib.book import figures
 from rar_lib.core.stats import Interval
@@ -74,3 +79,106 @@ def test_of_what_a_judge_might_have_said_the_likeliest_are_drawn_and_answers_are
 def test_a_figure_of_no_group_that_was_scored_is_a_figure() -> None:
     left, _ = figures.group([None, None], [None, None]).axes
     assert not left.lines
+
+
+# --- how they are shown
+
+
+def test_a_figure_is_shown_as_an_svg_that_is_the_same_every_time() -> None:
+    def drawn() -> Any:
+        return figures.grouped_bars(["a", "b"], {"x": [0.1, 0.2], "y": [EIGHT, None]}, ylabel="y")
+
+    text = figures.as_svg(drawn())
+    assert text is not None
+    assert text.startswith("<svg ")
+    assert not re.search("<!--|<metadata|<image|<!DOCTYPE", text)
+    assert len(text) < 60_000
+    assert figures.as_svg(drawn()) == text
+    assert figures.as_png(drawn()) is None
+
+
+def test_a_figure_of_thousands_of_points_is_shown_as_a_sharp_png() -> None:
+    fig = figures.strips({"x": list(np.linspace(0, 1, 4_000))}, xlabel="x")
+    assert figures.as_svg(fig) is None
+    picture = figures.as_png(fig)
+    assert picture is not None
+    assert int.from_bytes(picture[16:20], "big") > 1_300  # 7 inches, less the margins
+
+
+def test_in_a_notebook_our_figures_are_svg_and_those_of_others_stay_as_they_are() -> None:
+    shell = InteractiveShell.instance()
+    try:
+        fig = figures.canvas()[0]
+        data, _ = shell.display_formatter.format(fig)
+        assert {"image/svg+xml"} == {kind for kind in data if kind.startswith("image/")}
+        data, _ = shell.display_formatter.format(Figure())
+        assert not {kind for kind in data if kind.startswith("image/")}
+    finally:
+        InteractiveShell.clear_instance()
+
+
+def test_a_hue_is_one_thing_and_its_shades_are_the_variants() -> None:
+    one, two, other = figures.hues(["qwen, as read", "qwen, calibrated", "smol"])
+    assert other == figures.COLOURS[1]
+    assert luminance(one) < luminance(figures.COLOURS[0]) < luminance(two)
+    assert figures.hues(["a", "b", "c"]) == list(figures.COLOURS[:3])
+    shades = figures.hues([f"qwen (arm {n})" for n in range(4)])
+    steps = [luminance(c) for c in shades]
+    assert steps == sorted(steps)
+    assert min(b - a for a, b in pairwise(steps)) > 0.03
+    assert len(figures.hues([f"thing {n}" for n in range(20)])) == 20
+
+
+@pytest.mark.parametrize("colour", figures.COLOURS)
+def test_every_colour_is_seen_on_white_and_turned_over_on_dark(colour: str) -> None:
+    def contrast(value: str, ground: float = 1.0) -> float:
+        both = sorted([luminance(value), ground])
+        return (both[1] + 0.05) / (both[0] + 0.05)
+
+    assert contrast(colour) >= 3
+    assert contrast(figures.shade(colour, 1.0)) >= 2.5
+    # What the page's filter makes of it: inverted by nine tenths, and the hue turned back.
+    ground = luminance(turned_over("#ffffff"))
+    assert contrast(turned_over(colour), ground) >= 3
+    assert contrast(turned_over("#000000"), ground) >= 10  # text
+
+
+def turned_over(colour: str) -> str:
+    """What ``filter: invert(0.9) hue-rotate(180deg)`` makes of a colour."""
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    inverted = 0.9 - 0.8 * parts
+    weights = np.array([0.213, 0.715, 0.072])
+    turned = np.clip(2 * (inverted @ weights) - inverted, 0, 1)  # the matrix of half a turn
+    return "#" + "".join(f"{round(v * 255):02x}" for v in turned)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG defines it, 0 to 1."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    return sum(v * w for v, w in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+
+
+def test_a_forest_says_by_colour_and_mark_on_which_side_an_interval_lies() -> None:
+    rows = {
+        "above": Interval(0.5, 0.3, 0.7, 9),
+        "below": Interval(-0.5, -0.7, -0.3, 9),
+        "reaches": Interval(0.1, -0.1, 0.3, 9),
+        "touches": Interval(0.1, 0.0, 0.3, 9),
+        "few": Interval(0.5, 0.3, 0.7, 7),
+        "none": None,
+    }
+    fig = figures.forest(rows, xlabel="x")
+    marks = [ln for ln in fig.axes[0].lines if ln.get_marker() not in ("None", None, "")]
+    assert [m.get_marker() for m in marks] == ["^", "v", "o", "o", "o"]
+    assert [m.get_color() for m in marks] == [
+        figures.ABOVE, figures.BELOW, figures.REACHES, figures.REACHES, figures.FEW,
+    ]  # fmt: skip
+    assert marks[-1].get_markerfacecolor() == "white"
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == [
+        "interval above the line",
+        "interval below the line",
+        "interval reaches the line",
+        "value alone: too few units",
+    ]
+    assert not figures.forest({"x": None}, xlabel="").legends

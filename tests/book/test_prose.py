@@ -117,6 +117,22 @@ PLACES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        ("widened to {wide}{then}.", "widened to bf16."),
+        ("It said {then}.", "It said (empty)."),
+        ("{then} was said.", "(empty) was said."),
+        ("**{then}**", "**(empty)**"),
+    ],
+)
+def test_an_empty_ending_is_left_out_and_an_empty_value_is_said(template: str, wanted: str) -> None:
+    given = {"wide": "bf16", "then": ""}
+    used = {name: value for name, value in given.items() if f"{{{name}}}" in template}
+    assert sentence(template, **used) == wanted.replace("(empty)", sentence("{x}", x=""))
+    assert "(empty" in sentence("{a}{b}", a="x", b=" ")  # text that shows nothing is no ending
+
+
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_value_is_shown_as_it_stands_whatever_it_holds(name: str, place: str) -> None:

@@ -5,67 +5,17 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from browser import browser, chromium, served
+from browser import watch
 from bs4 import BeautifulSoup
-from sample import code, new_markdown_cell, new_notebook, png, shown, write_run
-
-from rar_lib.book.build import build
 
 REPO = Path(__file__).resolve().parents[2]
 BOOK = REPO / "book"
 FIRST = "01_rewards_from_rubrics"
 JUDGE = "04_can_the_judge_be_trusted"
-TABLE = "<table class='dataframe'><thead><tr>@HEAD</tr></thead><tbody>@ROWS</tbody></table>"
-
-
-def table(columns: list[str], row: list[str], times: int = 3) -> str:
-    head = "".join(f"<th>{c}</th>" for c in columns)
-    body = "<tr>" + "".join(f"<td>{v}</td>" for v in row) + "</tr>"
-    return TABLE.replace("@HEAD", head).replace("@ROWS", body * times)
-
-
-GRADING = ["judge", "arm", "strict", "ties half", "share read", "unscored pairs", "calls per pair"]
-VALUES = ["smollm2-135m", "reference_likert", "0.50 (n = 2)", "0.54 [0.31, 0.77]", "0.9", "0", "2"]
-STEPS = [f"column {i}" for i in range(24)]
-
-
-@pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = write_run(tmp_path_factory.mktemp("run") / "smoke", BOOK)
-    chapter = new_notebook(
-        cells=[
-            new_markdown_cell(
-                "# Can the judge be trusted?\n\nThe margin is an advantage, and the advantage is"
-                " 0.2 [0.1, 0.3] (n = 9). `margin` is code."
-            ),
-            new_markdown_cell("## Grading"),
-            code("t", shown({"text/html": table(GRADING, VALUES)})),
-            code("figures.by_size(\n xlabel='x')", shown({"image/png": png()})),
-            new_markdown_cell("## Not in the file of captions"),
-            code("t", shown({"text/html": table(STEPS, ["0.50 [0.31, 0.77]"] * 24)})),
-            code(
-                'figures.strips(\n xlabel="reward of <b>x</b>"\n)', shown({"image/png": png(8, 8)})
-            ),
-            code(
-                "t",
-                shown(
-                    {
-                        "text/html": table(["a", "b"], ["1", "2"]).replace(
-                            "<thead>", "<caption>Its own words.</caption><thead>"
-                        )
-                    }
-                ),
-            ),
-        ]
-    )
-    nbformat.write(chapter, run / f"{JUDGE}.ipynb")
-    return build(run, BOOK, run.parent / "out", repo=REPO)
 
 
 def soup(path: Path) -> Any:
@@ -79,6 +29,8 @@ def test_every_table_and_figure_has_a_number_and_a_caption_of_its_own(html: Path
     for page in html.glob("*.html"):
         article = soup(page).select_one("article")
         for element in article.select("table:has(th), figure") if article else []:
+            if element.find_parent(class_="rollouts"):
+                continue  # one page of one figure, so to say: its tables change with the choice
             said = element.find(["caption", "figcaption"]).get_text()
             assert re.match(r"(Table|Figure) (\d+\.)?\d+\. \S", said), (page.name, said)
         ids = [e["id"] for e in article.select("[id]")] if article else []
@@ -209,23 +161,6 @@ def test_chapters_lead_to_each_other_and_offer_their_notebook(html: Path) -> Non
 # --- in a real browser
 
 
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    if chromium() is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture(params=["file", "http"])
-def root(request: pytest.FixtureRequest, html: Path) -> Iterator[str]:
-    if request.param == "file":
-        yield html.resolve().as_uri() + "/"
-    else:
-        with served(html) as address:
-            yield address
-
-
 CUT = """() => [...document.querySelectorAll('.rar-scroll')].map(e => [
   e.scrollWidth > e.clientWidth + 1, e.classList.contains('rar-cut-right'),
   (h => h && h.classList.contains('rar-hint') && !h.hidden)(e.previousElementSibling) || false])"""
@@ -242,7 +177,6 @@ def test_a_table_that_is_cut_says_so(chrome: Any, html: Path, width: int) -> Non
     page.evaluate("e = document.querySelectorAll('.rar-scroll')[1]; e.scrollLeft = e.scrollWidth")
     page.wait_for_timeout(200)
     assert page.evaluate(CUT)[1][1] is False  # at the end nothing is cut any more
-    page.close()
 
 
 def test_on_a_telephone_a_row_is_a_list_with_the_titles(chrome: Any, html: Path) -> None:
@@ -252,7 +186,6 @@ def test_on_a_telephone_a_row_is_a_list_with_the_titles(chrome: Any, html: Path)
     assert [cut for cut, _, _ in page.evaluate(CUT)] == [False, False, False]
     cell = "document.querySelectorAll('table.rar-list tbody td')[3]"
     assert page.evaluate(f"getComputedStyle({cell}, '::before').content") == '"ties half"'
-    page.close()
 
 
 def test_a_definition_shows_for_the_pointer_and_for_the_keyboard(chrome: Any, html: Path) -> None:
@@ -266,19 +199,15 @@ def test_a_definition_shows_for_the_pointer_and_for_the_keyboard(chrome: Any, ht
     page.locator(".rar-term > a").nth(0).focus()
     page.keyboard.press("Tab")
     assert tip.is_visible()
-    page.close()
 
 
 def test_the_search_quotes_the_text_of_its_hits(chrome: Any, root: str) -> None:
     page = chrome.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda e: problems.append(str(e)))
-    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    problems = watch(page, root)
     page.goto(f"{root}search.html?q=wordgolem")
     page.wait_for_selector(".rar-excerpt", timeout=10_000)
     assert page.locator(".rar-excerpt mark").all_inner_texts() == ["wordgolem"]
     assert "A wordgolem note." in page.inner_text(".rar-excerpt")
-    page.close()
     assert problems == []
 
 
@@ -288,4 +217,3 @@ def test_hostile_text_in_a_quoted_hit_runs_nothing(chrome: Any, root: str) -> No
     page.wait_for_selector(".rar-excerpt", timeout=10_000)
     assert "<img src=x onerror=" in page.inner_text("#search-results")
     assert page.evaluate("typeof window.pwned") == "undefined"
-    page.close()

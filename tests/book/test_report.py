@@ -7,14 +7,14 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser, chromium, served
+from browser import served, too_wide, watch
 from bs4 import BeautifulSoup
 
 from rar_lib.book.report import FULL, page, read_source, write_report
@@ -682,14 +682,6 @@ def test_every_colour_can_be_read_on_its_ground(theme: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    if chromium() is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of each kind, and of each kind one that is hostile."""
     where = tmp_path_factory.mktemp("reports")
@@ -712,16 +704,12 @@ def held_out() -> list[GradedResponse]:
     return [grade(f"held-{n}", side, p, p, p) for n in range(9) for side, p in rows]
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize(("by", "scheme"), [("file", "light"), ("http", "dark")])
 def test_a_page_fits_every_window_and_asks_for_nothing(
     chrome: Any, folder: Path, by: str, scheme: str
 ) -> None:
     page = chrome.new_context(color_scheme=scheme).new_page()
-    problems: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda m: problems.append(m.text))
-    page.on("pageerror", lambda e: problems.append(str(e)))
+    problems, asked = watch(page), []
     page.on("request", lambda r: asked.append(r.url))
     with served(folder) as address:
         for path in sorted(folder.glob("*.html")):
@@ -730,18 +718,14 @@ def test_a_page_fits_every_window_and_asks_for_nothing(
             page.goto(url)
             page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
             for width in (400, 820, 1400):
-                page.set_viewport_size({"width": width, "height": 900})
-                wide = page.evaluate("document.documentElement.scrollWidth")
-                if wide > width:
-                    problems.append(f"{path.name} is {wide} px wide in a window of {width} px")
+                if said := too_wide(page, width):
+                    problems.append(f"{path.name} is {said}")
             if page.evaluate("typeof window.pwned") != "undefined":
                 problems.append(f"{path.name} ran hostile text")
             problems += [f"{path.name} asked for {a}" for a in asked if a != url]
-    page.context.close()
     assert problems == []
 
 
-@pytest.mark.browser
 def test_a_script_that_gets_in_is_stopped_by_the_policy(
     chrome: Any, folder: Path, tmp_path: Path
 ) -> None:
@@ -751,10 +735,8 @@ def test_a_script_that_gets_in_is_stopped_by_the_policy(
     page = chrome.new_page()
     page.goto((tmp_path / "bad.html").as_uri())
     assert page.evaluate("typeof window.pwned") == "undefined"
-    page.close()
 
 
-@pytest.mark.browser
 def test_light_dark_and_paper_differ_and_paper_shows_what_is_folded(
     chrome: Any, folder: Path
 ) -> None:
@@ -772,14 +754,11 @@ def test_light_dark_and_paper_differ_and_paper_shows_what_is_folded(
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == grounds["light"]
     assert page.evaluate(folded) > closed + 100
     assert page.evaluate("document.documentElement.scrollWidth") <= 760
-    page.close()
 
 
-@pytest.mark.browser
 def test_the_keyboard_reaches_and_opens_a_task(chrome: Any, folder: Path) -> None:
     page = chrome.new_page()
     page.goto((folder / "grades.html").as_uri())
     page.focus("#task-5 summary")
     page.keyboard.press("Enter")
     assert page.evaluate("document.querySelector('#task-5').open")
-    page.close()

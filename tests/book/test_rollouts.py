@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser, chromium, served
+from browser import served, too_wide, watch
 from bs4 import BeautifulSoup
 from kept import as_json, five_arms, some_run, task, write_kept
 
@@ -330,14 +330,6 @@ def test_every_choice_has_a_label(kept: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    if chromium() is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("rollouts")
     write_report(write_kept(where / "plain"), where / "plain.html", browse=True)
@@ -349,12 +341,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(chrome: Any) -> Iterator[Any]:
     opened = chrome.new_page()
-    opened.problems = []
-    opened.on("console", lambda m: opened.problems.append(m.text))
-    opened.on("pageerror", lambda e: opened.problems.append(str(e)))
+    problems = watch(opened)
     yield opened
-    assert opened.problems == []
-    opened.close()
+    assert problems == []
 
 
 def picked(page: Any, name: str) -> str:
@@ -367,16 +356,12 @@ def shown(page: Any) -> str:
     return " ".join(found.split())
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize(("by", "scheme"), [("file", "light"), ("http", "dark")])
 def test_every_choice_fits_every_window_and_asks_for_nothing(
     chrome: Any, folder: Path, by: str, scheme: str
 ) -> None:
     page = chrome.new_context(color_scheme=scheme).new_page()
-    problems: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda m: problems.append(m.text))
-    page.on("pageerror", lambda e: problems.append(str(e)))
+    problems, asked = watch(page), []
     page.on("request", lambda r: asked.append(r.url))
     with served(folder) as address:
         for name in ("plain.html", "hostile.html"):
@@ -389,10 +374,8 @@ def test_every_choice_fits_every_window_and_asks_for_nothing(
                 page.select_option("#pick-task", task_id)
                 page.eval_on_selector_all("details", "all => all.forEach(d => d.open = true)")
                 for width in (400, 820, 1400):
-                    page.set_viewport_size({"width": width, "height": 900})
-                    wide = page.evaluate("document.documentElement.scrollWidth")
-                    if wide > width:
-                        problems.append(f"{name}, {task_id}: {wide} px in {width} px")
+                    if said := too_wide(page, width):
+                        problems.append(f"{name}, {task_id}: {said}")
                     cut = page.eval_on_selector_all(
                         ".scroll", "all => all.filter(b => b.scrollWidth > b.clientWidth).length"
                     )
@@ -401,11 +384,9 @@ def test_every_choice_fits_every_window_and_asks_for_nothing(
             if page.evaluate("typeof window.pwned") != "undefined":
                 problems.append(f"{name} ran hostile text")
             problems += [f"{name} asked for {a}" for a in asked if a != url]
-    page.context.close()
     assert problems == []
 
 
-@pytest.mark.browser
 def test_hostile_text_is_read_as_it_was_written(page: Any, folder: Path) -> None:
     page.goto((folder / "hostile.html").as_uri())
     texts = page.eval_on_selector_all(".text", "all => all.map(box => box.textContent)")
@@ -418,7 +399,6 @@ def test_hostile_text_is_read_as_it_was_written(page: Any, folder: Path) -> None
     assert page.evaluate("typeof window.pwned") == "undefined"
 
 
-@pytest.mark.browser
 def test_the_keyboard_alone_picks_task_and_step(page: Any, folder: Path) -> None:
     page.goto((folder / "plain.html").as_uri())
     assert "It floats, before, held-0." in shown(page)
@@ -449,7 +429,6 @@ def test_the_keyboard_alone_picks_task_and_step(page: Any, folder: Path) -> None
     assert page.inner_text("#rollouts-status") == "Shown: train-1, step 1, beside step 3"
 
 
-@pytest.mark.browser
 def test_a_group_is_in_the_order_of_its_advantages(page: Any, folder: Path) -> None:
     page.goto((folder / "plain.html").as_uri() + "#task=train-0&step=2&beside=none")
     heads = page.eval_on_selector_all("article h3", "all => all.map(h => h.firstChild.data)")
@@ -464,7 +443,6 @@ def test_a_group_is_in_the_order_of_its_advantages(page: Any, folder: Path) -> N
     assert "advantage" not in last
 
 
-@pytest.mark.browser
 def test_the_address_leads_back_to_what_was_picked(page: Any, folder: Path) -> None:
     page.goto((folder / "plain.html").as_uri())
     page.select_option("#pick-task", "train-0")
@@ -481,7 +459,6 @@ def test_the_address_leads_back_to_what_was_picked(page: Any, folder: Path) -> N
     assert picked(page, "task").startswith("held-0")  # what is not there is not picked
 
 
-@pytest.mark.browser
 def test_without_script_and_on_paper_a_task_is_there(chrome: Any, folder: Path) -> None:
     context = chrome.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -489,17 +466,14 @@ def test_without_script_and_on_paper_a_task_is_there(chrome: Any, folder: Path) 
     assert page.is_hidden("#rollouts-pick")
     assert "It floats, before, held-0." in page.inner_text("#rollouts-shown")
     assert page.is_visible("#rollouts-shown table")
-    context.close()
     page = chrome.new_page(viewport={"width": 760, "height": 1000})
     page.goto((folder / "plain.html").as_uri() + "#task=train-1")
     page.emulate_media(media="print")
     assert page.is_hidden("#rollouts-pick")
     assert "Rollout 8 of step 3." in page.inner_text("#rollouts-shown")
     assert page.evaluate("document.documentElement.scrollWidth") <= 760
-    page.close()
 
 
-@pytest.mark.browser
 def test_light_and_dark_differ_and_each_can_be_read(page: Any, folder: Path) -> None:
     page.goto((folder / "plain.html").as_uri() + "#task=train-1")
     grounds = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import http.server
 import shutil
@@ -39,6 +40,64 @@ def browser() -> Iterator[Any]:
             yield running
         finally:
             running.close()
+
+
+def rest() -> None:
+    """Let others start a loop in this thread.
+
+    Playwright's counts as running as long as its browser is there, between two calls as well.
+    """
+    asyncio._set_running_loop(None)
+
+
+def wake(running: Any) -> None:
+    """Make a browser usable again after :func:`rest`."""
+    asyncio._set_running_loop(running._loop)
+
+
+def watch(page: Any, *roots: str) -> list[str]:
+    """What goes wrong on ``page`` from now on: complaints, failures, requests to elsewhere.
+
+    Args:
+        page: an open page.
+        roots: where requests may go; default disk and this machine's own servers.
+    """
+    wrong: list[str] = []
+    own = ("data:", *(roots or ("file:", "http://127.0.0.1:")))
+    page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: wrong.append(str(e)))
+    page.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
+    page.on("request", lambda r: None if r.url.startswith(own) else wrong.append(f"out: {r.url}"))
+    return wrong
+
+
+def too_wide(page: Any, width: int) -> str | None:
+    """What is wrong with the page in a window of ``width`` px, where it must be scrolled."""
+    page.set_viewport_size({"width": width, "height": 900})
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    return f"{wide} px wide in a window of {width} px" if wide > width else None
+
+
+def barriers(page: Any, *rules: str) -> list[str]:
+    """What axe finds of serious or critical impact in the page, with all that is folded open.
+
+    Args:
+        page: an open page, in the colours and the width that are meant.
+        rules: names of axe's rules; default all.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = list(rules)
+    found = Axe().run(page, options=options).response["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:160]} {node['failureSummary'][:300]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
 
 
 @contextmanager

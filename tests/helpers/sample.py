@@ -1,4 +1,4 @@
-"""Executed notebooks for the book tests: two rich ones, the others minimal."""
+"""Executed notebooks for the book tests: three rich ones, the others minimal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from rar_lib.book import figures
 from rar_lib.book.build import chapters
+from rar_lib.book.figures import as_svg
+from rar_lib.core.stats import Interval
 
 HOSTILE = "\n".join(
     [
@@ -116,6 +119,52 @@ def hostile_notebook(title: str) -> Any:
     )
 
 
+def table(columns: list[str], row: list[str], times: int = 3) -> str:
+    """A table as pandas writes it, of equal rows."""
+    head = "".join(f"<th>{c}</th>" for c in columns)
+    body = "<tr>" + "".join(f"<td>{v}</td>" for v in row) + "</tr>"
+    return (
+        f"<table class='dataframe'><thead><tr>{head}</tr></thead><tbody>{body * times}</tbody>"
+        "</table>"
+    )
+
+
+GRADING = ["judge", "arm", "strict", "ties half", "share read", "unscored pairs", "calls per pair"]
+VALUES = ["smollm2-135m", "reference_likert", "0.50 (n = 2)", "0.54 [0.31, 0.77]", "0.9", "0", "2"]
+STEPS = [f"column {i}" for i in range(24)]
+
+
+def drawing() -> str:
+    """A figure of the book as a notebook shows it."""
+    intervals = {f"row {n}": Interval(n / 4, n / 4 - 0.2, n / 4 + 0.2, 9) for n in range(-2, 3)}
+    drawn = as_svg(figures.forest(intervals, xlabel="difference"))
+    assert drawn is not None
+    return drawn
+
+
+def tables_notebook() -> Any:
+    """Chapter 4: tables that fit and that do not, figures, captions written and derived."""
+    own_words = table(["a", "b"], ["1", "2"]).replace(
+        "<thead>", "<caption>Its own words.</caption><thead>"
+    )
+    drawn = 'figures.strips(\n xlabel="reward of <b>x</b>"\n)'
+    return new_notebook(
+        cells=[
+            new_markdown_cell(
+                "# Can the judge be trusted?\n\nThe margin is an advantage, and the advantage is"
+                " 0.2 [0.1, 0.3] (n = 9). `margin` is code."
+            ),
+            new_markdown_cell("## Grading"),
+            code("t", shown({"text/html": table(GRADING, VALUES)})),
+            code("figures.by_size(\n xlabel='x')", shown({"image/svg+xml": drawing()})),
+            new_markdown_cell("## Not in the file of captions"),
+            code("t", shown({"text/html": table(STEPS, ["0.50 [0.31, 0.77]"] * 24)})),
+            code(drawn, shown({"image/png": png(8, 8)})),
+            code("t", shown({"text/html": own_words})),
+        ]
+    )
+
+
 def write_run(folder: Path, book: Path) -> Path:
     """Write an executed notebook and a manifest for every chapter of ``book`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,6 +176,8 @@ def write_run(folder: Path, book: Path) -> Path:
             notebook = rich_notebook(title)
         elif stem.startswith("02"):
             notebook = hostile_notebook(title)
+        elif stem.startswith("04"):
+            notebook = tables_notebook()
         else:
             notebook = new_notebook(cells=[new_markdown_cell(f"# {title}\n\nText.")])
         nbformat.write(notebook, folder / f"{stem}.ipynb")

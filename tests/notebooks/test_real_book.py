@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser, chromium
+from browser import barriers, too_wide, watch
 
 from rar_lib.book.build import build
 from rar_lib.book.profiles import load
@@ -25,33 +24,21 @@ def html() -> Path:
     return build(OUT, ROOT / "book", OUT / "book", repo=ROOT)
 
 
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    if chromium() is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with browser() as running:
-        yield running
-
-
 def test_every_chapter_is_a_page(html: Path) -> None:
     assert all((html / f"{stem}.html").exists() for stem in CHAPTERS)
 
 
-@pytest.mark.browser
+PAGES = ["index", "conventions", "glossary", "status", *CHAPTERS]
+
+
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("stem", ["index", "conventions", "glossary", "status", *CHAPTERS])
+@pytest.mark.parametrize("stem", PAGES)
 def test_a_page_as_a_reader_sees_it(html: Path, chrome: Any, stem: str, width: int) -> None:
-    complaints: list[str] = []
     page = chrome.new_page(viewport={"width": width, "height": 900})
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.on(
-        "request",
-        lambda r: None if r.url.startswith(("file:", "data:")) else complaints.append(r.url),
-    )
+    problems = watch(page, html.resolve().as_uri())
     page.goto((html / f"{stem}.html").as_uri())
-    assert complaints == []
-    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    assert problems == []
+    assert too_wide(page, width) is None
     sizes = page.eval_on_selector_all(
         "article img", "found => found.map(i => [i.naturalWidth, i.clientWidth])"
     )
@@ -60,4 +47,14 @@ def test_a_page_as_a_reader_sees_it(html: Path, chrome: Any, stem: str, width: i
         assert sizes, "no figure on the page"
         assert page.locator("article table").count() > 0
         assert "Traceback" not in page.inner_text("article")
-    page.close()
+
+
+@pytest.mark.parametrize(("scheme", "rules"), [("light", ()), ("dark", ("color-contrast",))])
+@pytest.mark.parametrize("stem", [*PAGES, "rollouts", "bibliography"])
+def test_no_page_has_a_serious_barrier(
+    html: Path, chrome: Any, stem: str, scheme: str, rules: tuple[str, ...]
+) -> None:
+    page = chrome.new_context(color_scheme=scheme).new_page()
+    page.goto((html / f"{stem}.html").as_uri())
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert barriers(page, *rules) == []

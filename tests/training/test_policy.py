@@ -358,3 +358,13 @@ def test_a_library_that_configures_the_log_of_the_process_is_undone() -> None:
         root.addHandler(logging.StreamHandler())
         root.setLevel(logging.INFO)
     assert (list(root.handlers), root.level) == before
+
+
+def test_what_a_library_prints_of_itself_is_in_the_log_and_not_on_the_page(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="rar_lib")
+    with policy_module._without_banners():
+        print("Unsloth: no GPU found, training on CPU.")
+    assert capsys.readouterr().out == ""
+    assert "no GPU found" in caplog.text
