@@ -35,7 +35,7 @@ from rar_lib.book.profiles import load
 from rar_lib.core.files import atomic_write
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Task
-from rar_lib.evaluation.step_time import Load, Measured, Step, fitted, simulate
+from rar_lib.evaluation.step_time import Load, Measured, Stage, Step, fitted, simulate
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.cost import TEMPLATE, tokens
 from rar_lib.judging.judge import Judge
@@ -138,7 +138,7 @@ def predicted(found: Mapping[int, Mapping[str, Any]]) -> Row:
     A size's own time is the median of its steps, stage by stage and whole.
     """
     machine = fitted([step for n in FITTED_ON for step in steps_of(found[n])])
-    rows = []
+    rows: list[Row] = []
     for n in sorted(found):
         steps = steps_of(found[n])
         simulated = [simulate(step.load, machine) for step in steps]
@@ -148,7 +148,7 @@ def predicted(found: Mapping[int, Mapping[str, Any]]) -> Row:
             {
                 "rollouts": n,
                 "fitted": n in FITTED_ON,
-                "measured": medians([dict(step.stages) for step in steps]) | {"seconds": own},
+                "measured": medians([step.stages for step in steps]) | {"seconds": own},
                 "predicted": medians([stages_of(s) for s in simulated]) | {"seconds": by_model},
                 "error": by_model / own - 1,
             }
@@ -171,14 +171,14 @@ def predicted(found: Mapping[int, Mapping[str, Any]]) -> Row:
     }
 
 
-def stages_of(step: Step) -> dict[str, float]:
+def stages_of(step: Step) -> dict[Stage, float]:
     """Seconds by stage."""
     return {"generate": step.generate, "judge": step.judge, "update": step.update}
 
 
-def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def medians(rows: Sequence[Mapping[Stage, float]]) -> dict[str, float]:
     """Of each stage."""
-    return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    return {str(name): statistics.median(row[name] for row in rows) for name in rows[0]}
 
 
 def table() -> Row:

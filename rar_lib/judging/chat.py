@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
 T = TypeVar("T")
+C = TypeVar("C", bound="Chat")
 _Clients = WeakKeyDictionary[
     asyncio.AbstractEventLoop, "tuple[AsyncOpenAI, asyncio.Semaphore, AsyncGenerator[None]]"
 ]
@@ -203,6 +204,10 @@ class Chat:
             each = [replace(one, key_env="") if one.local else one for one in each]
         object.__setattr__(self, "_each", tuple(each))
         object.__setattr__(self, "_turns", Turns(len(each)))
+
+    def unrecorded(self) -> Chat:
+        """The same chat, asked every time; which address is left out is known to both."""
+        return _knowing(replace(self, cassette=None), self)
 
     @property
     def servers(self) -> tuple[str | Server, ...]:
@@ -572,7 +577,7 @@ class Chat:
 
     def _nobody(self, failures: Mapping[int, RarError]) -> RarError:
         """What it means that no address answered a request: for it alone, or for all."""
-        found = dict(sorted((failures | self._turns.refusals()).items()))
+        found = dict(sorted({**failures, **self._turns.refusals()}.items()))
         named = "; ".join(
             str(error) if isinstance(error, Refused) else f"{self._each[n].where} ({error})"
             for n, error in found.items()
@@ -638,6 +643,13 @@ class Chat:
             self._check()
             return Unreached(f"{type(error).__name__}: {refusal.words}")
         return JudgeFault(f"{type(error).__name__}: {refusal.words}")
+
+
+def _knowing(made: C, chat: Chat) -> C:
+    """A chat of the same addresses, which knows what is known of them."""
+    if chat._each:
+        object.__setattr__(made, "_turns", chat._turns)
+    return made
 
 
 def _one(server: Server | Sequence[str | Server]) -> Server:
@@ -837,8 +849,9 @@ class Lasting(Chat):
 
     @classmethod
     def of(cls, chat: Chat) -> Lasting:
-        """The same chat, lasting."""
-        return cls(**{part.name: getattr(chat, part.name) for part in parts(Chat) if part.init})
+        """The same chat, lasting; which of several addresses is left out is known to both."""
+        made = cls(**{part.name: getattr(chat, part.name) for part in parts(Chat) if part.init})
+        return _knowing(made, chat)
 
     def check_whole(self) -> None:
         """Raise what ended the run, if anything did.

@@ -20,6 +20,7 @@ from rar_lib.core.errors import ChatError, DataError, JudgeFault, ServerError
 from rar_lib.judging.addresses import Refused, Turns
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Lasting, run_sync
+from rar_lib.judging.cost import measure_rate
 from rar_lib.judging.dialect import Dialect
 from rar_lib.judging.failures import Refusal
 from rar_lib.judging.judge import grade_many
@@ -409,6 +410,19 @@ def test_a_limit_that_is_reached_midway_loses_no_grade(caplog: pytest.LogCapture
         assert len(well.requests) == 60 - 7
     told = [line for line in caplog.messages if "left out" in line or "again" in line]
     assert len(told) == 1, "an answer that was on its way brings nobody back"
+
+
+@pytest.mark.fault
+def test_what_an_estimate_found_out_is_not_found_out_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A command measures the rate first, and grades with a lasting chat."""
+    with server(limited(3600)) as shut, server(slowly) as well, caplog.at_level(logging.WARNING):
+        chat = Chat([shut.url, well.url], "m", concurrency=1)
+        assert run_sync(measure_rate(chat, concurrency=2)).prompt_per_s > 0
+        assert ask_all(Lasting.of(chat), 4) == ["8"] * 4
+        assert len(shut.requests) == 1
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.fault
