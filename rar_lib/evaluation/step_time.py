@@ -7,8 +7,8 @@ A synchronous step passes three stations: rollouts are decoded, each is judged b
 calls, and the update waits for the last verdict, because an advantage needs its whole group. Two of
 the stations are first-come queues with several servers and nothing flows back, so the recursion
 over the earliest free server is exact; a library for event simulation would add a dependency and
-no answer. The service times are the caller's: measured by a run on this machine
-(:func:`fitted`), or published and assumed (:func:`assumptions`).
+no answer. The service times are the caller's: measured by runs of two sizes
+or more on this machine (:func:`fitted`), or published and assumed (:func:`assumptions`).
 """
 
 from __future__ import annotations
@@ -86,10 +86,12 @@ class Slots:
     Attributes:
         slots: calls at once: devices of a local judge, or the concurrency against an API.
         seconds: of one call, from when its slot takes it.
+        fixed: seconds before a call reaches its slot: what a request takes however few there are.
     """
 
     slots: int
     seconds: float
+    fixed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def simulate(load: Load, machine: Machine) -> Step:
     written = queue([policy.fixed] * len(lengths), [n * place for n in lengths], places)
     generated = max(written)
     ready = sorted(written) if machine.overlap else [generated] * len(written)
-    asked = [moment for moment in ready for _ in range(load.calls)]
+    asked = [moment + machine.judge.fixed for moment in ready for _ in range(load.calls)]
     judged = max(queue(asked, [machine.judge.seconds] * len(asked), machine.judge.slots), default=0)
     tokens = sum(lengths) + load.prompt * load.rollouts
     return Step(
@@ -185,21 +187,84 @@ def simulate(load: Load, machine: Machine) -> Step:
     )
 
 
-def fitted(rollouts: int, stages: Mapping[Stage, float], *, slots: int = 1) -> Machine:
-    """The machine that one measured step describes: no fixed part, judging after generation.
+@dataclass(frozen=True)
+class Measured:
+    """A step that was timed on this machine, whose judge waits until all responses are written.
+
+    Attributes:
+        load: what it had to do.
+        stages: its seconds of each stage (``seconds/generate`` and ``seconds/judge`` in the log of
+            a :class:`rar_lib.Run`, and as ``update`` all that is left of the step).
+    """
+
+    load: Load
+    stages: Mapping[Stage, float]
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole step."""
+        return sum(self.stages.values())
+
+
+def fitted(steps: Sequence[Measured], *, slots: int = 1) -> Machine:
+    """The machine that measured steps describe: of each stage a fixed part and one by the unit.
+
+    The units are tokens written, rounds of calls, and tokens of the update. A line is laid through
+    the seconds of each stage by least squares of the relative errors, so that a small step counts
+    as much as a large one; no part may be negative. Steps of one size tell no fixed part: all is
+    by the unit then, and a larger step is predicted too slow.
 
     Args:
-        rollouts: of the measured step; its responses count as one token each.
-        stages: its seconds of each stage (``seconds/generate``, ``seconds/judge`` and
-            ``seconds/update`` in the log of a :class:`rar_lib.Run`).
-        slots: calls that the judge answered at once.
+        steps: one or more, of two sizes or more where a fixed part is to be found.
+        slots: calls that the judge answers at once; 1 for a judge whose speed is that of its
+            processor, whatever it is asked at once.
+
+    Raises:
+        DataError: no step, or one whose stage took no time.
     """
+    if not steps:
+        raise DataError("a machine is fitted to measured steps; give at least one")
+    fixed, each = {}, {}
+    for stage in ("generate", "judge", "update"):
+        units = [_units(step.load, slots)[stage] for step in steps]
+        fixed[stage], each[stage] = _line(units, [step.stages[stage] for step in steps], stage)
     return Machine(
-        policy=Decoder(1, rollouts / stages["generate"]),
-        judge=Slots(slots, stages["judge"] / math.ceil(rollouts / slots)),
-        update_token=stages["update"] / rollouts,
+        policy=Decoder(1, 1 / each["generate"], fixed=fixed["generate"]),
+        judge=Slots(slots, each["judge"], fixed=fixed["judge"]),
+        update_token=each["update"],
+        update_fixed=fixed["update"],
         overlap=False,
     )
+
+
+def _units(load: Load, slots: int) -> dict[Stage, float]:
+    """What the seconds of each stage grow with."""
+    written = sum(load.lengths())
+    rounds = math.ceil(load.rollouts * load.calls / slots)
+    return {"generate": written, "judge": rounds, "update": written + load.prompt * load.rollouts}
+
+
+def _line(units: Sequence[float], seconds: Sequence[float], stage: Stage) -> tuple[float, float]:
+    """Fixed part and part by the unit, neither of them negative, of least relative error.
+
+    Raises:
+        DataError: a step had nothing to do there, or took no time for it.
+    """
+    if min(units) <= 0 or min(seconds) <= 0:
+        raise DataError(f"no line can be laid through {stage} steps of {units} in {seconds} s")
+    import numpy as np
+    from scipy.optimize import nnls
+
+    grows = len(set(units)) > 1
+    # Each equation, fixed + unit * x = seconds, is divided by its seconds.
+    parts = np.array([[float(grows), unit] for unit in units]) / np.array(seconds)[:, None]
+    (fixed, each), _ = nnls(parts, np.ones(len(units)))
+    if each <= 0:
+        raise DataError(
+            f"{stage} took no longer for more work ({seconds} s for {units}): measure sizes that "
+            "are further apart, on a machine that does nothing else"
+        )
+    return float(fixed), float(each)
 
 
 @dataclass(frozen=True)

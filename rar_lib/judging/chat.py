@@ -35,7 +35,7 @@ from rar_lib.core.errors import (
 from rar_lib.core.files import versions
 from rar_lib.core.processes import fair_share
 from rar_lib.core.types import Price
-from rar_lib.judging.addresses import Turns, Unreached
+from rar_lib.judging.addresses import Refused, Turns, Unreached
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.dialect import SECRET, Dialect, adapt, dialect_of
 from rar_lib.judging.failures import Refusal, advice, scope
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
 T = TypeVar("T")
+C = TypeVar("C", bound="Chat")
 _Clients = WeakKeyDictionary[
     asyncio.AbstractEventLoop, "tuple[AsyncOpenAI, asyncio.Semaphore, AsyncGenerator[None]]"
 ]
@@ -123,8 +124,9 @@ class Chat:
         server: its address, which ends in ``/v1``, or a server on this machine that starts with
             the first request which the cassette can't answer; or several of them, which have the
             same model: the least busy is asked, one that gives no answer is left out and asked
-            again after a pause, and what it was asked goes to another
-            (:mod:`rar_lib.judging.addresses`).
+            again after a pause, one that refuses every request (a limit, no credit, a wrong key, no
+            such model) for the time that it names or for the run, and what they were asked goes to
+            another (:mod:`rar_lib.judging.addresses`).
         model: name by which the server knows the model.
         weights: SHA-256 of the weights where known; part of the judge's identity. Without it the
             address stands for them: a judge that moves is then another one. Of several addresses
@@ -202,6 +204,10 @@ class Chat:
             each = [replace(one, key_env="") if one.local else one for one in each]
         object.__setattr__(self, "_each", tuple(each))
         object.__setattr__(self, "_turns", Turns(len(each)))
+
+    def unrecorded(self) -> Chat:
+        """The same chat, asked every time; which address is left out is known to both."""
+        return _knowing(replace(self, cassette=None), self)
 
     @property
     def servers(self) -> tuple[str | Server, ...]:
@@ -460,6 +466,8 @@ class Chat:
                 return await self._send(request, said)
             except _FieldRefused as error:
                 self._adapt(said, error.refusal)
+            except Refused as error:  # the only address, so the run's error
+                raise ChatError(str(error)) from error.__cause__
 
     def without_probabilities(self) -> None:
         """Remember that the endpoint gives none, and say so once."""
@@ -541,35 +549,59 @@ class Chat:
         Raises:
             JudgeFault: it was refused for its content, or no address answered: all are named.
             ServerError: all are servers on this machine, and none did.
+            ChatError: none is left, with the words of each; or its fields are refused, as they
+                would be by all.
         """
         gate = self._line.gates.setdefault(
             asyncio.get_running_loop(), asyncio.Semaphore(fair_share(self.at_once))
         )
         failures: dict[int, RarError] = {}
-        async with gate:  # whoever waits here is sent to the address that is free by then
-            while (turn := self._turns.choose(failures)) is not None:
-                one = self._each[turn]
-                try:
-                    with self._turns.taken(turn):
-                        found = await one._send(request, said)
-                except (Unreached, ServerError) as error:
-                    failures[turn] = error
-                    if self._turns.failed(turn):
-                        _log.warning(
-                            "%s at %s gives no answer and is left out for %.0f s: %s",
-                            *(self.model, one.where, self._turns.pause_s, str(error)[:300]),
-                        )
-                    continue
-                except (JudgeFault, _FieldRefused):  # it answers
+        # Whoever waits at the gate is sent to the address that is free by then.
+        with self._turns.asking():
+            async with gate:
+                while (turn := self._turns.choose(failures)) is not None:
+                    one = self._each[turn]
+                    try:
+                        with self._turns.taken(turn):
+                            found = await one._send(request, said)
+                    except (Unreached, ServerError, Refused) as error:
+                        failures[turn] = error
+                        self._out(turn, error)
+                        continue
+                    except (JudgeFault, _FieldRefused):  # it answers
+                        self._back(turn)
+                        raise
                     self._back(turn)
-                    raise
-                self._back(turn)
-                return found
-        named = "; ".join(f"{self._each[n].where} ({error})" for n, error in failures.items())
-        said_all = f"none of the {len(failures)} addresses of {self.model!r} answers: {named}"
-        if all(isinstance(error, ServerError) for error in failures.values()):
-            raise ServerError(said_all)
-        raise Unreached(said_all)
+                    return found
+            raise self._nobody(failures)
+
+    def _nobody(self, failures: Mapping[int, RarError]) -> RarError:
+        """What it means that no address answered a request: for it alone, or for all."""
+        found = dict(sorted({**failures, **self._turns.refusals()}.items()))
+        named = "; ".join(
+            str(error) if isinstance(error, Refused) else f"{self._each[n].where} ({error})"
+            for n, error in found.items()
+        )
+        if not any(isinstance(error, Unreached) for error in found.values()):
+            if any(isinstance(error, Refused) for error in found.values()):
+                return ChatError(f"no address of {self.model!r} is left of {len(found)}: {named}")
+            return ServerError(
+                f"none of the {len(found)} addresses of {self.model!r} answers: {named}"
+            )
+        return Unreached(f"none of the {len(found)} addresses of {self.model!r} answers: {named}")
+
+    def _out(self, turn: int, error: RarError) -> None:
+        """Leave an address out, and say so once."""
+        where = self._each[turn].where
+        if not isinstance(error, Refused):
+            if self._turns.failed(turn):
+                _log.warning(
+                    "%s at %s gives no answer and is left out for %.0f s: %s",
+                    *(self.model, where, self._turns.pause_s, str(error)[:300]),
+                )
+        elif self._turns.refused(turn, error):
+            time_ = f"{error.after_s / 60:.0f} min, as it asks" if error.after_s else "this run"
+            _log.warning("%s at %s is left out for %s: %s", self.model, where, time_, error.words)
 
     def _back(self, turn: int) -> None:
         if self._turns.answered(turn):
@@ -604,13 +636,20 @@ class Chat:
         reach = scope(refusal)
         if reach == "run":
             fix = advice(refusal, key_env=self._key_name, model=self.model)
-            return ChatError(f"{self.where} refuses every request ({refusal.words}): {fix}")
+            return Refused(self.where, refusal, fix)
         if reach == "field":
             return _FieldRefused(refusal)
         if reach == "retry":
             self._check()
             return Unreached(f"{type(error).__name__}: {refusal.words}")
         return JudgeFault(f"{type(error).__name__}: {refusal.words}")
+
+
+def _knowing(made: C, chat: Chat) -> C:
+    """A chat of the same addresses, which knows what is known of them."""
+    if chat._each:
+        object.__setattr__(made, "_turns", chat._turns)
+    return made
 
 
 def _one(server: Server | Sequence[str | Server]) -> Server:
@@ -810,8 +849,9 @@ class Lasting(Chat):
 
     @classmethod
     def of(cls, chat: Chat) -> Lasting:
-        """The same chat, lasting."""
-        return cls(**{part.name: getattr(chat, part.name) for part in parts(Chat) if part.init})
+        """The same chat, lasting; which of several addresses is left out is known to both."""
+        made = cls(**{part.name: getattr(chat, part.name) for part in parts(Chat) if part.init})
+        return _knowing(made, chat)
 
     def check_whole(self) -> None:
         """Raise what ended the run, if anything did.

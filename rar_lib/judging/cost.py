@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rar_lib.core.types import Arm, Price, Task
 from rar_lib.judging.chat import Chat, together
@@ -132,7 +132,7 @@ async def measure_rate(chat: Chat, *, concurrency: int = 16) -> Rate:
 
     The prompts are new each time, so no cache can flatter the result. Takes seconds.
     """
-    fresh = replace(chat, cassette=None)
+    fresh = chat.unrecorded()
     mark = time.time_ns()
 
     async def batch(text: str, written: int) -> tuple[float, list[Reply]]:

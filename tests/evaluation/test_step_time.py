@@ -16,7 +16,9 @@ from rar_lib.evaluation.step_time import (
     Decoder,
     Load,
     Machine,
+    Measured,
     Slots,
+    Stage,
     assumptions,
     call_work,
     fitted,
@@ -140,11 +142,110 @@ def test_a_load_that_is_none(wrong: dict[str, float]) -> None:
         Load(**({"rollouts": 8} | wrong))  # type: ignore[arg-type]
 
 
-def test_a_fitted_machine_gives_its_own_step_back() -> None:
-    machine = fitted(8, {"generate": 4.0, "judge": 5.0, "update": 2.0}, slots=4)
-    step = simulate(Load(8), machine)
-    assert (step.generate, step.judge, step.update) == pytest.approx((4.0, 5.0, 2.0))
-    assert simulate(Load(16), machine).seconds == pytest.approx(22.0)
+def test_the_way_to_the_judge_is_waited_for_once_by_calls_that_go_out_together() -> None:
+    far = replace(MACHINE, judge=Slots(2, 0.25, fixed=1.5))
+    load = Load(8, response=10, prompt=5)
+    together = simulate(load, replace(far, overlap=False))
+    assert together.judge == 1.5 + 8 * 0.25 / 2
+    assert together.judging == 2.0, "the way is no service"
+    # Of eight calls four leave at 3 s and four at 5 s, a quarter second each, two at once: the
+    # first arrive at 4.5 s, and the last at 6.5 s, when the first are done.
+    assert simulate(load, far).judge == pytest.approx(6.5 + 4 * 0.25 / 2 - 5)
+
+
+# --- fitted to measured steps ----------------------------------------------------------------
+
+
+def synthetic(
+    rollouts: int, calls: int = 1, response: float = 24.0, noise: float = 1.0
+) -> Measured:
+    """A step whose stages take 2 + 0.05 a token, 1.5 + 0.4 a call, 3 + 0.01 a token, by hand."""
+    load = Load(rollouts, response=response, calls=calls, prompt=100)
+    tokens = rollouts * response
+    stages: dict[Stage, float] = {
+        "generate": (2 + 0.05 * tokens) * noise,
+        "judge": (1.5 + 0.4 * rollouts * calls) * noise,
+        "update": (3 + 0.01 * (tokens + 100 * rollouts)) * noise,
+    }
+    return Measured(load, stages)
+
+
+def test_two_sizes_give_the_known_constants_back_and_predict_others() -> None:
+    machine = fitted([synthetic(8), synthetic(32)])
+    assert machine.policy.fixed == pytest.approx(2.0)
+    assert 1 / machine.policy.tokens_per_s == pytest.approx(0.05)
+    assert (machine.judge.fixed, machine.judge.seconds) == pytest.approx((1.5, 0.4))
+    assert (machine.update_fixed, machine.update_token) == pytest.approx((3.0, 0.01))
+    for rollouts in (1, 16, 64):
+        step = simulate(synthetic(rollouts).load, machine)
+        found = {"generate": step.generate, "judge": step.judge, "update": step.update}
+        assert found == pytest.approx(synthetic(rollouts).stages)
+    # Other lengths and more calls are of the same machine.
+    other = synthetic(16, calls=5, response=60)
+    assert simulate(other.load, machine).seconds == pytest.approx(other.seconds)
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+def test_slots_are_rounds_of_calls(slots: int) -> None:
+    """By hand: 10 and 30 calls in rounds of four take 1 + 0.5 * 3 and 1 + 0.5 * 8 seconds."""
+
+    def step(rollouts: int) -> Measured:
+        rounds = -(-rollouts // slots)
+        return Measured(
+            Load(rollouts),
+            {"generate": rollouts, "judge": 1 + 0.5 * rounds, "update": 1.0 + rollouts},
+        )
+
+    machine = fitted([step(10), step(30)], slots=slots)
+    assert (machine.judge.fixed, machine.judge.seconds) == pytest.approx((1.0, 0.5))
+    assert simulate(Load(18), machine).judge == pytest.approx(step(18).stages["judge"])
+
+
+@given(st.lists(st.floats(0.95, 1.05), min_size=6, max_size=6))
+def test_noise_of_five_percent_stays_within_the_goal_between_the_sizes(noise: list[float]) -> None:
+    steps = [synthetic(n, noise=f) for n, f in zip((8, 8, 8, 32, 32, 32), noise, strict=True)]
+    machine = fitted(steps)
+    true = synthetic(16)
+    assert simulate(true.load, machine).seconds == pytest.approx(true.seconds, rel=0.15)
+
+
+def test_one_size_tells_no_fixed_part_and_predicts_too_slow() -> None:
+    machine = fitted([synthetic(8), synthetic(8)])
+    assert machine.policy.fixed == machine.judge.fixed == machine.update_fixed == 0
+    step = simulate(synthetic(8).load, machine)
+    assert step.seconds == pytest.approx(synthetic(8).seconds)
+    larger = simulate(synthetic(32).load, machine).seconds
+    assert larger == pytest.approx(4 * synthetic(8).seconds)
+    assert larger > 1.15 * synthetic(32).seconds
+
+
+def test_no_part_is_negative() -> None:
+    """Twice the work in three times the time: through the origin, not below it."""
+    small = Measured(Load(8), {"generate": 1.0, "judge": 1.0, "update": 1.0})
+    large = Measured(Load(16), {"generate": 3.0, "judge": 2.0, "update": 2.0})
+    machine = fitted([small, large])
+    assert machine.policy.fixed == 0
+    assert 1 / 8 < 1 / machine.policy.tokens_per_s < 3 / 16
+
+
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        ([], "at least one"),
+        ([Measured(Load(8), {"generate": 1.0, "judge": 0.0, "update": 1.0})], "no line.*judge"),
+        ([Measured(Load(8, calls=0), {"generate": 1, "judge": 1, "update": 1})], "no line.*judge"),
+        (
+            [
+                Measured(Load(8), {"generate": 9.0, "judge": 1.0, "update": 1.0}),
+                Measured(Load(32), {"generate": 3.0, "judge": 2.0, "update": 2.0}),
+            ],
+            "generate took no longer for more work.*further apart",
+        ),
+    ],
+)
+def test_steps_that_describe_no_machine(steps: list[Measured], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        fitted(steps)
 
 
 # --- the paper's run -----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, closing
@@ -16,9 +17,12 @@ from scripted import Reply, Scripted, says, server, status
 
 from rar_lib import Chat, Judge, load_mini
 from rar_lib.core.errors import ChatError, DataError, JudgeFault, ServerError
-from rar_lib.judging.addresses import Turns
+from rar_lib.judging.addresses import Refused, Turns
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Lasting, run_sync
+from rar_lib.judging.cost import measure_rate
+from rar_lib.judging.dialect import Dialect
+from rar_lib.judging.failures import Refusal
 from rar_lib.judging.judge import grade_many
 
 TASK = load_mini("train")[0]
@@ -88,6 +92,72 @@ def test_where_all_are_out_the_one_that_failed_first_is_asked_all_the_same() -> 
     turns.failed(0)
     assert turns.choose() == 1
     assert turns.choose(tried=[1]) == 0
+
+
+def later(seconds: float | None, status_: int = 429) -> Refused:
+    return Refused("http://a/v1", Refusal(status_, message="full", after_s=seconds), "wait")
+
+
+def test_one_that_says_when_to_come_back_is_not_asked_before() -> None:
+    now = [0.0]
+    turns = Turns(2, pause_s=30.0, clock=lambda: now[0])
+    assert turns.refused(0, later(600.0)), "that is news"
+    assert not turns.refused(0, later(300.0)), "that is not, and the longer time counts"
+    assert not turns.answered(0), "asked before it refused"
+    assert not turns.failed(0), "asked before it refused: the time stays"
+    turns.failed(1)
+    now[0] = 599.0
+    assert turns.choose() == 1, "though it failed"
+    assert turns.choose(tried=[1]) is None
+    now[0] = 600.0
+    with turns.taken(1):
+        assert turns.choose(tried=[1]) == 0
+    with turns.taken(0):
+        assert turns.choose() == 1, "one request tries it"
+    assert not turns.refused(0, later(600.0)), "said already"
+    now[0] = 1200.0
+    assert turns.answered(0)
+    assert turns.refusals() == {}
+    assert turns.refused(0, later(600.0)), "news again"
+
+
+@pytest.mark.parametrize(
+    ("status_", "seconds", "left_out"),
+    [
+        (429, 3600.0, 3600.0),
+        (503, 121.0, 121.0),
+        (429, None, None),  # a limit of the day that names no time
+        (429, 2.0, None),  # an account without credit that speaks of seconds
+        (401, 3600.0, None),  # a key does not get better by waiting
+    ],
+)
+def test_for_how_long_one_is_left_out(
+    status_: int, seconds: float | None, left_out: float | None
+) -> None:
+    error = later(seconds, status_)
+    assert error.after_s == left_out
+    assert error.words == (f"{status_}: full" if left_out else f"{status_}: full: wait")
+    now = [0.0]
+    turns = Turns(2, clock=lambda: now[0])
+    turns.refused(0, error)
+    now[0] = 1e9
+    assert turns.choose(tried=[1]) == (0 if left_out else None)
+
+
+def test_when_none_is_left_and_the_last_has_gone_the_next_run_asks_all_again() -> None:
+    turns = Turns(2)
+    with turns.asking(), turns.asking():
+        turns.refused(0, later(None, 401))
+        with turns.asking():
+            assert turns.choose() == 1
+        assert turns.choose(tried=[1]) is None, "one works: the other stays out"
+        turns.refused(1, later(600.0))
+        with turns.asking():
+            pass
+        assert turns.choose() is None, "others are on their way: the run is not over"
+        assert list(turns.refusals()) == [0, 1]
+    assert turns.choose() == 0
+    assert turns.refusals() == {}
 
 
 # --- What a list is --------------------------------------------------------------------
@@ -235,15 +305,223 @@ def test_a_question_refused_for_its_content_is_not_asked_elsewhere() -> None:
         assert len(one.requests) + len(two.requests) == 1
 
 
+# --- An address that refuses every request -----------------------------------------------
+
+
+def limited(seconds: int, http: int = 429) -> Reply:
+    """A limit that names its time, as HTTP does."""
+    refusal = status(http, "limit reached")
+    return refusal | {"waits": False, "headers": {"retry-after": str(seconds)}}
+
+
+#: What one address says, for how long it is left out, and what is told to mend it.
+SHUT = {
+    "limit": (limited(3600), "60 min, as it asks", ""),
+    "overloaded": (limited(300, 503), "5 min, as it asks", ""),
+    "limit of the day": (status(429, "requests per day"), "this run", "limit of the day is over"),
+    "credit": (status(429, "no", code="insufficient_quota"), "this run", "add credit there"),
+    "payment": (status(402, "pay first"), "this run", "add credit there"),
+    "key": (status(401, "bad key"), "this run", "the key in OPENAI_API_KEY"),
+    "forbidden": (status(403, "this key may not"), "this run", "the key in OPENAI_API_KEY"),
+    "model": (status(404, "model 'm' does not exist"), "this run", "whether it has 'm'"),
+    "model, as a bad request": (status(400, "unknown model m"), "this run", "whether it has 'm'"),
+    "address": (status(404, "page not found"), "this run", "correct the address"),
+}
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-theirs-and-secret")
+
+
 @pytest.mark.fault
-def test_a_wrong_key_at_one_address_stops_the_run() -> None:
-    with server(status(401, "bad key")) as wrong, server(slowly) as well:
-        chat = Lasting.of(Chat([wrong.url, well.url], "m", concurrency=2))
-        said = ask_all(chat, 60)
-        assert len(well.requests) < 10
-        assert sum(text == "8" for text in said) == len(well.requests)
-        with pytest.raises(ChatError, match=f"{wrong.url} refuses every request.*bad key"):
+@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize("name", SHUT)
+def test_one_refuses_all_and_the_other_grades_all(
+    name: str, lasting: bool, key: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusal, how_long, fix = SHUT[name]
+    with server(refusal, host=ELSEWHERE) as shut, server(slowly, host=ELSEWHERE) as well:
+        plain = Chat([shut.url, well.url], "m", concurrency=2)
+        chat = Lasting.of(plain) if lasting else plain
+        items = [(TASK, f"response {n}") for n in range(20)]
+        with caplog.at_level(logging.WARNING):
+            grades = run_sync(grade_many(Judge(chat), items, "implicit"))
+            before = len(shut.requests)
+            assert ask_all(chat, 5) == ["8"] * 5
+        if isinstance(chat, Lasting):
             chat.check_whole()
+    assert [grade.score is not None for grade in grades] == [True] * 20
+    assert 1 <= before <= 2, "those that were on their way when it refused"
+    assert len(shut.requests) == before, "not asked again"
+    (told,) = [line for line in caplog.messages if "left out" in line]
+    assert told.startswith(f"m at {shut.url} is left out for {how_long}: ")
+    assert refusal["error"]["message"] in told
+    assert fix in told
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", SHUT)
+def test_both_refuse_all_and_the_run_stops_at_once_with_the_words_of_each(
+    name: str, key: None
+) -> None:
+    refusal, _, fix = SHUT[name]
+    other = status(401, "bad key here, too")
+    with server(refusal, host=ELSEWHERE) as one, server(other, host=ELSEWHERE) as two:
+        chat = Lasting.of(Chat([one.url, two.url], "m", concurrency=2))
+        said = ask_all(chat, 40)
+        assert all(text.startswith("fault: ") for text in said)
+        asked_ = len(one.requests) + len(two.requests)
+        assert asked_ <= 8, "four were on their way, to two addresses each"
+        with pytest.raises(ChatError, match="no address of 'm' is left of 2: ") as raised:
+            chat.check_whole()
+        words = str(raised.value)
+        assert f"{one.url} refuses every request ({refusal['status']}" in words
+        assert f"{two.url} refuses every request (401: bad key here, too)" in words
+        assert fix in words
+        assert type(raised.value) is ChatError, "known by name in other processes"
+        # Credit came: the next run with the same chat is not refused for what was.
+        one.answer = slowly
+        assert ask_all(Chat([one.url, two.url], "m"), 3) == ["8"] * 3
+        plain = Chat([one.url, two.url], "m")
+        one.answer = lambda *_: refusal
+        with pytest.raises(ChatError, match="is left of 2"):
+            ask_all(plain, 3)
+        one.answer = slowly
+        assert ask_all(plain, 3) == ["8"] * 3
+
+
+@pytest.mark.fault
+def test_the_only_address_that_refuses_all_stops_the_run_as_before(key: None) -> None:
+    with server(limited(3600), host=ELSEWHERE) as one:
+        with pytest.raises(ChatError, match="run again in 60 min, as it asks") as raised:
+            ask_all(Chat([one.url], "m"), 3)
+        assert type(raised.value) is ChatError
+
+
+@pytest.mark.fault
+def test_a_limit_that_is_reached_midway_loses_no_grade(caplog: pytest.LogCaptureFixture) -> None:
+    def until(request: Reply, number: int) -> Reply:
+        return slowly(request, number) if number < 7 else limited(3600)
+
+    with server(until) as ends, server(slowly) as well, caplog.at_level(logging.WARNING):
+        assert ask_all(Chat([ends.url, well.url], "m", concurrency=3), 60) == ["8"] * 60
+        assert 8 <= len(ends.requests) <= 7 + 3
+        assert len(well.requests) == 60 - 7
+    told = [line for line in caplog.messages if "left out" in line or "again" in line]
+    assert len(told) == 1, "an answer that was on its way brings nobody back"
+
+
+@pytest.mark.fault
+def test_what_an_estimate_found_out_is_not_found_out_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A command measures the rate first, and grades with a lasting chat."""
+    with server(limited(3600)) as shut, server(slowly) as well, caplog.at_level(logging.WARNING):
+        chat = Chat([shut.url, well.url], "m", concurrency=1)
+        assert run_sync(measure_rate(chat, concurrency=2)).prompt_per_s > 0
+        assert ask_all(Lasting.of(chat), 4) == ["8"] * 4
+        assert len(shut.requests) == 1
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.fault
+def test_one_comes_back_after_its_time(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    with server([limited(600), GOOD]) as back, server(slowly) as well:
+        chat = Chat([back.url, well.url], "m", concurrency=1)
+        chat._turns.clock = lambda: now[0]
+        with caplog.at_level(logging.WARNING):
+            assert ask_all(chat, 10) == ["8"] * 10
+            now[0] = 599.0
+            assert ask_all(chat, 10) == ["8"] * 10
+            assert len(back.requests) == 1
+            now[0] = 600.0
+            assert ask_all(chat, 20) == ["8"] * 20
+        assert len(back.requests) >= 5, "it has its share again"
+    assert [("left out" in m, "answers again" in m) for m in caplog.messages] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+@pytest.mark.fault
+def test_one_that_refuses_again_after_its_time_is_not_told_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [0.0]
+    with server(limited(600)) as shut, server(slowly) as well:
+        chat = Chat([shut.url, well.url], "m", concurrency=4)
+        chat._turns.clock = lambda: now[0]
+        with caplog.at_level(logging.WARNING):
+            ask_all(chat, 10)
+            before = len(shut.requests)
+            now[0] = 601.0
+            assert ask_all(chat, 10) == ["8"] * 10
+            assert len(shut.requests) == before + 1, "one request tries it"
+            now[0] = 1200.0
+            assert ask_all(chat, 10) == ["8"] * 10
+            assert len(shut.requests) == before + 1, "its time runs anew"
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.fault
+def test_one_refuses_all_and_the_other_is_down_so_requests_fail_one_by_one(key: None) -> None:
+    """The other may be back for the next question: that is not the end of the run."""
+    with server(status(401, "bad key"), host=ELSEWHERE) as wrong, server(slowly) as ill:
+        down = [True]
+        ill.answer = lambda r, n: status(503, "starting") if down[0] else slowly(r, n)
+        chat = Lasting.of(Chat([wrong.url, ill.url], "m"))
+        (said,) = ask_all(chat, 1)
+        assert said.startswith("fault: none of the 2 addresses of 'm' answers: ")
+        assert "bad key" in said
+        assert "starting" in said
+        (said,) = ask_all(chat, 1)
+        assert "bad key" in said, "its words, though it was not asked"
+        assert len(wrong.requests) == 1
+        down[0] = False
+        assert ask_all(chat, 3) == ["8"] * 3
+        chat.check_whole()
+
+
+@pytest.mark.fault
+def test_what_all_would_refuse_stops_at_once() -> None:
+    """A field that was declared is the same for every address."""
+    refuses = status(400, "unknown field: effort", param="effort")
+    dialect = Dialect(body={"effort": "low"})
+    with server(refuses) as one, server(refuses) as two:
+        chat = Lasting.of(Chat([one.url, two.url], "m", dialect=dialect, concurrency=1))
+        ask_all(chat, 30)
+        with pytest.raises(ChatError, match="does not take 'effort'"):
+            chat.check_whole()
+        assert len(one.requests) + len(two.requests) <= 4
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(("processes", "bound"), [(1, 4), (2, 2)])
+def test_those_that_are_left_get_no_more_at_once_than_before(
+    processes: int, bound: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four at an address on this machine, whoever else is out; two in each of two processes."""
+    if processes > 1:
+        for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
+            monkeypatch.setenv(name, value)
+    lock, now, most = threading.Lock(), [0], [0]
+    with server(limited(3600)) as shut, server(GOOD) as well:
+        answered = well.reply
+
+        def reply(*given: Any) -> Reply:  # outside the server's own lock
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            time.sleep(0.03)
+            with lock:
+                now[0] -= 1
+            return answered(*given)
+
+        well.reply = reply  # type: ignore[method-assign]
+        assert ask_all(Chat([shut.url, well.url], "m", concurrency=4), 40) == ["8"] * 40
+    assert most[0] == bound
 
 
 @pytest.mark.fault

@@ -114,6 +114,19 @@ def test_the_judge_was_real(results: list[Result]) -> None:
     assert len(probabilities) > 5
 
 
+def test_two_processes_made_one_step_of_one_group(results: list[Result]) -> None:
+    folder = OUT / "data" / "two_processes"
+    notes = [json.loads((folder / f"process-{n}.json").read_text()) for n in range(2)]
+    assert [len(note["own"]) for note in notes] == [4, 4]
+    assert notes[0]["own"] != notes[1]["own"], "each draws for itself"
+    for note in notes:
+        recorded = [rollout["text"].strip() for rollout in note["rollouts"]]
+        assert recorded == [text.strip() for one in notes for text in one["own"]]
+        assert len({rollout["task"]["id"] for rollout in note["rollouts"]}) == 1
+        assert note["scores"] == notes[0]["scores"]
+    assert len(set(notes[0]["scores"])) > 1, "a real judge tells them apart"
+
+
 def test_training_really_changed_the_policy(results: list[Result]) -> None:
     run = data("grpo")
     profile = load("smoke")
