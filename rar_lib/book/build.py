@@ -145,7 +145,7 @@ JUDGES_DRAWING = "judges.svg"
 CLAIMS_DRAWING = "claims.svg"
 #: Chapters that an answer leads to.
 DATA, JUDGES = "03_the_data_audited", "04_can_the_judge_be_trusted"
-GAMING, LEDGER = "08_gaming_the_rubric", "09_paper_against_here"
+LEDGER = "09_paper_against_here"
 #: Without these a judge says nothing about rubrics.
 COMPARED = ("explicit", "implicit", "direct_likert")
 CHANCE = 0.5
