@@ -1349,7 +1349,7 @@ def print_page(html: Path, stems: list[str]) -> str:
     articles, contents, foot = [], [], ""
     for stem in stems:
         page = BeautifulSoup((html / f"{stem}.html").read_text(encoding="utf-8"), "html.parser")
-        article = page.select_one("article.bd-article")
+        article: Any = page.select_one("article.bd-article")
         for extra in article.select(LEFT_OUT):
             extra.decompose()
         _localise(article, stem, stems, html)
@@ -1363,7 +1363,8 @@ def print_page(html: Path, stems: list[str]) -> str:
             f'<section class="chapter" id="{stem}">{article.decode_contents()}</section>'
         )
         foot = foot or str(page.select_one(".rar-foot") or "")
-    title = escape(" ".join(BeautifulSoup(articles[0], "html.parser").h1.get_text().split()))
+    first: Any = BeautifulSoup(articles[0], "html.parser")
+    title = escape(" ".join(first.h1.get_text().split()))
     return (
         f'<!DOCTYPE html>\n<html lang="en" data-theme="light"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{PRINT_CSP}"><title>{title}</title>'

@@ -87,7 +87,7 @@ def _show_as_svg() -> None:
         return
     from IPython.core.getipython import get_ipython
 
-    shell = get_ipython()
+    shell: Any = get_ipython()
     if shell is not None:
         formats = shell.display_formatter.formatters
         formats["image/svg+xml"].for_type(_own(), as_svg)
