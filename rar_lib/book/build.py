@@ -966,9 +966,12 @@ def print_page(html: Path, stems: list[str]) -> str:
     # Not among the book's own: jupyter-book puts every style that it finds there on every page.
     style = files("rar_lib.book").joinpath("print.css").read_text(encoding="utf-8")
     style = style.replace('url("fonts/', f'url("{static}/fonts/')
-    articles, contents, foot = [], [], ""
+    articles, contents = [], []
+    title = foot = ""
     for stem in stems:
-        page = BeautifulSoup((html / f"{stem}.html").read_text(encoding="utf-8"), "html.parser")
+        page: Any = BeautifulSoup(
+            (html / f"{stem}.html").read_text(encoding="utf-8"), "html.parser"
+        )
         article = page.select_one("article.bd-article")
         for extra in article.select(LEFT_OUT):
             extra.decompose()
@@ -983,7 +986,7 @@ def print_page(html: Path, stems: list[str]) -> str:
             f'<section class="chapter" id="{stem}">{article.decode_contents()}</section>'
         )
         foot = foot or str(page.select_one(".rar-foot") or "")
-    title = escape(" ".join(BeautifulSoup(articles[0], "html.parser").h1.get_text().split()))
+        title = title or escape(heading)
     return (
         f'<!DOCTYPE html>\n<html lang="en" data-theme="light"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{PRINT_CSP}"><title>{title}</title>'
