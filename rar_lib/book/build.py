@@ -694,7 +694,10 @@ def draw(html: Path, src: Path) -> None:
 
 
 def _drawing(place: re.Match[str], static: Path) -> str:
-    svg = (static / place[1]).read_text(encoding="utf-8")
+    path = static / place[1]
+    if not path.is_file():  # a figure of a chapter, which keeps its own colours
+        return place[0]
+    svg = path.read_text(encoding="utf-8")
     scan = _Scan(DRAWN, DRAWN_ATTRIBUTES)
     scan.feed(svg)
     scan.close()
@@ -1346,10 +1349,13 @@ def print_page(html: Path, stems: list[str]) -> str:
     # Not among the book's own: jupyter-book puts every style that it finds there on every page.
     style = files("rar_lib.book").joinpath("print.css").read_text(encoding="utf-8")
     style = style.replace('url("fonts/', f'url("{static}/fonts/')
-    articles, contents, foot = [], [], ""
+    articles, contents = [], []
+    title = foot = ""
     for stem in stems:
-        page = BeautifulSoup((html / f"{stem}.html").read_text(encoding="utf-8"), "html.parser")
-        article: Any = page.select_one("article.bd-article")
+        page: Any = BeautifulSoup(
+            (html / f"{stem}.html").read_text(encoding="utf-8"), "html.parser"
+        )
+        article = page.select_one("article.bd-article")
         for extra in article.select(LEFT_OUT):
             extra.decompose()
         _localise(article, stem, stems, html)
@@ -1363,8 +1369,7 @@ def print_page(html: Path, stems: list[str]) -> str:
             f'<section class="chapter" id="{stem}">{article.decode_contents()}</section>'
         )
         foot = foot or str(page.select_one(".rar-foot") or "")
-    first: Any = BeautifulSoup(articles[0], "html.parser")
-    title = escape(" ".join(first.h1.get_text().split()))
+        title = title or escape(heading)
     return (
         f'<!DOCTYPE html>\n<html lang="en" data-theme="light"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{PRINT_CSP}"><title>{title}</title>'

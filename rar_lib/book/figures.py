@@ -351,7 +351,7 @@ def by_size(
     chance: float | None = None,
     ylim: tuple[float, float] | None = (-0.03, 1.05),
 ) -> Figure:
-    """One line per series over a logarithmic axis of sizes, whiskers side by side.
+    """One line and one mark per series over a logarithmic axis of sizes, whiskers side by side.
 
     Without ``ylim`` the vertical axis is logarithmic, too.
     """
@@ -360,7 +360,8 @@ def by_size(
     for number, (name, values) in enumerate(series.items()):
         x = np.array(sizes) * 1.06 ** (number - (len(series) - 1) / 2)
         y, error = _heights(values)
-        ax.errorbar(x, y, yerr=error, fmt="o-", capsize=3, label=name, color=colours[number])
+        look: dict[str, Any] = {"fmt": "os^Dv"[number % 5] + "-", "color": colours[number]}
+        ax.errorbar(x, y, yerr=error, ms=5, capsize=3, label=name, **look)
     if chance is not None:
         ax.axhline(chance, color="#666666", lw=1, ls="--")
     ax.set_xscale("log")

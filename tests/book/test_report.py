@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import served, too_wide, watch
+from browser import barriers, served, too_wide, watch
 from bs4 import BeautifulSoup
 
 from rar_lib.book.report import FULL, page, read_source, write_report
@@ -762,3 +762,15 @@ def test_the_keyboard_reaches_and_opens_a_task(chrome: Any, folder: Path) -> Non
     page.focus("#task-5 summary")
     page.keyboard.press("Enter")
     assert page.evaluate("document.querySelector('#task-5').open")
+
+
+@pytest.mark.parametrize(("scheme", "rules"), [("light", ()), ("dark", ("color-contrast",))])
+def test_no_report_has_a_serious_barrier(
+    chrome: Any, folder: Path, scheme: str, rules: tuple[str, ...]
+) -> None:
+    page = chrome.new_context(color_scheme=scheme).new_page()
+    found = []
+    for name in ("grades", "run", "wide"):
+        page.goto((folder / f"{name}.html").as_uri())
+        found += [f"{name}: {barrier}" for barrier in barriers(page, *rules)]
+    assert found == []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import served, too_wide, watch
+from browser import barriers, served, too_wide, watch
 from bs4 import BeautifulSoup
 from kept import as_json, five_arms, some_run, task, write_kept
 
@@ -483,6 +483,16 @@ def test_light_and_dark_differ_and_each_can_be_read(page: Any, folder: Path) -> 
         for selector in (".met", ".unmet", ".unscored", ".note", ".rewards .by", "label", "select"):
             assert page.eval_on_selector(f".rollouts {selector}", CONTRAST) >= 4.5, (look, selector)
     assert grounds == ["rgb(255, 255, 255)", "rgb(18, 18, 18)"]
+
+
+@pytest.mark.parametrize(("scheme", "rules"), [("light", ()), ("dark", ("color-contrast",))])
+def test_neither_kind_of_task_has_a_serious_barrier(
+    page: Any, folder: Path, scheme: str, rules: tuple[str, ...]
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    for name in ("held-0", "train-1"):
+        page.goto((folder / "plain.html").as_uri() + f"#task={name}")
+        assert barriers(page, *rules) == []
 
 
 #: Contrast of an element's text with the first ground below it that is not transparent.
