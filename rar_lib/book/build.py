@@ -833,6 +833,8 @@ ACTIVE_CSS = re.compile(r"@import|url\s*\(|expression\s*\(|\\", re.I)
 ACTIVE_TAGS = frozenset(
     ["script", "iframe", "object", "embed", "applet", "base", "meta", "link", "frame", "form"]
 )
+#: What `tables.made_by` prints at the head of a chapter.
+BANNER = re.compile(r"^profile \w+; .+; \d{4}-\d\d-\d\d\n?", re.MULTILINE)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -1065,9 +1067,7 @@ def clean_notebook(
             "source": f":::{{div}} rar-run\n{run_line}\n:::",
         }
         _insert_under_title(notebook["cells"], titled_at, note)
-    if any("injected-parameters" in _tags(cell) for cell in notebook["cells"]):
-        # The values that ran are shown once: papermill's cell, without the defaults above it.
-        notebook["cells"] = [c for c in notebook["cells"] if "parameters" not in _tags(c)]
+    notebook["cells"] = _said_once(notebook["cells"])
     kernel = notebook["metadata"].get("kernelspec", {"name": "python3", "display_name": "Python"})
     notebook["metadata"] = {
         "kernelspec": {**kernel, "language": "python"},
@@ -1075,6 +1075,28 @@ def clean_notebook(
         "title": title,
     }
     return notebook
+
+
+def _said_once(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cells of which the page does not say again what the line under its title says."""
+    if any("injected-parameters" in _tags(cell) for cell in cells):
+        # Those that ran: papermill's cell, without the defaults above it.
+        cells = [cell for cell in cells if "parameters" not in _tags(cell)]
+    for cell in cells:
+        if {"parameters", "injected-parameters"} & set(_tags(cell)):
+            # It stays in the file, which can be downloaded and run.
+            cell["metadata"]["tags"] = [*_tags(cell), "remove-cell"]
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [o for o in map(_without_banner, cell["outputs"]) if o]
+    return cells
+
+
+def _without_banner(output: dict[str, Any]) -> dict[str, Any] | None:
+    """An output without the line of :func:`rar_lib.book.tables.made_by`; ``None`` if it was all."""
+    if output.get("output_type") != "stream":
+        return output
+    text = BANNER.sub("", "".join(output["text"]))
+    return output | {"text": text} if text.strip() else None
 
 
 def _tags(cell: dict[str, Any]) -> list[str]:

@@ -36,6 +36,7 @@ from rar_lib.book.build import (
     run_line,
     status_page,
 )
+from rar_lib.book.tables import made_by
 from rar_lib.core.errors import ReproduceError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -188,14 +189,26 @@ def test_number_columns_are_aligned_with_their_titles() -> None:
     assert [cell.get_text() for cell in marked] == ["reward", "0.76 [0.50, 0.90]", "−1.5"]
 
 
-def test_parameters_that_ran_are_shown_once() -> None:
+def test_what_ran_is_said_under_the_title_and_not_again_by_parameters_and_banner() -> None:
     cells = [
         code("profile = 'laptop'", tags=("parameters",)),
         code("profile = 'smoke'", tags=("injected-parameters",)),
     ]
     notebook = json.loads(nbformat.writes(new_notebook(cells=cells)))
     cleaned = clean_notebook(notebook, "01_x.ipynb", REPO, "")
-    assert ["".join(c["source"]) for c in cleaned["cells"]] == ["profile = 'smoke'"]
+    (cell,) = cleaned["cells"]  # it stays in the file, which can be run
+    assert "".join(cell["source"]) == "profile = 'smoke'"
+    assert "remove-cell" in cell["metadata"]["tags"]
+
+
+def test_of_the_first_output_the_banner_alone_goes() -> None:
+    said = f"{made_by('smoke')}\njudges: one; two\nprofile x; y; today\n"
+    banner = new_output("stream", name="stdout", text=f"{made_by('laptop')}\n")
+    cells = [code("1", new_output("stream", name="stdout", text=said)), code("2", banner)]
+    notebook = json.loads(nbformat.writes(new_notebook(cells=cells)))
+    first, second = clean_notebook(notebook, "01_x.ipynb", REPO, "")["cells"]
+    assert [o["text"] for o in first["outputs"]] == ["judges: one; two\nprofile x; y; today\n"]
+    assert second["outputs"] == []
 
 
 # --- the page of rollouts
