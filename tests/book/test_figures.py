@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import nbformat
 import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.figure import Figure
+from nbformat.v4 import new_code_cell, new_notebook
 
 from rar_lib.book import figures
+from rar_lib.book.notebook import execute
 from rar_lib.core.stats import Interval
 
 mpl.use("Agg")
+ROOT = Path(__file__).resolve().parents[2]
 EIGHT = Interval(0.5, 0.3, 0.7, 8)
 SEVEN = replace(EIGHT, n=7)
 
@@ -115,6 +120,18 @@ def test_in_a_notebook_our_figures_are_svg_and_those_of_others_stay_as_they_are(
         assert not {kind for kind in data if kind.startswith("image/")}
     finally:
         InteractiveShell.clear_instance()
+
+
+def test_every_cell_of_a_notebook_shows_its_figure_once_and_as_svg(tmp_path: Path) -> None:
+    """The first figure loads a backend, which sets formats of its own."""
+    draws = "figures.strips({'x': [0.1, 0.9]}, xlabel='x');"
+    cells = [new_code_cell(f"from rar_lib.book import figures\n{draws}"), new_code_cell(draws)]
+    source, target = tmp_path / "x.ipynb", tmp_path / "out.ipynb"
+    source.write_text(nbformat.writes(new_notebook(cells=cells)))
+    execute(source, target, {}, cwd=ROOT, cell_timeout_s=120)
+    for cell in nbformat.read(target, as_version=4).cells:
+        kinds = [k for o in cell.outputs for k in o.get("data", {}) if k.startswith("image/")]
+        assert kinds == ["image/svg+xml"]
 
 
 def test_a_hue_is_one_thing_and_its_shades_are_the_variants() -> None:
