@@ -527,7 +527,10 @@ class Chat:
             self._check()
             said_last = last_refusal.get()
             why = f"; it said {self._harmless(said_last).words}" if said_last else ""
-            raise Unreached(f"no reply within {self.timeout_s:g} s (timeout_s){why}") from error
+            raise Unreached(
+                f"no reply within {self.timeout_s:g} s (timeout_s){why}: a slow endpoint needs "
+                "more time (timeout_s) or fewer requests at once (concurrency)"
+            ) from error
         except openai.APIStatusError as error:
             # Its words may hold the key that was sent: then they are not shown below, either.
             shown = error if self._hidden(str(error)) == str(error) else None

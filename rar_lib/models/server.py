@@ -259,6 +259,12 @@ class LocalServer:
             endpoint.check()
 
 
+#: A server that was started here is watched: when it ends, its requests fail at once. While it
+#: lives, a slow processor may take many minutes for all that stands in its line; a shorter limit
+#: would throw away what it is about to say, and ask again.
+LINE_S = 3600.0
+
+
 @contextlib.contextmanager
 def local_chat(
     model: str, settings: Mapping[str, Any] | None = None, cassette: Cassette | None = None
@@ -290,7 +296,7 @@ def local_chat(
     name = Path(model).resolve().name if folder else model
     with contextlib.ExitStack() as until:
         local = LocalServer(until, model, settings)
-        yield Chat(local, name, weights, dialect=said, cassette=cassette)
+        yield Chat(local, name, weights, dialect=said, cassette=cassette, timeout_s=LINE_S)
 
 
 @contextlib.contextmanager

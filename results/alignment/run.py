@@ -154,6 +154,11 @@ async def measure(piece: Piece, chat: Chat) -> None:
     """Grade a piece and write its file."""
     pairs = pairs_of(piece)
     found = await grade_pairs(Judge(chat), tasks_of(piece), pairs, piece.arm, progress=piece.name)
+    if slow := sum("(timeout_s)" in (g.reason or "") for g in (*found.preferred, *found.rejected)):
+        raise SystemExit(
+            f"{piece.name}: {slow} grades had no reply in time, which says nothing about the "
+            "judge. Run it again: what was answered is kept"
+        )
     first = {
         "of": mark(piece),
         "pairs": len(pairs),

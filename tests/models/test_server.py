@@ -26,7 +26,14 @@ from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge, grade_many
 from rar_lib.models import server
-from rar_lib.models.server import Endpoint, LocalServer, process_start, serve
+from rar_lib.models.server import (
+    LINE_S,
+    Endpoint,
+    LocalServer,
+    local_chat,
+    process_start,
+    serve,
+)
 
 pytestmark = pytest.mark.fault
 
@@ -420,3 +427,9 @@ def test_an_unreadable_reply_of_a_dead_server_is_only_unreadable() -> None:
 
 def test_an_endpoint_elsewhere_is_never_declared_dead() -> None:
     Endpoint("https://judge.invalid/v1", "m").check()
+
+
+def test_a_request_to_a_server_of_ones_own_waits_its_turn_for_as_long_as_the_server_lives() -> None:
+    """On a slow processor a full line takes many minutes; what ends a wait is the server's end."""
+    with local_chat("smollm2-135m") as chat:
+        assert chat.timeout_s == LINE_S >= 16 * Chat("http://127.0.0.1:1/v1", "m").timeout_s

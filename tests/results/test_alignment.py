@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import Reply, says, server
 
 from rar_lib.book import claims
 from rar_lib.core.types import Arm, Grade, Pair, Verdict
 from rar_lib.data.tasks import load_mini_pairs
 from rar_lib.evaluation.alignment import PairGrades, criterion_agreement
+from rar_lib.judging.chat import Chat
 from results.alignment import run, table
 from results.alignment.run import Piece
 
@@ -184,3 +188,19 @@ def test_a_judge_that_reads_nothing_enters_no_claim() -> None:
     found = table.record(judges, {}, ORIGIN)
     assert not any(row["gate"] for row in found["judges"].values())
     assert {row["word"] for row in found["findings"].values()} == {"not testable here"}
+
+
+@pytest.mark.fault
+def test_a_piece_whose_judge_was_too_slow_is_not_written(here: Path) -> None:
+    piece = Piece("qwen-0.5b", "implicit")
+
+    def late(_: Reply, count: int) -> Reply:
+        if count == 3:
+            time.sleep(2.0)
+        return says("7", tokens={"7": 1.0})
+
+    with server(late) as scripted:
+        chat = Chat(scripted.url, "scripted", timeout_s=1.0)
+        with pytest.raises(SystemExit, match=r"\d+ grades had no reply in time"):
+            asyncio.run(run.measure(piece, chat))
+    assert not piece.path.exists()
