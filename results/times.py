@@ -61,7 +61,8 @@ def main() -> None:
             shutil.rmtree(base / "a")
             seconds["warm"] = run(options.target, clone(base / "a"), base)
     finally:
-        record(options.target, seconds, commit, live)
+        if seconds:  # of a run that failed nothing is known, its memory neither
+            record(options.target, seconds, commit, live)
         if not options.keep:
             shutil.rmtree(base)
 

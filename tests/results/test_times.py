@@ -69,3 +69,18 @@ def test_a_run_on_another_processor_adds_a_row_and_its_chapters(
     # Another commit's figures do not stay beside this one's.
     times.record("reproduce", {"warm": 1000.0}, "def", {})
     assert "cold_s" not in json.loads(results.read_text())["reproduce"]["EPYC, AVX2"]
+
+
+def test_of_a_run_that_failed_nothing_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> float:
+        raise SystemExit("make reproduce failed with 2")
+
+    kept: list[object] = []
+    monkeypatch.setattr(times, "run", fails)
+    monkeypatch.setattr(times, "record", lambda *row: kept.append(row))
+    monkeypatch.setattr("sys.argv", ["times.py", "reproduce", "--keep", str(tmp_path / "new")])
+    with pytest.raises(SystemExit, match="failed"):
+        times.main()
+    assert kept == []
