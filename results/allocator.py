@@ -26,13 +26,13 @@ from unittest import mock
 
 import psutil
 
-from rar_lib.book.machine import hardware, versions
 from rar_lib.core.files import atomic_write
 from rar_lib.core.types import Pair
 from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import grade_pairs
 from rar_lib.judging.judge import Judge
 from rar_lib.models import vllm
+from rar_lib.models.machine import hardware, versions
 from rar_lib.models.processor import cpu_dtype
 from rar_lib.models.server import local_chat
 

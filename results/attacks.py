@@ -38,7 +38,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rar_lib.book.machine import hardware, versions
 from rar_lib.book.profiles import load
 from rar_lib.core.files import atomic_write, digest, file_hash, sources
 from rar_lib.core.stats import Interval, task_interval
@@ -61,6 +60,7 @@ from rar_lib.judging.guard import GuardedJudge
 from rar_lib.judging.judge import Judge, grade_many
 from rar_lib.judging.messages import Messages
 from rar_lib.models.catalogue import MODELS
+from rar_lib.models.machine import hardware, versions
 from rar_lib.models.server import local_chat
 
 ROOT = Path(__file__).resolve().parents[1]

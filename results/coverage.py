@@ -36,9 +36,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
-from rar_lib.book.machine import hardware, versions
 from rar_lib.core.files import atomic_write
 from rar_lib.core.stats import still
+from rar_lib.models.machine import hardware, versions
 
 Array = NDArray[np.float64]
 Ends = tuple[Array, Array]

@@ -28,7 +28,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rar_lib.book.machine import hardware, versions
 from rar_lib.book.profiles import load
 from rar_lib.core.files import atomic_write
 from rar_lib.core.text import fence, visible
@@ -36,6 +35,7 @@ from rar_lib.core.types import Task
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat, together
 from rar_lib.judging.judge import Judge
+from rar_lib.models.machine import hardware, versions
 from rar_lib.models.server import local_chat
 from rar_lib.training.rewards import RubricReward, text_of
 from rar_lib.training.settings import Settings

@@ -30,7 +30,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rar_lib.book.machine import hardware, versions
 from rar_lib.book.profiles import load
 from rar_lib.core.files import atomic_write
 from rar_lib.core.prompts import policy_messages
@@ -39,6 +38,7 @@ from rar_lib.evaluation.step_time import Load, Measured, Stage, Step, fitted, si
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.cost import TEMPLATE, tokens
 from rar_lib.judging.judge import Judge
+from rar_lib.models.machine import hardware, versions
 from rar_lib.models.server import local_chat, serve
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import train

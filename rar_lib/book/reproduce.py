@@ -46,13 +46,14 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from rar_lib.book import machine, notebook, results
+from rar_lib.book import notebook, results
 from rar_lib.book.profiles import Profile
 from rar_lib.core.errors import CassetteError, ReproduceError
 from rar_lib.core.files import atomic_write, digest, file_hash, versions
 from rar_lib.core.pace import Course, Measured, at_rate
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.cost import duration
+from rar_lib.models import machine
 from rar_lib.models.processor import cpu_dtype, product_gflops
 
 #: Raise when the meaning of a manifest changes: notebooks of older ones are run again.
@@ -222,7 +223,7 @@ def load(path: Path) -> dict[str, Any] | None:
 
 _log = logging.getLogger(__name__)
 #: What chapters do not see: a change there makes none of them stale.
-_UNSEEN = ("cli/", "book/build.py", "book/report.")
+_UNSEEN = ("cli/", "book/build.py", "book/gate.py", "book/report.")
 PACKAGE = Path(__file__).parents[1]
 
 

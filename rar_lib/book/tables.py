@@ -11,11 +11,11 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from rar_lib.book.machine import hardware
 from rar_lib.core.decision import Finding
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval
 from rar_lib.core.text import visible
+from rar_lib.models.machine import hardware
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,6 @@ from typing import Annotated, get_args
 
 import typer
 
-from rar_lib.book import machine
 from rar_lib.book.profiles import Profile, load
 from rar_lib.book.study import Study
 from rar_lib.core.errors import DataError
@@ -17,6 +16,7 @@ from rar_lib.data.tasks import draw_pairs, draw_tasks, load_mini, load_mini_pair
 from rar_lib.judging.chat import run_sync
 from rar_lib.judging.cost import TEMPLATE, Rate, Work, estimate, grading_work, measure_rate, tokens
 from rar_lib.judging.messages import text_of
+from rar_lib.models import machine
 from rar_lib.rubrics.synthesis import synthesis_work
 from rar_lib.training.memory import Backend, Judges
 from rar_lib.training.memory import memory as needed

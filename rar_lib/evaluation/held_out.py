@@ -109,7 +109,7 @@ class SeedGains:
     Attributes:
         gains: task id -> score after minus score before, or minus another arm's of this seed, in
             [-1, 1]; ``None`` where a side was not scored.
-        machine, versions: of the record (:mod:`rar_lib.book.machine`).
+        machine, versions: of the record (:mod:`rar_lib.models.machine`).
     """
 
     seed: int

@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rar_lib.book.machine import hardware, versions
 from rar_lib.core.files import atomic_write, checkout, digest, file_hash
 from rar_lib.core.types import Arm, Grade, Pair, Task
 from rar_lib.data.tasks import load_mini, load_mini_pairs
@@ -40,6 +39,7 @@ from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import prompts_of
 from rar_lib.judging.reading import LEAST_SHARE, RATING_TOKENS, VERDICT_TOKENS
 from rar_lib.models.catalogue import MODELS
+from rar_lib.models.machine import hardware, versions
 from rar_lib.models.processor import cpu_dtype
 from rar_lib.models.server import local_chat
 from results.rubrics import write as rubrics

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from rar_lib.book.machine import hardware
-from rar_lib.book.machine import versions as package_versions
 from rar_lib.core.scoring import explicit_score
 from rar_lib.core.stats import auc, pairwise_accuracy, task_interval
 from rar_lib.core.types import Pair, Rubric, Task
 from rar_lib.judging.calibration import Calibration, Identity, apply, fit
 from rar_lib.judging.messages import Messages
 from rar_lib.models.catalogue import MODELS
+from rar_lib.models.machine import hardware
+from rar_lib.models.machine import versions as package_versions
 from results.limit import share_of_limit
 
 Tasks = Mapping[str, tuple[Task, Pair]]

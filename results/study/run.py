@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rar_lib.book.machine import hardware, versions
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write, checkout, digest
 from rar_lib.core.types import Task
@@ -37,6 +36,7 @@ from rar_lib.judging.calibration import Calibration
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat, run_sync
 from rar_lib.judging.judge import Judge, grade_many
+from rar_lib.models.machine import hardware, versions
 from rar_lib.models.processor import cpu_dtype
 from rar_lib.models.server import local_chat
 from rar_lib.training.policy import Likelihoods

@@ -16,11 +16,10 @@ from rar_lib.book.build import (
     GENERATED,
     HEADLINE,
     build,
-    check_page,
-    draw,
     generated,
     landing,
 )
+from rar_lib.book.gate import check_page, draw
 from rar_lib.core.decision import WORDS, decide
 from rar_lib.core.errors import DataError, ReproduceError
 from rar_lib.core.stats import Comparison, Interval

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rar_lib.book import tables
-from rar_lib.book.build import active_content
+from rar_lib.book.gate import active_content
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Usage
 from rar_lib.judging.judge import Asked

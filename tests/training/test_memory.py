@@ -294,7 +294,7 @@ def test_the_command_refuses_a_judge_that_cannot_fit_after_showing_why() -> None
 
 def test_a_cpu_profile_is_held_against_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx512bw", "avx512_vnni"}))
-    monkeypatch.setattr("rar_lib.book.machine.memory_bytes", lambda: 16_000_000_000)
+    monkeypatch.setattr("rar_lib.models.machine.memory_bytes", lambda: 16_000_000_000)
     done = rar()
     assert done.exit_code == 0
     assert "of 16.00 GB: fits" in done.output
