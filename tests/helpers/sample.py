@@ -154,7 +154,7 @@ def tables_notebook() -> Any:
                 "# Can the judge be trusted?\n\nThe margin is an advantage, and the advantage is"
                 " 0.2 [0.1, 0.3] (n = 9). `margin` is code."
             ),
-            new_markdown_cell("## Grading"),
+            new_markdown_cell("## How often is it right?"),
             code("t", shown({"text/html": table(GRADING, VALUES)})),
             code("figures.by_size(\n xlabel='x')", shown({"image/svg+xml": drawing()})),
             new_markdown_cell("## Not in the file of captions"),
