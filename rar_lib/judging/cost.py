@@ -109,13 +109,13 @@ def grading_work(items: Sequence[tuple[Task, str]], arm: Arm) -> Work:
         seen = begun.setdefault(task.id, [])
         for prompt in prompts_of(task, response, arm):
             count = tokens(prompt) + TEMPLATE
-            fresh = count - max((_common(prompt, s) for s in seen), default=0) // 4
+            fresh = count - max((common_length(prompt, s) for s in seen), default=0) // 4
             total += Work(1, count, fresh, 1)
             seen.append(prompt)
     return total
 
 
-def _common(a: str, b: str) -> int:
+def common_length(a: str, b: str) -> int:
     """Length of the common beginning of two texts, by halving: there are many long pairs."""
     low, high = 0, min(len(a), len(b))
     while low < high:

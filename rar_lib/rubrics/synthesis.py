@@ -25,7 +25,15 @@ from rar_lib.core.text import fence, visible
 from rar_lib.core.types import Category, Criterion, Polarity, Price, Rubric, Task, Usage
 from rar_lib.data.tasks import load_tasks, save_tasks
 from rar_lib.judging.chat import Chat, Lasting, run_sync, together
-from rar_lib.judging.cost import TEMPLATE, Estimate, Work, estimate, measure_rate, tokens
+from rar_lib.judging.cost import (
+    TEMPLATE,
+    Estimate,
+    Work,
+    common_length,
+    estimate,
+    measure_rate,
+    tokens,
+)
 from rar_lib.judging.reading import json_object
 from rar_lib.judging.wire import Reply
 
@@ -79,6 +87,8 @@ _SYNTHESIS = TypeAdapter(Synthesis)
 
 def synthesis_prompt(task: Task, *, with_reference: bool, size: Size) -> str:
     """What the model is asked: a text per domain, the reference only where wanted.
+
+    What differs between tasks comes last, so that a server computes what comes before it once.
 
     Raises:
         ValueError: ``with_reference`` for a task that has none.
@@ -289,12 +299,19 @@ _WRITTEN_AN_ITEM = 32
 
 
 def synthesis_work(tasks: Sequence[Task], *, with_reference: bool, size: Size) -> Work:
-    """Rubrics for these tasks, one call each (a re-ask after a failure comes on top)."""
+    """Rubrics for these tasks, one call each (a re-ask after a failure comes on top).
+
+    What all prompts of a domain begin with is computed once (the server's prefix cache).
+    """
     total = Work()
+    before: dict[str, str] = {}
     for task in tasks:
-        prompt = tokens(synthesis_prompt(task, with_reference=with_reference, size=size))
+        prompt = synthesis_prompt(task, with_reference=with_reference, size=size)
+        shared = common_length(prompt, before.get(task.domain, "")) // 4  # characters a token
+        before[task.domain] = prompt
+        asked = tokens(prompt) + TEMPLATE
         items = sum(size) / 2 + 1.5  # criteria, and one or two pitfalls
-        total += Work(1, prompt + TEMPLATE, prompt + TEMPLATE, round(items * _WRITTEN_AN_ITEM))
+        total += Work(1, asked, asked - shared, round(items * _WRITTEN_AN_ITEM))
     return total
 
 

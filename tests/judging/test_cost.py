@@ -21,7 +21,7 @@ from rar_lib.judging.chat import Chat
 from rar_lib.judging.cost import (
     Rate,
     Work,
-    _common,
+    common_length,
     duration,
     estimate,
     grading_work,
@@ -67,7 +67,7 @@ def test_explicit_asks_once_a_criterion_and_computes_the_shared_prefix_once() ->
 @given(st.text("ab", max_size=40), st.text("ab", max_size=40))
 def test_the_common_beginning_of_two_texts(one: str, other: str) -> None:
     shared = [n for n in range(len(one) + 1) if other.startswith(one[:n])]
-    assert _common(one, other) == max(shared)
+    assert common_length(one, other) == max(shared)
 
 
 def test_the_responses_of_a_group_share_question_and_rubric() -> None:

@@ -16,6 +16,7 @@ from rar_lib.core.types import Category, Polarity, Rubric, Task, Usage
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
+from rar_lib.judging.cost import common_length
 from rar_lib.judging.reading import json_object
 from rar_lib.judging.wire import Reply
 from rar_lib.rubrics.synthesis import (
@@ -197,3 +198,16 @@ def test_the_estimate_counts_one_call_a_task() -> None:
     assert (
         work.prompt_tokens > synthesis_work(tasks, with_reference=False, size=SMALL).prompt_tokens
     )
+
+
+def test_what_differs_between_tasks_comes_last_so_that_a_server_computes_the_rest_once() -> None:
+    tasks = [task for task in load_mini("val") if task.domain == "medicine"][:2]
+    one, other = (synthesis_prompt(task, with_reference=True, size=SMALL) for task in tasks)
+    common = common_length(one, other)
+    assert common > len(one) / 2
+    assert tasks[0].question not in one[:common]
+    alone, both = (
+        synthesis_work(some, with_reference=True, size=SMALL) for some in (tasks[:1], tasks)
+    )
+    assert alone.fresh_tokens == alone.prompt_tokens
+    assert both.prompt_tokens - both.fresh_tokens == common // 4
