@@ -140,7 +140,7 @@ JUDGES_DRAWING = "judges.svg"
 CLAIMS_DRAWING = "claims.svg"
 #: Chapters that an answer leads to.
 DATA, JUDGES = "03_the_data_audited", "04_can_the_judge_be_trusted"
-LEDGER = "09_paper_against_here"
+LEDGER = "10_paper_against_here"
 #: Without these a judge says nothing about rubrics.
 COMPARED = ("explicit", "implicit", "direct_likert")
 CHANCE = 0.5
@@ -437,15 +437,15 @@ RENDERERS = (
 STATUS = "status"
 ROLLOUTS = "rollouts"
 #: The chapter whose run that page is about.
-TRAINING = "06_training_with_grpo"
-#: Runs that chapters leave, by their folder: the one of chapter 6 first.
+TRAINING = "07_training_with_grpo"
+#: Runs that chapters leave, by their folder: the one of chapter 7 first.
 RUNS = {
-    "grpo": "Chapter 6",
-    "sft_reference": "Chapter 7",
-    "weakest_judge": "Chapter 8",
-    "bicycles": "Chapter 10",
+    "grpo": "Chapter 7",
+    "sft_reference": "Chapter 8",
+    "weakest_judge": "Chapter 9",
+    "bicycles": "Chapter 11",
 }
-#: Responses that chapter 5 has every arm grade.
+#: Responses that chapter 6 has every arm grade.
 FIVE_ARMS = "five_arms"
 ROLLOUTS_PLACE = re.compile(r'<div class="rar-rollouts docutils">.*?</div>', re.S)
 TIMEOUT_S = 600
@@ -658,7 +658,7 @@ def kept_runs(data: Path) -> list[report.Leaf]:
     path = data / f"{FIVE_ARMS}.json"
     if path.is_file():
         record = json.loads(path.read_text(encoding="utf-8"))
-        name = "Chapter 5: the same responses graded in five ways"
+        name = "Chapter 6: the same responses graded in five ways"
         found.append(report.browsed_arms(record, tasks, name))
     return [leaf for leaf in found if leaf["tasks"]]
 

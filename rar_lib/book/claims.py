@@ -560,7 +560,9 @@ def ledger(
     *,
     build: Path | None = None,
 ) -> list[Row]:
-    """Every claim with its finding, in the order of the file: what chapter 9 and `rar claims` show.
+    """Every claim with its finding, in the order of the file, as `rar claims` shows it.
+
+    Chapter 10 shows the same.
 
     Args:
         checkout, build: where evidence is read, as :func:`gather` takes them.

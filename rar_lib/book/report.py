@@ -1253,7 +1253,7 @@ def _summed_up(rollouts: Sequence[Mapping[str, Any]]) -> str:
 
 
 def browsed_arms(record: Mapping[str, Any], tasks: Iterable[Task], name: str) -> Leaf:
-    """Groups of responses that every arm graded, as chapter 5 leaves them; JSON.
+    """Groups of responses that every arm graded, as chapter 6 leaves them; JSON.
 
     Args:
         record: ``tasks`` (ids) and ``responses`` in parallel, and ``grades`` by arm.

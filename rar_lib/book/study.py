@@ -115,7 +115,7 @@ class Study:
 
         As many as the profile says.
 
-        They are MedMCQA's, because MedQA and MMLU are what chapter 7 evaluates on.
+        They are MedMCQA's, because MedQA and MMLU are what chapter 8 evaluates on.
         """
         if arm == "rlvr":
             return load_choices("medmcqa", limit=self.profile.train_tasks)[0]

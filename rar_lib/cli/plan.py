@@ -85,7 +85,7 @@ def profile_work(profile: Profile, tasks: Sequence[Task], pairs: Sequence[Pair])
     return {
         "rubrics (chapter 2)": dict.fromkeys(profile.judges, writing),
         "judges on pairs (chapter 4)": dict.fromkeys(profile.judges, judging),
-        "rewards (chapter 6)": {profile.judge: training},
+        "rewards (chapter 7)": {profile.judge: training},
     }
 
 

@@ -4,7 +4,7 @@
     judge = GuardedJudge(chat, mode="strip")                     # grades like any Judge
 
 Rules for English responses: they cost nothing and always say the same, and whoever knows them can
-write around them. Chapter 8 shows how much they find, and wrongly find.
+write around them. Chapter 9 shows how much they find, and wrongly find.
 """
 
 from __future__ import annotations

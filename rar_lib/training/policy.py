@@ -125,7 +125,7 @@ class Policy:
         file = (self.adapter or Path()) / "adapter_model.safetensors"
         if not file.exists():
             raise ArtifactError(
-                f"{self.adapter} holds no {file.name}: train the policy first (chapter 6), or "
+                f"{self.adapter} holds no {file.name}: train the policy first (chapter 7), or "
                 "name the folder where its run was saved"
             )
         return file

@@ -57,8 +57,8 @@ def test_an_unchanged_book_is_not_built_again(
 def test_missing_notebooks_are_named_with_the_command(tmp_path: Path, run: Path) -> None:
     partial = tmp_path / "laptop"
     shutil.copytree(run, partial)
-    (partial / "07_evaluation.ipynb").unlink()
-    with pytest.raises(ReproduceError, match=r"07_evaluation\. Run: make reproduce"):
+    (partial / "08_evaluation.ipynb").unlink()
+    with pytest.raises(ReproduceError, match=r"08_evaluation\. Run: make reproduce"):
         build(partial, BOOK, tmp_path / "out", repo=REPO)
 
 
@@ -158,7 +158,7 @@ def test_a_run_without_a_record_says_so() -> None:
 def test_the_page_of_rollouts_has_every_run_that_the_chapters_left(html: Path) -> None:
     found = soup(html / "rollouts.html")
     runs = json.loads(found.select_one("#rollouts-data").string)["runs"]
-    assert [run["name"].split(":")[0] for run in runs] == ["Chapter 6", "Chapter 10", "Chapter 5"]
+    assert [run["name"].split(":")[0] for run in runs] == ["Chapter 7", "Chapter 11", "Chapter 6"]
     article = found.select_one("article")
     assert article.select_one("#rollouts-shown table")  # the first task, as plain HTML
     assert not article.find_all(["script", "img", "iframe"])
@@ -169,7 +169,7 @@ def test_the_page_of_rollouts_has_every_run_that_the_chapters_left(html: Path) -
 
 
 def test_chapter_6_and_the_landing_page_lead_to_the_rollouts(html: Path) -> None:
-    for name in ("06_training_with_grpo.html", "index.html"):
+    for name in ("07_training_with_grpo.html", "index.html"):
         assert soup(html / name).select_one('article a[href="rollouts.html"]'), name
 
 
@@ -229,7 +229,7 @@ def test_the_rollouts_can_be_picked_in_the_book(chrome: Any, root: str) -> None:
     page.goto(f"{root}rollouts.html")
     page.focus("#pick-run")
     page.keyboard.press("ArrowDown")
-    assert "Chapter 10" in page.inner_text("#pick-run option:checked")
+    assert "Chapter 11" in page.inner_text("#pick-run option:checked")
     page.keyboard.press("Tab")
     for _ in range(3):
         page.keyboard.press("ArrowDown")

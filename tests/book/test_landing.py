@@ -239,7 +239,7 @@ def test_answers_come_first_then_the_loop_then_how_to_read(html: Path) -> None:
     assert "rar-figure" in parts[0]["class"]
     assert ["rar-claims" in p.get("class", []) for p in parts] == [False, True, False, False]
     assert "rar-loop" in parts[2]["class"]
-    assert found.select_one('#what-was-found a[href="09_paper_against_here.html"]')
+    assert found.select_one('#what-was-found a[href="10_paper_against_here.html"]')
 
 
 def test_the_main_figure_has_a_caption_and_says_what_is_seen(html: Path) -> None:

@@ -153,7 +153,7 @@ def test_the_foot_names_licence_version_and_paper(html: Path) -> None:
 def test_chapters_lead_to_each_other_and_offer_their_notebook(html: Path) -> None:
     page = soup(html / f"{JUDGE}.html")
     around = [a["href"] for a in page.select(".prev-next-area a")]
-    assert around == ["03_the_data_audited.html", "05_from_verdicts_to_a_reward.html"]
+    assert around == ["03_the_data_audited.html", "05_down_to_the_criterion.html"]
     assert page.select(f'a[href="_sources/{JUDGE}.ipynb"]')
     assert json.loads((html / "_sources" / f"{JUDGE}.ipynb").read_text(encoding="utf-8"))["cells"]
 

@@ -132,7 +132,7 @@ def test_a_flat_group_is_called_one(tmp_path: Path) -> None:
 
 def test_responses_graded_in_several_ways_have_a_reward_and_an_advantage_of_each_arm() -> None:
     asked = Task.model_validate(task("t"))
-    found = browsed_arms(five_arms(), [asked], "Chapter 5")
+    found = browsed_arms(five_arms(), [asked], "Chapter 6")
     (one,) = found["tasks"]
     first, second = one["steps"][0]["answers"]
     assert [(r["by"], r["value"]) for r in first["rewards"]] == [

@@ -124,7 +124,7 @@ def write_steps(kept: Transcript, steps: int, rollouts: int, text: str) -> None:
 
 
 def five_arms() -> dict[str, Any]:
-    """What chapter 5 leaves: two responses to one task, graded by two arms."""
+    """What chapter 6 leaves: two responses to one task, graded by two arms."""
     grades = {
         "explicit": [
             {"score": score, "reason": None, "verdicts": verdicts(score)} for score in (0.75, 0.25)

@@ -90,7 +90,7 @@ def test_a_profile_has_its_stages() -> None:
     profile = load("laptop")
     tasks = [*load_mini("train")[: profile.train_tasks], *load_mini("test")]
     stages = profile_work(profile, tasks, load_mini_pairs("test")[: profile.pairs])
-    rewards = stages["rewards (chapter 6)"][profile.judge]
+    rewards = stages["rewards (chapter 7)"][profile.judge]
     training = profile.training
     assert rewards.calls == training.prompts_per_step * training.rollouts * training.steps
     # A group shares its prompt, and every response of it has to be read.

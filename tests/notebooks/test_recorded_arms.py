@@ -1,4 +1,4 @@
-"""The cells of chapters 6 and 7 that show the recorded arms: without a record, and with one.
+"""The cells of chapters 7 and 8 that show the recorded arms: without a record, and with one.
 
 The cells are those of the notebooks; no model is asked and no chapter is run.
 """
@@ -100,7 +100,7 @@ LIVE = {
 }
 
 
-@pytest.mark.parametrize("stem", ["06_training_with_grpo", "07_evaluation"])
+@pytest.mark.parametrize("stem", ["07_training_with_grpo", "08_evaluation"])
 def test_where_nothing_is_recorded_the_chapter_says_so(
     stem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,7 +111,7 @@ def test_where_nothing_is_recorded_the_chapter_says_so(
 
 
 def test_chapter_6_shows_every_recorded_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = shown("06_training_with_grpo", RECORD, monkeypatch)
+    text = shown("07_training_with_grpo", RECORD, monkeypatch)
     assert "recorded on 2026-01-02, two cores | 10 steps" in text
     assert text.count("0.10 (n = 2)") == 2 * len(RECORD["runs"])
     assert "['implicit, seed 0', 'implicit, seed 1', 'implicit, keep 0.5, seed 0']" in text
@@ -121,7 +121,7 @@ def test_chapter_6_shows_every_recorded_run(monkeypatch: pytest.MonkeyPatch) -> 
 def test_chapter_7_shows_recorded_arms_beside_its_own_with_their_seeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    text = shown("07_evaluation", RECORD, monkeypatch, **LIVE)
+    text = shown("08_evaluation", RECORD, monkeypatch, **LIVE)
     rows = [line.split() for line in text.splitlines() if "judge-" in line]
     assert [(row[:4], row[4:6]) for row in rows if row[:2] == ["this", "chapter"]] == [
         (["this", "chapter", "judge-b", "implicit"], ["1", "0.25"])

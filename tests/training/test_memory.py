@@ -278,7 +278,7 @@ def test_the_command_shows_everything_and_invents_no_time_and_no_cost() -> None:
 
 def test_the_command_takes_a_rate_and_a_price() -> None:
     done = rar("--profile", "gpu", "--rate", "1000", "100", "--price-in", "1")
-    rewards = next(x for x in done.output.splitlines() if "rewards (chapter 6)" in x)
+    rewards = next(x for x in done.output.splitlines() if "rewards (chapter 7)" in x)
     assert " h; about " in rewards
     assert "at the given price" in rewards
     assert "unknown" not in done.output
