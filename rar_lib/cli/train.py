@@ -90,6 +90,10 @@ def train(
     device: Annotated[
         str, typer.Option(help="cpu or cuda, for all local models.", rich_help_panel=_OWN)
     ] = "cpu",
+    rollout_server: Annotated[
+        str | None,
+        typer.Option(help="URL of trl vllm-serve: it writes the rollouts.", rich_help_panel=_OWN),
+    ] = None,
     encoding: own.Encoding = "utf-8",
     base_url: own.BaseUrl = None,
     model: own.ModelName = None,
@@ -130,6 +134,7 @@ def train(
     if tasks is None:
         named = {"--policy": policy, "--judge": judge, "--base-url": base_url, "--model": model}
         named |= {"--held-out-judge": held_out_judge, "--held-out-model": held_out_model}
+        named |= {"--rollout-server": rollout_server}
         if wrong := [name for name, value in named.items() if value]:
             raise typer.BadParameter(f"{wrong[0]} needs --tasks; a profile names its own models")
         train_arm(profile or "laptop", arm, seed, out=out, backend=backend, keep=keep)
@@ -137,6 +142,8 @@ def train(
     if profile or not policy or out is None:
         missing = "--profile and --tasks: choose one of them" if profile else ""
         raise typer.BadParameter(missing or "--tasks needs --policy and --out, too")
+    if rollout_server and device == "cpu":
+        raise typer.BadParameter("--rollout-server needs --device cuda: weights travel by NCCL")
     price = own.price_of(price_in, price_out)
 
     def endpoint(name: str | None) -> Chat:
@@ -157,6 +164,7 @@ def train(
     graders |= held_out_judges_of(held_out_judge, base_url, held_out_model, endpoint)
     size = {"steps": steps, "rollouts": rollouts, "max_completion": max_tokens, "device": device}
     size |= {"learning_rate": learning_rate, "lora_rank": lora_rank, "prompts_per_step": prompts}
+    size |= {"rollout_server": rollout_server}
     left_out = train_own(ask, graders, size, encoding=encoding, yes=yes)
     if left_out is None:
         raise typer.Exit(1)
@@ -656,7 +664,7 @@ def train_own(
     """
     if asked.out.exists() and not asked.out.is_dir():
         raise DataError(f"{asked.out} is a file: name a folder for the run with --out")
-    resolve(asked.backend)
+    resolve(asked.backend, size["rollout_server"])
     check_keep(asked.keep, asked.arm)
     check_policy(asked.policy)
     _check_device(size["device"])

@@ -73,15 +73,16 @@ class Policy:
 
         Args:
             seed: of the adapter's first weights.
-            backend: ``auto`` is Unsloth where it is installed.
+            backend: ``auto`` is what :func:`resolve` says.
 
         Raises:
-            DataError: no such backend, or Unsloth was asked for and is not installed.
+            DataError: no such backend, or Unsloth was asked for and is not installed, or can't be
+                had with these settings.
             ArtifactError: the weights could not be had.
         """
         policy = cls(settings)
         _quiet()
-        if resolve(backend) == "unsloth":
+        if resolve(backend, settings.rollout_server) == "unsloth":
             policy.loaded_by = f"unsloth ({settings.device})"
             policy._parts = _by_unsloth(settings, seed)
         else:
@@ -407,14 +408,24 @@ def end_of_turn(tokenizer: Any) -> int | None:
     return next((token for token in rest if token in special), None)
 
 
-def resolve(backend: Backend) -> Literal["unsloth", "transformers"]:
-    """The backend that will be used: ``auto`` is Unsloth where it is installed.
+def resolve(
+    backend: Backend, rollout_server: str | None = None
+) -> Literal["unsloth", "transformers"]:
+    """The backend that will be used: ``auto`` is Unsloth where it is installed and can be used.
 
     Raises:
-        DataError: no such backend, or Unsloth was asked for and is not installed.
+        DataError: no such backend, or Unsloth was asked for and is not installed, or a server
+            writes the rollouts: Unsloth's policy writes its own.
     """
     if backend not in get_args(Backend):
         raise DataError(f"no backend {backend!r}; choose one of: {', '.join(get_args(Backend))}")
+    if rollout_server and backend == "unsloth":
+        raise DataError(
+            f"backend 'unsloth' writes rollouts itself, and the server {rollout_server} "
+            "would have none to write: use backend='transformers', or no rollout server"
+        )
+    if rollout_server:
+        return "transformers"
     installed = find_spec("unsloth") is not None
     if backend == "unsloth" and not installed:
         raise DataError(

@@ -57,6 +57,9 @@ class Settings(Frozen):
             how far it moved is measured in every step.
         vllm_share: share of a GPU's memory that vLLM may take for rollouts, the policy's weights
             included; the rest is for the update and the judges. Left alone Unsloth takes one half.
+        rollout_server: address of a ``trl vllm-serve`` that writes the rollouts on GPUs of its own
+            and is sent the new weights after every step. Without one vLLM shares the GPU that is
+            trained on, and on a CPU transformers write.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
@@ -75,6 +78,7 @@ class Settings(Frozen):
     mask_truncated: bool = False
     kl_beta: Annotated[float, Field(ge=0)] = 0.0
     vllm_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    rollout_server: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
 
     @property
     def answers_at_once(self) -> int:
@@ -83,6 +87,14 @@ class Settings(Frozen):
         On a GPU as many as a group has rollouts: the memory plan holds for any number of tasks.
         """
         return 48 if self.device == "cpu" else self.rollouts
+
+    @model_validator(mode="after")
+    def _only_a_gpu_sends_weights(self) -> Settings:
+        if self.rollout_server and self.device == "cpu":
+            raise ValueError(
+                f"rollout_server ({self.rollout_server}) needs device cuda: weights travel by NCCL"
+            )
+        return self
 
     @model_validator(mode="after")
     def _response_fits_the_context(self) -> Settings:

@@ -266,7 +266,7 @@ class Job:
         return {
             "arm": self.arm,
             "seed": self.seed,
-            "backend": resolve(self.backend),
+            "backend": resolve(self.backend, self.settings.rollout_server),
             "policy": identity_of(self.settings.policy),
             "settings": self.settings.model_dump(mode="json"),
             "reward": self.reward.identity() if self.reward else None,

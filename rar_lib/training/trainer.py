@@ -64,7 +64,8 @@ def grpo_config(
         num_iterations=1,  # on-policy: one update for each batch of rollouts
         shuffle_dataset=False,  # the data set is the schedule already
         use_vllm=on_gpu,
-        vllm_mode="colocate",
+        vllm_mode="server" if settings.rollout_server else "colocate",
+        vllm_server_base_url=settings.rollout_server,
         vllm_gpu_memory_utilization=settings.vllm_share,
         vllm_max_model_length=settings.context,
         generation_kwargs={"stop_token_ids": list(ends)} if on_gpu else None,

@@ -210,6 +210,11 @@ def asked(folder: Path, **more: Any) -> Asked:
     [
         ("--policy x", "--policy needs --tasks"),
         ("--judge x", "--judge needs --tasks"),
+        ("--rollout-server http://x", "--rollout-server needs --tasks"),
+        (
+            "--tasks t --policy p --out o --rollout-server http://x",
+            "--rollout-server needs --device cuda",
+        ),
         ("--tasks t --profile smoke", "choose one of them"),
         ("--tasks t --policy p", "needs --policy and --out"),
         ("--tasks t --policy p --out o --model m", "--model m needs --base-url"),

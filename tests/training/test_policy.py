@@ -75,6 +75,13 @@ def test_an_unknown_backend_is_named() -> None:
         resolve("jax")  # type: ignore[arg-type]
 
 
+def test_a_server_that_writes_rollouts_goes_with_transformers() -> None:
+    address = "http://10.0.0.7:8000"
+    assert resolve("auto", address) == "transformers"
+    with pytest.raises(DataError, match=r"'unsloth' writes rollouts itself.*http://10\.0\.0\.7"):
+        resolve("unsloth", address)
+
+
 @pytest.mark.model
 def test_batches_and_order_do_not_change_a_greedy_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = Policy(SMOKE)

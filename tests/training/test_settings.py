@@ -51,9 +51,12 @@ def test_a_lora_takes_ten_times_the_papers_rate() -> None:
         {"scale_rewards": "group "},
         {"kl_beta": -0.1},
         {"vllm_share": 1.0},
+        {"rollout_server": "10.0.0.7:8000"},  # no scheme
+        {"rollout_server": "http://name:secret@10.0.0.7"},  # would be written into the record
+        {"rollout_server": "http://10.0.0.7:8000", "device": "cpu"},
     ],
 )
 def test_a_choice_that_trl_does_not_know_is_refused(wrong: dict[str, Any]) -> None:
-    (name,) = wrong
+    name = next(iter(wrong))
     with pytest.raises(ValueError, match=re.escape(name)):
         Settings(**wrong)

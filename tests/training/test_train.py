@@ -356,6 +356,7 @@ OTHER_SETTINGS: dict[str, Any] = {
     "mask_truncated": True,
     "kl_beta": 0.04,
     "vllm_share": 0.3,
+    "rollout_server": "http://10.0.0.7:8000",
 }
 
 
@@ -385,7 +386,7 @@ OTHER_SETTINGS: dict[str, Any] = {
 def test_a_run_that_differs_in_one_part_is_another_run(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rar_lib.training.train.resolve", lambda backend: backend)
+    monkeypatch.setattr("rar_lib.training.train.resolve", lambda backend, _: backend)
     assert job(**change).fingerprint != job().fingerprint
 
 
@@ -452,7 +453,7 @@ def test_every_part_of_a_runs_identity_sees_its_change(
 ) -> None:
     """A part that is cut from the identity is missing here; one without a change has no row."""
     assert set(PARTS) == set(job().identity)
-    monkeypatch.setattr("rar_lib.training.train.resolve", lambda backend: backend)
+    monkeypatch.setattr("rar_lib.training.train.resolve", lambda backend, _: backend)
     common, change = PARTS[part]
     first = job(**common).identity
     if part == "code":

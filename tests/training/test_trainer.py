@@ -293,6 +293,15 @@ def test_the_gpu_profile_configures_grpo_for_cuda(cuda: None, tmp_path: Path) ->
     assert config.generation_kwargs == {"stop_token_ids": [151643, 151645]}
 
 
+def test_rollouts_are_written_by_a_server_where_one_is_named(cuda: None, tmp_path: Path) -> None:
+    address = "http://10.0.0.7:8000"
+    served = GPU.model_copy(update={"rollout_server": address})
+    config = trainer.grpo_config(served, tmp_path, seed=0, ends=[151645])
+    assert (config.use_vllm, config.vllm_mode) == (True, "server")
+    assert config.vllm_server_base_url == address
+    assert config.generation_kwargs == {"stop_token_ids": [151645]}
+
+
 def test_the_gpu_profile_configures_fine_tuning_for_cuda(cuda: None, tmp_path: Path) -> None:
     config = trainer.sft_config(GPU, tmp_path, seed=0)
     assert isinstance(config, SFTConfig)
