@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ TASKS = load_mini("val")[:3]
 CRITERIA = sum(len(task.rubric.criteria) for task in TASKS if task.rubric)
 EACH = 10
 CALLS = CRITERIA * EACH
+SMALLEST = "smollm2-135m"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -232,3 +234,40 @@ def test_the_same_rubrics_as_without(tmp_path: Path) -> None:
     asked = [r for r in scripted.requests[before:] if "response_format" in r]
     assert asked
     assert all("thing 3 " in str(request["messages"]) for request in asked)
+
+
+@pytest.fixture
+def real_judge() -> Iterator[str]:
+    """The address of the smallest judge, served by the environment that has vLLM."""
+    command = Path(__file__).resolve().parents[2] / ".venv" / "bin" / "rar"
+    if not command.exists():
+        pytest.skip("no .venv with vLLM: make setup")
+    with subprocess.Popen(
+        [command, "serve", SMALLEST], stdout=subprocess.PIPE, text=True
+    ) as serving:
+        assert serving.stdout is not None
+        said = serving.stdout.readline()
+        try:
+            assert said.startswith("http://127.0.0.1:"), said
+            yield said.split()[0]
+        finally:
+            serving.terminate()
+
+
+def test_a_real_judge_grades_alike_with_and_without_ray(folder: Path, real_judge: str) -> None:
+    """Words of a real model, graded by a real model: no verdict depends on who sent it."""
+    own = [{"task": t.id, "id": "real", "response": t.reference} for t in TASKS]
+    responses = folder / "responses.jsonl"
+    responses.write_text("".join(json.dumps(row) + "\n" for row in own), encoding="utf-8")
+    found = {}
+    for engine in ("async", "ray"):
+        out = folder / f"{engine}.jsonl"
+        command = ["grade", folder / "tasks.jsonl", responses, "-o", out]
+        asked = ["--base-url", real_judge, "--model", SMALLEST, "--key-env", "", "-y"]
+        done = rar(*command, *asked, "--engine", engine)
+        assert done.exit_code == 0, done.output
+        found[engine] = [v["probability"] for row in rows(out) for v in row["verdicts"]]
+    assert len(found["async"]) == CRITERIA
+    assert len(set(found["async"])) > CRITERIA / 2, "a real judge is of many opinions"
+    # Which requests share a batch decides the last bits of a product.
+    assert found["ray"] == pytest.approx(found["async"], abs=0.02)
