@@ -5,7 +5,9 @@ pass through Sphinx as they are. Every table and figure gets a number, a caption
 an alternative text. Captions stand in ``captions.toml``: an entry names the section and either
 the first columns of the table or the function that drew the figure; what has no entry gets a
 caption from its section and its columns or axes. A ``<caption>`` that an output brings along
-wins over both. What sphinx-exercise writes gets an id only once a page.
+wins over both. An entry with a ``name`` can be referred to on its page: the role
+``{shown}`name` `` becomes its number and leads there. What sphinx-exercise writes gets an id only
+once a page.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from bs4 import BeautifulSoup, Tag
+from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 #: From this number of columns on a table is set smaller, so that it fits the column of text.
 MANY_COLUMNS = 7
@@ -69,12 +73,33 @@ def finish(body: str, written: list[dict[str, str]]) -> str:
     pictures = page.select(".cell_output img, figure img.rar-drawn")
     for at, picture in enumerate(pictures, 1):
         _finish_figure(page, picture, f"{chapter}{at}", written)
+    _refer(page)
     for entry in page.select('[role="list"] > [role="doc-biblioentry"]'):
         entry["role"] = "listitem"  # the other role is deprecated, and a list needs items
     for text in page.find_all(string=WHOLE):
         if not text.find_parent(["pre", "code", "script", "style"]):
             text.replace_with(WHOLE.sub(lambda m: m[0].replace(" ", "\u00a0"), str(text)))
     return str(page)
+
+
+def _refer(page: BeautifulSoup) -> None:
+    """Put numbers in the place of names, and drop the marks by which they were found."""
+    marked = page.select("[data-named]")
+    named = {element["data-named"]: element for element in reversed(marked)}  # the first of a name
+    for reference in page.select("span.rar-shown"):
+        name = reference.get_text()
+        if name not in named:
+            known = ", ".join(sorted(named)) or "none"
+            raise ExtensionError(
+                f"the page refers to {name!r}, which is the name of none of its tables and figures;"
+                f" captions.toml names: {known}"
+            )
+        target = named[name]
+        link = page.new_tag("a", href=f"#{target['id']}", attrs={"class": "reference internal"})
+        link.string = target.select_one(".rar-number").get_text().rstrip(".")
+        reference.replace_with(link)
+    for element in marked:
+        del element["data-named"]
 
 
 def _section(element: Tag) -> str:
@@ -106,13 +131,18 @@ def _finish_table(page: BeautifulSoup, table: Tag, number: str, written: list[An
     section = _section(table)
     if not table.find("caption"):
         asked = [
-            e["caption"]
+            e
             for e in written
             if "table" in e and e["under"] == section and _begins(columns, e["table"])
         ]
+        _name(table, asked)
         caption = page.new_tag("caption")
         colon = "" if section.endswith("?") else ":"
-        said = asked[0] if asked else f"{section}{colon} {', '.join(filter(None, columns))}."
+        said = (
+            asked[0]["caption"]
+            if asked
+            else f"{section}{colon} {', '.join(filter(None, columns))}."
+        )
         caption.string = said
         table.insert(0, caption)
     _number(page, table.find("caption"), f"Table {number}")
@@ -131,6 +161,12 @@ def _finish_table(page: BeautifulSoup, table: Tag, number: str, written: list[An
         box["tabindex"] = "0"
         box["role"] = "region"
         box["aria-label"] = f"Table {number}"
+
+
+def _name(element: Tag, entries: list[dict[str, str]]) -> None:
+    """Mark what the author of the page refers to."""
+    if entries and "name" in entries[0]:
+        element["data-named"] = entries[0]["name"]
 
 
 def _begins(columns: list[str], wanted: str) -> bool:
@@ -187,6 +223,7 @@ def _finish_figure(page: BeautifulSoup, picture: Tag, number: str, written: list
     _number(page, words, f"Figure {number}")
     figure["id"] = f"figure-{number.replace('.', '-')}"
     figure["class"] = [*figure.get("class", []), "rar-figure"]
+    _name(figure, fitting)
 
 
 def _number(page: BeautifulSoup, caption: Tag, name: str) -> None:
@@ -202,7 +239,15 @@ def _finish_page(
         context["body"] = finish(context["body"], captions(Path(app.srcdir)).get(pagename, []))
 
 
+def _shown(
+    name: str, rawtext: str, text: str, lineno: int, inliner: Any, *_: Any, **__: Any
+) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+    """The place of a reference; what its number is, the finished page knows."""
+    return [nodes.inline(rawtext, text, classes=["rar-shown"])], []
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Finish every page that has a text."""
+    app.add_role("shown", _shown)
     app.connect("html-page-context", _finish_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

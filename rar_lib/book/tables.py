@@ -124,6 +124,38 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 @dataclass(frozen=True)
+class Folds:
+    """Tables of one kind behind their titles; the first is open.
+
+    Attributes:
+        about: what all of them show; with its title it is the caption of each.
+    """
+
+    tables: Mapping[str, Table]
+    about: str
+
+    def __repr__(self) -> str:
+        return "\n\n".join(f"# {title}\n{table!r}" for title, table in self.tables.items())
+
+    def _repr_html_(self) -> str:
+        folds = []
+        for title, found in self.tables.items():
+            said = escape(visible(title))
+            caption = f"<caption>{escape(visible(self.about))}: {said}.</caption>"
+            rows = found._repr_html_().replace("<thead>", f"{caption}<thead>", 1)
+            opened = "" if folds else " open"
+            folds.append(
+                f'<details class="rar-asked"{opened}><summary>{said}</summary>{rows}</details>'
+            )
+        return "".join(folds)
+
+
+def folds(parts: Mapping[str, Sequence[dict[str, Any]]], about: str) -> Folds:
+    """Several tables where one at a time is enough: title -> rows."""
+    return Folds({title: table(rows) for title, rows in parts.items()}, about)
+
+
+@dataclass(frozen=True)
 class Prompts:
     """What a judge was asked, a fold for each question: the conversation, word for word.
 

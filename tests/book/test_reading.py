@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import tomllib
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from browser import watch
 from bs4 import BeautifulSoup
+from sphinx.errors import ExtensionError
 
 REPO = Path(__file__).resolve().parents[2]
 BOOK = REPO / "book"
@@ -74,6 +76,34 @@ def test_written_captions_are_about_something_that_the_chapters_hold() -> None:
             assert len(entry["caption"]) > 20
             assert entry["caption"].endswith(".")
         assert len({e["caption"] for e in entries}) == len(entries)
+
+
+def test_the_text_refers_to_a_figure_by_its_number(html: Path) -> None:
+    article = soup(html / f"{JUDGE}.html").select_one("article")
+    link = article.select_one("p a[href^='#figure-']")
+    assert link.get_text() == "Figure 4.1"
+    assert article.find(id=link["href"][1:]).name == "figure"
+    assert not article.select("[data-named], .rar-shown")
+
+
+def test_a_reference_to_nothing_ends_the_build() -> None:
+    found = importlib.util.spec_from_file_location("rar_pages", BOOK / "_ext" / "rar_pages.py")
+    assert found is not None
+    assert found.loader is not None
+    pages = importlib.util.module_from_spec(found)
+    found.loader.exec_module(pages)
+    with pytest.raises(ExtensionError, match=r"'nowhere', which is the name of none.*names: none"):
+        pages.finish('<p>See <span class="rar-shown">nowhere</span>.</p>', [])
+
+
+def test_what_the_text_refers_to_has_a_name_and_no_name_is_idle() -> None:
+    written = tomllib.loads((BOOK / "captions.toml").read_text(encoding="utf-8"))
+    for path in sorted((REPO / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        named = [e["name"] for e in written.get(path.stem, []) if "name" in e]
+        assert len(named) == len(set(named))
+        assert set(re.findall(r"\{shown\}`([^`]+)`", text)) == set(named), path.stem
 
 
 # --- terms

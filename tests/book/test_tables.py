@@ -87,3 +87,15 @@ def test_what_a_judge_was_asked_is_shown_word_for_word_and_inert() -> None:
     assert "Answer: ␣yes" in html
     for part in ("# one <i>", "[system]\nYou grade.", "[judge]\nAnswer: ␣yes"):
         assert part in repr(shown)
+
+
+def test_folded_tables_are_escaped_captioned_and_open_at_the_first() -> None:
+    shown = tables.folds({"one <i>": [{"a": "<b>"}], "two": [{"a": 1}]}, about="Rows of")
+    html = shown._repr_html_()
+    assert active_content(html) is None
+    assert html.count("<details") == 2
+    assert html.count(" open>") == 1
+    assert "<caption>Rows of: one &lt;i&gt;.</caption>" in html
+    assert "&lt;b&gt;" in html
+    assert "<i>" not in html
+    assert "# two" in repr(shown)

@@ -152,7 +152,7 @@ def tables_notebook() -> Any:
         cells=[
             new_markdown_cell(
                 "# Can the judge be trusted?\n\nThe margin is an advantage, and the advantage is"
-                " 0.2 [0.1, 0.3] (n = 9). `margin` is code."
+                " 0.2 [0.1, 0.3] (n = 9). `margin` is code. See {shown}`by-size`."
             ),
             new_markdown_cell("## How often is it right?"),
             code("t", shown({"text/html": table(GRADING, VALUES)})),
