@@ -138,7 +138,7 @@ class Folds:
         return "\n\n".join(f"# {title}\n{table!r}" for title, table in self.tables.items())
 
     def _repr_html_(self) -> str:
-        folds = []
+        folds: list[str] = []
         for title, found in self.tables.items():
             said = escape(visible(title))
             caption = f"<caption>{escape(visible(self.about))}: {said}.</caption>"
