@@ -370,6 +370,9 @@ def by_size(
     if ylim is None:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:g}")
+        from matplotlib.ticker import LogFormatter
+
+        ax.yaxis.set_minor_formatter(LogFormatter())  # 60, where the default writes 6 x 10^1
     else:
         ax.set_ylim(*ylim)
     ax.set_xlabel(xlabel)
