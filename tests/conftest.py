@@ -41,38 +41,41 @@ def _keep_to_its_cores(number: int) -> None:
         os.sched_setaffinity(0, cores[number::workers])
 
 
+#: Where tests ask a real judge: they share its server, which ends with the test that started it.
+JUDGED = ("tests/models/", "tests/notebooks/", "tests/test_readme.py")
+#: Place of a file among those that wait for a worker, the longest first.
+JUDGES, POLICIES, REST = range(3)
+
+
 @cache
-def _runs_models(file: str) -> bool:
-    return "mark.model" in (ROOT / file).read_text(encoding="utf-8")
+def _place(file: str) -> int:
+    """By the text of the files: of pytest 9.2 the groups of xdist 3.8 see nothing."""
+    if "mark.model" not in (ROOT / file).read_text(encoding="utf-8"):
+        return REST
+    return JUDGES if file.startswith(JUDGED) else POLICIES
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a browser; where several workers run them, files with real models come first.
-
-    They take longest.
-    """
+    """Mark what needs a browser; where several workers run them, the longest files come first."""
     for item in items:
         if "chrome" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
     if WORKER:
-        items.sort(key=lambda item: not _runs_models(item.nodeid.split("::")[0]))
+        items.sort(key=lambda item: _place(item.nodeid.split("::")[0]))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """One worker runs all files with real models, the others take file by file.
-
-    By the text of the files: of pytest 9.2 the groups of xdist 3.8 see nothing.
-    """
+    """One worker runs all files with a real judge, the others take file by file."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ModelsTogether(LoadScopeScheduling):  # type: ignore[misc]
+    class JudgesTogether(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::")[0]
-            return "models" if _runs_models(file) else file
+            return "judges" if _place(file) == JUDGES else file
 
-    return ModelsTogether(config, log)
+    return JudgesTogether(config, log)
 
 
 @pytest.fixture(scope="session")
