@@ -78,6 +78,12 @@ def test_every_path_that_a_document_names_exists(path: Path) -> None:
     assert [name for name in {*named, *linked} if not (ROOT / name).exists()] == []
 
 
+def test_every_file_of_env_is_explained() -> None:
+    text = (ROOT / "env" / "README.md").read_text(encoding="utf-8")
+    names = {path.name for path in (ROOT / "env").iterdir() if path.is_file()} - {"README.md"}
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
 def test_the_table_of_endpoints_says_what_the_library_declares() -> None:
     table = README.split("<!-- dialects -->")[1].split("<!-- /dialects -->")[0]
     lines = [line for line in table.splitlines() if line.startswith("| `")]
