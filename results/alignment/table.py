@@ -31,7 +31,7 @@ from rar_lib.evaluation.alignment import (
     criterion_agreement,
     paper_claims,
 )
-from rar_lib.evaluation.gates import Gate, may_enter_size_claim
+from rar_lib.evaluation.eligibility import Gate, may_enter_size_claim
 from rar_lib.judging.calibration import Identity, apply, fit
 from results.alignment import run
 from results.alignment.run import Piece

@@ -9,7 +9,7 @@ import pytest
 from rar_lib.core.decision import Finding, decide, not_testable
 from rar_lib.core.stats import Comparison, Interval
 from rar_lib.evaluation.alignment import CriterionAgreement
-from rar_lib.evaluation.gates import (
+from rar_lib.evaluation.eligibility import (
     MARGIN,
     MAX_UNSCORED,
     may_enter_size_claim,

@@ -1,4 +1,4 @@
-"""Gates: what a judge must have shown before a claim may rest on it.
+"""Which judge may do what: gates before a claim rests on it, or it holds out, or it rewards.
 
     gate = may_enter_size_claim(criterion_agreement(graded), graded.share)
     gate.passed, gate.reason
