@@ -76,9 +76,9 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.training.rewards import RubricReward as RubricReward
     from rar_lib.training.rewards import VerifiableReward as VerifiableReward
     from rar_lib.training.rewards import dataset_of as dataset_of
+    from rar_lib.training.run import Run as Run
     from rar_lib.training.settings import Settings as Settings
     from rar_lib.training.train import Job as Job
-    from rar_lib.training.train import Run as Run
     from rar_lib.training.train import Watch as Watch
     from rar_lib.training.train import train as train
 
@@ -147,7 +147,7 @@ _HOME = {
     "dataset_of": "training.rewards",
     "Settings": "training.settings",
     "Job": "training.train",
-    "Run": "training.train",
+    "Run": "training.run",
     "Watch": "training.train",
     "train": "training.train",
 }

@@ -42,8 +42,7 @@ from rar_lib.core.types import Category
 from rar_lib.data.polarity import read
 from rar_lib.data.tasks import load_mini, load_tasks
 from rar_lib.evaluation.held_out import MIN_SEEDS
-from rar_lib.training.checkpoints import TRANSCRIPT
-from rar_lib.training.train import Run
+from rar_lib.training.run import TRANSCRIPT, Run
 
 _log = logging.getLogger(__name__)
 UNKNOWN = "not recorded"

@@ -53,9 +53,8 @@ from rar_lib.evaluation.grading import (
     unscored,
 )
 from rar_lib.evaluation.held_out import Scores, gamed, paired, paired_difference
-from rar_lib.training.checkpoints import KEPT_GROUPS, TRANSCRIPT, read_transcript
 from rar_lib.training.diagnostics import advantages, groups, spread
-from rar_lib.training.train import Run
+from rar_lib.training.run import KEPT_GROUPS, TRANSCRIPT, Run, read_transcript
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template

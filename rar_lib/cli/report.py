@@ -64,7 +64,7 @@ def report(
     """
     from rar_lib.book.report import read_source, write_report
     from rar_lib.evaluation.grading import load_grades
-    from rar_lib.training.train import Run
+    from rar_lib.training.run import Run
 
     given = {
         "task": task_column,

@@ -36,11 +36,11 @@ from rar_lib.judging.judge import Judge
 from rar_lib.models.processor import suited
 from rar_lib.rubrics.dropout import drop_from_task
 from rar_lib.training.card import HOLD_OUT, TRAINING, save_card, what_rose
-from rar_lib.training.checkpoints import newest
 from rar_lib.training.policy import Backend, Policy, check_policy, resolve, write_responses
 from rar_lib.training.rewards import check_keep
+from rar_lib.training.run import Run, newest
 from rar_lib.training.settings import Settings, prompts_each
-from rar_lib.training.train import Job, Run, TrainedArm, Watch, judged_arm, parse_arm, reward_for
+from rar_lib.training.train import Job, TrainedArm, Watch, judged_arm, parse_arm, reward_for
 
 #: The held-out answers before and after, in the folder of a run.
 _ANSWERS = "answers.jsonl"
@@ -367,9 +367,7 @@ def summary(run: Run, folder: Path, settings: Settings) -> str:
     means = [s["mean"] for s in run.steps if s["mean"] is not None]
     if means:
         lines.append(f"mean reward: {means[0]:.3f} in the first step, {means[-1]:.3f} in the last")
-    load_run = (
-        f"from rar_lib.training.train import Run; run = Run.load({str(folder / 'run.json')!r})"
-    )
+    load_run = f"from rar_lib import Run; run = Run.load({str(folder / 'run.json')!r})"
     lines += [
         "look at it in Python:",
         f"  {load_run}",

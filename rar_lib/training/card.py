@@ -21,7 +21,8 @@ from rar_lib.core.stats import MIN_UNITS, scored
 from rar_lib.data.check import escaped
 from rar_lib.evaluation.held_out import course, gamed, rise
 from rar_lib.training.policy import identity_of
-from rar_lib.training.train import Job, Run, judged_arm
+from rar_lib.training.run import Run
+from rar_lib.training.train import Job, judged_arm
 
 #: Roles of the graders that look at the held-out answers.
 TRAINING, HOLD_OUT = "training", "hold-out"

@@ -4,7 +4,7 @@
                 judge=Judge(Chat(url, "my-judge")))
 
 A checkpoint follows every step; the same call made again continues from the newest whole one
-(see :mod:`rar_lib.training.checkpoints`), and returns a finished run as it is. Order of the tasks,
+(see :mod:`rar_lib.training.run`), and returns a finished run as it is. Order of the tasks,
 optimiser, schedule, log and random state continue, but a rollout is not promised to be the
 same to the last bit.
 """
@@ -18,28 +18,17 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rar_lib.core import processes
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import atomic_write, digest, file_hash, sources, versions
+from rar_lib.core.files import digest, file_hash, sources, versions
 from rar_lib.core.types import ARMS, Arm, Grade, Task
 from rar_lib.evaluation.held_out import Graded, scores_of
 from rar_lib.judging.judge import Judge
-from rar_lib.training.checkpoints import (
-    TRANSCRIPT,
-    Journal,
-    Sealer,
-    Transcript,
-    fingerprint,
-    newest,
-    newest_for_all,
-    sole_writer,
-)
-from rar_lib.training.diagnostics import joined
 from rar_lib.training.policy import Backend, Policy, identity_of, resolve
 from rar_lib.training.rewards import (
     Reward,
@@ -47,6 +36,17 @@ from rar_lib.training.rewards import (
     VerifiableReward,
     check_keep,
     dataset_of,
+)
+from rar_lib.training.run import (
+    TRANSCRIPT,
+    Journal,
+    Run,
+    Sealer,
+    Transcript,
+    fingerprint,
+    newest,
+    newest_for_all,
+    sole_writer,
 )
 from rar_lib.training.settings import Settings, prompts_each
 from rar_lib.training.sft import (
@@ -132,53 +132,6 @@ class Watch:
         if self.within:
             found["within"] = getattr(self.within, "made_of", None)
         return found
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run leaves behind (all JSON, so that a later chapter can read it).
-
-    Attributes:
-        arm: the method, one of :data:`TRAINED`.
-        backend: what loaded the policy.
-        seconds: spent in training, over all parts of a resumed run.
-        log: TRL's log, one record a step.
-        steps: the reward's own record, one a step; none in supervised fine-tuning.
-        before: greedy responses to the held-out tasks without the adapter, by task id.
-        after: the same with it.
-        watched: what ``watch`` measured, by schedule.
-        resumed_at: the last finished step at each restart; the curve is joined there.
-        checkpoint_seconds: what each checkpoint cost.
-        selected: what rejection sampling kept (``sft_filtered``).
-        identity: everything that had to be equal to continue this run.
-    """
-
-    arm: str
-    seed: int
-    backend: str
-    seconds: float
-    log: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
-    before: dict[str, str]
-    after: dict[str, str]
-    watched: list[dict[str, Any]] = field(default_factory=list)
-    resumed_at: list[int] = field(default_factory=list)
-    checkpoint_seconds: list[float] = field(default_factory=list)
-    selected: list[dict[str, Any]] = field(default_factory=list)
-    identity: dict[str, Any] = field(default_factory=dict)
-
-    def curve(self) -> list[dict[str, Any]]:
-        """One row a step: reward, spread, flat groups, length, entropy, KL, seconds, ..."""
-        return joined(self.log, self.steps, self.resumed_at)
-
-    def save(self, path: Path) -> None:
-        """Write the run as JSON, atomically."""
-        atomic_write(path, json.dumps(asdict(self), indent=1))
-
-    @staticmethod
-    def load(path: Path | str) -> Run:
-        """Read a saved run."""
-        return Run(**json.loads(Path(path).read_text(encoding="utf-8")))
 
 
 def train(

@@ -41,8 +41,9 @@ from rar_lib.models.processor import cpu_dtype
 from rar_lib.models.server import local_chat
 from rar_lib.training.policy import Likelihoods
 from rar_lib.training.rewards import Reward, RubricReward, VerifiableReward
+from rar_lib.training.run import Run
 from rar_lib.training.settings import Settings
-from rar_lib.training.train import Run, Watch, train
+from rar_lib.training.train import Watch, train
 from results.rubrics import write as rubrics
 from results.study import store
 

@@ -34,7 +34,7 @@ from rar_lib.evaluation.grading import (
     unscored,
 )
 from rar_lib.evaluation.held_out import change
-from rar_lib.training.train import Run
+from rar_lib.training.run import Run
 
 CATEGORIES = ("Essential", "Important", "Optional", "Pitfall")
 

@@ -29,8 +29,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.text import visible
 from rar_lib.core.types import Task
 from rar_lib.evaluation.grading import GradedCriterion, GradedResponse
-from rar_lib.training.checkpoints import KEPT_GROUPS, TRANSCRIPT
-from rar_lib.training.train import Run
+from rar_lib.training.run import KEPT_GROUPS, TRANSCRIPT, Run
 
 HOSTILE = "\n".join(
     [

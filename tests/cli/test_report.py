@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from rar_lib.cli.app import app
 from rar_lib.data.tasks import load_mini, save_tasks
-from rar_lib.training.train import Run
+from rar_lib.training.run import Run
 
 TASKS = load_mini("val")[:3]
 

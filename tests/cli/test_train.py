@@ -37,7 +37,8 @@ from rar_lib.judging.chat import Chat
 from rar_lib.judging.cost import Work
 from rar_lib.judging.judge import Judge
 from rar_lib.training.card import HOLD_OUT, TRAINING
-from rar_lib.training.train import TRAINED, Run
+from rar_lib.training.run import Run
+from rar_lib.training.train import TRAINED
 
 LAPTOP = load("laptop")
 SETTINGS = LAPTOP.training

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rar_lib.training.checkpoints import TRANSCRIPT, Transcript
-from rar_lib.training.train import Run
+from rar_lib.training.run import TRANSCRIPT, Run, Transcript
 
 ROLLOUTS = 8
 JUDGE = {"identity": {"model": "qwen", "weights": "ab" * 32}}

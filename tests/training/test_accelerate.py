@@ -26,9 +26,8 @@ from rar_lib.cli.app import app
 from rar_lib.core.errors import DataError
 from rar_lib.data.tasks import load_mini, save_tasks
 from rar_lib.training import decode
-from rar_lib.training.checkpoints import TRANSCRIPT, read_transcript
+from rar_lib.training.run import TRANSCRIPT, Run, read_transcript
 from rar_lib.training.settings import Settings, prompts_each
-from rar_lib.training.train import Run
 
 pytestmark = pytest.mark.fault
 

@@ -20,8 +20,9 @@ from rar_lib.training.card import (
     save_card,
     what_rose,
 )
+from rar_lib.training.run import Run
 from rar_lib.training.settings import Settings
-from rar_lib.training.train import Job, Run
+from rar_lib.training.train import Job
 
 SETTINGS = Settings(device="cpu", policy="owner/policy", max_completion=64)
 HOSTILE = (

@@ -31,16 +31,15 @@ from rar_lib.evaluation.held_out import look_with
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
-from rar_lib.training.checkpoints import TRANSCRIPT, read_transcript
 from rar_lib.training.policy import Likelihoods, Policy
 from rar_lib.training.rewards import RubricReward, VerifiableReward
+from rar_lib.training.run import TRANSCRIPT, Run, read_transcript
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import (
     _DECIDE,
     _PACKAGES,
     TRAINED,
     Job,
-    Run,
     Watch,
     schedule,
     train,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rar_lib.core.errors import CheckpointError
-from rar_lib.training.checkpoints import (
+from rar_lib.training.run import (
     JOURNAL,
     KEPT_GROUPS,
     MARKER,
@@ -128,7 +128,7 @@ def test_a_full_disk_is_seen_before_the_checkpoint(
     write(tmp_path, 1)
     check_space(tmp_path, "step 1")
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr("rar_lib.training.checkpoints.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("rar_lib.training.run.shutil.disk_usage", lambda _: usage)
     with pytest.raises(CheckpointError, match="continues from step 1"):
         check_space(tmp_path, "step 1")
 
