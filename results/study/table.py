@@ -48,6 +48,9 @@ CONTRASTS = {
 }
 #: A family of its own: what the outcome can move, what length alone does, and further arms.
 FURTHER = {
+    "implicit_over_reference_likert": ("implicit", "reference_likert"),
+    "implicit_over_sft_reference": ("implicit", "sft_reference"),
+    "implicit_over_sft_filtered": ("implicit", "sft_filtered"),
     "rule_over_base": ("rlvr", "base"),
     "length_over_base": ("length", "base"),
     "explicit_over_length": ("explicit", "length"),
