@@ -77,7 +77,7 @@ def status_page(manifests: dict[str, dict[str, Any] | None], titles: dict[str, s
         "",
         "This page is made at every build from the records that execution leaves beside each",
         "notebook. A profile says how much was run and on which models: `smoke` is a check that",
-        "everything works, `laptop` is what one CPU does in under an hour, `study` takes hours,",
+        "everything works, `laptop` is what one CPU does in an hour or two,",
         "`gpu` needs a GPU. Figures of different profiles are not comparable.",
         "",
         "| Chapter | Profile | Time | Finished | Hardware |",

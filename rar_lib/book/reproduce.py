@@ -565,11 +565,14 @@ def _read_in(work: Path) -> dict[str, str | None]:
 def _check_own(step: Step, data: Iterable[str]) -> None:
     """Refuse data in the place of an earlier chapter's, of which each would undo the other's.
 
+    What a chapter left that has another name now, or is gone, is in nobody's way.
+
     Raises:
         ReproduceError: names both.
     """
     for path in sorted(step.out.glob("[0-9][0-9]_*.json")):
-        manifest = load(path)
+        there = step.source.with_name(f"{path.stem}.ipynb").exists()
+        manifest = load(path) if there else None
         if manifest and path.stem < step.stem and (both := sorted({*data} & {*manifest["data"]})):
             raise ReproduceError(
                 f"{step.source.name} leaves {_some(both)}, which {path.stem} leaves, too: choose "

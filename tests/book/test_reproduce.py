@@ -551,6 +551,17 @@ def test_two_chapters_do_not_leave_the_same_name(checkout: Checkout) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
+def test_a_chapter_with_a_new_name_takes_the_place_of_its_old_run(checkout: Checkout) -> None:
+    source = checkout.notebooks / "01_writes.ipynb"
+    write_notebook(source, PARAMETERS, SAVE.format(value="good"))
+    checkout.run()
+    source.unlink()
+    write_notebook(checkout.notebooks / "02_writes.ipynb", PARAMETERS, SAVE.format(value="new"))
+    checkout.run()
+    assert checkout.data() == {"run/log.txt": "new", "words.json": '"new"'}
+
+
+@pytest.mark.usefixtures("at_once")
 def test_a_chapter_sees_only_the_data_of_those_it_is_after(checkout: Checkout) -> None:
     writer_and_reader(checkout, "good")
     write_notebook(checkout.notebooks / "02_reads.ipynb", PARAMETERS, LOAD)

@@ -89,6 +89,20 @@ def test_a_chapter_is_after_those_whose_data_it_loads(path: Path) -> None:
     assert loaded <= {name for stem in rar["after"] for name in saved[stem]}
 
 
+def test_no_two_chapters_save_one_name_and_findings_bear_their_number() -> None:
+    """Found at once here; a run finds it when the second chapter has taken its time."""
+    saved = [
+        (p.stem, name)
+        for p in SOURCES
+        for name in set(re.findall(r'study\.save\(\s*"(\w+)"', source_of(p)[0]))
+    ]
+    names = [name for _, name in saved]
+    assert len(names) == len(set(names))
+    numbered = {(stem[:2], name) for stem, name in saved if name.startswith("findings_")}
+    assert numbered
+    assert all(name == f"findings_{number}" for number, name in numbered)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
 def test_a_source_says_what_a_reader_needs_first_and_last(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
