@@ -726,12 +726,13 @@ def write_epub(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     """
     path = out / f"{EDITION}.epub"
     notebooks = _notebooks(executed, book, repo)
-    key = input_key(book, executed, list(notebooks))
+    made = generated(executed, repo)
+    key = input_key(book, executed, list(notebooks), made)
     if _is_current(path, key):
         return path
-    work = out / ".work-epub"
-    made = _render(_stage(book, notebooks, out / "src", repo), work, "epub")
-    (packed,) = made.glob("*.epub")
+    work, src = out / ".work-epub", _stage(book, notebooks, out / "src", repo)
+    _write(src, made)
+    (packed,) = _render(src, work, "epub").glob("*.epub")
     with zipfile.ZipFile(packed) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     _finish_epub(parts, book, executed / "data")

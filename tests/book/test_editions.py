@@ -109,6 +109,15 @@ def test_nothing_in_an_epub_can_act_or_comes_from_elsewhere(parts: dict[str, byt
                     assert not value.startswith(("http", "//")), (name, value)
 
 
+def test_an_epub_holds_what_the_book_computes_for_its_pages(parts: dict[str, bytes]) -> None:
+    first = parts["index.xhtml"].decode("utf-8")
+    assert "The ledger</strong> has" in first
+    drawn = re.search(r'<img[^>]* src="([^"]*claims\.svg)"', first)
+    assert drawn is not None
+    assert drawn[1] in parts
+    assert "the training study has recorded" in parts["after.xhtml"].decode("utf-8").lower()
+
+
 def test_hostile_text_is_text_in_an_epub(parts: dict[str, bytes]) -> None:
     page = ElementTree.fromstring(parts["02_writing_rubrics.xhtml"])
     assert "".join(page.itertext()).count(SCRIPT) == 3
