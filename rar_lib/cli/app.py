@@ -6,7 +6,8 @@ import functools
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
@@ -74,6 +75,13 @@ for command in (
 ):
     app.command()(_plainly(command))
 
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rar-lib {version('rar-lib')}")
+        raise typer.Exit
+
+
 data_app = typer.Typer(help="Look at a task or pair file of your own.", no_args_is_help=True)
 data_app.command()(_plainly(data.check))
 data_app.command()(_plainly(data.show))
@@ -90,7 +98,13 @@ def _with_commands() -> None:
 
 
 @app.callback()
-def main() -> None:
+def main(
+    *,
+    _: Annotated[
+        bool,
+        typer.Option("--version", help="Say it and stop.", is_eager=True, callback=_say_version),
+    ] = False,
+) -> None:
     """Rubrics as Rewards, executable. Start with `rar reproduce`."""
     log = logging.getLogger("rar_lib")
     log.setLevel(logging.INFO)

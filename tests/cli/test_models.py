@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,8 @@ def test_a_command_that_makes_no_sense_fetches_nothing(
 def test_the_help_lists_every_model(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
     assert all(name in shown for name in MODELS)
+
+
+def test_the_command_says_its_version() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.output) == (0, f"rar-lib {version('rar-lib')}\n")
