@@ -6,14 +6,17 @@ an alternative text. Captions stand in ``captions.toml``: an entry names the sec
 the first columns of the table or the function that drew the figure; what has no entry gets a
 caption from its section and its columns or axes. A ``<caption>`` that an output brings along
 wins over both. An entry with a ``name`` can be referred to on its page: the role
-``{shown}`name` `` becomes its number and leads there. What sphinx-exercise writes gets an id only
-once a page.
+``{shown}`name` `` becomes its number and leads there. Every cell of code can be led to by the id
+that its notebook gives it, and a table's ``notebooks/NAME.ipynb#ID`` leads to it. What
+sphinx-exercise writes gets an id only once a page.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,8 @@ DRAWN = {
     "stages": "Horizontal bars cut into stages",
     "strips": "Rows of dots, one dot a value, and a vertical bar at the mean of each row",
 }
+#: Where a cell is found, as the ledger names it.
+CELL = re.compile(r"notebooks/((\d\d)_\w+)\.ipynb#([\w-]+)")
 CALL = re.compile(r"\bfigures\.(" + "|".join(DRAWN) + r")\(")
 AXIS = re.compile(r'\b([xy])label=f?"([^"]*)"')
 
@@ -59,9 +64,24 @@ def captions(book: Path) -> dict[str, list[dict[str, str]]]:
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def finish(body: str, written: list[dict[str, str]]) -> str:
-    """Return a page's body with its tables and figures numbered, captioned and labelled."""
+def finish(
+    body: str,
+    written: list[dict[str, str]],
+    ids: Sequence[str] = (),
+    uri: Callable[[str], str | None] = lambda stem: None,
+) -> str:
+    """Return a page's body with its tables and figures numbered, captioned and labelled.
+
+    Args:
+        ids: of the cells of code that the page shows, in their order.
+        uri: the address of a page from this one; ``None`` if there is no such page.
+    """
     page = BeautifulSoup(body, "html.parser")
+    cells = page.select("div.cell")
+    if len(cells) == len(ids):
+        for cell, name in zip(cells, ids, strict=True):
+            cell["id"] = f"cell-{name}"
+    _lead_to_cells(page, uri)
     number = page.select_one("h1 > .section-number")
     chapter = number.get_text().strip().rstrip(".") + "." if number else ""
     for part in page.select("#exercise-content, #solution-content"):
@@ -80,6 +100,18 @@ def finish(body: str, written: list[dict[str, str]]) -> str:
         if not text.find_parent(["pre", "code", "script", "style"]):
             text.replace_with(WHOLE.sub(lambda m: m[0].replace(" ", "\u00a0"), str(text)))
     return str(page)
+
+
+def _lead_to_cells(page: BeautifulSoup, uri: Callable[[str], str | None]) -> None:
+    for text in page.find_all(string=CELL):
+        where = CELL.search(text)
+        address = uri(where[1]) if where and text.find_parent("td") else None
+        if where is None or address is None:
+            continue
+        link = page.new_tag("a", href=f"{address}#cell-{where[3]}")
+        link.string = f"chapter {int(where[2])}"
+        link["class"] = ["reference", "internal"]
+        text.replace_with(text[: where.start()], link, text[where.end() :])
 
 
 def _refer(page: BeautifulSoup) -> None:
@@ -235,8 +267,27 @@ def _number(page: BeautifulSoup, caption: Tag, name: str) -> None:
 def _finish_page(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    if doctree is not None and context.get("body"):
-        context["body"] = finish(context["body"], captions(Path(app.srcdir)).get(pagename, []))
+    if doctree is None or not context.get("body"):
+        return
+    written = captions(Path(app.srcdir)).get(pagename, [])
+    ids = cell_ids(Path(app.srcdir) / f"{pagename}.ipynb")
+
+    def uri(stem: str) -> str | None:
+        known = stem in app.env.found_docs
+        return app.builder.get_relative_uri(pagename, stem) if known else None
+
+    context["body"] = finish(context["body"], written, ids, uri)
+
+
+def cell_ids(notebook: Path) -> list[str]:
+    """Of the cells of code that a page shows; none for a page that is no notebook."""
+    if not notebook.is_file():
+        return []
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    return [
+        str(cell["id"]) for cell in code if "remove-cell" not in cell["metadata"].get("tags", [])
+    ]
 
 
 def _shown(

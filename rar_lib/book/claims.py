@@ -722,8 +722,15 @@ def line(row: Row) -> dict[str, Any]:
         "here": row.difference,
         "p (Holm)": row.finding.p_holm,
         "finding": word,
-        "evidence": row.origin and ("this machine's run" if row.origin.live else row.origin.file),
+        "evidence": row.origin and _evidence(row.origin),
     }
+
+
+def _evidence(origin: Saved) -> str:
+    if not origin.live:
+        return origin.file
+    cell = f", {origin.notebook}#{origin.cell}" if origin.cell else ""
+    return f"this machine's run{cell}"
 
 
 def table(rows: Sequence[Row], group: str) -> tables.Table:

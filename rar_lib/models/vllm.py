@@ -22,8 +22,6 @@ from rar_lib.models.processor import cpu_dtype
 Device = Literal["cpu", "cuda"]
 # -P: a file of the working folder must not shadow a module that vLLM imports.
 VLLM = (sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server")
-# Interpreter, torch and vLLM in two processes: 2.9 GB resident with 1 GB of cache.
-OVERHEAD_GB = 2.0
 #: The C library gives nothing back.
 _KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 # A grammar that admits white space lets a small model write nothing else up to max_tokens.
@@ -151,7 +149,9 @@ def plan(
         env |= cpu_environment(sorted(os.sched_getaffinity(0)))
         # The files hold bf16; int8 weights stay what they are, the few others double, too.
         widened = 2 if dtype == "float32" else 1
-        needed_gb = widened * weights_gb + kv_cache_gb + OVERHEAD_GB
+        loaded_gb = widened * weights_gb
+        beside_gb = overhead_gb(loaded_gb, float32=dtype == "float32")
+        needed_gb = loaded_gb + kv_cache_gb + beside_gb
     else:
         # The cache has its size above; what is left of this is the share that must be free at
         # the start, 0.92 by default, which a second server beside the policy never finds.
@@ -185,20 +185,30 @@ def cpu_environment(cores: Sequence[int]) -> dict[str, str]:
     }
 
 
+def overhead_gb(weights_gb: float, *, float32: bool) -> float:
+    """What a CPU server holds beside weights and cache: interpreter, torch and vLLM, twice.
+
+    In bf16 it is 2 GB. In float32 the output layer lies there twice, because it is packed for the
+    product, and so does some of the rest: with 2.5 GB of weights 3.5 GB are measured, with 7.1 GB
+    4.5 (results/allocator.json).
+    """
+    return 3.0 + weights_gb / 4 if float32 else 2.0
+
+
 def allocator() -> dict[str, str]:
     """Variables by which a server keeps freed memory for its next layer.
 
     The C library can be told to give nothing back. With bfloat16 and int8 weights a judge of 1.5B
     then holds 8.2 GB and grows by the hour; under mimalloc it is as fast at 5.3 GB and does not
-    grow (two cores of an AMD EPYC with AVX-512). In float32 the two hold the same, and mimalloc is
-    0.95 times as fast (results/allocator.json).
+    grow (two cores of an AMD EPYC with AVX-512). In float32 the two hold the same at first, and
+    mimalloc is 0.95 times as fast (results/allocator.json); but what the C library keeps went from
+    11.3 to 13.1 GB within an hour of chapters, and the system then ended the server.
     """
     try:
         library = distribution("cmeel-mimalloc").locate_file("cmeel.prefix/lib/libmimalloc.so")
     except PackageNotFoundError:
         return _KEPT
-    two = any(mark in str(library) for mark in " :")  # the loader would take it for two files
-    if two or cpu_dtype() == "float32":
+    if any(mark in str(library) for mark in " :"):  # the loader would take it for two files
         return _KEPT
     preloaded = [str(library), *filter(None, [os.environ.get("LD_PRELOAD")])]
     return {"LD_PRELOAD": ":".join(preloaded)}

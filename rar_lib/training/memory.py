@@ -17,7 +17,7 @@ from typing import Literal
 from rar_lib.core.errors import DataError, PlanError
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.processor import cpu_dtype
-from rar_lib.models.vllm import OVERHEAD_GB
+from rar_lib.models.vllm import overhead_gb
 from rar_lib.training.settings import Settings
 
 BF16, FP32 = 2, 4
@@ -265,10 +265,9 @@ def _width(device: str) -> int:
 
 
 def _lines(load: _Load) -> list[Line]:
-    lines = [*_policy(load), *_update(load)]
-    for name in load.judges.names:
-        lines += _judge(name, load.judges.kv_cache_gb, load.width)
-    processes = len(load.judges.names)
+    judges = [_judge(name, load.judges.kv_cache_gb, load.width) for name in load.judges.names]
+    lines = [*_policy(load), *_update(load), *(line for parts in judges for line in parts)]
+    processes = len(judges)
     if load.cuda:
         contexts = Line(
             "CUDA contexts, graphs and workspaces",
@@ -277,11 +276,12 @@ def _lines(load: _Load) -> list[Line]:
             f"{_CUDA_GB} GB each",
         )
         return [*lines, contexts]
+    servers = sum(overhead_gb(p[0].size / 1e9, float32=load.width == FP32) for p in judges)
     programs = Line(
         "programs",
-        f"{_TRAINER_GB} GB trainer + {processes} servers x {OVERHEAD_GB} GB",
-        (_TRAINER_GB + processes * OVERHEAD_GB) * 1e9,
-        f"{OVERHEAD_GB} GB of a server is measured, the trainer's {_TRAINER_GB} GB are not",
+        f"{_TRAINER_GB} GB trainer + {servers:.1f} GB in {processes} servers",
+        (_TRAINER_GB + servers) * 1e9,
+        f"what servers hold is measured, the trainer's {_TRAINER_GB} GB are not",
     )
     return [*lines, programs]
 

@@ -86,12 +86,39 @@ def test_the_text_refers_to_a_figure_by_its_number(html: Path) -> None:
     assert not article.select("[data-named], .rar-shown")
 
 
-def test_a_reference_to_nothing_ends_the_build() -> None:
+@pytest.fixture(scope="module")
+def pages() -> Any:
+    """The extension that finishes a page."""
     found = importlib.util.spec_from_file_location("rar_pages", BOOK / "_ext" / "rar_pages.py")
     assert found is not None
     assert found.loader is not None
-    pages = importlib.util.module_from_spec(found)
-    found.loader.exec_module(pages)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_every_cell_of_code_can_be_led_to(run: Path, html: Path) -> None:
+    cells = json.loads((run / f"{JUDGE}.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell["id"] for cell in cells if cell["cell_type"] == "code"]
+    shown = soup(html / f"{JUDGE}.html").select("article div.cell")
+    assert code
+    assert [cell["id"] for cell in shown] == [f"cell-{name}" for name in code]
+
+
+def test_a_table_leads_to_the_cell_that_a_finding_comes_from(pages: Any) -> None:
+    where = "this run, notebooks/02_writing_rubrics.ipynb#31"
+    body = f"<table><tr><th>a</th></tr><tr><td>{where}</td></tr></table><p>{where}</p>"
+    known = {"02_writing_rubrics": "02_writing_rubrics.html"}
+    page = BeautifulSoup(pages.finish(body, [], uri=known.get), "html.parser")
+    link = page.select_one("td a")
+    assert link["href"] == "02_writing_rubrics.html#cell-31"
+    assert page.td.get_text() == "this run, chapter 2"
+    assert page.select_one("p").get_text() == where
+    elsewhere = BeautifulSoup(pages.finish(body, []), "html.parser")
+    assert elsewhere.td.get_text() == where
+
+
+def test_a_reference_to_nothing_ends_the_build(pages: Any) -> None:
     with pytest.raises(ExtensionError, match=r"'nowhere', which is the name of none.*names: none"):
         pages.finish('<p>See <span class="rar-shown">nowhere</span>.</p>', [])
 
