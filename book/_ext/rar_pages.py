@@ -118,7 +118,7 @@ def _refer(page: BeautifulSoup) -> None:
     """Put numbers in the place of names, and drop the marks by which they were found."""
     marked = page.select("[data-named]")
     named = {element["data-named"]: element for element in reversed(marked)}  # the first of a name
-    for reference in page.select("span.rar-shown"):
+    for reference in page.select(".rar-shown"):
         name = reference.get_text()
         if name not in named:
             known = ", ".join(sorted(named)) or "none"
@@ -294,7 +294,8 @@ def _shown(
     name: str, rawtext: str, text: str, lineno: int, inliner: Any, *_: Any, **__: Any
 ) -> tuple[list[nodes.Node], list[nodes.system_message]]:
     """The place of a reference; what its number is, the finished page knows."""
-    return [nodes.inline(rawtext, text, classes=["rar-shown"])], []
+    # A literal, because the text of another node may be a term, which is explained in its place.
+    return [nodes.literal(rawtext, text, classes=["rar-shown"])], []
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

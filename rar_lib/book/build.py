@@ -598,7 +598,7 @@ def _render(src: Path, work: Path, builder: str = "html") -> Path:
     made = work / "_build" / builder
     if done.returncode != 0 or not made.is_dir():
         said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr).replace(f"{src}/", "")
-        lines = [line for line in said.splitlines() if re.search("WARNING|ERROR", line)]
+        lines = [line for line in said.splitlines() if re.search("WARNING|ERROR|Error: ", line)]
         detail = "\n".join(lines or said.splitlines()[-15:])
         raise ReproduceError(f"jupyter-book reported problems; correct these:\n{detail}")
     return made
