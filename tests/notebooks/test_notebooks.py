@@ -77,7 +77,9 @@ def test_every_cell_that_draws_shows_its_figure(results: list[Result], stem: str
     assert drawing
     for cell in drawing:
         shown = [PICTURES & set(o.get("data", {})) for o in cell.outputs]
-        assert [len(kinds) for kinds in shown if kinds] == [1], cell.source
+        # What is only drawn where something is recorded leaves nothing at all elsewhere.
+        unrecorded = re.search(r"(?m)^if \w+:\n    figures\.", cell.source) and not cell.outputs
+        assert unrecorded or [len(kinds) for kinds in shown if kinds] == [1], cell.source
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
