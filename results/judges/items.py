@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rar_lib.core.scoring import signed_points
 from rar_lib.core.types import Criterion, Pair, Rubric, Task
-from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 
 TASKS = 24
 
@@ -26,16 +26,17 @@ def both_sides(tasks: Sequence[Task], pairs: Mapping[str, Pair]) -> list[dict[st
 
 
 def sample(split: Literal["test", "val"]) -> tuple[list[Task], dict[str, Pair]]:
-    """Tasks with their first pair, medicine and science in turn; of test one more, for warming."""
-    pairs: dict[str, Pair] = {}
-    for pair in load_mini_pairs(split):
-        pairs.setdefault(pair.task_id, pair)
-    tasks = [t for t in load_mini(split) if t.id in pairs]
-    fields = [[t for t in tasks if t.domain == d] for d in ("medicine", "science")]
-    turns = [task for both in zip(*fields, strict=False) for task in both]
-    if split == "test" and len(turns) <= TASKS:
-        sys.exit(f"RaR-Mini has {len(turns)} test tasks with pairs; {TASKS + 1} are needed")
-    return turns[: TASKS + 1], pairs
+    """Tasks with a pair each, a seeded draw stratified by axis, difficulty and domain of the pairs.
+
+    Of test one task more than is measured, for warming.
+    """
+    every, tasks = load_mini_pairs(split), {t.id: t for t in load_mini(split)}
+    # Up to the number of tasks the draw takes one pair of each.
+    count = len({pair.task_id for pair in every})
+    if split == "test" and count <= TASKS:
+        sys.exit(f"RaR-Mini has {count} test tasks with pairs; {TASKS + 1} are needed")
+    drawn = draw_pairs(every, min(count, TASKS + 1), list(tasks.values()))
+    return [tasks[p.task_id] for p in drawn], {p.task_id: p for p in drawn}
 
 
 def tasks_by_id() -> dict[str, tuple[Task, Pair]]:

@@ -263,11 +263,14 @@ def test_a_real_judge_grades_alike_with_and_without_ray(folder: Path, real_judge
     for engine in ("async", "ray"):
         out = folder / f"{engine}.jsonl"
         command = ["grade", folder / "tasks.jsonl", responses, "-o", out]
+        # Unasked this judge talks about the question; in JSON it has to answer.
         asked = ["--base-url", real_judge, "--model", SMALLEST, "--key-env", "", "-y"]
+        asked += ["--reading", "sampled"]
         done = rar(*command, *asked, "--engine", engine)
         assert done.exit_code == 0, done.output
-        found[engine] = [v["probability"] for row in rows(out) for v in row["verdicts"]]
+        found[engine] = [v["met"] for row in rows(out) for v in row["verdicts"]]
     assert len(found["async"]) == CRITERIA
-    assert len(set(found["async"])) > CRITERIA / 2, "a real judge is of many opinions"
-    # Which requests share a batch decides the last bits of a product.
-    assert found["ray"] == pytest.approx(found["async"], abs=0.02)
+    assert None not in found["async"]
+    # Which requests share a batch decides the last bits of a product, and so a close verdict.
+    same = sum(one == other for one, other in zip(*found.values(), strict=True))
+    assert same >= CRITERIA - 1

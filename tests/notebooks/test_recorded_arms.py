@@ -1,4 +1,4 @@
-"""The cells of chapters 7 and 8 that show the recorded arms: without a record, and with one.
+"""The cells of chapters 7 to 9 that show the recorded arms: without a record, and with one.
 
 The cells are those of the notebooks; no model is asked and no chapter is run.
 """
@@ -97,6 +97,7 @@ def shown(
 LIVE = {
     "scores": {"judge-b": {"base": {"t1": 0.1, "t2": 0.2}, "implicit": {"t1": 0.1, "t2": 0.4}}},
     "roles": {"judge-b": "not in training"},
+    "gains": {"training": stats.Interval.from_json(CHANGE)},
 }
 
 
@@ -106,19 +107,21 @@ def test_where_nothing_is_recorded_the_chapter_says_so(
 ) -> None:
     text = shown(stem, None, monkeypatch, **LIVE)
     assert "No arm is recorded yet" in text
-    assert "not recorded yet" in text
+    # No table and no figure stands there with nothing in it: the chapter's own run is drawn.
+    assert "not recorded yet" not in text
+    assert "this run, training judge" in text or "implicit (this chapter)" in text
     assert "recorded on" not in text
 
 
-def test_chapter_6_shows_every_recorded_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = shown("07_training_with_grpo", RECORD, monkeypatch)
+def test_the_training_chapter_shows_every_recorded_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown("07_training_with_grpo", RECORD, monkeypatch, **LIVE)
     assert "recorded on 2026-01-02, two cores | 10 steps" in text
     assert text.count("0.10 (n = 2)") == 2 * len(RECORD["runs"])
     assert "['implicit, seed 0', 'implicit, seed 1', 'implicit, keep 0.5, seed 0']" in text
     assert "not recorded yet" not in text
 
 
-def test_chapter_7_shows_recorded_arms_beside_its_own_with_their_seeds(
+def test_the_chapter_on_evaluation_shows_recorded_arms_beside_its_own_with_their_seeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = shown("08_evaluation", RECORD, monkeypatch, **LIVE)
@@ -135,3 +138,34 @@ def test_chapter_7_shows_recorded_arms_beside_its_own_with_their_seeds(
     assert [row[2] for row in conveyed] == ["implicit", "implicit,"]
     assert not any(word in text for word in ("supported", "contradicted", "undecided"))
     assert "not recorded yet" not in text
+
+
+def dropout(runs: list[dict[str, Any]] | None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Rows of the table of recorded runs with rubric dropout."""
+    monkeypatch.setattr(results, "arms", lambda: runs)
+    rows: list[Any] = []
+    monkeypatch.setattr(tables, "table", rows.extend)
+    known: dict[str, Any] = {"overall": overall, "paired_difference": paired_difference}
+    cell = section("09_gaming_the_rubric", "## What later work proposes: rubric dropout")[-1]
+    exec(compile(cell, "09", "exec"), known | {"results": results, "tables": tables})
+    return rows
+
+
+def test_rubric_dropout_is_found_by_the_name_of_its_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study names the arm and writes no ``keep`` into its record."""
+    runs = [run("base", 0), run("explicit", 0), run("explicit", 1), run("explicit, keep 0.5", 0)]
+    for one in runs:
+        del one["keep"]
+    rows = [row for row in dropout(runs, monkeypatch) if row["graded by"] == "conveyed"]
+    assert [row["run"] for row in rows] == ["base", "explicit", "explicit, keep 0.5"]
+    assert {row["seeds"] for row in rows} == {1}  # the seed that both have
+    assert rows[-1]["minus whole rubric"].value == 0.0
+    assert rows[-1]["minus base"].value == pytest.approx(0.1)
+    assert rows[1]["minus whole rubric"] is None
+
+
+@pytest.mark.parametrize("runs", [None, [run("base", 0), run("explicit", 0)]])
+def test_without_rubric_dropout_there_is_no_table(
+    runs: list[dict[str, Any]] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dropout(runs, monkeypatch) == []

@@ -204,3 +204,20 @@ def test_a_piece_whose_judge_was_too_slow_is_not_written(here: Path) -> None:
         with pytest.raises(SystemExit, match=r"\d+ grades had no reply in time"):
             asyncio.run(run.measure(piece, chat))
     assert not piece.path.exists()
+
+
+def test_the_explicit_arm_is_shown_without_the_pairs_that_its_wording_was_found_on() -> None:
+    seen = table.tried() & {pair.id for pair in PAIRS}
+    assert 0 < len(seen) < len(PAIRS)
+    won = graded("explicit", 0.8, 0.2, labels=True)
+    lost = graded("explicit", 0.2, 0.8, labels=True)
+    side = [n for n, pair in enumerate(PAIRS) if pair.id not in seen]
+    mixed = replace(
+        won,
+        preferred=tuple((lost if n in side else won).preferred[n] for n in range(len(PAIRS))),
+        rejected=tuple((lost if n in side else won).rejected[n] for n in range(len(PAIRS))),
+    )
+    of = table.row({"explicit": mixed, "implicit": won}, None)["arms"]
+    assert of["explicit"]["accuracy"]["value"] == pytest.approx(len(seen) / len(PAIRS))
+    assert of["explicit"]["accuracy, untried"]["value"] == 0.0
+    assert "accuracy, untried" not in of["implicit"]

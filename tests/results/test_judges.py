@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from rar_lib.core.types import Category, Criterion, Pair, Polarity, Rubric, Task
+from rar_lib.data.tasks import load_mini_pairs
 from results import limit
 from results.judges import items, run, table
 
@@ -286,3 +288,14 @@ def test_the_table_shows_what_was_not_measured_as_a_dash() -> None:
     )
     cells = [c.strip() for c in text.splitlines()[2].split("|")[1:-1]]
     assert cells == ["a peer", "1.00", "0", "–", "–", "100.0%", "0.0%", "–", "2", "2"]
+
+
+def test_the_pairs_asked_about_are_a_draw_of_one_a_task() -> None:
+    every = load_mini_pairs("test")
+    tasks, pairs = items.sample("test")
+    assert [pairs[task.id].task_id for task in tasks] == [task.id for task in tasks]
+    assert len({task.id for task in tasks}) == items.TASKS + 1
+    for factor in ("axis", "difficulty"):
+        drawn = Counter(getattr(pairs[task.id], factor) for task in tasks[: items.TASKS])
+        for level, size in Counter(getattr(pair, factor) for pair in every).items():
+            assert abs(drawn[level] - items.TASKS * size / len(every)) <= 1.5, (factor, level)
