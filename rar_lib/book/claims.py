@@ -28,7 +28,7 @@ from rar_lib.book.study import Study
 from rar_lib.core import files
 from rar_lib.core.decision import WORDS, Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import Comparison, Interval, proportion
+from rar_lib.core.stats import Interval, proportion
 from rar_lib.core.types import Frozen
 
 _ROOT = files.checkout() or Path.cwd()
@@ -578,8 +578,8 @@ def ledger(
 def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
     """The claims, decided: the p-values of each family corrected together.
 
-    A claim that its source calls not testable stays so; its p, if it has one, still counts in
-    the correction.
+    A source's family decides nothing here: all that has a p is decided anew from difference, interval
+    and p. A claim without a p stays what its source says: a judge below its gate, nothing scored.
     """
     rows = [_row(claim, declared.measure_of(claim), evidence) for claim in declared.claims]
     corrected: dict[str, Finding] = {}
@@ -589,20 +589,9 @@ def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
 
 
 def _corrected(rows: Sequence[Row]) -> dict[str, Finding]:
-    comparisons, margins = {}, {}
-    for row in rows:
-        found = row.finding
-        if found is None or row.measure is None or found.difference is None or found.p is None:
-            continue
-        comparisons[row.claim.id] = Comparison(found.difference, found.detectable or 0.0, found.p)
-        margins[row.claim.id] = row.measure.margin
-    by_id = {row.claim.id: row.finding for row in rows}
-    corrected = {}
-    for name, new in decide_family(comparisons, margins=margins).items():
-        old = by_id[name]
-        closed = old is not None and old.word == "not testable here"
-        corrected[name] = replace(old, p_holm=new.p_holm) if old is not None and closed else new
-    return corrected
+    asked = {row.claim.id: row.finding for row in rows if row.finding is not None}
+    margins = {row.claim.id: row.measure.margin for row in rows if row.measure is not None}
+    return decide_family(asked, margins=margins)
 
 
 def _row(claim: Claim, measure: Measure | None, evidence: Evidence) -> Row:

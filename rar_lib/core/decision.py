@@ -75,10 +75,16 @@ class Finding:
         """The reverse of :meth:`to_json`.
 
         Raises:
-            ValueError: its word is none of the five.
+            ValueError: its word is none of the five, or it can't be decided anew: a p-value without
+                what it is of, or one of the other four words without a p-value.
         """
-        if value["word"] not in WORDS:
-            raise ValueError(f"{value['word']!r} is no finding; allowed: {', '.join(WORDS)}")
+        word = value["word"]
+        if word not in WORDS:
+            raise ValueError(f"{word!r} is no finding; allowed: {', '.join(WORDS)}")
+        parts = {name: value.get(name) is not None for name in ("p", "difference", "detectable")}
+        if (parts["p"] or word != "not testable here") and not all(parts.values()):
+            missing = ", ".join(name for name, there in parts.items() if not there)
+            raise ValueError(f"{word!r} without {missing}: leave what Finding.to_json writes")
         return Finding(**value | {"difference": Interval.from_json(value["difference"])})
 
 

@@ -361,16 +361,42 @@ def test_claims_are_corrected_together_and_only_those_with_a_p() -> None:
     )
 
 
-@settings(max_examples=30)
-@given(st.lists(st.floats(-0.2, 0.2), min_size=1, max_size=5))
-def test_a_word_and_its_p_cannot_disagree(gaps: list[float]) -> None:
-    names = [f"c{n}" for n in range(len(gaps))]
-    found = {n: finding(gap, tasks=12) for n, gap in zip(names, gaps, strict=True)}
-    for row in decide(one_measure(*(claim(n) for n in names)), live(**found)).values():
+def test_what_a_chapters_own_family_could_not_reach_is_decided_in_the_ledger() -> None:
+    """Eight tasks reach 2/256: too much among twelve claims, enough alone."""
+    eight = compare([0.1 + 0.05 * (-1) ** n for n in range(8)], range(8))
+    own = decide_family({f"c{n}": eight for n in range(12)})["c0"]
+    assert str(own) == "not testable here: 8 tasks can't reach p = 0.05 in a family of 12"
+    row = decide(one_measure(claim("c0")), live(c0=own))["judge.c0"]
+    assert row.finding is not None
+    assert (row.word, row.finding.p_holm) == ("supported", pytest.approx(2 / 256))
+    assert row.finding.reason == ""
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.floats(-0.2, 0.2), st.integers(5, 12), st.integers(1, 16)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_word_and_its_p_cannot_disagree(measured: list[tuple[float, int, int]]) -> None:
+    """However many claims a chapter decided together, and on however few tasks."""
+    found = {}
+    for number, (gap, tasks, members) in enumerate(measured):
+        one = compare([gap + 0.1 * (-1) ** n for n in range(tasks)], range(tasks))
+        found[f"c{number}"] = decide_family({str(n): one for n in range(members)})["0"]
+    ledger = one_measure(*(claim(n) for n in found), claim("gated"))
+    rows = decide(ledger, live(**found, gated=not_testable("below the gate")))
+    assert rows.pop("judge.gated").finding == not_testable("below the gate")
+    p = holm({f"judge.{name}": f.p for name, f in found.items() if f.p is not None})
+    for name, row in rows.items():
         assert row.finding is not None
-        assert row.finding.p_holm is not None
+        assert row.finding.p_holm == pytest.approx(p[name])
         decisive = row.word in ("supported", "contradicted")
-        assert decisive == (row.finding.p_holm <= 0.05)
+        assert decisive == (p[name] <= 0.05)
+        if row.word == "not testable here":
+            assert row.finding.reason.endswith(f"in a family of {len(found)}")
 
 
 def test_the_margin_is_the_ledgers_and_not_the_sources() -> None:
@@ -381,12 +407,13 @@ def test_the_margin_is_the_ledgers_and_not_the_sources() -> None:
     assert (row.word, row.finding.margin) == ("no difference larger than d", 0.05)
 
 
-def test_a_judge_below_the_gate_stays_untestable_however_small_its_p() -> None:
-    gated = replace(finding(0.3), word="not testable here", reason="below the gate")
-    row = decide(one_measure(claim("a")), live(a=gated))["judge.a"]
-    assert (row.word, row.finding and row.finding.reason) == ("not testable here", "below the gate")
-    assert row.finding is not None
-    assert row.finding.p_holm == gated.p
+def test_a_judge_below_the_gate_stays_untestable_and_counts_in_no_family() -> None:
+    found = live(a=not_testable("below the gate"), b=finding(0.3))
+    rows = decide(one_measure(claim("a"), claim("b")), found)
+    assert rows["judge.a"].finding == not_testable("below the gate")
+    other = rows["judge.b"].finding
+    assert other is not None
+    assert other.p_holm == other.p
 
 
 BOTH = [{"record": "alignment", "key": "a"}, {"data": "findings_04", "key": "a"}]
@@ -509,7 +536,7 @@ def test_the_record_holds_what_the_code_writes_and_nothing_else() -> None:
         if row["p"] is not None:
             assert row["p_holm"] == pytest.approx(corrected[row["id"]])
             decisive = row["word"] in ("supported", "contradicted")
-            assert decisive == (row["p_holm"] <= 0.05) or row["word"] == "not testable here"
+            assert decisive == (row["p_holm"] <= 0.05)
         sources = fresh[row["id"]].claim.sources
         if not any(source.data for source in sources) and row["p"] is None:
             assert row == new
@@ -570,7 +597,7 @@ def test_untestable_claims_are_grouped_by_their_reason() -> None:
 
 def test_the_forest_has_those_that_may_speak_or_says_that_none_may() -> None:
     ledger = one_measure(claim("a"), claim("b"), claim("c"))
-    gated = replace(finding(0.3), word="not testable here", reason="below the gate")
+    gated = not_testable("below the gate")
     shown = claims.intervals(claims.decided(ledger, live(a=finding(0.1), b=gated)))
     assert list(shown) == ["judge.a"]
     assert isinstance(shown["judge.a"], Interval)

@@ -229,3 +229,18 @@ def test_a_finding_of_no_word_is_refused() -> None:
     value = decide(of(0.5)).to_json() | {"word": "not supported"}
     with pytest.raises(ValueError, match="'not supported' is no finding; allowed: supported, "):
         Finding.from_json(value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"p": None}, "'undecided' without p"),
+        ({"detectable": None}, "'undecided' without detectable"),
+        ({"word": "not testable here", "difference": None}, "'not testable here' without diff"),
+    ],
+)
+def test_a_finding_that_could_not_be_decided_anew_is_refused(
+    change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Finding.from_json(decide(of(0.5)).to_json() | change)
