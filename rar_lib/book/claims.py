@@ -578,8 +578,9 @@ def ledger(
 def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
     """The claims, decided: the p-values of each family corrected together.
 
-    A source's family decides nothing here: all that has a p is decided anew from difference, interval
-    and p. A claim without a p stays what its source says: a judge below its gate, nothing scored.
+    A source's family decides nothing here: all that has a p is decided anew from difference,
+    interval and p. A claim without a p stays what its source says: a judge below its gate, nothing
+    scored.
     """
     rows = [_row(claim, declared.measure_of(claim), evidence) for claim in declared.claims]
     corrected: dict[str, Finding] = {}
