@@ -419,11 +419,13 @@ class Evidence:
     Attributes:
         saved: findings of chapters by ``findings_NN``.
         records: whole records by name.
+        files: their files from the root of the checkout; of others, where they will be.
     """
 
     profile: str
     saved: Mapping[str, Saved] = field(default_factory=dict)
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -444,11 +446,13 @@ def gather(
     root = checkout or _ROOT
     out = (build or root / "_build") / profile
     saved = {name: _saved(name, study, root, out) for name in _named(sources, "data")}
-    records = {name: results.load(name, root) for name in _named(sources, "record")}
+    named = _named(sources, "record")
+    records = {name: results.load(name, root) for name in named}
     return Evidence(
         profile=profile,
         saved={name: found for name, found in saved.items() if found is not None},
         records={name: found for name, found in records.items() if found is not None},
+        files={name: results.place(name, root) for name in named},
     )
 
 
@@ -631,7 +635,7 @@ def _from_chapter(source: Source, evidence: Evidence) -> Saved | str:
 
 def _from_record(source: Source, evidence: Evidence) -> Saved | str:
     record = evidence.records.get(source.record)
-    file = f"{results.FOLDER}/{source.record}.json"
+    file = evidence.files.get(source.record) or results.expected(source.record)
     if source.runs and (lacking := results.lacking(record, source.runs)):
         return lacking
     if record is None:
