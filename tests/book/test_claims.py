@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rar_lib.book import claims, prose, reproduce, tables
+from rar_lib.book import claims, prose, reproduce, results, tables
 from rar_lib.book.claims import Claim, Evidence, Expression, Ledger, Row, Saved
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval, compare, holm
+from results.alignment import table as alignment_table
+from results.study import table as study_table
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = ROOT / "notebooks" / "10_paper_against_here.ipynb"
@@ -54,6 +56,10 @@ SAID = {
     "carries over to multiple choice": "choice.implicit-over-direct-likert",
     "generic rubric adds nothing there": "choice.predefined-over-base",
     "aligns judges": "judge.implicit-over-direct-likert",
+    "aligns judges at every size": "judge.implicit-at-every-size",
+    "single criteria align judges at every size": "judge.explicit-at-every-size",
+    "no reference, still better than a plain rating": "judge.no-reference-over-direct-likert",
+    "a smaller policy over its base": "reward.small-policy-implicit-over-base",
     "small judges gain most": "judge.small-gains-most",
     "less variance across judges": "judge.spread-smaller",
     "synthetic rubrics align judges": "judge.synthetic-over-direct-likert",
@@ -124,6 +130,10 @@ def test_what_is_measured_was_declared_with_margin_and_rule() -> None:
         assert "Holm" in DECLARED.families[measure.family]
 
 
+def test_no_measure_is_declared_that_no_claim_uses() -> None:
+    assert {claim.measure for claim in DECLARED.claims} - {""} == set(DECLARED.measures)
+
+
 def test_a_chapter_can_take_the_declared_margin() -> None:
     assert claims.margin("accuracy") == DECLARED.measures["accuracy"].margin
     with pytest.raises(DataError, match="accuracy_gain"):
@@ -147,9 +157,8 @@ def test_training_feeds_a_claim_from_a_record_only() -> None:
     """A chapter trains one seed; findings of chapters 7 and 8 are of such a policy."""
     data = {source.data for claim in DECLARED.claims for source in claim.sources}
     assert data - {""} == {"findings_02", "findings_04", "findings_06", "findings_09"}
-    trained = {"held_out", "multiple_choice", "seed_spread"}
     for claim in DECLARED.claims:
-        assert all(s.record and s.runs for s in claim.sources) or claim.measure not in trained
+        assert all(s.record and s.runs for s in claim.sources) or claim.measure != "held_out"
 
 
 # --- declared wrongly ----------------------------------------------------------------------------
@@ -427,7 +436,7 @@ def test_a_record_is_the_evidence_and_the_live_run_only_where_there_is_none() ->
     assert (alone.word, alone.to_json()["live"]) == ("supported", True)
     both = decide(ledger, replace(here, records={"alignment": record}))["judge.a"]
     assert (both.word, both.to_json()["live"]) == ("contradicted", False)
-    assert both.to_json()["source"] == {"file": "results/alignment.json", "key": "a"}
+    assert both.to_json()["source"] == {"file": "results/alignment/alignment.json", "key": "a"}
     assert both.to_json()["machine"] == "two cores"
     assert both.to_json()["versions"] == {"torch": "2"}
 
@@ -435,10 +444,10 @@ def test_a_record_is_the_evidence_and_the_live_run_only_where_there_is_none() ->
 def test_a_record_that_names_no_machine_or_holds_no_such_finding_is_passed_over() -> None:
     ledger = one_measure(claim("a", sources=BOTH[:1]))
     for record, says in (
-        ({"findings": {}}, "results/alignment.json holds no finding a"),
+        ({"findings": {}}, "results/alignment/alignment.json holds no finding a"),
         (
             {"findings": {"a": finding(0.3).to_json()}, "machine": "two cores"},
-            "results/alignment.json does not name its versions",
+            "results/alignment/alignment.json does not name its versions",
         ),
     ):
         row = decide(ledger, Evidence("laptop", records={"alignment": record}))["judge.a"]
@@ -448,7 +457,8 @@ def test_a_record_that_names_no_machine_or_holds_no_such_finding_is_passed_over(
 def test_nothing_run_is_no_error_and_says_what_is_missing() -> None:
     row = decide(one_measure(claim("a", sources=BOTH)), Evidence("laptop"))["judge.a"]
     assert row.finding == not_testable(
-        "results/alignment.json is not recorded; chapter 4 has not been run in profile laptop"
+        "results/alignment/alignment.json is not recorded; "
+        "chapter 4 has not been run in profile laptop"
     )
     assert row.to_json()["source"] is None
 
@@ -501,6 +511,26 @@ def test_a_finding_names_the_cell_that_saved_it_and_the_run(tmp_path: Path) -> N
     assert (found["machine"], found["date"]) == ("two cores", "2026-01-02")
     assert (found["word"], found["n"], found["live"]) == ("supported", 24, True)
     assert found["interval"][0] < found["value"] < found["interval"][1]
+
+
+def test_a_record_is_named_by_the_file_that_is_read(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    (row,) = claims.ledger("smoke", root / "claims.toml", root)
+    assert row.finding is not None
+    assert row.finding.reason.startswith("results/alignment/alignment.json is not recorded")
+    elsewhere = root / "results" / "later" / "alignment.json"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.write_text(json.dumps(ORIGIN | {"findings": {"a": finding(0.3).to_json()}}))
+    (row,) = claims.ledger("smoke", root / "claims.toml", root)
+    assert row.to_json()["source"] == {"file": "results/later/alignment.json", "key": "a"}
+    assert row.word == "supported"
+
+
+@pytest.mark.parametrize("script", [alignment_table, study_table])
+def test_a_record_that_is_not_there_yet_is_named_where_its_script_leaves_it(script: Any) -> None:
+    file = results.expected(script.RESULTS.stem)
+    assert file == script.RESULTS.relative_to(ROOT).as_posix()
+    assert {s.record for c in DECLARED.claims for s in c.sources} == {"", "alignment", "arms"}
 
 
 def test_an_unknown_profile_is_an_error(tmp_path: Path) -> None:
