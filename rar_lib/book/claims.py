@@ -28,7 +28,7 @@ from rar_lib.book.study import Study
 from rar_lib.core import files
 from rar_lib.core.decision import WORDS, Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import Comparison, Interval, proportion
+from rar_lib.core.stats import Interval, proportion
 from rar_lib.core.types import Frozen
 
 _ROOT = files.checkout() or Path.cwd()
@@ -419,11 +419,13 @@ class Evidence:
     Attributes:
         saved: findings of chapters by ``findings_NN``.
         records: whole records by name.
+        files: their files from the root of the checkout; of others, where they will be.
     """
 
     profile: str
     saved: Mapping[str, Saved] = field(default_factory=dict)
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -444,11 +446,13 @@ def gather(
     root = checkout or _ROOT
     out = (build or root / "_build") / profile
     saved = {name: _saved(name, study, root, out) for name in _named(sources, "data")}
-    records = {name: results.load(name, root) for name in _named(sources, "record")}
+    named = _named(sources, "record")
+    records = {name: results.load(name, root) for name in named}
     return Evidence(
         profile=profile,
         saved={name: found for name, found in saved.items() if found is not None},
         records={name: found for name, found in records.items() if found is not None},
+        files={name: results.place(name, root) for name in named},
     )
 
 
@@ -578,8 +582,9 @@ def ledger(
 def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
     """The claims, decided: the p-values of each family corrected together.
 
-    A claim that its source calls not testable stays so; its p, if it has one, still counts in
-    the correction.
+    A source's family decides nothing here: all that has a p is decided anew from difference,
+    interval and p. A claim without a p stays what its source says: a judge below its gate, nothing
+    scored.
     """
     rows = [_row(claim, declared.measure_of(claim), evidence) for claim in declared.claims]
     corrected: dict[str, Finding] = {}
@@ -589,20 +594,9 @@ def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
 
 
 def _corrected(rows: Sequence[Row]) -> dict[str, Finding]:
-    comparisons, margins = {}, {}
-    for row in rows:
-        found = row.finding
-        if found is None or row.measure is None or found.difference is None or found.p is None:
-            continue
-        comparisons[row.claim.id] = Comparison(found.difference, found.detectable or 0.0, found.p)
-        margins[row.claim.id] = row.measure.margin
-    by_id = {row.claim.id: row.finding for row in rows}
-    corrected = {}
-    for name, new in decide_family(comparisons, margins=margins).items():
-        old = by_id[name]
-        closed = old is not None and old.word == "not testable here"
-        corrected[name] = replace(old, p_holm=new.p_holm) if old is not None and closed else new
-    return corrected
+    asked = {row.claim.id: row.finding for row in rows if row.finding is not None}
+    margins = {row.claim.id: row.measure.margin for row in rows if row.measure is not None}
+    return decide_family(asked, margins=margins)
 
 
 def _row(claim: Claim, measure: Measure | None, evidence: Evidence) -> Row:
@@ -641,7 +635,7 @@ def _from_chapter(source: Source, evidence: Evidence) -> Saved | str:
 
 def _from_record(source: Source, evidence: Evidence) -> Saved | str:
     record = evidence.records.get(source.record)
-    file = f"{results.FOLDER}/{source.record}.json"
+    file = evidence.files.get(source.record) or results.expected(source.record)
     if source.runs and (lacking := results.lacking(record, source.runs)):
         return lacking
     if record is None:

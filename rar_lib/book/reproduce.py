@@ -114,11 +114,12 @@ def parts_of(
         raise ReproduceError(f"{lock} does not exist: restore it from git, or run `make lock`")
     locked = re.findall(r"^([\w.-]+)==", lock.read_text(encoding="utf-8"), re.MULTILINE)
     cells = [[c.cell_type, c.source] for c in notebook.read(step.source).cells]
+    reports = any(kind == "code" and _REPORTS.search(source) for kind, source in cells)
     last = load(step.manifest)
     asked = last["parts"]["inputs"] if last else {}
     return {
         "notebook": digest(cells),
-        "library": _library(library),
+        "library": _library(library, _UNSEEN if reports else (*_UNSEEN, _REPORT)),
         "parameters": profile.model_dump(mode="json"),
         "lock": file_hash(lock),
         "installed": _installed(tuple(locked)),
@@ -133,7 +134,7 @@ def _installed(packages: tuple[str, ...]) -> dict[str, str]:
     return {"python": platform.python_version()} | versions(packages)
 
 
-def _library(library: Path) -> dict[str, str]:
+def _library(library: Path, unseen: tuple[str, ...]) -> dict[str, str]:
     """SHA-256 of each file that can change what a chapter shows.
 
     Raises:
@@ -142,7 +143,7 @@ def _library(library: Path) -> dict[str, str]:
     found = {}
     for path in sorted(library.rglob("*")):
         name = path.relative_to(library).as_posix()
-        if path.is_file() and "__pycache__" not in path.parts and not name.startswith(_UNSEEN):
+        if path.is_file() and "__pycache__" not in path.parts and not name.startswith(unseen):
             found[name] = file_hash(path)
     if not found:
         raise ReproduceError(f"{library} holds no source file: it should be the folder of rar_lib")
@@ -223,7 +224,10 @@ def load(path: Path) -> dict[str, Any] | None:
 
 _log = logging.getLogger(__name__)
 #: What chapters do not see: a change there makes none of them stale.
-_UNSEEN = ("cli/", "book/build.py", "book/gate.py", "book/report.")
+_UNSEEN = ("cli/", "book/build.py", "book/gate.py")
+#: What makes a report, which few chapters do: only those whose code names it.
+_REPORT = "book/report."
+_REPORTS = re.compile(r"\b(?:write_)?report\b")
 PACKAGE = Path(__file__).parents[1]
 
 

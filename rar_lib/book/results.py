@@ -65,6 +65,21 @@ def find(name: str, root: Path = _ROOT) -> Path | None:
     return found[0] if found else None
 
 
+#: Where scripts leave the records that claims rest on, below ``FOLDER``.
+_WRITTEN = {"alignment": "alignment/alignment.json", "arms": "study/arms.json"}
+
+
+def place(name: str, root: Path = _ROOT) -> str:
+    """The file of a recorded result from the checkout, or where it will be."""
+    path = find(name, root)
+    return path.relative_to(root).as_posix() if path else expected(name)
+
+
+def expected(name: str) -> str:
+    """Where the script of a record leaves it, from the checkout."""
+    return f"{FOLDER}/{_WRITTEN.get(name, f'{name}.json')}"
+
+
 def origin(found: dict[str, Any]) -> str:
     """Where and when a result was measured, for the line above a table."""
     return f"recorded on {found['date']}, {found['machine']}"

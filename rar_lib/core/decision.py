@@ -13,11 +13,12 @@ below the mean: where differences are lopsided and tasks few, it errs more often
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from rar_lib.core.stats import Comparison, Interval, family, holm, minimum_detectable
+from rar_lib.core.stats import Comparison, Interval, Seeds, family, holm, minimum_detectable
 
 Word = Literal[
     "supported", "contradicted", "no difference larger than d", "undecided", "not testable here"
@@ -38,8 +39,10 @@ class Finding:
             the unit of the difference.
         detectable: smallest true difference that this sample shows in 80 of 100 studies.
         needed: tasks that would decide an undecided claim in 80 of 100 studies if the difference is
-            what it seems; more than there are.
+            what it seems; more than there are. ``None`` where no number of tasks would.
         reason: why a claim is not testable here.
+        seeds: of an effect of training, what its error is made of.
+        needed_seeds: training runs a side that would decide it on the same tasks, as ``needed``.
     """
 
     word: Word
@@ -50,21 +53,29 @@ class Finding:
     detectable: float | None = None
     needed: int | None = None
     reason: str = ""
+    seeds: Seeds | None = None
+    needed_seeds: int | None = None
 
     def __str__(self) -> str:
         if self.word == "no difference larger than d":
             return f"no difference larger than {self.margin:g}"
-        if self.word == "undecided" and self.needed is not None:
-            return f"undecided ({self.needed:,} tasks would decide)"
+        if self.word == "undecided" and (needs := self._needs()):
+            return f"undecided ({needs} would decide)"
         if self.word == "not testable here":
             return f"not testable here: {self.reason}"
         return self.word
+
+    def _needs(self) -> str:
+        counts = ((self.needed, "tasks"), (self.needed_seeds, "seeds"))
+        found = " or ".join(f"{count:,} {of}" for count, of in counts if count is not None)
+        seen = self.difference is not None and abs(self.difference.value) > 1e-12
+        return found or ("more seeds and tasks" if self.seeds is not None and seen else "")
 
     def comparison(self) -> Comparison | None:
         """What was decided on, to decide it in another family; ``None`` without it."""
         if self.difference is None or self.p is None or self.detectable is None:
             return None
-        return Comparison(self.difference, self.detectable, self.p)
+        return Comparison(self.difference, self.detectable, self.p, seeds=self.seeds)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON value."""
@@ -75,11 +86,22 @@ class Finding:
         """The reverse of :meth:`to_json`.
 
         Raises:
-            ValueError: its word is none of the five.
+            ValueError: its word is none of the five, or it can't be decided anew: a p-value without
+                what it is of, or one of the other four words without a p-value.
         """
-        if value["word"] not in WORDS:
-            raise ValueError(f"{value['word']!r} is no finding; allowed: {', '.join(WORDS)}")
-        return Finding(**value | {"difference": Interval.from_json(value["difference"])})
+        word = value["word"]
+        if word not in WORDS:
+            raise ValueError(f"{word!r} is no finding; allowed: {', '.join(WORDS)}")
+        parts = {name: value.get(name) is not None for name in ("p", "difference", "detectable")}
+        if (parts["p"] or word != "not testable here") and not all(parts.values()):
+            missing = ", ".join(name for name, there in parts.items() if not there)
+            raise ValueError(f"{word!r} without {missing}: leave what Finding.to_json writes")
+        seeds = value.get("seeds")
+        rebuilt = {
+            "difference": Interval.from_json(value["difference"]),
+            "seeds": None if seeds is None else Seeds(**seeds),
+        }
+        return Finding(**value | rebuilt)
 
 
 def not_testable(reason: str) -> Finding:
@@ -132,8 +154,7 @@ def decide_family(
     limits = _margins(margins, list(comparisons))
     asked = {name: _comparison(c) for name, c in comparisons.items()}
     corrected = family({name: c for name, c in asked.items() if c is not None})
-    # The smallest p of n tasks has them all on one side.
-    smallest = holm({name: 2.0 ** (1 - c.difference.n) for name, c in corrected.items()})
+    smallest = holm({name: _smallest_p(c) for name, c in corrected.items()})
     found = {}
     for name, given in comparisons.items():
         if name in corrected:
@@ -159,6 +180,11 @@ def _margins(
     return limits
 
 
+def _smallest_p(c: Comparison) -> float:
+    """Of n tasks that lie all on one side; Student's test over seeds and tasks has no smallest."""
+    return 2.0 ** (1 - c.difference.n) if c.seeds is None else 0.0
+
+
 def _comparison(given: Comparison | Finding | None) -> Comparison | None:
     return given.comparison() if isinstance(given, Finding) else given
 
@@ -168,7 +194,7 @@ def _decide(
 ) -> Finding:
     n = c.difference.n
     word: Word
-    needed, reason = None, ""
+    needed, seeds, reason = None, None, ""
     if c.p_holm is not None and c.p_holm <= alpha and c.difference.value != 0:
         word = "supported" if c.difference.value > 0 else "contradicted"
     elif smallest > alpha:
@@ -177,27 +203,82 @@ def _decide(
     elif margin is not None and c.difference.shown and _inside(c.difference, margin):
         word = "no difference larger than d"
     else:
-        word, needed = "undecided", _needed(c, margin, alpha / members)
-    return Finding(word, c.difference, c.p, c.p_holm, margin, c.detectable, needed, reason)
+        word = "undecided"
+        needed = _needed(c, margin, alpha / members)
+        seeds = _needed_seeds(c, margin, alpha / members)
+    return Finding(
+        word,
+        c.difference,
+        c.p,
+        c.p_holm,
+        margin,
+        c.detectable,
+        needed,
+        reason,
+        c.seeds,
+        seeds,
+    )
 
 
 def _inside(interval: Interval, margin: float) -> bool:
     return -margin <= interval.low and interval.high <= margin
 
 
+def _distances(c: Comparison, margin: float | None, strictest: float) -> list[tuple[float, float]]:
+    """What a standard error must be small against, each with the error level: either decides.
+
+    The difference seen must show at Holm's strictest level, or the margin must be as far from it as
+    the power asks on both sides of the interval.
+    """
+    seen = abs(c.difference.value)
+    found = [(seen, strictest)] if seen > 1e-12 else []
+    return found + ([(margin - seen, ALPHA)] if margin is not None and seen < margin else [])
+
+
 def _needed(c: Comparison, margin: float | None, strictest: float) -> int | None:
     """Tasks at which the difference seen, or its being inside the margin, would show.
 
     The standard error falls with the root of the number of tasks (Cohen 1988): for 80 % power the
-    difference must be 2.80 of them, or more at Holm's strictest level; the margin must be as far
-    from the difference as the power asks on both sides of the interval.
+    difference must be 2.80 of them, or more at a stricter level. Of an effect over seeds and tasks
+    the part between seeds stays whatever the number of tasks; where that alone is too large, no
+    number of tasks decides.
     """
-    n, seen = c.difference.n, abs(c.difference.value)
+    n, fixed, df = c.difference.n, 0.0, math.inf
+    if c.seeds is not None:
+        fixed, df = c.seeds.only_seeds, min(c.seeds.n, n) - 1
+    usual = minimum_detectable(1.0, df=df)
     found = []
-    if seen > 1e-12:
-        stricter = minimum_detectable(1.0, level=1.0 - strictest) / minimum_detectable(1.0)
-        found.append((c.detectable * stricter / seen) ** 2)
-    if margin is not None and seen < margin:
-        found.append((c.detectable / (margin - seen)) ** 2)
+    for distance, level in _distances(c, margin, strictest):
+        stricter = minimum_detectable(1.0, df=df, level=1.0 - level) / usual
+        ratio = (c.detectable * stricter / distance) ** 2
+        if fixed * ratio < 1.0:
+            found.append(ratio * (1.0 - fixed) / (1.0 - fixed * ratio))
     # Undecided at n: where the approximation says that n is enough, one more is the least.
     return max(n + 1, math.ceil(n * min(found))) if found else None
+
+
+#: More training runs a side than this are nobody's plan.
+_MOST_SEEDS = 1000
+
+
+def _needed_seeds(c: Comparison, margin: float | None, strictest: float) -> int | None:
+    """Seeds that would decide on the same tasks, as :func:`_needed`; ``None`` for none.
+
+    More seeds lower all of the error but that of the tasks, and Student's quantiles, too.
+    """
+    if c.seeds is None or c.difference.se is None:
+        return None
+    n, seeds, se = c.difference.n, c.seeds, c.difference.se
+    distances = _distances(c, margin, strictest)
+
+    def decides(more: int) -> bool:
+        left = seeds.only_tasks + (1.0 - seeds.only_tasks) * seeds.n / more
+        df = min(more, n) - 1
+        return any(
+            minimum_detectable(se * math.sqrt(left), df=df, level=1.0 - level) <= distance
+            for distance, level in distances
+        )
+
+    more = range(seeds.n + 1, _MOST_SEEDS + 1)
+    place = bisect_left(more, True, key=decides)
+    return more[place] if place < len(more) else None

@@ -347,6 +347,21 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float | None:
 
 
 @dataclass(frozen=True)
+class Seeds:
+    """What the error of a difference over seeds and tasks is made of (:func:`crossed`).
+
+    Attributes:
+        n: number of seeds.
+        only_seeds: share of the squared standard error that more tasks leave as it is, in [0, 1].
+        only_tasks: share that more seeds leave as it is; the rest falls with either.
+    """
+
+    n: int
+    only_seeds: float
+    only_tasks: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One difference, and what a sample of this size could have seen.
 
@@ -356,12 +371,14 @@ class Comparison:
             studies if nothing else were tested (see :func:`minimum_detectable`).
         p: two-sided p-value, of the sign-flip test over clusters unless it says otherwise.
         p_holm: the same, corrected for the family it was compared in; ``None`` outside one.
+        seeds: of a difference over seeds and tasks; ``None`` for one over tasks alone.
     """
 
     difference: Interval
     detectable: float
     p: float
     p_holm: float | None = None
+    seeds: Seeds | None = None
 
     def __neg__(self) -> Comparison:
         """The opposite difference, for a claim that something is below zero."""
@@ -424,7 +441,7 @@ def crossed(table: ArrayLike) -> Comparison:
     seeds, n = data.shape
     df = min(seeds, n) - 1
     value, quantile = float(data.mean()), _student(0.975, df)
-    se = _crossed_se(data)
+    se, made_of = _crossed_se(data)
     if se <= 1e-12:
         low, high = still(value, min(seeds, n), (-1.0, 1.0))
         se = max(value - low, high - value) / quantile
@@ -434,17 +451,27 @@ def crossed(table: ArrayLike) -> Comparison:
         low, high = max(-1.0, value - half), min(1.0, value + half)
         p = _student_p(value / se, df)
     interval = Interval(value, low, high, n, se)
-    return Comparison(interval, minimum_detectable(se, df=df), p)
+    return Comparison(interval, minimum_detectable(se, df=df), p, seeds=made_of)
 
 
-def _crossed_se(data: NDArray[np.float64]) -> float:
+def _crossed_se(data: NDArray[np.float64]) -> tuple[float, Seeds]:
+    """Standard error of the mean, and what it is made of.
+
+    The squared error is ``s / seeds + t / n + e / (seeds * n)`` with the variances of seeds, of
+    tasks and of the rest.
+    """
     seeds, n = data.shape
     of_seed, of_task = data.mean(axis=1), data.mean(axis=0)
     rest = data - of_seed[:, None] - of_task[None, :] + data.mean()
     e = float((rest**2).sum()) / ((seeds - 1) * (n - 1))
     a = max(e, n * float(of_seed.var(ddof=1)))
     b = max(e, seeds * float(of_task.var(ddof=1)))
-    return float(np.sqrt((a + b - e) / (seeds * n)))
+    whole = a + b - e
+    se = float(np.sqrt(whole / (seeds * n)))
+    if se <= 1e-12:  # nothing varies: what there is less of is what is missing
+        fewer = float(seeds <= n)
+        return se, Seeds(seeds, fewer, 1.0 - fewer)
+    return se, Seeds(seeds, (a - e) / whole, (b - e) / whole)
 
 
 def _pigeonhole_se(data: NDArray[np.float64], *, resamples: int = 2000, seed: int = 0) -> float:

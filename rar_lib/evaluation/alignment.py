@@ -6,6 +6,7 @@ A task holds up to two pairs, which hang together: every interval here is over t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -378,10 +379,13 @@ VERSUS: Mapping[str, tuple[str, str]] = {
     "implicit_over_reference_likert": ("implicit", "reference_likert"),
     "explicit_over_predefined": ("explicit", "predefined"),
     "synthetic_ref_over_likert": ("synthetic_ref", "direct_likert"),
+    "synthetic_noref_over_likert": ("synthetic_noref", "direct_likert"),
     "synthetic_ref_over_noref": ("synthetic_ref", "synthetic_noref"),
 }
 #: Those that are asked of every judge; the others of the largest alone, to keep the family small.
 OF_EVERY_JUDGE = ("implicit_over_likert", "explicit_over_likert", "explicit_over_implicit")
+#: Of those, what the paper says of all sizes together.
+AT_EVERY_SIZE = ("implicit_over_likert", "explicit_over_likert")
 SMALL, SPREAD = "alignment.small_gains_most", "alignment.spread_smaller"
 
 
@@ -399,12 +403,14 @@ def paper_claims(
 
     Returns:
         Claim -> comparison in pairwise accuracy, positive where the claim says so, or why there is
-        none. ``alignment.NAME`` is of the largest judge, ``alignment.NAME, JUDGE`` of another.
+        none. ``alignment.NAME`` is of the largest judge, ``alignment.NAME, JUDGE`` of another,
+        ``alignment.NAME, every size`` of all of them together (:func:`at_every_size`).
     """
     arms = set[str].intersection(*(set(of) for of in graded.values()))
     asked = {name: both for name, both in VERSUS.items() if set(both) <= arms}
     if not gated:
-        names = [*(f"alignment.{name}" for name in asked), SMALL, SPREAD]
+        every = [_every(name) for name in AT_EVERY_SIZE if name in asked]
+        names = [*(f"alignment.{name}" for name in asked), *every, SMALL, SPREAD]
         return dict.fromkeys(names, not_testable("no judge passes the gate"))
     claims: dict[str, Comparison | Finding | None] = {}
     for judge in gated:
@@ -413,12 +419,47 @@ def paper_claims(
             if largest or name in OF_EVERY_JUDGE:
                 key = f"alignment.{name}" if largest else f"alignment.{name}, {judge}"
                 claims[key] = against(graded[judge][arm], graded[judge][beside])
+    for name in AT_EVERY_SIZE:
+        if name in asked:
+            own = [*(f"alignment.{name}, {judge}" for judge in gated[:-1]), f"alignment.{name}"]
+            claims[_every(name)] = at_every_size([claims[key] for key in own])
     gains = [(graded[judge]["implicit"], graded[judge]["direct_likert"]) for judge in gated]
     claims[SMALL] = not_testable("1 judge passes the gate, two are needed")
     if len(gated) > 1:
         claims[SMALL] = extra_gain(gains[0], gains[-1])
     claims[SPREAD] = spread_difference([likert for _, likert in gains], [own for own, _ in gains])
     return claims
+
+
+def _every(name: str) -> str:
+    return f"alignment.{name}, every size"
+
+
+def at_every_size(of: Sequence[Comparison | Finding | None]) -> Comparison | Finding | None:
+    """Whether a difference is above zero for every judge, from one comparison a judge.
+
+    It stands if it stands for the judge that speaks least for it, so that one's comparison decides,
+    without a correction for the number of judges (intersection-union test, Berger 1982). It falls
+    if one judge says the opposite; as any of them may be that one, its p-value is multiplied by
+    their number.
+
+    Returns:
+        The comparison of that judge; *not testable here* with fewer than two judges, ``None``
+        where one of them has scored nothing on both sides.
+    """
+    if len(of) < 2:
+        return not_testable(f"{len(of)} judge passes the gate, two are needed")
+    found = [one for one in of if isinstance(one, Comparison)]
+    if len(found) < len(of):
+        return None
+
+    def speaks(one: Comparison) -> float:
+        return math.copysign(1.0 - one.p, one.difference.value)
+
+    least = min(found, key=lambda one: (speaks(one), one.difference.value))
+    if least.difference.value > 0:
+        return least
+    return replace(least, p=min(1.0, len(of) * least.p))
 
 
 def variance_between(table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,7 +30,6 @@ from rar_lib.core.stats import (
     Interval,
     cluster_share,
     compare,
-    proportion,
     scored,
     task_interval,
 )
@@ -223,8 +222,8 @@ def by_family(
 ) -> dict[Family, FamilyResult]:
     """Success rate and mean gain of each family, in the order of ``FAMILIES``.
 
-    The success rate has a Wilson interval with the number of tasks as its sample size, since
-    attacks of one family on one task rise and fall together; the gain Student's over tasks.
+    Both have their interval over tasks, because attacks of one family on one task rise and fall
+    together.
     """
     found: dict[Family, FamilyResult] = {}
     for family in FAMILIES:
@@ -238,7 +237,7 @@ def by_family(
         found[family] = FamilyResult(
             family=family,
             attacks=len(rows),
-            success=proportion(fmean(fmean(h) for h in hits) * len(hits), len(hits)),
+            success=cluster_share([fmean(h) for h in hits], range(len(hits))),
             gain=task_interval(means) if means else None,
             unscored=sum(r.unscored for r in rows),
         )

@@ -351,8 +351,8 @@ def ways(answers: Sequence[Answer]) -> dict[str, float]:
 def accuracy(found: Outcomes) -> Interval | None:
     """Share of right answers over all runs; no readable answer is not right.
 
-    The interval is over questions; Wilson's where all answers are right or none is. ``None``
-    if there is no answer at all.
+    The interval is over questions; the rule of three gives its width where all answers are right or
+    none is. ``None`` if there is no answer at all.
     """
     rows = [(float(o or 0), q) for q, runs in found.items() for o in runs]
     return cluster_share([w for w, _ in rows], [q for _, q in rows]) if rows else None

@@ -431,7 +431,11 @@ class VerifiableReward:
         log_metric: LogMetric | None = None,
         **_: Any,
     ) -> list[float | None]:
-        """What the rule says, in the order of ``completions``."""
+        """What the rule says, in the order of ``completions``.
+
+        Groups that a rule of many values leaves flat are levelled as those of a judge are
+        (:func:`rar_lib.training.diagnostics.levelled`); the record keeps what the rule said.
+        """
         part, failure = _Part(), None
         try:
             part = self._checked(completions, task, completion_ids)
@@ -442,11 +446,12 @@ class VerifiableReward:
         whole, own = part, slice(len(part.scores))
         if _shared(log_metric):
             whole, own = _of_all(part, failure)
-        record = step_record(whole.scores, whole.lengths, groups(whole.keys))
+        of = groups(whole.keys)
+        record = step_record(whole.scores, whole.lengths, of)
         record |= {"judge_seconds": whole.seconds, "usage": Usage().model_dump()}
         record["rollouts"] = _rollouts(whole, whole.scores)
         _report(record, self.on_step, log_metric)
-        return whole.scores[own]
+        return levelled(whole.scores, of)[own]
 
     def _checked(
         self,

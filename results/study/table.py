@@ -19,7 +19,9 @@ from statistics import fmean
 from typing import Any
 
 from rar_lib.book import claims
+from rar_lib.book.results import check_one_origin
 from rar_lib.core.decision import Finding, decide_family, not_testable
+from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
 from rar_lib.core.stats import Comparison, scored
 from rar_lib.core.types import Task
@@ -192,25 +194,27 @@ def _course(parts: Sequence[tuple[Unit, Mapping[str, Any]]]) -> dict[str, float]
 def gains_of(
     runs: Sequence[Mapping[str, Any]], better: str, other: str, way: float
 ) -> list[SeedGains]:
-    """One arm's outcomes minus another's, seed by seed, as a share of the way to the references."""
-    scores: dict[tuple[str, int], Scores] = {}
-    origin = {}
-    for one in runs:
-        scores[one["arm"], one["seed"]] = one["held_out"]["conveyed"]["after"]
-        scores.setdefault(("base", one["seed"]), one["held_out"]["conveyed"]["before"])
-        origin[one["seed"]] = one
-    seeds = {seed for arm, seed in scores if arm == better} & {
-        seed for arm, seed in scores if arm == other
-    }
-    return [
-        SeedGains(
-            seed=seed,
-            gains=_minus(scores[better, seed], scores[other, seed], way),
-            machine=origin[seed]["machine"],
-            versions=origin[seed]["versions"],
-        )
-        for seed in sorted(seeds)
-    ]
+    """One arm's outcomes minus another's, seed by seed, as a share of the way to the references.
+
+    Where the untrained policy has no run of a seed, it is what the arm's own run started from.
+
+    Raises:
+        DataError: the two sides of a seed come from different machines or versions.
+    """
+    by = {(one["arm"], one["seed"]): one for one in runs}
+    found = []
+    for seed in sorted(seed for arm, seed in by if arm == better):
+        one, beside = by[better, seed], by.get((other, seed))
+        if beside is not None:
+            check_one_origin([one, beside])
+            against = beside["held_out"]["conveyed"]["after"]
+        elif other == "base":
+            against = one["held_out"]["conveyed"]["before"]
+        else:
+            continue
+        gains = _minus(one["held_out"]["conveyed"]["after"], against, way)
+        found.append(SeedGains(seed, gains, one["machine"], one["versions"]))
+    return found
 
 
 def _minus(better: Scores, other: Scores, way: float) -> Scores:
@@ -235,17 +239,22 @@ def decide(runs: Sequence[Mapping[str, Any]], way: float) -> dict[str, Finding]:
     found: dict[str, Finding] = {}
     for contrasts in (CONTRASTS, FURTHER):
         family: dict[str, Comparison | Finding | None] = {
-            f"training.{name}": _effect(gains_of(sound, *arms, way))
-            for name, arms in contrasts.items()
+            f"training.{name}": _effect(sound, arms, way) for name, arms in contrasts.items()
         }
         found |= decide_family(family, margins=claims.margin("held_out"))
     return found
 
 
-def _effect(gains: Sequence[SeedGains]) -> Comparison | Finding:
-    if len(gains) < MIN_SEEDS:
-        return not_testable(f"{len(gains)} seeds of both arms are done, three are needed")
-    return training_effect(gains)
+def _effect(
+    runs: Sequence[Mapping[str, Any]], arms: tuple[str, str], way: float
+) -> Comparison | Finding:
+    try:
+        gains = gains_of(runs, *arms, way)
+        if len(gains) >= MIN_SEEDS:
+            return training_effect(gains)
+    except DataError as error:  # of several machines or versions
+        return not_testable(str(error))
+    return not_testable(f"{len(gains)} seeds of both arms are done, three are needed")
 
 
 Parts = list[tuple[Unit, Mapping[str, Any]]]

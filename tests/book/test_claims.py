@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rar_lib.book import claims, prose, reproduce, tables
+from rar_lib.book import claims, prose, reproduce, results, tables
 from rar_lib.book.claims import Claim, Evidence, Expression, Ledger, Row, Saved
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval, compare, holm
+from results.alignment import table as alignment_table
+from results.study import table as study_table
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = ROOT / "notebooks" / "10_paper_against_here.ipynb"
@@ -54,6 +56,10 @@ SAID = {
     "carries over to multiple choice": "choice.implicit-over-direct-likert",
     "generic rubric adds nothing there": "choice.predefined-over-base",
     "aligns judges": "judge.implicit-over-direct-likert",
+    "aligns judges at every size": "judge.implicit-at-every-size",
+    "single criteria align judges at every size": "judge.explicit-at-every-size",
+    "no reference, still better than a plain rating": "judge.no-reference-over-direct-likert",
+    "a smaller policy over its base": "reward.small-policy-implicit-over-base",
     "small judges gain most": "judge.small-gains-most",
     "less variance across judges": "judge.spread-smaller",
     "synthetic rubrics align judges": "judge.synthetic-over-direct-likert",
@@ -124,6 +130,10 @@ def test_what_is_measured_was_declared_with_margin_and_rule() -> None:
         assert "Holm" in DECLARED.families[measure.family]
 
 
+def test_no_measure_is_declared_that_no_claim_uses() -> None:
+    assert {claim.measure for claim in DECLARED.claims} - {""} == set(DECLARED.measures)
+
+
 def test_a_chapter_can_take_the_declared_margin() -> None:
     assert claims.margin("accuracy") == DECLARED.measures["accuracy"].margin
     with pytest.raises(DataError, match="accuracy_gain"):
@@ -147,9 +157,8 @@ def test_training_feeds_a_claim_from_a_record_only() -> None:
     """A chapter trains one seed; findings of chapters 7 and 8 are of such a policy."""
     data = {source.data for claim in DECLARED.claims for source in claim.sources}
     assert data - {""} == {"findings_02", "findings_04", "findings_06", "findings_09"}
-    trained = {"held_out", "multiple_choice", "seed_spread"}
     for claim in DECLARED.claims:
-        assert all(s.record and s.runs for s in claim.sources) or claim.measure not in trained
+        assert all(s.record and s.runs for s in claim.sources) or claim.measure != "held_out"
 
 
 # --- declared wrongly ----------------------------------------------------------------------------
@@ -361,16 +370,42 @@ def test_claims_are_corrected_together_and_only_those_with_a_p() -> None:
     )
 
 
-@settings(max_examples=30)
-@given(st.lists(st.floats(-0.2, 0.2), min_size=1, max_size=5))
-def test_a_word_and_its_p_cannot_disagree(gaps: list[float]) -> None:
-    names = [f"c{n}" for n in range(len(gaps))]
-    found = {n: finding(gap, tasks=12) for n, gap in zip(names, gaps, strict=True)}
-    for row in decide(one_measure(*(claim(n) for n in names)), live(**found)).values():
+def test_what_a_chapters_own_family_could_not_reach_is_decided_in_the_ledger() -> None:
+    """Eight tasks reach 2/256: too much among twelve claims, enough alone."""
+    eight = compare([0.1 + 0.05 * (-1) ** n for n in range(8)], range(8))
+    own = decide_family({f"c{n}": eight for n in range(12)})["c0"]
+    assert str(own) == "not testable here: 8 tasks can't reach p = 0.05 in a family of 12"
+    row = decide(one_measure(claim("c0")), live(c0=own))["judge.c0"]
+    assert row.finding is not None
+    assert (row.word, row.finding.p_holm) == ("supported", pytest.approx(2 / 256))
+    assert row.finding.reason == ""
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.floats(-0.2, 0.2), st.integers(5, 12), st.integers(1, 16)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_word_and_its_p_cannot_disagree(measured: list[tuple[float, int, int]]) -> None:
+    """However many claims a chapter decided together, and on however few tasks."""
+    found = {}
+    for number, (gap, tasks, members) in enumerate(measured):
+        one = compare([gap + 0.1 * (-1) ** n for n in range(tasks)], range(tasks))
+        found[f"c{number}"] = decide_family({str(n): one for n in range(members)})["0"]
+    ledger = one_measure(*(claim(n) for n in found), claim("gated"))
+    rows = decide(ledger, live(**found, gated=not_testable("below the gate")))
+    assert rows.pop("judge.gated").finding == not_testable("below the gate")
+    p = holm({f"judge.{name}": f.p for name, f in found.items() if f.p is not None})
+    for name, row in rows.items():
         assert row.finding is not None
-        assert row.finding.p_holm is not None
+        assert row.finding.p_holm == pytest.approx(p[name])
         decisive = row.word in ("supported", "contradicted")
-        assert decisive == (row.finding.p_holm <= 0.05)
+        assert decisive == (p[name] <= 0.05)
+        if row.word == "not testable here":
+            assert row.finding.reason.endswith(f"in a family of {len(found)}")
 
 
 def test_the_margin_is_the_ledgers_and_not_the_sources() -> None:
@@ -381,12 +416,13 @@ def test_the_margin_is_the_ledgers_and_not_the_sources() -> None:
     assert (row.word, row.finding.margin) == ("no difference larger than d", 0.05)
 
 
-def test_a_judge_below_the_gate_stays_untestable_however_small_its_p() -> None:
-    gated = replace(finding(0.3), word="not testable here", reason="below the gate")
-    row = decide(one_measure(claim("a")), live(a=gated))["judge.a"]
-    assert (row.word, row.finding and row.finding.reason) == ("not testable here", "below the gate")
-    assert row.finding is not None
-    assert row.finding.p_holm == gated.p
+def test_a_judge_below_the_gate_stays_untestable_and_counts_in_no_family() -> None:
+    found = live(a=not_testable("below the gate"), b=finding(0.3))
+    rows = decide(one_measure(claim("a"), claim("b")), found)
+    assert rows["judge.a"].finding == not_testable("below the gate")
+    other = rows["judge.b"].finding
+    assert other is not None
+    assert other.p_holm == other.p
 
 
 BOTH = [{"record": "alignment", "key": "a"}, {"data": "findings_04", "key": "a"}]
@@ -400,7 +436,7 @@ def test_a_record_is_the_evidence_and_the_live_run_only_where_there_is_none() ->
     assert (alone.word, alone.to_json()["live"]) == ("supported", True)
     both = decide(ledger, replace(here, records={"alignment": record}))["judge.a"]
     assert (both.word, both.to_json()["live"]) == ("contradicted", False)
-    assert both.to_json()["source"] == {"file": "results/alignment.json", "key": "a"}
+    assert both.to_json()["source"] == {"file": "results/alignment/alignment.json", "key": "a"}
     assert both.to_json()["machine"] == "two cores"
     assert both.to_json()["versions"] == {"torch": "2"}
 
@@ -408,10 +444,10 @@ def test_a_record_is_the_evidence_and_the_live_run_only_where_there_is_none() ->
 def test_a_record_that_names_no_machine_or_holds_no_such_finding_is_passed_over() -> None:
     ledger = one_measure(claim("a", sources=BOTH[:1]))
     for record, says in (
-        ({"findings": {}}, "results/alignment.json holds no finding a"),
+        ({"findings": {}}, "results/alignment/alignment.json holds no finding a"),
         (
             {"findings": {"a": finding(0.3).to_json()}, "machine": "two cores"},
-            "results/alignment.json does not name its versions",
+            "results/alignment/alignment.json does not name its versions",
         ),
     ):
         row = decide(ledger, Evidence("laptop", records={"alignment": record}))["judge.a"]
@@ -421,7 +457,8 @@ def test_a_record_that_names_no_machine_or_holds_no_such_finding_is_passed_over(
 def test_nothing_run_is_no_error_and_says_what_is_missing() -> None:
     row = decide(one_measure(claim("a", sources=BOTH)), Evidence("laptop"))["judge.a"]
     assert row.finding == not_testable(
-        "results/alignment.json is not recorded; chapter 4 has not been run in profile laptop"
+        "results/alignment/alignment.json is not recorded; "
+        "chapter 4 has not been run in profile laptop"
     )
     assert row.to_json()["source"] is None
 
@@ -476,6 +513,26 @@ def test_a_finding_names_the_cell_that_saved_it_and_the_run(tmp_path: Path) -> N
     assert found["interval"][0] < found["value"] < found["interval"][1]
 
 
+def test_a_record_is_named_by_the_file_that_is_read(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    (row,) = claims.ledger("smoke", root / "claims.toml", root)
+    assert row.finding is not None
+    assert row.finding.reason.startswith("results/alignment/alignment.json is not recorded")
+    elsewhere = root / "results" / "later" / "alignment.json"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.write_text(json.dumps(ORIGIN | {"findings": {"a": finding(0.3).to_json()}}))
+    (row,) = claims.ledger("smoke", root / "claims.toml", root)
+    assert row.to_json()["source"] == {"file": "results/later/alignment.json", "key": "a"}
+    assert row.word == "supported"
+
+
+@pytest.mark.parametrize("script", [alignment_table, study_table])
+def test_a_record_that_is_not_there_yet_is_named_where_its_script_leaves_it(script: Any) -> None:
+    file = results.expected(script.RESULTS.stem)
+    assert file == script.RESULTS.relative_to(ROOT).as_posix()
+    assert {s.record for c in DECLARED.claims for s in c.sources} == {"", "alignment", "arms"}
+
+
 def test_an_unknown_profile_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="laptop"):
         claims.ledger("desktop", checkout=checkout(tmp_path))
@@ -509,7 +566,7 @@ def test_the_record_holds_what_the_code_writes_and_nothing_else() -> None:
         if row["p"] is not None:
             assert row["p_holm"] == pytest.approx(corrected[row["id"]])
             decisive = row["word"] in ("supported", "contradicted")
-            assert decisive == (row["p_holm"] <= 0.05) or row["word"] == "not testable here"
+            assert decisive == (row["p_holm"] <= 0.05)
         sources = fresh[row["id"]].claim.sources
         if not any(source.data for source in sources) and row["p"] is None:
             assert row == new
@@ -570,7 +627,7 @@ def test_untestable_claims_are_grouped_by_their_reason() -> None:
 
 def test_the_forest_has_those_that_may_speak_or_says_that_none_may() -> None:
     ledger = one_measure(claim("a"), claim("b"), claim("c"))
-    gated = replace(finding(0.3), word="not testable here", reason="below the gate")
+    gated = not_testable("below the gate")
     shown = claims.intervals(claims.decided(ledger, live(a=finding(0.1), b=gated)))
     assert list(shown) == ["judge.a"]
     assert isinstance(shown["judge.a"], Interval)

@@ -225,7 +225,7 @@ def test_only_what_is_missing_or_changed_is_run(
         ("lib/prompts/judge.txt", "?", prompt, f"{prompt}; {again}"),
         ("lib/cli/app.py", "x = 2", None, None),  # a chapter sees neither the command line
         ("lib/book/build.py", "x = 2", None, None),  # nor what makes pages of it
-        ("lib/book/report.py", "x = 2", None, None),
+        ("lib/book/report.py", "x = 2", None, None),  # these two make no report
         ("lib/book/tables.py", "x = 2", tables, f"{tables}; {again}"),
         ("results/later.json", "{}", None, "records changed (later)"),
         ("env/laptop.txt", "torch==9\n", lock, f"{lock}; {again}"),
@@ -259,6 +259,34 @@ def test_only_what_is_missing_or_changed_is_run(
     [only] = checkout.run(only=["01"], force=True)
     assert (only.stem, only.reason) == ("01_first", "forced")
     assert set(checkout.reasons().values()) == {None}  # what it left is the same
+
+
+def test_a_chapter_that_makes_a_report_depends_on_what_makes_it(checkout: Checkout) -> None:
+    (checkout.library / "book" / "report.css").write_text("p {}")
+
+    def seen(code: str) -> set[str]:
+        write_notebook(checkout.notebooks / "01_a.ipynb", PARAMETERS, code)
+        step = reproduce.Step(checkout.notebooks / "01_a.ipynb", checkout.out, {})
+        parts = reproduce.parts_of(step, PROFILE, checkout.root, checkout.library)
+        return {name for name in parts["library"] if name.startswith("book/report")}
+
+    both = {"book/report.py", "book/report.css"}
+    assert seen("from rar_lib import (\n    Judge,\n    write_report,\n)") == both
+    assert seen("from rar_lib.book.report import Page") == both
+    assert seen("from rar_lib.book import report, tables") == both
+    assert seen("from rar_lib import Judge\nreported = 1") == set()
+
+
+def test_chapters_of_the_book_that_make_a_report_are_run_again_for_it() -> None:
+    root = Path(__file__).resolve().parents[2]
+    found = set()
+    for source in sorted((root / "notebooks").glob("*.ipynb")):
+        step = reproduce.Step(source, root / "_build" / "none", {})
+        parts = reproduce.parts_of(step, PROFILE, root, reproduce.PACKAGE)
+        if "book/report.html" in parts["library"]:
+            found.add(source.stem)
+    assert "11_your_own_domain" in found
+    assert len(found) <= 2
 
 
 SECRET = "sk-live-0123456789"

@@ -6,12 +6,13 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rar_lib.core.decision import WORDS, Finding, decide, decide_family, not_testable
-from rar_lib.core.stats import Comparison, Interval, compare
+from rar_lib.core.stats import Comparison, Interval, Seeds, compare, crossed
 
 
 def over(gaps: list[float]) -> Comparison:
@@ -153,6 +154,84 @@ def test_tasks_needed_by_hand() -> None:
     assert decide(of(1.0, 0.0)).needed is None  # nothing is seen, and no margin to be inside
 
 
+def over_seeds(value: float, seeds: list[float], task: float, *, tasks: int = 40) -> Comparison:
+    """Effects of seeds and tasks that add up to a mean of ``value``; those of tasks are +-."""
+    of_task = task * (-1.0) ** np.arange(tasks)
+    return crossed(value + np.array(seeds)[:, None] - np.mean(seeds) + of_task[None, :])
+
+
+UNEVEN = [0.10, 0.02, -0.03]  # variance 0.0043
+
+
+@pytest.mark.parametrize(
+    ("value", "seeds", "task", "tasks", "more_seeds", "says"),
+    [
+        # Variance of the mean 0.0043 / 3 + 0.0103 / 40 = 0.00169, of which tasks move 0.00026. To
+        # show 0.15 by t(2) takes (0.15 / 5.363)^2 = 0.00078, less than the seeds alone have; by
+        # t(4), of five seeds, (0.15 / 3.717)^2 = 0.00163: 0.0043 / 5 + 0.00026 is below.
+        (0.15, UNEVEN, 0.1, None, 5, "undecided (5 seeds would decide)"),
+        # 0.03 is too little for the 40 tasks however many seeds, and the other way round.
+        (0.03, UNEVEN, 0.1, None, None, "undecided (more seeds and tasks would decide)"),
+        # 0.0001 / 3 + 0.0410 / 131 = 0.000346 is below (0.1 / 5.363)^2 = 0.000348; 11 seeds have
+        # 0.0001 / 11 + 0.0410 / 40 = 0.001035, and (0.1 / 3.107)^2 = 0.001036 by t(10).
+        (0.1, [0.01, 0.0, -0.01], 0.2, 131, 11, "undecided (131 tasks or 11 seeds would decide)"),
+        # Tasks that do not differ: 2.998 * sqrt(0.0043 / 16) = 0.0491 by t(15); of 15 seeds 0.0510.
+        (0.05, UNEVEN, 0.0, None, 16, "undecided (16 seeds would decide)"),
+        (0.0, UNEVEN, 0.1, None, None, "undecided"),  # nothing is seen that could show
+    ],
+)
+def test_what_an_effect_over_seeds_and_tasks_needs_by_hand(
+    value: float,
+    seeds: list[float],
+    task: float,
+    tasks: int | None,
+    more_seeds: int | None,
+    says: str,
+) -> None:
+    found = decide(over_seeds(value, seeds, task))
+    assert (found.needed, found.needed_seeds, str(found)) == (tasks, more_seeds, says)
+    assert Finding.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert decide(found) == found
+
+
+def test_more_tasks_alone_are_not_asked_for_where_seeds_are_what_differs() -> None:
+    few, many = (decide(over_seeds(0.03, UNEVEN, 0.1, tasks=n)) for n in (40, 160))
+    assert few.needed is None
+    assert many.needed is None
+    assert many.needed_seeds is not None  # 160 tasks would do
+    few_members = {str(i): over_seeds(0.15, UNEVEN, 0.1) for i in range(4)}
+    stricter = decide_family(few_members)["0"].needed_seeds
+    assert stricter is not None
+    assert stricter > 5
+
+
+def test_seeds_can_show_that_a_difference_is_inside_the_margin() -> None:
+    open_ = decide(over_seeds(0.0, UNEVEN, 0.01), margin=0.05)
+    assert open_.needed is None
+    assert open_.needed_seeds is not None
+    inside = decide(over_seeds(0.0, [s / 20 for s in UNEVEN], 0.01), margin=0.05)
+    assert inside.word == "no difference larger than d"
+
+
+def test_few_tasks_under_several_seeds_are_not_tested_by_signs() -> None:
+    """Eight tasks reach 2/256 by their signs; Student's test over seeds can be far below."""
+    one = over_seeds(0.5, [0.001, 0.0, -0.001], 0.001, tasks=8)
+    assert {f.word for f in decide_family({str(i): one for i in range(12)}).values()} == {
+        "supported"
+    }
+    weak = over_seeds(0.1, UNEVEN, 0.1, tasks=8)
+    found = decide_family({str(i): weak for i in range(12)})["0"]
+    assert found.word == "undecided"
+    assert found.seeds is not None
+
+
+def test_seeds_without_any_variance_ask_for_seeds() -> None:
+    found = decide(crossed(np.full((3, 24), 0.25)))
+    assert found.seeds == Seeds(n=3, only_seeds=1.0, only_tasks=0.0)
+    assert (found.word, found.needed) == ("undecided", None)
+    assert found.needed_seeds is not None
+
+
 def test_a_claim_without_data_is_not_testable_and_does_not_count_in_the_family() -> None:
     found = decide_family({"a": of(0.03), "b": None, "c": not_testable("one seed")})
     assert (found["a"].word, found["a"].p_holm) == ("supported", 0.03)
@@ -229,3 +308,18 @@ def test_a_finding_of_no_word_is_refused() -> None:
     value = decide(of(0.5)).to_json() | {"word": "not supported"}
     with pytest.raises(ValueError, match="'not supported' is no finding; allowed: supported, "):
         Finding.from_json(value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"p": None}, "'undecided' without p"),
+        ({"detectable": None}, "'undecided' without detectable"),
+        ({"word": "not testable here", "difference": None}, "'not testable here' without diff"),
+    ],
+)
+def test_a_finding_that_could_not_be_decided_anew_is_refused(
+    change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Finding.from_json(decide(of(0.5)).to_json() | change)

@@ -452,6 +452,19 @@ def test_an_effect_of_luck_with_seeds_is_rarely_called_one() -> None:
     assert covered >= 185
 
 
+def test_the_error_of_seeds_and_tasks_is_made_of_three_parts() -> None:
+    """Variances 0.01 between seeds, 0.04 between tasks, none beside: 0.01 / 3 + 0.04 / 5."""
+    seeds, tasks = np.array([-0.1, 0.0, 0.1]), np.array([-0.2, -0.2, 0.0, 0.2, 0.2])
+    found = crossed(seeds[:, None] + tasks[None, :]).seeds
+    assert found is not None
+    whole = 0.01 / 3 + 0.04 / 5
+    assert (found.n, found.only_seeds) == (3, pytest.approx(0.01 / 3 / whole))
+    assert found.only_tasks == pytest.approx(0.04 / 5 / whole)
+    noise = crossed(np.random.default_rng(0).normal(0, 0.1, (30, 300))).seeds
+    assert noise is not None  # most of it falls with either
+    assert noise.only_seeds + noise.only_tasks < 0.6
+
+
 @pytest.mark.parametrize("same", [0.0, 0.25])
 def test_seeds_without_any_variance_are_not_certain(same: float) -> None:
     found = crossed(np.full((3, 24), same))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scripted import Reply, says, server
 
-from rar_lib.core.decision import Finding
+from rar_lib.core.decision import Finding, decide_family
 from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import fill
 from rar_lib.core.stats import Comparison, Interval, cluster_interval, cluster_share, sign_flip_p
@@ -21,11 +21,13 @@ from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import (
     CriterionAgreement,
     PairGrades,
+    at_every_size,
     by,
     criterion_agreement,
     difference,
     extra_gain,
     grade_pairs,
+    paper_claims,
     spread_difference,
     variance_between,
 )
@@ -181,6 +183,51 @@ def test_spread_is_compared_over_tasks_among_three_judges_or_more() -> None:
     assert str(none) == "not testable here: 0 tasks were scored by every judge, three are needed"
     with pytest.raises(ValueError, match="got 1 and 2"):
         spread_difference([SURE], [SURE, SURE])
+
+
+def by_judge(value: float, p: float) -> Comparison:
+    return Comparison(Interval(value, value - 0.1, value + 0.1, 24, 0.05), 0.14, p)
+
+
+@pytest.mark.parametrize(
+    ("judges", "value", "p", "word"),
+    [
+        # It stands if it stands for the judge that speaks least for it, at that one's own p.
+        ([(0.3, 0.001), (0.2, 0.04), (0.4, 0.002)], 0.2, 0.04, "supported"),
+        ([(0.3, 0.001), (0.2, 0.06), (0.4, 0.002)], 0.2, 0.06, "undecided"),
+        # It falls if one says the opposite, any of the three: three times its p.
+        ([(0.3, 0.001), (-0.2, 0.01), (0.4, 0.002)], -0.2, 0.03, "contradicted"),
+        ([(0.3, 0.001), (-0.2, 0.02), (-0.1, 0.5)], -0.2, 0.06, "undecided"),
+        ([(0.3, 0.001), (0.0, 1.0)], 0.0, 1.0, "undecided"),
+    ],
+)
+def test_a_claim_about_every_size_is_that_of_the_judge_that_speaks_least_for_it(
+    judges: list[tuple[float, float]], value: float, p: float, word: str
+) -> None:
+    found = at_every_size([by_judge(*one) for one in judges])
+    assert isinstance(found, Comparison)
+    assert (found.difference.value, found.p) == (value, pytest.approx(p))
+    assert decide_family({"": found})[""].word == word
+
+
+def test_a_claim_about_every_size_takes_two_judges_that_were_all_scored() -> None:
+    one = by_judge(0.3, 0.001)
+    assert str(at_every_size([one])) == (
+        "not testable here: 1 judge passes the gate, two are needed"
+    )
+    assert at_every_size([one, None]) is None
+
+
+def test_the_papers_claims_are_asked_of_every_size_together() -> None:
+    arms = ("implicit", "direct_likert", "explicit", "synthetic_noref")
+    judges = {name: dict.fromkeys(arms, SURE) | {"direct_likert": MIXED} for name in "ab"}
+    found = paper_claims(judges, ["a", "b"])
+    key = "alignment.implicit_over_likert"
+    assert found[f"{key}, every size"] == found[key] == found[f"{key}, a"]
+    assert isinstance(found["alignment.synthetic_noref_over_likert"], Comparison)
+    few = [name for name in paper_claims(judges, ["b"]) if name.endswith("every size")]
+    none = [name for name in paper_claims(judges, []) if name.endswith("every size")]
+    assert few == none == [f"{key}, every size", "alignment.explicit_over_likert, every size"]
 
 
 LABELLED = (pair("a-1", "a", x=True, y=False), pair("b-1", "b", x=True, y=False))

@@ -122,11 +122,21 @@ def test_a_family_is_averaged_within_tasks_and_its_interval_is_over_tasks() -> N
     assert request.attacks == 2
     assert request.success.value == pytest.approx(0.75)
     assert request.success.n == 2
-    assert request.success.low < 0.5 < request.success.high  # two tasks prove nothing
+    assert (request.success.low, request.success.high) == (0.0, 1.0)  # two tasks prove nothing
     assert request.gain is not None
     assert request.gain.value == pytest.approx((0.3 + 0.1) / 2)
     assert found["role"].unscored == 1
     assert found["role"].success.value == 0.0
+
+
+def test_a_familys_success_has_the_interval_of_every_share_over_tasks() -> None:
+    """Shares 1, 1/2 and 0 on nine tasks: 1/2 +- t(8) = 2.306 times sqrt(3/16 / 9) = 0.1443."""
+    thirds = [0.4] * 3 + [0.4] * 3 + [0.0] * 3, [0.4] * 3 + [0.0] * 6
+    rows = [result(list(gains), name=name) for gains, name in zip(thirds, "ab", strict=True)]
+    found = by_family(rows)["request"].success
+    assert found.value == pytest.approx(0.5)
+    assert found.high - found.value == pytest.approx(2.306004 * (3 / 16 / 9) ** 0.5, abs=1e-6)
+    assert found == success_rate(rows)
 
 
 def test_the_success_rate_leaves_the_control_out_and_is_over_tasks() -> None:

@@ -217,6 +217,19 @@ def test_rlvr_is_one_criterion_of_weight_one_and_asks_no_judge() -> None:
     assert reward.identity()["verify"] == "says 42"
 
 
+def test_a_rule_of_many_values_that_leaves_a_group_flat_trains_nothing() -> None:
+    """0.500 to 0.508 are within the tolerance: one value, so that no advantage is left of them."""
+    steps: list[dict[str, Any]] = []
+    said = {"a": 0.500, "b": 0.504, "c": 0.508}
+    reward = VerifiableReward(lambda _, text: said[text], name="soft", on_step=steps.append)
+    found = call(reward, list(said))
+    assert len(set(found)) == 1
+    assert found[0] == pytest.approx(0.504, abs=2**-16)
+    assert [one["score"] for one in steps[0]["rollouts"]] == list(said.values())
+    said["c"] = 0.511  # beyond the tolerance
+    assert call(reward, list(said)) == list(said.values())
+
+
 def test_a_multiple_choice_task_survives_the_data_set_with_its_options() -> None:
     (row,) = dataset_of([CHOICE])
     assert task_from(row["task"]) == CHOICE
