@@ -188,9 +188,8 @@ def cpu_environment(cores: Sequence[int]) -> dict[str, str]:
 def overhead_gb(weights_gb: float, *, float32: bool) -> float:
     """What a CPU server holds beside weights and cache: interpreter, torch and vLLM, twice.
 
-    In bf16 it is 2 GB. In float32 the output layer lies there twice, because it is packed for the
-    product, and so does some of the rest: with 2.5 GB of weights 3.5 GB are measured, with 7.1 GB
-    4.5 (results/allocator.json).
+    In bf16 it is 2 GB. In float32 it grows with the weights: with 2.5 GB of them 3.5 GB are
+    measured, with 7.1 GB 4.5 (results/allocator.json).
     """
     return 3.0 + weights_gb / 4 if float32 else 2.0
 
@@ -201,8 +200,8 @@ def allocator() -> dict[str, str]:
     The C library can be told to give nothing back. With bfloat16 and int8 weights a judge of 1.5B
     then holds 8.2 GB and grows by the hour; under mimalloc it is as fast at 5.3 GB and does not
     grow (two cores of an AMD EPYC with AVX-512). In float32 the two hold the same at first, and
-    mimalloc is 0.95 times as fast (results/allocator.json); but what the C library keeps went from
-    11.3 to 13.1 GB within an hour of chapters, and the system then ended the server.
+    mimalloc is 0.95 times as fast (results/allocator.json); but under the C library a
+    judge of 1.5B went from 11.7 to 13.4 GB within 45 minutes of chapters, and the system ended it.
     """
     try:
         library = distribution("cmeel-mimalloc").locate_file("cmeel.prefix/lib/libmimalloc.so")
