@@ -239,7 +239,7 @@ def scrubber(root: Path) -> Callable[[str], str]:
     pattern = re.compile(rf"(?<![\w.~-])({names})(?![\w-])")
 
     def scrub(text: str) -> str:
-        text = re.sub(r"[^\s\"']*/ipykernel_\d+/\d+\.py", "<cell>", text)
+        text = re.sub(r"/tmp/ipykernel_\d+/\d+\.py", "<cell>", text)
         return pattern.sub(lambda m: table[m[1]], text)
 
     return scrub
