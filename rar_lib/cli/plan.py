@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, get_args
 
 import typer
@@ -18,7 +19,7 @@ from rar_lib.judging.cost import TEMPLATE, Rate, Work, estimate, grading_work, m
 from rar_lib.judging.messages import text_of
 from rar_lib.models import machine
 from rar_lib.rubrics.synthesis import synthesis_work
-from rar_lib.training.memory import Backend, Judges
+from rar_lib.training.memory import Backend, Budget, Judges, apart
 from rar_lib.training.memory import memory as needed
 
 
@@ -28,6 +29,13 @@ def plan(
     judge: Annotated[str, typer.Option(help="Instead of the judge that rewards.")] = "",
     memory: Annotated[float, typer.Option(help="GB; 0 is 80, or this machine's.")] = 0.0,
     backend: Annotated[str, typer.Option(help="unsloth or transformers, on a GPU.")] = "unsloth",
+    each_apart: Annotated[
+        bool, typer.Option("--apart", help="Each judge on a GPU of its own.")
+    ] = False,
+    rollout_server: Annotated[
+        bool,
+        typer.Option("--rollout-server", help="As in train; on a GPU of its own. With --apart."),
+    ] = False,
     measure: Annotated[bool, typer.Option(help="Time each local model first: seconds.")] = False,
     rate: Annotated[
         tuple[float, float] | None,
@@ -40,8 +48,7 @@ def plan(
     forecast(
         profile,
         judge=judge,
-        memory_gb=memory,
-        backend=backend,
+        devices=Devices(memory, backend, each_apart, rollout_server),
         measure=measure,
         rate=rate,
         price=Price(price_in, price_out) if price_in or price_out else None,
@@ -92,12 +99,59 @@ def profile_work(profile: Profile, tasks: Sequence[Task], pairs: Sequence[Pair])
 _GPU_GB = 80.0
 
 
+@dataclass(frozen=True)
+class Devices:
+    """Where the models lie.
+
+    Attributes:
+        memory_gb: of each device; 0 is 80 for a GPU, and this machine's own for a CPU.
+        backend: ``unsloth`` or ``transformers``.
+        apart: each judge on a device of its own, and so the rollouts' server; else all on one.
+        rollout_server: whether a server of its own writes the rollouts.
+    """
+
+    memory_gb: float = 0.0
+    backend: str = "unsloth"
+    apart: bool = False
+    rollout_server: bool = False
+
+    def budgets(self, profile: Profile, longest: int) -> tuple[Budget, ...]:
+        """The memory of each, that of the training first.
+
+        Args:
+            longest: tokens of the longest prompt with its response.
+
+        Raises:
+            DataError: no such backend or model shape, or a layout that can't be.
+        """
+        chosen: Backend | None = next((b for b in get_args(Backend) if b == self.backend), None)
+        if chosen is None:
+            choice = ", ".join(get_args(Backend))
+            raise DataError(f"no backend {self.backend!r}; choose one of: {choice}")
+        if self.rollout_server and not self.apart:
+            raise DataError("a rollout server has a GPU of its own: say --apart, too")
+        settings, cuda = profile.training, profile.device == "cuda"
+        if self.rollout_server and cuda:
+            settings = settings.model_copy(update={"rollout_server": _ANY_SERVER})
+        own = _GPU_GB * 1e9 if cuda else machine.memory_bytes()
+        room = self.memory_gb * 1e9 or own
+        judges = judges_of(profile)
+        if self.apart:
+            return apart(settings, judges, room=room, backend=chosen, longest=longest)
+        name = f"profile {profile.name!r}"
+        one = needed(settings, judges, room=room, name=name, backend=chosen, longest=longest)
+        return (one,)
+
+
+#: Where it listens changes no memory.
+_ANY_SERVER = "http://127.0.0.1:8001"
+
+
 def forecast(
     name: str,
     *,
     judge: str = "",
-    memory_gb: float = 0.0,
-    backend: str = "unsloth",
+    devices: Devices = Devices(),
     measure: bool = False,
     rate: tuple[float, float] | None = None,
     price: Price | None = None,
@@ -106,17 +160,13 @@ def forecast(
 
     Args:
         judge: another model in place of the judge that rewards.
-        memory_gb: of the device; by default 80 for a GPU, and this machine's own for a CPU.
         rate: tokens a second of the judge that rewards, read and written; times are unknown
             without it, unless ``measure`` times the local models first.
 
     Raises:
         PlanError: it does not fit; everything has been said by then.
-        DataError: no such profile, backend or model shape.
+        DataError: no such profile, backend or model shape, or a layout that can't be.
     """
-    chosen: Backend | None = next((b for b in get_args(Backend) if b == backend), None)
-    if chosen is None:
-        raise DataError(f"no backend {backend!r}; choose one of: {', '.join(get_args(Backend))}")
     profile = _with_judge(load(name), judge)
     embedded = profile.data == "mini"
     held_out = load_mini("test")
@@ -125,18 +175,12 @@ def forecast(
         *draw_tasks(held_out, len(held_out)),
     ]
     pairs = draw_pairs(load_mini_pairs("test"), profile.pairs, held_out)
-    own = _GPU_GB * 1e9 if profile.device == "cuda" else machine.memory_bytes()
-    room = memory_gb * 1e9 or own
-    longest = _longest(profile, tasks) if embedded else profile.training.context
-    budget = needed(
-        profile.training,
-        judges_of(profile),
-        room=room,
-        name=name,
-        backend=chosen,
-        longest=longest,
+    budgets = devices.budgets(
+        profile, _longest(profile, tasks) if embedded else profile.training.context
     )
-    typer.echo(f"Memory of training in profile {name}, one {profile.device} device:\n{budget}\n")
+    for budget in budgets:
+        where = f"{budget.name}, a device of its own" if devices.apart else "training"
+        typer.echo(f"Memory of {where} (profile {name}, {profile.device}):\n{budget}\n")
     rates = {profile.judge: Rate(*rate)} if rate else {}
     if measure:
         rates |= _measured(name, profile)
@@ -155,7 +199,8 @@ def forecast(
     )
     if price is None:
         typer.echo("Cost: unknown without --price-in and --price-out")
-    budget.check()
+    for budget in budgets:
+        budget.check()
 
 
 def judges_of(profile: Profile) -> Judges:

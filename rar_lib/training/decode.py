@@ -430,7 +430,8 @@ class Head(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability of each label, entropy at its place, and whether it is the top one."""
-        total, chosen, entropy, top = (torch.empty(len(hidden)) for _ in range(4))
+        one = hidden.new_empty(len(hidden), dtype=torch.float32)
+        total, chosen, entropy, top = (torch.empty_like(one) for _ in range(4))
         for start in range(0, len(hidden), _LOGIT_ROWS):
             at = slice(start, start + _LOGIT_ROWS)
             logits = F.linear(hidden[at], weight).float().div_(temperature)

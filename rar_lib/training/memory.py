@@ -4,6 +4,8 @@
     print(budget)          # one line a part: formula with numbers, bytes, what is assumed
     budget.check()         # PlanError with what to change, if it does not fit
 
+:func:`apart` is the same for judges, and for the rollouts' server, on devices of their own.
+
 GB is 10^9 bytes. Everything is counted at its longest. Counts of parameters are exact: a test
 compares them with the weight files of this project and with the totals that the hub publishes.
 What is assumed about other people's code says so.
@@ -131,6 +133,8 @@ _TRAINED = 4 * FP32
 #: bitsandbytes nf4 with double quantisation: 4 bits, and a scale of 8 bits for 64 weights
 #: with one of 32 bits for 256 of those.
 _NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
+#: Tokens and words of the pieces in which TRL 1.15 computes log-probabilities on a GPU.
+_TILE = (4096, 32768)
 #: GB of a CUDA context, compiled graphs and workspaces, for each process with a model.
 _CUDA_GB = 2.5
 #: GB of Python, torch and the trainer on a CPU.
@@ -152,11 +156,12 @@ class Budget:
     """Everything that lies in the memory of the device at once.
 
     Attributes:
+        name: what is planned, for messages.
         room: bytes of the device.
         advice: what to change if it does not fit, in words.
     """
 
-    profile: str
+    name: str
     lines: tuple[Line, ...]
     room: float
     advice: tuple[str, ...] = ()
@@ -187,7 +192,7 @@ class Budget:
         if not self.fits:
             largest = max(self.lines, key=lambda x: x.size)
             raise PlanError(
-                f"profile {self.profile!r} needs {_gb(self.total)} of memory, "
+                f"{self.name} needs {_gb(self.total)} of memory, "
                 f"{_gb(self.total - self.room)} more than the {_gb(self.room)} of the device; "
                 f"the largest part is {largest.what} with {_gb(largest.size)}. "
                 f"Change one of these: {'; '.join(self.advice)}"
@@ -199,7 +204,7 @@ class Judges:
     """The judges that are up while a policy trains.
 
     Attributes:
-        rewarding: the one that gives the reward.
+        rewarding: the one that gives the reward; empty without any on the device.
         watching: those that could be the hold-out judge; the first one is.
         served: further models that are up all the time.
         kv_cache_gb: GB that each server reserves for keys and values.
@@ -213,7 +218,8 @@ class Judges:
     @property
     def names(self) -> tuple[str, ...]:
         """Each once."""
-        return tuple(dict.fromkeys([*self.served, self.rewarding, *self.watching[:1]]))
+        named = [*self.served, self.rewarding, *self.watching[:1]]
+        return tuple(dict.fromkeys(name for name in named if name))
 
 
 def memory(
@@ -221,17 +227,18 @@ def memory(
     judges: Judges,
     *,
     room: float,
-    name: str = "",
+    name: str = "training",
     backend: Backend = "unsloth",
     longest: int = 0,
     width: int = 0,
 ) -> Budget:
-    """The memory of training: policy, rollouts and every judge that is up meanwhile.
+    """The memory of the device that trains: policy, rollouts and every judge that is up meanwhile.
 
     Args:
         room: bytes of the device.
         name: what is planned, for messages.
-        backend: as in training; on a CPU both take the same.
+        backend: as in training; on a CPU both take the same, and where a server writes the rollouts
+            it is always ``transformers``.
         longest: tokens of the longest prompt with its response, if known; else the context.
         width: bytes of a number, 2 (bf16) or 4 (float32); by itself that in which the models
             compute on this device.
@@ -240,10 +247,51 @@ def memory(
         DataError: a model's shape is not known.
     """
     longest = min(longest or settings.context, settings.context)
-    load = _Load(settings, judges, backend, longest, width or _width(settings.device))
+    chosen: Backend = "transformers" if settings.rollout_server else backend
+    load = _Load(settings, judges, chosen, longest, width or _width(settings.device))
     lines = tuple(_lines(load))
     short = sum(line.size for line in lines) > room
     return Budget(name, lines, room, tuple(_advice(load, room)) if short else ())
+
+
+def apart(
+    settings: Settings,
+    judges: Judges,
+    *,
+    room: float,
+    backend: Backend = "unsloth",
+    longest: int = 0,
+) -> tuple[Budget, ...]:
+    """The memory of every device where each model has one of its own, that of the training first.
+
+    Then come the judges in the order of ``judges.names``, and the server that writes the rollouts
+    where the settings name one. Several processes train on as many devices like the first.
+
+    Args:
+        room: bytes of each device.
+        backend, longest: as for :func:`memory`.
+
+    Raises:
+        DataError: a model's shape is not known, or the settings are those of a CPU.
+    """
+    if settings.device == "cpu":
+        raise DataError("the settings train on the CPU, whose memory all models share: plan it so")
+    alone = replace(judges, rewarding="", watching=(), served=())
+    name = f"training {settings.policy}"
+    found = [memory(settings, alone, room=room, name=name, backend=backend, longest=longest)]
+    for judge in judges.names:
+        lines = [*_judge(judge, judges.kv_cache_gb, BF16), _contexts(1)]
+        found.append(_of_one(f"judge {judge}", lines, room))
+    if settings.rollout_server:
+        longest = min(longest or settings.context, settings.context)
+        lines = [*_writer(settings, longest), _contexts(1)]
+        found.append(_of_one(f"rollouts of {settings.policy}", lines, room))
+    return tuple(found)
+
+
+def _of_one(name: str, lines: list[Line], room: float) -> Budget:
+    """A device with one model, for which nothing can be advised but more memory."""
+    return Budget(name, tuple(lines), room, (f"a device of {_gb(sum(x.size for x in lines))}",))
 
 
 @dataclass(frozen=True)
@@ -269,13 +317,7 @@ def _lines(load: _Load) -> list[Line]:
     lines = [*_policy(load), *_update(load), *(line for parts in judges for line in parts)]
     processes = len(judges)
     if load.cuda:
-        contexts = Line(
-            "CUDA contexts, graphs and workspaces",
-            f"{1 + processes} processes x {_CUDA_GB} GB",
-            (1 + processes) * _CUDA_GB * 1e9,
-            f"{_CUDA_GB} GB each",
-        )
-        return [*lines, contexts]
+        return [*lines, _contexts(1 + processes)]
     servers = sum(overhead_gb(p[0].size / 1e9, float32=load.width == FP32) for p in judges)
     programs = Line(
         "programs",
@@ -286,29 +328,28 @@ def _lines(load: _Load) -> list[Line]:
     return [*lines, programs]
 
 
+def _contexts(processes: int) -> Line:
+    return Line(
+        "CUDA contexts, graphs and workspaces",
+        f"{processes} x {_CUDA_GB} GB",
+        processes * _CUDA_GB * 1e9,
+        f"{_CUDA_GB} GB in each process",
+    )
+
+
 def _policy(load: _Load) -> list[Line]:
     """Weights of the policy, and the keys and values of its rollouts and answers."""
-    settings, cuda, name = load.settings, load.cuda, load.settings.policy
-    s = shape(name)
-    n = s.parameters
-    rest = n - s.projected
-    if cuda and load.backend == "unsloth":
-        weights = Line(
-            f"policy {name}, 4 bits",
-            f"{s.projected:,} x {_NF4_BITS:.3f} / 8 + {rest:,} x {BF16} bytes",
-            s.projected * _NF4_BITS / 8 + rest * BF16,
-            "nf4 with double quantisation for the projections, bf16 for the rest; vLLM shares "
-            "these weights and takes the adapter beside them",
-        )
-    else:
-        copies = 2 if cuda else 1
-        weights = Line(
-            f"policy {name}, {_FORMAT[load.width]}" + (", and vLLM's own copy" if cuda else ""),
-            f"{n:,} x {load.width} bytes" + (f" x {copies}" if cuda else ""),
-            n * load.width * copies,
-        )
+    settings, cuda = load.settings, load.cuda
+    token = shape(settings.policy).token_bytes(load.width)
+    answers = Line(
+        "keys and values of held-out answers",
+        f"{settings.answers_at_once} answers x {load.longest:,} tokens x {token:,} bytes",
+        settings.answers_at_once * load.longest * token,
+        "that many are written at once, however many tasks there are" + _beside(settings),
+    )
+    if settings.rollout_server:
+        return [_held(load), answers]
     rows = settings.rollouts * (1 if cuda else settings.prompts_per_step)
-    token = s.token_bytes(load.width)
     cache = Line(
         "keys and values of rollouts",
         f"{rows} rollouts x {load.longest:,} tokens x {token:,} bytes",
@@ -318,56 +359,118 @@ def _policy(load: _Load) -> list[Line]:
         if cuda
         else "all rollouts of a step at once, each as long as the longest",
     )
-    answers = Line(
-        "keys and values of held-out answers",
-        f"{settings.answers_at_once} answers x {load.longest:,} tokens x {token:,} bytes",
-        settings.answers_at_once * load.longest * token,
-        "that many are written at once, however many tasks there are; counted beside the rollouts, "
-        + ("whose room vLLM keeps" if cuda else "though it is before, between and after them"),
+    return [_held(load), cache, answers]
+
+
+def _beside(settings: Settings) -> str:
+    if settings.rollout_server:
+        return ""
+    why = "though it is before, between and after them"
+    if settings.device == "cuda":
+        why = "whose room vLLM keeps"
+    return f"; counted beside the rollouts, {why}"
+
+
+def _held(load: _Load) -> Line:
+    """The policy's weights, as often as they are there."""
+    settings, name = load.settings, load.settings.policy
+    s = shape(name)
+    n = s.parameters
+    rest = n - s.projected
+    if load.cuda and load.backend == "unsloth":
+        return Line(
+            f"policy {name}, 4 bits",
+            f"{s.projected:,} x {_NF4_BITS:.3f} / 8 + {rest:,} x {BF16} bytes",
+            s.projected * _NF4_BITS / 8 + rest * BF16,
+            "nf4 with double quantisation for the projections, bf16 for the rest; vLLM shares "
+            "these weights and takes the adapter beside them",
+        )
+    copies = 2 if load.cuda and not settings.rollout_server else 1
+    return Line(
+        f"policy {name}, {_FORMAT[load.width]}" + (", and vLLM's own copy" if copies > 1 else ""),
+        f"{n:,} x {load.width} bytes" + (f" x {copies}" if copies > 1 else ""),
+        n * load.width * copies,
     )
-    return [weights, cache, answers]
+
+
+def _writer(settings: Settings, longest: int) -> list[Line]:
+    """What a server that writes the rollouts holds: the policy merged with its adapter."""
+    s = shape(settings.policy)
+    rows, token = settings.rollouts * settings.prompts_per_step, s.token_bytes()
+    return [
+        Line(
+            f"policy {settings.policy}, bf16",
+            f"{s.parameters:,} x {BF16} bytes",
+            s.parameters * BF16,
+            "merged with the adapter that is sent after every step",
+        ),
+        Line(
+            "keys and values of rollouts",
+            f"{rows} rollouts x {longest:,} tokens x {token:,} bytes",
+            rows * longest * token,
+            "all rollouts of a step at once; with less some wait, and vLLM takes nine tenths of "
+            "the device if not told otherwise",
+        ),
+    ]
 
 
 def _update(load: _Load) -> list[Line]:
     """Adapter, optimiser, activations and logits of one micro-batch."""
-    settings, cuda, rank = load.settings, load.cuda, load.settings.lora_rank
-    s = shape(settings.policy)
-    n = s.adapter(rank)
-    unsloth = cuda and load.backend == "unsloth"
-    rows = 1 if unsloth else settings.rollouts
-    kept = load.width * (8 * s.hidden + 4 * s.kv + 4 * s.intermediate)
-    tokens = rows * load.longest
-    where = f"{rows} x {load.longest:,} tokens"
-    if unsloth:
-        formula = f"{where} x ({s.layers} layers x {s.hidden:,} x {BF16} + {kept:,}) bytes"
-        activations = tokens * (s.layers * s.hidden * BF16 + kept)
-        note = "input of each layer and the inside of one layer; Unsloth trains on as few as one "
-        note += "rollout at a time and on more where memory is free; "
-    else:
-        formula = f"{where} x {s.layers} layers x {kept:,} bytes"
-        activations = tokens * s.layers * kept
-        note = "no gradient checkpointing; "
-    chunk = load.longest // 4 if cuda else 64
-    return [
-        Line(
-            f"adapter of rank {rank}, gradient, AdamW",
-            f"{n:,} x {_TRAINED} bytes (fp32 weight, gradient, two moments)",
-            n * _TRAINED,
-        ),
-        Line(
-            "activations",
-            formula,
-            activations,
-            note
-            + f"{load.width} x (8 hidden + 4 key + 4 inner width) bytes inside a layer for a token",
-        ),
-        Line(
+    rank = load.settings.lora_rank
+    n = shape(load.settings.policy).adapter(rank)
+    adapter = Line(
+        f"adapter of rank {rank}, gradient, AdamW",
+        f"{n:,} x {_TRAINED} bytes (fp32 weight, gradient, two moments)",
+        n * _TRAINED,
+    )
+    return [adapter, _activations(load), _logits(load)]
+
+
+def _activations(load: _Load) -> Line:
+    """What the forward pass keeps: on a GPU the input of each layer and the inside of one."""
+    s = shape(load.settings.policy)
+    unsloth = load.cuda and load.backend == "unsloth"
+    rows = 1 if unsloth else load.settings.rollouts
+    inside = load.width * (8 * s.hidden + 4 * s.kv + 4 * s.intermediate)
+    layers = f"{s.layers} layers x {inside:,}"
+    kept = s.layers * inside
+    note = "all of every layer is kept; "
+    if load.cuda:
+        layers = f"({s.layers} layers x {s.hidden:,} x {BF16} + {inside:,})"
+        kept = s.layers * s.hidden * BF16 + inside
+        note = "input of each layer and the inside of one layer, "
+        note += (
+            "Unsloth trains on as few as one rollout at a time and on more where memory is free; "
+            if unsloth
+            else "of all responses of a group at once; "
+        )
+    return Line(
+        "activations",
+        f"{rows} x {load.longest:,} tokens x {layers} bytes",
+        rows * load.longest * kept,
+        note
+        + f"{load.width} x (8 hidden + 4 key + 4 inner width) bytes inside a layer for a token",
+    )
+
+
+def _logits(load: _Load) -> Line:
+    """Logits are never there all at once."""
+    vocabulary = shape(load.settings.policy).vocabulary
+    if load.cuda and load.backend == "transformers":
+        tokens, words = _TILE
+        return Line(
             "logits",
-            f"{chunk:,} tokens x {s.vocabulary:,} x 2 x {FP32} bytes (with their gradient)",
-            chunk * s.vocabulary * 2 * FP32,
-            "computed in pieces: " + ("a quarter of a rollout" if cuda else "64 tokens"),
-        ),
-    ]
+            f"{tokens:,} tokens x {words:,} words x {BF16} bytes",
+            tokens * words * BF16,
+            "computed in tiles of this size by TRL's kernel, the gradient in their place",
+        )
+    tokens = load.longest // 4 if load.cuda else 64
+    return Line(
+        "logits",
+        f"{tokens:,} tokens x {vocabulary:,} x 2 x {FP32} bytes (with their gradient)",
+        tokens * vocabulary * 2 * FP32,
+        "computed in pieces: " + ("a quarter of a rollout" if load.cuda else "64 tokens"),
+    )
 
 
 def _judge(name: str, kv_cache_gb: float, width: int) -> list[Line]:
@@ -394,12 +497,13 @@ def _advice(load: _Load, room: float) -> list[str]:
     def fits(changed: _Load) -> bool:
         return sum(line.size for line in _lines(changed)) <= room
 
-    if load.backend == "transformers" and fits(replace(load, backend="unsloth")):
+    served = load.settings.rollout_server  # by Unsloth's own otherwise
+    if load.backend == "transformers" and not served and fits(replace(load, backend="unsloth")):
         found.append("--backend unsloth")
     fewer = replace(judges, watching=judges.watching[1:])
     if judges.watching and fits(replace(load, judges=fewer)):
         found.append(f"judges without the hold-out judge {judges.watching[0]}")
-    for name in _smaller(judges.rewarding, load.cuda):
+    for name in _smaller(judges.rewarding, load.cuda) if judges.rewarding else ():
         alone = Judges(name, kv_cache_gb=judges.kv_cache_gb)
         if fits(replace(load, judges=alone)):
             found.append(f"{name} as the only judge")
@@ -409,7 +513,7 @@ def _advice(load: _Load, room: float) -> list[str]:
     graders = [
         line for name in judges.names for line in _judge(name, judges.kv_cache_gb, load.width)
     ]
-    if total - sum(line.size for line in graders) <= room:
+    if graders and total - sum(line.size for line in graders) <= room:
         found.append("judges behind an API or on another machine")
     return [*found, f"a device of {_gb(total)}"]
 

@@ -535,6 +535,7 @@ def _with_lora(settings: Settings, seed: int) -> tuple[Any, Any]:
 
     set_seed(seed)
     model, tokenizer = _plain(settings)
+    keep_for_the_update(model, settings)
     lora = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=2 * settings.lora_rank,
@@ -542,6 +543,17 @@ def _with_lora(settings: Settings, seed: int) -> tuple[Any, Any]:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, lora), tokenizer
+
+
+def keep_for_the_update(model: Any, settings: Settings) -> None:
+    """What a forward pass leaves for the backward one: on a GPU the input of each layer alone.
+
+    The rest is computed again, for a third more arithmetic; all of a group's responses at the
+    paper's lengths would take a 7B policy more than 300 GB (:mod:`rar_lib.training.memory`).
+    Unsloth does the same by itself. On a CPU, whose responses are short, all is kept.
+    """
+    if settings.device == "cuda":
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def lora_targets(model: Any) -> list[str] | str:

@@ -9,6 +9,7 @@ from tiny import tiny
 
 from rar_lib.training.decode import (
     Decoder,
+    Head,
     Kernel,
     install,
     kl_to_base,
@@ -178,6 +179,20 @@ def test_a_policy_of_another_shape_is_asked_for_its_own_logits() -> None:
         torch.testing.assert_close(
             entropy, -(plain.exp() * plain).sum(-1), rtol=1e-4, atol=1e-5, check_stride=False
         )
+
+
+def test_the_output_layer_works_on_whatever_device_the_policy_is() -> None:
+    """On torch's device without numbers: a tensor on the CPU among them would be an error."""
+    import torch
+
+    hidden = torch.zeros(100, 8, device="meta", dtype=torch.bfloat16, requires_grad=True)
+    weight = torch.zeros(97, 8, device="meta", dtype=torch.bfloat16)
+    labels = torch.zeros(100, device="meta", dtype=torch.long)
+    found = Head.apply(hidden, weight, labels, 0.7)  # type: ignore[no-untyped-call]
+    assert {(part.device.type, part.dtype) for part in found} == {("meta", torch.float32)}
+    found[0].sum().backward()
+    assert hidden.grad is not None
+    assert hidden.grad.device.type == "meta"
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])

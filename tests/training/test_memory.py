@@ -18,7 +18,7 @@ from rar_lib.core.errors import DataError, PlanError
 from rar_lib.models import processor
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.store import disk_needed, model_dir
-from rar_lib.training.memory import SHAPES, Budget, Line, Shape, memory, shape
+from rar_lib.training.memory import _TILE, SHAPES, Budget, Line, Shape, apart, memory, shape
 from rar_lib.training.policy import _PROJECTIONS
 from rar_lib.training.settings import Settings
 
@@ -189,12 +189,79 @@ def test_an_int8_judge_counts_its_own_bytes() -> None:
     assert lines(LAPTOP)["judge qwen-1.5b-int8"].size == 2_246_560_768
 
 
-def test_without_unsloth_a_gpu_holds_two_copies_and_every_activation() -> None:
+def test_without_unsloth_a_gpu_holds_two_copies_and_trains_on_a_group_at_once() -> None:
     quick, plain = lines(GPU), lines(GPU, backend="transformers")
     assert plain["policy Qwen/Qwen2.5-7B, bf16, and vLLM's own copy"].size == 4 * 7_615_616_512
-    assert plain["activations"].size > 100 * quick["activations"].size
-    with pytest.raises(PlanError, match=r"the largest part is activations.*--backend unsloth"):
+    assert plain["activations"].size == 16 * quick["activations"].size
+    with pytest.raises(PlanError, match=r"the largest part is policy.*--backend unsloth"):
         budget_of(GPU, room=80e9, backend="transformers").check()
+
+
+def test_without_checkpoints_the_activations_alone_would_fill_four_gpus() -> None:
+    """Why a GPU keeps the input of each layer alone: see keep_for_the_update."""
+    inside = 2 * (8 * 3584 + 4 * 512 + 4 * 18944)
+    assert lines(GPU)["activations"].size == 3584 * (28 * 3584 * 2 + inside)
+    assert 16 * 3584 * 28 * inside == 341_986_770_944
+    short = LAPTOP.training.rollouts * 1024  # on a CPU everything is kept
+    assert lines(LAPTOP)["activations"].size == short * 30 * 2 * (8 * 576 + 4 * 192 + 4 * 1536)
+
+
+def test_the_tiles_are_those_of_the_installed_trl() -> None:
+    utils = pytest.importorskip("trl.trainer.utils")
+    kernel = Path(utils.__file__).parent.parent / "kernels" / "chunked_logprob.py"
+    tokens, words = _TILE
+    assert f"TOKEN_CHUNK_SIZE = {tokens}" in kernel.read_text()
+    assert words == utils._CHUNKED_LOGPROB_CHUNK_SIZE
+
+
+SERVED = GPU.training.model_copy(update={"rollout_server": "http://127.0.0.1:8001"})
+
+
+def test_every_model_on_a_device_of_its_own_by_hand() -> None:
+    training, judge, watching, writer = apart(SERVED, judges_of(GPU), room=80e9)
+    assert (judge.name, watching.name) == (f"judge {GPU.judge}", f"judge {GPU.judges[-2]}")
+    assert judge.total == 2 * 14_770_033_664 + 4e9 + 2.5e9
+    assert watching.total == 2 * 7_615_616_512 + 4e9 + 2.5e9
+    assert writer.total == 2 * 7_615_616_512 + 96 * 3584 * 57_344 + 2.5e9
+    sizes = {line.what: line.size for line in training.lines}
+    assert sizes["policy Qwen/Qwen2.5-7B, bf16"] == 2 * 7_615_616_512  # no copy of vLLM's
+    assert "keys and values of rollouts" not in sizes  # they are written elsewhere
+    assert sizes["activations"] == lines(GPU, backend="transformers")["activations"].size
+    assert not any("judge" in what for what in sizes)
+    for budget in (training, judge, watching, writer):
+        budget.check()
+
+
+def test_without_a_rollout_server_the_training_device_holds_what_it_held_without_its_judges() -> (
+    None
+):
+    training, *judges = apart(GPU.training, judges_of(GPU), room=80e9)
+    assert len(judges) == len(judges_of(GPU).names)
+    graders = sum(line.size for what, line in lines(GPU).items() if "Instruct" in what)
+    contexts = 2.5e9 * len(judges)
+    assert training.total == pytest.approx(budget_of(GPU).total - graders - contexts)
+
+
+def test_a_rollout_server_means_plain_transformers_whatever_is_asked() -> None:
+    both = [
+        memory(SERVED, judges_of(GPU), room=80e9, backend=b) for b in ("unsloth", "transformers")
+    ]
+    assert both[0] == both[1]
+    assert not any(
+        "--backend" in advice for advice in memory(SERVED, judges_of(GPU), room=1e9).advice
+    )
+
+
+def test_one_device_that_cannot_hold_its_own_is_named() -> None:
+    budgets = apart(SERVED, judges_of(GPU), room=40e9)
+    assert [b.fits for b in budgets] == [False, True, True, True]
+    with pytest.raises(PlanError, match=r"training Qwen/Qwen2.5-7B needs 47\.59 GB.*a device of"):
+        budgets[0].check()
+
+
+def test_a_cpu_has_no_devices_to_put_models_on() -> None:
+    with pytest.raises(DataError, match="the CPU, whose memory all models share"):
+        apart(LAPTOP.training, judges_of(LAPTOP), room=24e9)
 
 
 def test_shorter_rollouts_take_less() -> None:
@@ -300,6 +367,36 @@ def test_a_cpu_profile_is_held_against_this_machine(monkeypatch: pytest.MonkeyPa
     assert "of 16.00 GB: fits" in done.output
     monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))  # all in float32
     assert rar().exit_code == 1
+
+
+def test_the_command_shows_each_device_where_the_models_are_apart() -> None:
+    done = rar("--profile", "gpu", "--apart", "--rollout-server")
+    assert done.exit_code == 0
+    assert done.output.count("in all, of 80.00 GB: fits") == 4
+    for name in ("training Qwen/Qwen2.5-7B", f"judge {GPU.judge}", "rollouts of Qwen/Qwen2.5-7B"):
+        assert f"Memory of {name}, a device of its own (profile gpu, cuda):" in done.output
+    assert rar("--profile", "gpu", "--apart").output.count("in all, of") == 3
+
+
+def test_the_readme_has_the_memory_that_the_command_shows() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    plain = apart(GPU.training, judges_of(GPU), room=80e9)
+    served = apart(SERVED, judges_of(GPU), room=80e9)
+    for budget in (plain[0], plain[1], served[0], served[-1]):
+        assert f"{budget.total / 1e9:.1f} GB" in readme
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--profile", "gpu", "--rollout-server"), "say --apart"),
+        (("--profile", "laptop", "--apart"), "whose memory all models share"),
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused(wrong: tuple[str, ...], said: str) -> None:
+    done = rar(*wrong)
+    assert done.exit_code == 1
+    assert said in done.output
 
 
 @pytest.mark.parametrize("wrong", [("--backend", "jax"), ("--judge", "my/judge")])

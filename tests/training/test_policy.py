@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -379,3 +380,34 @@ def test_what_a_library_prints_of_itself_is_in_the_log_and_not_on_the_page(
         print("Unsloth: no GPU found, training on CPU.")
     assert capsys.readouterr().out == ""
     assert "no GPU found" in caplog.text
+
+
+def _update(device: str) -> tuple[dict[str, Any], int]:
+    """Gradients of a tiny policy's adapter, and the numbers that were kept for the way back."""
+    import torch
+
+    kept = 0
+
+    def count(tensor: Any) -> Any:
+        nonlocal kept
+        kept += tensor.numel()
+        return tensor
+
+    model = tiny.tiny("llama").train()
+    policy_module.keep_for_the_update(model, Settings(device=device))
+    ids = torch.arange(3, 51).view(2, 24)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}, kept
+
+
+def test_on_a_gpu_a_layer_is_computed_again_for_the_same_gradients() -> None:
+    torch = pytest.importorskip("torch")
+    whole, much = _update("cpu")
+    again, little = _update("cuda")
+    assert little < much / 2
+    assert len(whole) > 0
+    for name, gradient in whole.items():
+        assert gradient.abs().sum() > 0
+        torch.testing.assert_close(again[name], gradient)
