@@ -9,11 +9,13 @@ limits are declared here and were not chosen by looking at which judges pass.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rar_lib.core.decision import Finding
 from rar_lib.core.stats import MIN_UNITS, Interval
 from rar_lib.evaluation.alignment import CriterionAgreement
+from rar_lib.evaluation.held_out import Look, rise, spread
 
 #: Of a judge's probability, what must lie on readable answers: else it answers another question.
 MIN_SHARE = 0.5
@@ -95,6 +97,42 @@ def may_hold_out(agreement: CriterionAgreement, *, detectable: float, effect: fl
         faults.append(f"{sees}, to be confirmed is {effect:.2f}")
     good = f"its AUC {auc} is {MIN_AUC:g} or more, and {sees}"
     return Gate(not faults, "; ".join(faults) or good, auc, smallest=smallest)
+
+
+def may_confirm(
+    looks: Sequence[Look],
+    agreement: CriterionAgreement | None,
+    *,
+    roles: tuple[str, str] = ("training", "hold-out"),
+) -> Gate:
+    """May the hold-out judge of a run confirm the rise that the training judge saw?
+
+    As :func:`may_hold_out`. The two may grade on scales of their own, such as one rating and a mean
+    of verdicts: the rise is put on that of the hold-out judge by the spread of both over the same
+    answers (:func:`rar_lib.evaluation.held_out.spread`).
+
+    Args:
+        looks: of the run; those of one grader alone have none to ask about.
+        agreement: the hold-out judge's with gold labels; ``None`` where it was not measured.
+        roles: of the judge that gave the reward, and of the one that did not.
+    """
+    if any(role not in look for look in looks for role in roles):
+        return Gate(False, "there is no second judge that looked", None)
+    seen, other = (rise(looks, role) for role in roles)
+    scale, own = (spread(looks, role) for role in roles)
+    fault = ""
+    if agreement is None:
+        fault = "its agreement with labels was not measured"
+    elif seen is None or other is None:
+        fault = "no task was scored before and after by both judges"
+    elif seen.difference.value <= 0:
+        fault = "by the training judge's scores there is no rise to confirm"
+    elif not scale or not own:
+        fault = "a judge gave all answers the same score, so it has no scale"
+    if fault or agreement is None or seen is None or other is None:
+        return Gate(False, fault, agreement.auc if agreement else None)
+    effect = seen.difference.value * own / scale
+    return may_hold_out(agreement, detectable=other.detectable, effect=effect)
 
 
 def may_reward(

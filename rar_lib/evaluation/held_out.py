@@ -315,6 +315,20 @@ def rise(looks: Sequence[Look], role: str) -> Comparison | None:
     return paired(looks[-1][role], looks[0][role])
 
 
+def spread(looks: Sequence[Look], role: str) -> float:
+    """Standard deviation of a grader's rewards over tasks, within a look, in [0, 1]: its scale.
+
+    One grader's ratings may lie closer together than another's for the same answers; an effect in
+    units of this is the same for both. 0 where no look has two scores that differ.
+    """
+    within = [scores for look in looks if len(scores := scored(look[role].values())) > 1]
+    free = sum(len(scores) - 1 for scores in within)
+    # The variance of equal numbers is not always exactly 0.
+    apart = [scores for scores in within if max(scores) > min(scores)]
+    squares = sum(float(np.var(scores)) * len(scores) for scores in apart)
+    return (squares / free) ** 0.5 if free else 0.0
+
+
 def slope(looks: Sequence[Look], role: str) -> Interval | None:
     """Least-squares slope a step, over the tasks that every look scored.
 

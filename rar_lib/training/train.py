@@ -384,7 +384,7 @@ class Job:
         """What rejection sampling keeps; nothing in the other arms."""
         if self.arm != "sft_filtered" or not isinstance(self.reward, RubricReward):
             return []
-        kept = self.out / "selected.json"
+        kept = self.checkpoints / "selected.json"
         select = partial(best_of, policy, self.tasks, self.reward, kept=kept, seed=self.seed)
         found = processes.once(lambda: [vars(s) for s in select(run=self.fingerprint)])
         return [Selected(**one) for one in found]

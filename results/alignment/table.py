@@ -24,7 +24,7 @@ from rar_lib.core.decision import decide_family
 from rar_lib.core.files import atomic_write
 from rar_lib.core.stats import scored
 from rar_lib.core.types import Grade
-from rar_lib.data.tasks import load_mini_pairs
+from rar_lib.data.tasks import tried_pairs
 from rar_lib.evaluation.alignment import (
     SMALL,
     SPREAD,
@@ -108,7 +108,7 @@ def gate_of(graded: Mapping[str, PairGrades]) -> Gate:
 def row(graded: Mapping[str, PairGrades], val: PairGrades | None) -> dict[str, Any]:
     """One judge: accuracy, share and unscored pairs of each arm; its gate where it has verdicts.
 
-    Of the arm ``explicit`` also the accuracy, ties half, without the pairs that were :func:`tried`.
+    Of the arm ``explicit`` also the accuracy, ties half, without the :func:`tried_pairs`.
 
     Args:
         val: its verdicts on the val pairs, on which the calibration is fitted.
@@ -116,7 +116,7 @@ def row(graded: Mapping[str, PairGrades], val: PairGrades | None) -> dict[str, A
     found: dict[str, Any] = {"arms": {arm: shown(of) for arm, of in graded.items()}}
     if "explicit" not in graded:
         return found
-    rest = graded["explicit"].without(tried()).accuracy(ties=0.5)
+    rest = graded["explicit"].without(tried_pairs()).accuracy(ties=0.5)
     found["arms"]["explicit"]["accuracy, untried"] = rest.to_json() if rest else None
     gate = gate_of(graded)
     found |= {
@@ -129,14 +129,6 @@ def row(graded: Mapping[str, PairGrades], val: PairGrades | None) -> dict[str, A
         moved = calibrated(graded["explicit"], val)
         found["agreement, calibrated"] = criterion_agreement(moved).to_json()
     return found
-
-
-def tried() -> frozenset[str]:
-    """Ids of the pairs on which the wording of the arm ``explicit`` was found.
-
-    Its first trial took every third pair of the data, whatever the split: some are test pairs.
-    """
-    return frozenset(pair.id for pair in load_mini_pairs("all")[::3])
 
 
 def calibrated(of: PairGrades, val: PairGrades) -> PairGrades:

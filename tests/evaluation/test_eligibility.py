@@ -12,10 +12,12 @@ from rar_lib.evaluation.alignment import CriterionAgreement
 from rar_lib.evaluation.eligibility import (
     MARGIN,
     MAX_UNSCORED,
+    may_confirm,
     may_enter_size_claim,
     may_hold_out,
     may_reward,
 )
+from rar_lib.evaluation.held_out import rise, spread
 
 
 def agreement(
@@ -165,3 +167,73 @@ def test_the_limits_are_those_of_the_library() -> None:
 
     assert RubricReward.max_unscored == MAX_UNSCORED
     assert claims.margin("accuracy") == MARGIN
+
+
+def looks(
+    training: tuple[float, float], hold_out: tuple[float, float], *, scale: float = 1.0
+) -> list[dict[str, Any]]:
+    """Two looks at 12 tasks, by means; ``scale`` stretches what the hold-out judge gives."""
+    tasks = [f"t-{n}" for n in range(12)]
+    found = []
+    for step, (one, other) in enumerate(zip(training, hold_out, strict=True)):
+        jitter = [0.02 * ((n * 7 + step) % 5 - 2) for n in range(12)]
+        found.append(
+            {
+                "step": step,
+                "training": {t: one + 0.1 * (n % 2) for n, t in enumerate(tasks)},
+                "hold-out": {
+                    t: other + scale * (0.1 * (n % 2) + jitter[n]) for n, t in enumerate(tasks)
+                },
+            }
+        )
+    return found
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
+def test_a_gate_does_not_depend_on_the_scale_that_a_judge_grades_on(scale: float) -> None:
+    """One rating beside a mean of verdicts: the same answers, stretched."""
+    gate = may_confirm(looks((0.4, 0.7), (0.5, 0.6), scale=scale), agreement())
+    assert gate.passed
+    assert not may_confirm(looks((0.4, 0.41), (0.5, 0.6), scale=scale), agreement()).passed
+
+
+def test_a_rise_is_put_on_the_scale_of_the_hold_out_judge_by_hand() -> None:
+    found = looks((0.4, 0.7), (0.5, 0.6), scale=0.5)
+    wide, narrow = spread(found, "training"), spread(found, "hold-out")
+    assert wide == pytest.approx(0.1 * (12 * 0.25 / 11) ** 0.5)  # six tasks at 0, six at 0.1
+    other = rise(found, "hold-out")
+    assert other is not None
+    expected = may_hold_out(agreement(), detectable=other.detectable, effect=0.3 * narrow / wide)
+    assert may_confirm(found, agreement()) == expected
+
+
+def flat(role: str) -> list[dict[str, Any]]:
+    found = looks((0.4, 0.7), (0.5, 0.6))
+    for look, score in zip(found, (0.4, 0.7), strict=True):
+        look[role] = dict.fromkeys(look[role], score)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "why"),
+    [
+        (looks((0.4, 0.7), (0.5, 0.6)), None, "agreement with labels was not measured"),
+        (looks((0.4, 0.4), (0.5, 0.6)), agreement(), "there is no rise to confirm"),
+        (looks((0.7, 0.4), (0.5, 0.6)), agreement(), "there is no rise to confirm"),
+        ([{"step": 0, "training": {"t": 0.5}}], agreement(), "no second judge that looked"),
+        (flat("training"), agreement(), "has no scale"),
+        (flat("hold-out"), agreement(), "has no scale"),
+        (
+            [{"step": n, "training": {"t": 0.5}, "hold-out": {"t": None}} for n in (0, 1)],
+            agreement(),
+            "no task was scored before and after by both",
+        ),
+        (looks((0.4, 0.7), (0.5, 0.6)), agreement(0.6), "is not certainly 0.75 or more"),
+    ],
+)
+def test_who_may_confirm_a_rise_of_a_run(
+    found: list[dict[str, Any]], known: CriterionAgreement | None, why: str
+) -> None:
+    gate = may_confirm(found, known)
+    assert not gate.passed
+    assert why in gate.reason

@@ -13,7 +13,7 @@ from scripted import Reply, says, server
 
 from rar_lib.book import claims
 from rar_lib.core.types import Arm, Grade, Pair, Verdict
-from rar_lib.data.tasks import load_mini_pairs
+from rar_lib.data.tasks import load_mini_pairs, tried_pairs
 from rar_lib.evaluation.alignment import PairGrades, criterion_agreement
 from rar_lib.judging.chat import Chat
 from results.alignment import run, table
@@ -207,7 +207,7 @@ def test_a_piece_whose_judge_was_too_slow_is_not_written(here: Path) -> None:
 
 
 def test_the_explicit_arm_is_shown_without_the_pairs_that_its_wording_was_found_on() -> None:
-    seen = table.tried() & {pair.id for pair in PAIRS}
+    seen = tried_pairs() & {pair.id for pair in PAIRS}
     assert 0 < len(seen) < len(PAIRS)
     won = graded("explicit", 0.8, 0.2, labels=True)
     lost = graded("explicit", 0.2, 0.8, labels=True)

@@ -250,6 +250,21 @@ def test_rejection_sampling_that_was_killed_keeps_what_was_judged(tmp_path: Path
     assert len(run.log) == STEPS
 
 
+def test_two_runs_of_one_folder_keep_what_each_has_selected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a judge was paid for: another run that begins there does not write over it."""
+    places: list[Path] = []
+    monkeypatch.setattr(
+        "rar_lib.training.train.best_of", lambda *_, kept, **__: places.append(kept) or []
+    )
+    for seed in (0, 1):
+        made = job(tmp_path, arm="sft_filtered", seed=seed, reward=judged(arm="implicit"))
+        made._selected(None)  # type: ignore[arg-type]
+    assert len(set(places)) == 2
+    assert all(place.is_relative_to(tmp_path / "checkpoints") for place in places)
+
+
 def refuses(match: str, arm: str, tmp_path: Path, tasks: list[Task] = TASKS) -> None:
     with pytest.raises(DataError, match=match):
         train(arm, settings=load("smoke").training, tasks=tasks, out=tmp_path)
