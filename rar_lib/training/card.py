@@ -75,7 +75,13 @@ def what_rose(run: Run, by: Mapping[str, str]) -> list[str]:
     gains = [finding.difference for finding in found.values()]
     if any(gain and not gain.shown for gain in gains):
         lines.append(f"fewer than {MIN_UNITS} tasks: no interval is shown, and none would hold")
-    return [*lines, verdict(found)]
+    lines.append(verdict(found))
+    if HOLD_OUT in found:
+        lines.append(
+            f"{by.get(HOLD_OUT, 'the second judge')} has passed no gate here: what it says counts "
+            "as far as it agrees with people, which rar align measures on your own labels"
+        )
+    return lines
 
 
 def verdict(found: Mapping[str, Finding]) -> str:

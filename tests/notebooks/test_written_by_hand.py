@@ -6,6 +6,7 @@ addresses of links and directives.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -66,14 +67,14 @@ def _states(sentence: str) -> bool:
     return bool(typed or re.search(COMPARED, sentence, re.IGNORECASE))
 
 
-def markdown(path: Path) -> list[str]:
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
+def cells(path: Path, kind: str) -> list[str]:
+    every = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(c["source"]) for c in every if c["cell_type"] == kind]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_no_chapter_states_a_result_by_hand(path: Path) -> None:
-    found = [sentence for cell in markdown(path) for sentence in by_hand(cell)]
+    found = [sentence for cell in cells(path, "markdown") for sentence in by_hand(cell)]
     assert found == []
 
 
@@ -114,3 +115,37 @@ def test_a_result_by_hand_is_found(sentence: str) -> None:
 )
 def test_what_is_no_result_may_be_written(sentence: str) -> None:
     assert by_hand(sentence) == []
+
+
+def printed_results(source: str) -> list[str]:
+    """Calls of ``print`` that put a number together with words: a sentence that is no prose."""
+    return [
+        ast.unparse(call)
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "print"
+        if any(_numbers(part) for part in ast.walk(call))
+    ]
+
+
+def _numbers(part: ast.AST) -> bool:
+    formatted = isinstance(part, ast.FormattedValue) and part.format_spec is not None
+    counted = isinstance(part, ast.Call) and ast.unparse(part.func) in ("len", "sum", "format")
+    return formatted or counted
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_results_are_said_in_prose_and_not_printed(path: Path) -> None:
+    assert [found for cell in cells(path, "code") for found in printed_results(cell)] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["print(f'{x:.2f} of them')", "print(len(pairs), 'pairs')", "print('at', format(x, '.1f'))"],
+)
+def test_a_printed_result_is_found(source: str) -> None:
+    assert printed_results(source)
+
+
+@pytest.mark.parametrize("source", ["print(task.question)", "print(results.origin(found))"])
+def test_a_text_may_be_printed(source: str) -> None:
+    assert printed_results(source) == []

@@ -115,7 +115,11 @@ def test_a_second_judge_that_sees_a_fall_is_heard() -> None:
     rising, falling = [0.2 + 0.05 * n for n in range(1, 11)], [0.8 - 0.05 * n for n in range(10)]
     made = run({TRAINING: [0.2] * 10, HOLD_OUT: [0.9] * 10}, {TRAINING: rising, HOLD_OUT: falling})
     said = what_rose(made, {TRAINING: "j", HOLD_OUT: "k"})
-    assert said[-1].startswith("gamed")
+    assert said[-2].startswith("gamed")
+    assert said[-1].startswith("k has passed no gate here")
+    assert "no gate" not in "\n".join(
+        what_rose(run({TRAINING: [0.2] * 10}, {TRAINING: rising}), {})
+    )
     assert "k (gives no reward)" in said[1]
     assert "no proof" not in "\n".join(said)
 
