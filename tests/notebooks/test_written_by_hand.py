@@ -44,7 +44,8 @@ QUOTED = re.compile(r"(?i)^(?!.*\b(?:we|our|ours|this book)\b).*\bthe paper(?:'s
 COMPARED = (
     r"\b(?:weights?|polarity|judges?|rubrics?|training|length|arms?|rules?)\b[^.;:?]{0,40}"
     r"\b(?:matters?|moves?|helps?|gains?|rises?|falls?|beats?|scores?|catch(?:es)?|shrinks?|are)\b"
-    r"[^.;:?]{0,40}\b(?:a lot|little|much|(?<!at )most|(?<!at )least|nearly|best|worst|highest|lowest|higher)\b"
+    r"[^.;:?]{0,40}\b(?:a lot|little|much|(?<!at )most|(?<!at )least|nearly|best|worst|highest|"
+    r"lowest|higher)\b"
     r"|\bsee how (?:little|much) the\b"
 )
 
