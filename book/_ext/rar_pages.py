@@ -36,12 +36,17 @@ WHOLE = re.compile(r"\(n = \d[\d,]*\)|\[[-−]?\d[\d.,]*, [-−]?\d[\d.,]*\]")
 #: What the functions of rar_lib.book.figures draw, in words.
 DRAWN = {
     "alternatives": "Vertical bars, one panel a question; solid where the token answers it",
+    "arm_curves": "Lines over the steps, a colour an arm; thin lines are single seeds",
     "by_size": "Lines with whiskers, one line a series, over a logarithmic axis",
     "cost": "Points with whiskers, a shape for each judge and a colour for each arm",
     "credit_bars": "Horizontal bars, one a criterion, solid where the credit is earned",
     "forest": (
         "Points with horizontal 95 % intervals, one row a name, beside a dashed line; colour and"
         " mark say on which side of it an interval lies"
+    ),
+    "forests": (
+        "Panels with the same rows: points with horizontal 95 % intervals beside a dashed line;"
+        " colour and mark say on which side of it an interval lies"
     ),
     "gains": "Lines with whiskers, one panel a run and one line a grader",
     "group": "Two panels of horizontal bars, one row a response: its reward, and its advantage",

@@ -304,30 +304,83 @@ def forest(rows: Mapping[str, Interval | None], *, xlabel: str, zero: float = 0.
     The colour says on which side of the line the interval lies. Of an interval over too few
     units the value alone is drawn, in every figure; here it is hollow.
     """
-    from matplotlib.lines import Line2D
+    return forests({"": rows}, xlabel=xlabel, zero=zero)
 
-    fig, ax = canvas(7.2, 1.2 + 0.42 * len(rows))
-    seen = {}
-    for y, interval in enumerate(rows.values()):
+
+def forests(
+    panels: Mapping[str, Mapping[str, Interval | None]], *, xlabel: str, zero: float = 0.0
+) -> Figure:
+    """Several forests side by side, which share their rows and their scale.
+
+    Args:
+        panels: title -> row -> interval; a row that one panel lacks is empty there.
+    """
+    names = list(dict.fromkeys(name for rows in panels.values() for name in rows))
+    width = 7.2 if len(panels) == 1 else 2.0 + 3.4 * len(panels)
+    fig, axes = canvas(width, 1.2 + 0.42 * len(names), columns=len(panels))
+    seen: set[tuple[str, str, str, str]] = set()
+    drawn = list(np.atleast_1d(axes))
+    for ax, (title, rows) in zip(drawn, panels.items(), strict=True):
+        seen |= _intervals(ax, [(names.index(name), of) for name, of in rows.items()], zero)
+        ax.axvline(zero, color="#666666", lw=1, ls="--")
+        ax.set_xlabel(xlabel)
+        ax.set_title(title, fontsize=10)
+        if ax is not drawn[0]:
+            ax.sharex(drawn[0])
+    drawn[0].set_yticks(range(len(names)), names)
+    drawn[0].set_ylim(len(names) - 0.5, -0.5)
+    _key_of_sides(fig, seen)
+    return fig
+
+
+def _intervals(
+    ax: Any, rows: Sequence[tuple[int, Interval | None]], zero: float
+) -> set[tuple[str, str, str, str]]:
+    """Draw one panel of a forest; the looks that were used."""
+    seen = set()
+    for y, interval in rows:
         if interval is None:
             ax.text(zero, y, " not testable here", va="center", fontsize=8, color="#666666")
             continue
         look = _side(interval, zero)
-        seen[look] = True
+        seen.add(look)
         _, colour, mark, face = look
         if interval.shown:
             ax.plot([interval.low, interval.high], [y, y], color=colour, lw=2)
         ax.plot(interval.value, y, mark, color=colour, markerfacecolor=face)
-    ax.axvline(zero, color="#666666", lw=1, ls="--")
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlabel(xlabel)
+    return seen
+
+
+def _key_of_sides(fig: Figure, seen: Collection[tuple[str, str, str, str]]) -> None:
+    from matplotlib.lines import Line2D
+
     if seen:
         keys = [
             Line2D([], [], ls="-" if face == c else "", marker=m, color=c, mfc=face, label=said)
             for said, c, m, face in sorted(seen)
         ]
         fig.legend(handles=keys, frameon=False, loc="outside lower center", ncols=2, fontsize=9)
+
+
+def arm_curves(arms: Mapping[str, Sequence[Mapping[int, float]]], *, ylabel: str) -> Figure:
+    """Held-out outcome over the steps: a colour an arm, a thin line a seed, a thick one their mean.
+
+    Args:
+        arms: arm -> for each seed: step -> outcome.
+    """
+    fig, ax = canvas(7.4, 4.2)
+    for number, (name, seeds) in enumerate(arms.items()):
+        look = {"color": COLOURS[number % len(COLOURS)]}
+        look["ls"] = ("-", "--", ":")[number // len(COLOURS) % 3]
+        for course in seeds if len(seeds) > 1 else ():
+            ax.plot(list(course), list(course.values()), lw=0.8, alpha=0.45, **look)
+        steps = sorted(set.intersection(*(set(course) for course in seeds)))
+        mean = [float(np.mean([course[step] for course in seeds])) for step in steps]
+        ax.plot(steps, mean, marker="o", ms=3, lw=2.2, label=f"{name} ({len(seeds)})", **look)
+    ax.set_xlabel("GRPO step")
+    ax.set_ylabel(ylabel)
+    title = "arm (seeds)"
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title=title, fontsize=9)
     return fig
 
 

@@ -199,3 +199,38 @@ def test_a_forest_says_by_colour_and_mark_on_which_side_an_interval_lies() -> No
         "value alone: too few units",
     ]
     assert not figures.forest({"x": None}, xlabel="").legends
+
+
+def test_panels_of_a_forest_share_rows_and_scale_and_leave_empty_what_is_not_there() -> None:
+    one, two = Interval(0.5, 0.3, 0.7, 9), Interval(-0.5, -0.7, -0.3, 9)
+    fig = figures.forests(
+        {"left": {"a": one, "b": two}, "right": {"b": one, "c": None}}, xlabel="x"
+    )
+    left, right = fig.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["a", "b", "c"]
+    assert [ax.get_title() for ax in fig.axes] == ["left", "right"]
+    marks = [ln for ln in right.lines if ln.get_marker() not in ("None", None, "")]
+    assert [float(ln.get_ydata()[0]) for ln in marks] == [1.0]  # the row of "b"
+    assert [text.get_text() for text in right.texts] == [" not testable here"]
+    assert left.get_xlim() == right.get_xlim()
+    assert left.get_ylim() == right.get_ylim() == (2.5, -0.5)
+
+
+def test_a_course_has_a_thin_line_for_each_seed_and_a_thick_one_for_their_mean() -> None:
+    arms = {
+        "explicit": [{0: 0.1, 6: 0.3}, {0: 0.3, 6: 0.5, 9: 0.9}],
+        "implicit": [{0: 0.1, 6: 0.2}],
+    }
+    ax = figures.arm_curves(arms, ylabel="y").axes[0]
+    drawn = [(ln.get_linewidth(), list(ln.get_ydata())) for ln in ax.lines]
+    thick = [pytest.approx(y) for width, y in drawn if width > 2]
+    assert thick == [[0.2, 0.4], [0.1, 0.2]]  # steps that all seeds have
+    assert len(drawn) == 4  # one seed alone is its own mean
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["explicit (2)", "implicit (1)"]
+
+
+def test_many_arms_are_told_apart_by_colour_and_line() -> None:
+    arms = {f"arm {n}": [{0: 0.1, 1: n / 20}] for n in range(18)}
+    lines = figures.arm_curves(arms, ylabel="y").axes[0].lines
+    assert len({(ln.get_color(), ln.get_linestyle()) for ln in lines}) == 18

@@ -33,6 +33,7 @@ def run(arm: str, seed: int, **change: Any) -> dict[str, Any]:
         "seed": seed,
         "keep": 1.0,
         "seconds": 9.0,
+        "course": {"0": 0.3, "5": 0.35, "10": 0.4 + seed / 10} if trained else {"0": 0.3},
         "steps": [0.2, 0.3] if trained else [],
         "length": [12.0, 14.0] if trained else [],
         "held_out": {"conveyed": graded, "judge-a": graded, "judge-b": graded},
@@ -81,6 +82,8 @@ def shown(
     } | names
     drawn: list[Any] = []
     monkeypatch.setattr(figures, "forest", lambda rows, **_: drawn.append(rows))
+    curves: list[Any] = []
+    monkeypatch.setattr(figures, "arm_curves", lambda arms, **_: curves.append(arms))
     tabled: list[Any] = []
     table = tables.table
     monkeypatch.setattr(tables, "table", lambda rows: tabled.append(table(rows)) or str(tabled[-1]))
@@ -91,6 +94,7 @@ def shown(
             exec(compile(cell, stem, "exec"), known)
     assert len(drawn) == 1
     assert drawn[0]  # a figure without rows would be empty
+    known.get("curves", []).extend(curves)
     return "\n".join([printed.getvalue(), *said, *map(repr, tabled), str(list(drawn[0]))])
 
 
@@ -115,10 +119,27 @@ def test_where_nothing_is_recorded_the_chapter_says_so(
 
 def test_the_training_chapter_shows_every_recorded_run(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown("07_training_with_grpo", RECORD, monkeypatch, **LIVE)
-    assert "recorded on 2026-01-02, two cores | 10 steps" in text
+    assert "recorded on 2026-01-02, two cores" in text
+    assert "Runs of 10 steps." in text
     assert text.count("0.10 (n = 2)") == 2 * len(RECORD["runs"])
     assert "['implicit, seed 0', 'implicit, seed 1', 'implicit, keep 0.5, seed 0']" in text
     assert "not recorded yet" not in text
+
+
+def test_the_training_chapter_draws_the_course_of_every_arm_with_a_line_a_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    curves: list[Any] = []
+    shown("07_training_with_grpo", RECORD, monkeypatch, **LIVE, curves=curves)
+    (arms,) = curves
+    assert {arm: len(seeds) for arm, seeds in arms.items()} == {
+        "implicit": 2,
+        "implicit, keep 0.5": 1,
+    }
+    assert arms["implicit"][1] == {0: 0.3, 5: 0.35, 10: 0.5}
+    empty: list[Any] = []
+    shown("07_training_with_grpo", None, monkeypatch, **LIVE, curves=empty)
+    assert empty == []
 
 
 def test_the_chapter_on_evaluation_shows_recorded_arms_beside_its_own_with_their_seeds(
@@ -146,6 +167,7 @@ def dropout(runs: list[dict[str, Any]] | None, monkeypatch: pytest.MonkeyPatch) 
     rows: list[Any] = []
     monkeypatch.setattr(tables, "table", rows.extend)
     known: dict[str, Any] = {"overall": overall, "paired_difference": paired_difference}
+    known["say"] = lambda template, **_: None
     cell = section("09_gaming_the_rubric", "## What later work proposes: rubric dropout")[-1]
     exec(compile(cell, "09", "exec"), known | {"results": results, "tables": tables})
     return rows
