@@ -5,7 +5,8 @@
     gaps = against_paper(graded, tasks)          # paired differences to the paper's weights
 
 The paper sets its weights by hand (v2, section 4.4) without a sensitivity study; its reviewers
-asked for one. A variant changes weights or polarity and leaves verdicts alone.
+asked for one. A variant changes weights, polarity or how credits are put together, and leaves
+verdicts alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import PAPER_WEIGHTS, UNIFORM_WEIGHTS, Weights, explicit_score
 from rar_lib.core.stats import Comparison, Interval, cluster_share, compare, flat_share, scored
-from rar_lib.core.types import Category, Grade, Polarity, Rubric, Task, Verdict
+from rar_lib.core.types import Category, Criterion, Grade, Polarity, Rubric, Task, Verdict
 from rar_lib.evaluation.alignment import PairGrades
 
 
@@ -33,11 +34,14 @@ class Variant:
         weights: of each category, not negative; 0 leaves the category out.
         pitfalls_as_avoidance: read every pitfall as worded "avoids ...", which is what Eq. 1
             with positive weights does to data that words them as failures (wrong polarity).
+        rule: ``mean`` is Eq. 1. ``veto`` takes it times the least credit of an Essential criterion,
+            so that one which is not met leaves nothing; ``least`` is the least credit of any.
     """
 
     name: str
     weights: Weights
     pitfalls_as_avoidance: bool = False
+    rule: Literal["mean", "veto", "least"] = "mean"
 
 
 Variants = Sequence[Variant] | None
@@ -51,6 +55,11 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("without pitfalls", _NO_PITFALLS),
     Variant("Essential only", _ESSENTIAL),
     Variant("wrong polarity", PAPER_WEIGHTS, pitfalls_as_avoidance=True),
+)
+#: Not means: a critical criterion that can veto, as Rubicon has it, and all criteria or nothing.
+AGGREGATES: tuple[Variant, ...] = (
+    Variant("veto by an Essential", PAPER_WEIGHTS, rule="veto"),
+    Variant("all criteria or nothing", PAPER_WEIGHTS, rule="least"),
 )
 
 
@@ -69,7 +78,7 @@ def random_weights(draws: int = 200, *, seed: int = 0) -> tuple[Variant, ...]:
 def recompute(
     rubric: Rubric, verdicts: Sequence[Verdict], variant: Variant, *, hard: bool = False
 ) -> float | None:
-    """The reward of one response under a variant, by Eq. 1, from its stored verdicts.
+    """The reward of one response under a variant, from its stored verdicts.
 
     Args:
         hard: count met or not met, the paper's way, where a probability is stored, too.
@@ -91,8 +100,17 @@ def recompute(
     if variant.pitfalls_as_avoidance:
         good = {"polarity": Polarity.GOOD}
         kept = [c.model_copy(update=good) if c.category == "Pitfall" else c for c in kept]
-    subset = rubric.model_copy(update={"criteria": tuple(kept)})
-    return explicit_score(subset, {c.id: values[c.id] for c in kept}, variant.weights)
+
+    def mean(part: Sequence[Criterion]) -> float | None:
+        subset = rubric.model_copy(update={"criteria": tuple(part)})
+        return explicit_score(subset, {c.id: values[c.id] for c in part}, variant.weights)
+
+    whole = mean(kept)
+    if variant.rule == "mean" or whole is None:
+        return whole
+    needed = [c for c in kept if variant.rule == "least" or c.category is Category.ESSENTIAL]
+    least = min(scored(mean([c]) for c in needed), default=1.0)  # of one criterion: its credit
+    return least if variant.rule == "least" else whole * least
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from rar_lib.core.scoring import PAPER_WEIGHTS, UNIFORM_WEIGHTS, explicit_score
 from rar_lib.core.types import Category, Criterion, Grade, Pair, Polarity, Rubric, Task, Verdict
 from rar_lib.evaluation.alignment import PairGrades
 from rar_lib.evaluation.sensitivity import (
+    AGGREGATES,
     PAPER,
     VARIANTS,
     Variant,
@@ -71,6 +72,52 @@ def grade(*met: float | bool | None) -> Grade:
 def test_every_variant_by_hand(variant: str, expected: float) -> None:
     met = verdicts(True, False, False, False, True)
     assert recompute(RUBRIC, met, BY_NAME[variant]) == pytest.approx(expected)
+
+
+VETO, ALL = AGGREGATES
+
+
+@pytest.mark.parametrize(
+    ("met", "veto", "every"),
+    [
+        # Everything is right: the failure is not there, the rest is.
+        ((True, True, True, True, False), 1.0, 1.0),
+        # One Optional is missing: 3.5 of 3.8, and not all of them.
+        ((True, True, False, True, False), 3.5 / 3.8, 0.0),
+        # The only Essential is missing.
+        ((False, True, True, True, False), 0.0, 0.0),
+        # Probabilities: 0.6 + 0.7 * 0.4 + 0.9 + 0.9 * 0.75 = 2.455, of which 0.6 stays; the least
+        # credit of any is that of the Optional.
+        ((0.6, 0.4, 0.0, 1.0, 0.25), 0.6 * 2.455 / 3.8, 0.0),
+        ((0.6, 0.4, 0.5, 1.0, 0.25), 0.6 * 2.605 / 3.8, 0.4),
+        # Unscored stays unscored.
+        ((True, None, True, True, False), None, None),
+    ],
+)
+def test_a_veto_and_all_or_nothing_by_hand(
+    met: tuple[float | bool | None, ...], veto: float | None, every: float | None
+) -> None:
+    for variant, expected in ((VETO, veto), (ALL, every)):
+        assert recompute(RUBRIC, verdicts(*met), variant) == (
+            None if expected is None else pytest.approx(expected)
+        )
+
+
+def test_without_an_essential_nothing_can_veto() -> None:
+    rubric = RUBRIC.model_copy(update={"criteria": RUBRIC.criteria[1:]})
+    rest = verdicts(True, True, False, True, True)[1:]
+    assert recompute(rubric, rest, VETO) == recompute(rubric, rest, PAPER)
+
+
+@given(st.lists(st.floats(0, 1), min_size=5, max_size=5))
+def test_neither_pays_more_than_the_mean(probabilities: list[float]) -> None:
+    met = verdicts(*probabilities)
+    mean, veto, every = (recompute(RUBRIC, met, v) for v in (PAPER, VETO, ALL))
+    assert mean is not None
+    assert veto is not None
+    assert every is not None
+    assert 0 <= every <= mean + 1e-9
+    assert 0 <= veto <= mean + 1e-9
 
 
 def test_probabilities_count_unless_hard_verdicts_are_asked_for() -> None:
