@@ -54,6 +54,7 @@ DRAWN = {
     "reliability": "Two curves beside the dashed diagonal of a judge that is never off",
     "reward_curve": "A line in a band of one standard deviation, dashed lines of held-out looks",
     "slopes": "Thin lines from before to after, one a task, and a thick line of their mean",
+    "step_flow": "Boxes and arrows",
     "stages": "Horizontal bars cut into stages",
     "strips": "Rows of dots, one dot a value, and a vertical bar at the mean of each row",
 }

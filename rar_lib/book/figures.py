@@ -262,6 +262,67 @@ def reward_curve(
     return fig
 
 
+#: A step of training: box -> centre and words; arrow: from, to, whether before training.
+_BOXES: dict[str, tuple[float, float, str]] = {
+    "reference": (0.9, 3.5, "reference\nanswer"),
+    "writer": (3.0, 3.5, "writer\n(before training)"),
+    "rubric": (5.3, 3.5, "rubric of\nthis question"),
+    "question": (0.9, 2.0, "question"),
+    "policy": (3.0, 2.0, "policy\n(base + adapter)"),
+    "answers": (5.3, 2.0, "a group\nof answers"),
+    "judge": (7.7, 2.0, "judge (it sees\nthe question, too)"),
+    "rewards": (9.9, 2.0, "a reward\nan answer"),
+    "advantages": (9.9, 0.6, "advantages\nwithin the group"),
+    "update": (5.4, 0.6, "update of\nthe adapter alone"),
+}
+_ARROWS: tuple[tuple[str, str, bool], ...] = (
+    ("reference", "writer", True),
+    ("question", "writer", True),
+    ("writer", "rubric", True),
+    ("question", "policy", False),
+    ("policy", "answers", False),
+    ("answers", "judge", False),
+    ("rubric", "judge", False),
+    ("judge", "rewards", False),
+    ("rewards", "advantages", False),
+    ("advantages", "update", False),
+    ("update", "policy", False),
+)
+
+
+def step_flow() -> Figure:
+    """Who is shown what in a step of training: the policy sees neither rubric nor reference."""
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+    fig, ax = canvas(8.4, 3.3)
+    ax.set_axis_off()
+    ax.set_xlim(0.0, 11.0)
+    ax.set_ylim(0.0, 4.1)
+    boxes = {}
+    for name, (x, y, words) in _BOXES.items():
+        width = 0.25 + 0.092 * max(map(len, words.split("\n")))
+        colour = ABOVE if name in ("policy", "judge", "writer") else "#555555"
+        corner = (x - width / 2, y - 0.36)
+        boxes[name] = FancyBboxPatch(
+            corner, width, 0.72, boxstyle="round,pad=0.06", fc="white", ec=colour, lw=1.4
+        )
+        ax.add_patch(boxes[name])
+        ax.text(x, y, words, ha="center", va="center", fontsize=9, color="#222222")
+    for start, end, before in _ARROWS:
+        look = {"color": "#555555", "ls": "--" if before else "-", "shrinkA": 0, "shrinkB": 1}
+        arrow = FancyArrowPatch(
+            _BOXES[start][:2],
+            _BOXES[end][:2],
+            patchA=boxes[start],
+            patchB=boxes[end],
+            arrowstyle="-|>",
+            mutation_scale=11,
+            **look,
+        )
+        ax.add_patch(arrow)
+    return fig
+
+
 def gains(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> Figure:
     """Held-out gain since the first look, one panel a run, one line a grader, over the steps."""
     fig, axes = canvas(8.6, 3.6, columns=len(panels))

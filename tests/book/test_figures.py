@@ -234,3 +234,14 @@ def test_many_arms_are_told_apart_by_colour_and_line() -> None:
     arms = {f"arm {n}": [{0: 0.1, 1: n / 20}] for n in range(18)}
     lines = figures.arm_curves(arms, ylabel="y").axes[0].lines
     assert len({(ln.get_color(), ln.get_linestyle()) for ln in lines}) == 18
+
+
+def test_the_picture_of_a_step_shows_the_policy_neither_rubric_nor_reference() -> None:
+    to_policy = {start for start, end, _ in figures._ARROWS if end == "policy"}
+    assert to_policy == {"question", "update"}
+    assert {start for start, end, _ in figures._ARROWS if end == "judge"} == {"answers", "rubric"}
+    fig = figures.step_flow()
+    said = [text.get_text().replace("\n", " ") for text in fig.axes[0].texts]
+    assert "judge (it sees the question, too)" in said
+    assert len(fig.axes[0].patches) == len(figures._BOXES) + len(figures._ARROWS)
+    assert figures.as_svg(fig) is not None
