@@ -78,15 +78,17 @@ def status_page(manifests: dict[str, dict[str, Any] | None], titles: dict[str, s
         "This page is made at every build from the records that execution leaves beside each",
         "notebook. A profile says how much was run and on which models: `smoke` is a check that",
         "everything works, `laptop` is what one CPU does in an hour or two,",
-        "`gpu` needs a GPU. Figures of different profiles are not comparable.",
+        "`gpu` needs a GPU. Figures of different profiles are not comparable. Replies of models are",
+        "recorded, and a question that is on record is not asked again: the column says how many a",
+        "run added. Rewards in training are asked live and are in no record.",
         "",
-        "| Chapter | Profile | Time | Finished | Hardware |",
-        "|---|---|---|---|---|",
+        "| Chapter | Profile | Time | Replies added | Finished | Hardware |",
+        "|---|---|---|---:|---|---|",
     ]
     versions: dict[str, set[str]] = {}
     for stem, manifest in manifests.items():
         row = manifest or {}
-        cells = [_profile(row), _seconds(row), _date(row), _hardware(row)]
+        cells = [_profile(row), _seconds(row), _added(row), _date(row), _hardware(row)]
         lines.append(f"| [{_text(titles[stem])}]({stem}.ipynb) | " + " | ".join(cells) + " |")
         found = row.get("versions")
         for name, value in (found if isinstance(found, dict) else {}).items():
@@ -115,6 +117,11 @@ def _seconds(manifest: dict[str, Any]) -> str:
     if not isinstance(seconds, int | float):
         return UNKNOWN
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def _added(manifest: dict[str, Any]) -> str:
+    added = manifest.get("calls_added")
+    return f"{added:,}" if isinstance(added, int) else UNKNOWN
 
 
 def _date(manifest: dict[str, Any]) -> str:

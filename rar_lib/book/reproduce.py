@@ -448,7 +448,8 @@ def _run(
     seconds = time.monotonic() - clock
     parts["inputs"] = _read_in(work)
     data, last = _left_in(work / "data"), load(step.manifest)
-    asked = _calls(step.out) > calls or _folders(data) != _folders(last["data"] if last else {})
+    added = max(0, _calls(step.out) - calls)
+    asked = added > 0 or _folders(data) != _folders(last["data"] if last else {})
     manifest = {
         "schema": SCHEMA,
         "key": digest(parts),
@@ -458,6 +459,7 @@ def _run(
         "start": start.isoformat(timespec="seconds"),
         "end": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
+        "calls_added": added,
         "taken": _taken(last, Measured(round(seconds, 1), gflops), asked=asked, short=short),
         **sizes,
         "hardware": machine.hardware(),

@@ -145,6 +145,7 @@ def test_what_ran_is_printed_under_the_title_and_on_one_page(html: Path) -> None
     assert "profile smoke · 2 CPU cores, 24 GB · 2026-11-22 00:00 · 12 s" in line
     status = soup(html / "status.html").select_one("article").get_text()
     assert "2.13.0+cpu" in status
+    assert "1,234" in status  # replies that the run added to the record
 
 
 def test_a_run_without_a_record_says_so() -> None:

@@ -897,6 +897,22 @@ def test_the_forecast_is_this_machines_and_the_next_one_its_own(
     assert "about 0 min (01_writes 0.0, 02_reads" in caplog.messages[0]
 
 
+@pytest.mark.usefixtures("at_once")
+def test_a_manifest_says_how_many_replies_its_run_added_to_the_record(checkout: Checkout) -> None:
+    record = checkout.out / "calls.sqlite"
+    ask = (
+        "import contextlib\nfrom rar_lib.judging.cassette import Cassette\n"
+        f"with contextlib.closing(Cassette({str(record)!r})) as kept:\n"
+        "    for n in range(3):\n"
+        "        kept.record({'n': n}, {'text': 'yes'})\n"
+    )
+    write_notebook(checkout.notebooks / "01_asks.ipynb", PARAMETERS, ask)
+    manifest = checkout.out / "01_asks.json"
+    for added in (3, 0):
+        checkout.run(force=True)
+        assert json.loads(manifest.read_text())["calls_added"] == added
+
+
 def test_what_a_run_took_is_told_apart_by_what_it_asked() -> None:
     live, short = Measured(600.0, 150.0), Measured(20.0)
     first = reproduce._taken(None, live, asked=True, short=False)

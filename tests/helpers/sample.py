@@ -184,6 +184,7 @@ def write_run(folder: Path, book: Path) -> Path:
         manifest = {
             "profile": "smoke",
             "seconds": 12.3,
+            "calls_added": 1234,
             "start": "2026-11-22T00:00:00+00:00",
             "end": "2026-11-22T00:00:12+00:00",
             "hardware": "2 CPU cores, 24 GB",
