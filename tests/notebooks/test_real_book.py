@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from browser import barriers, too_wide, watch
+
+from bs4 import BeautifulSoup
 
 from rar_lib.book.build import build
 from rar_lib.book.profiles import load
@@ -58,3 +61,61 @@ def test_no_page_has_a_serious_barrier(
     page.goto((html / f"{stem}.html").as_uri())
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
     assert barriers(page, *rules) == []
+
+
+#: Tables that the reader can't see whole, and that do not say so: their first words.
+HIDING = """() => {
+  document.querySelectorAll('details').forEach(d => d.open = true);
+  const scrolls = e => /(auto|scroll)/.test(getComputedStyle(e).overflowX);
+  return new Promise(done => setTimeout(() => done(
+    [...document.querySelectorAll('article table')].filter(t => t.offsetParent).filter(t => {
+      let box = t.parentElement;
+      while (box.tagName !== 'ARTICLE' && !scrolls(box)) box = box.parentElement;
+      if (box.scrollWidth <= box.clientWidth + 1) return false;
+      const hint = box.previousElementSibling;
+      return !(hint && hint.classList.contains('rar-hint') && hint.offsetHeight);
+    }).map(t => t.innerText.slice(0, 80))
+  ), 200));
+}"""
+
+
+@pytest.mark.parametrize("width", [400, 820, 1400])
+@pytest.mark.parametrize("stem", PAGES)
+def test_no_table_hides_a_column_without_a_hint(
+    html: Path, chrome: Any, stem: str, width: int
+) -> None:
+    page = chrome.new_page(viewport={"width": width, "height": 900})
+    page.goto((html / f"{stem}.html").as_uri())
+    assert page.evaluate(HIDING) == []
+
+
+#: Share of the page's height that open code takes; what is folded takes none.
+CODE = """() => [...document.querySelectorAll('article .cell_input')]
+  .reduce((sum, e) => sum + e.offsetHeight, 0) / document.querySelector('article').offsetHeight"""
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_prose_and_results_are_at_least_two_thirds_of_a_chapter(
+    html: Path, chrome: Any, stem: str
+) -> None:
+    page = chrome.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((html / f"{stem}.html").as_uri())
+    assert page.evaluate(CODE) <= 1 / 3
+
+
+def test_every_link_within_the_book_leads_to_a_place_that_is_there(html: Path) -> None:
+    pages = {p: BeautifulSoup(p.read_text("utf-8"), "html.parser") for p in html.glob("*.html")}
+    places = {p.resolve(): {e["id"] for e in soup.select("[id]")} for p, soup in pages.items()}
+    broken = []
+    for path, soup in pages.items():
+        for link in soup.select("a[href]"):
+            address = urlsplit(link["href"])
+            if address.scheme or address.netloc:
+                continue
+            target = (path.parent / unquote(address.path)).resolve() if address.path else path
+            there = target.resolve().exists()
+            if there and address.fragment and target.suffix == ".html":
+                there = unquote(address.fragment) in places[target.resolve()]
+            if not there:
+                broken.append(f"{path.name}: {link['href']}")
+    assert broken == []
