@@ -8,7 +8,6 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from browser import barriers, too_wide, watch
-
 from bs4 import BeautifulSoup
 
 from rar_lib.book.build import build
