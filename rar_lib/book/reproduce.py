@@ -19,6 +19,7 @@ A notebook's metadata may hold, under ``rar``::
     "minutes": {"laptop": 4}             expected time, until a run has measured it
     "gflops":  {"laptop": 2600}          product of the machine on which it took that long
     "replay": false                      it can't run from recorded calls alone
+    "asks": false                        it asks no model, so none is started for it
 
 Each manifest also holds, under ``taken``, how long the chapter took on this machine: when it asked
 its models or trained (``live``, with the machine's product), and when it found all of that on
@@ -103,6 +104,11 @@ class Step:
     @property
     def after(self) -> list[str]:
         return list(self.rar.get("after", []))
+
+    @property
+    def asks(self) -> bool:
+        """Whether its cells may ask a model."""
+        return self.rar.get("asks") is not False
 
 
 def parts_of(
@@ -282,7 +288,8 @@ def reproduce(
         only: Stems, or their numbers such as ``"03"``; default all.
         force: Run even what is up to date.
         servers: Serves a model for as long as its context lives; default
-            `rar_lib.models.server.serve`. Started once, and only if a notebook must run.
+            `rar_lib.models.server.serve`. Started once, and only if a notebook must run that may
+            ask a model.
         weights: Makes a model's weights ready; default `rar_lib.models.store.model_dir`.
         product: Measures this machine for the forecast, in GFLOP/s.
         view: Shows the chapter that runs.
@@ -310,7 +317,8 @@ def reproduce(
                 course, gflops = _course(todo, profile, root, library, product)
                 said = _estimate(course, profile, gflops)
                 _log.info(f"{len(todo)} of {len(steps)} notebooks to run: {said}")
-                _make_ready(profile, stack, servers, weights)
+                if any(step.asks for step in todo):
+                    _make_ready(profile, stack, servers, weights)
             for n, step in enumerate(steps, 1):
                 label = f"[{n}/{len(steps)}] {step.stem}"
                 [(_, why)] = _plan([step], profile, root, library, force)

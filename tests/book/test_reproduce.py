@@ -374,6 +374,29 @@ def test_an_error_that_stands_only_in_the_error_stream_is_named(written: str, sa
     assert fault.startswith(f"cell 1 (`x = ask()`): {said}")
 
 
+@pytest.mark.usefixtures("at_once")
+def test_a_server_starts_only_for_a_chapter_that_may_ask_a_model(checkout: Checkout) -> None:
+    write_notebook(checkout.notebooks / "01_reads.ipynb", PARAMETERS, "1 + 1", asks=False)
+    checkout.run()
+    assert checkout.started == []
+    write_notebook(checkout.notebooks / "02_asks.ipynb", PARAMETERS, "1 + 1")
+    checkout.run(force=True)
+    assert checkout.started == ["weights smollm2-135m", "up smollm2-135m", "down smollm2-135m"]
+
+
+def test_chapters_that_say_so_ask_no_model() -> None:
+    quiet = []
+    for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb")):
+        nb = notebook.read(path)
+        if nb.metadata["rar"].get("asks") is False:
+            quiet.append(path.stem[:2])
+            code = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "code")
+            assert not re.search(r"\.chat\(|\.serving\(|\bChat\(|Judge\(|\btrain\(", code), (
+                path.stem
+            )
+    assert quiet
+
+
 def test_wrong_metadata_and_names_are_refused_before_any_kernel(checkout: Checkout) -> None:
     first = checkout.notebooks / "01_first.ipynb"
     with pytest.raises(ReproduceError, match="holds no notebook named like 01_name"):
