@@ -56,6 +56,15 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("Essential only", _ESSENTIAL),
     Variant("wrong polarity", PAPER_WEIGHTS, pitfalls_as_avoidance=True),
 )
+#: Variant -> its word in the names of findings, as the ledger asks for them.
+KEYS = {
+    "Pitfall 0.8 (first version)": "pitfall_first_version",
+    "uniform": "uniform",
+    "without pitfalls": "no_pitfalls",
+    "Essential only": "essential_only",
+    "wrong polarity": "wrong_polarity",
+    "random": "random",
+}
 #: Not means: a critical criterion that can veto, as Rubicon has it, and all criteria or nothing.
 AGGREGATES: tuple[Variant, ...] = (
     Variant("veto by an Essential", PAPER_WEIGHTS, rule="veto"),

@@ -20,11 +20,11 @@ from typing import Any
 
 from rar_lib.book import claims, figures
 from rar_lib.book.results import judges
-from rar_lib.core.decision import decide_family
+from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.files import atomic_write
-from rar_lib.core.stats import scored
+from rar_lib.core.stats import Comparison, scored
 from rar_lib.core.types import Grade
-from rar_lib.data.tasks import tried_pairs
+from rar_lib.data.tasks import load_mini, tried_pairs
 from rar_lib.evaluation.alignment import (
     SMALL,
     SPREAD,
@@ -33,6 +33,7 @@ from rar_lib.evaluation.alignment import (
     paper_claims,
 )
 from rar_lib.evaluation.eligibility import Gate, may_enter_size_claim
+from rar_lib.evaluation.sensitivity import KEYS, against_paper
 from rar_lib.judging.calibration import Identity, apply, fit
 from results.alignment import run
 from results.alignment.run import Piece
@@ -176,6 +177,22 @@ def decide(graded: Graded) -> dict[str, Any]:
     return {name: found.to_json() for name, found in decide_family(family, margins=margins).items()}
 
 
+def decide_weights(graded: Graded) -> dict[str, Any]:
+    """The claims about weights, a family of its own: the largest judge's verdicts added up anew.
+
+    Nothing before that judge has graded the arm ``explicit``.
+    """
+    of = graded.get(BY_SIZE[-1], {})
+    if "explicit" not in of:
+        return {}
+    gate = gate_of(of)
+    gaps: Mapping[str, Comparison | Finding | None] = against_paper(of["explicit"], load_mini())
+    if not gate.passed:
+        gaps = dict.fromkeys(gaps, not_testable(gate.reason))
+    found = decide_family(gaps, margins=claims.margin("accuracy"))
+    return {f"weights.{KEYS[name]}": one.to_json() for name, one in found.items()}
+
+
 def record(test: Graded, val: Graded, origin: Mapping[str, Any]) -> dict[str, Any]:
     """The record of all judges, from small to large.
 
@@ -190,7 +207,7 @@ def record(test: Graded, val: Graded, origin: Mapping[str, Any]) -> dict[str, An
             for name in BY_SIZE
             if name in test
         },
-        "findings": decide(of_all(test)),
+        "findings": decide(of_all(test)) | decide_weights(test),
     }
 
 

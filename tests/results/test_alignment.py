@@ -14,6 +14,7 @@ from scripted import Reply, says, server
 from rar_lib.book import claims
 from rar_lib.core.types import Arm, Grade, Pair, Verdict
 from rar_lib.data.tasks import load_mini_pairs, tried_pairs
+from rar_lib.evaluation import sensitivity
 from rar_lib.evaluation.alignment import PairGrades, criterion_agreement
 from rar_lib.judging.chat import Chat
 from results.alignment import run, table
@@ -171,6 +172,22 @@ def test_the_record_decides_every_claim_that_the_ledger_takes_from_it() -> None:
         table.BY_SIZE, True
     )
     assert found["machine"] == "2 cores"
+
+
+def test_weights_are_decided_on_all_pairs_by_the_largest_judge_alone() -> None:
+    """Verdicts that are the labels: nothing tells the weights apart but what the labels do."""
+    judges = {name: sure_of(("explicit",)) for name in table.BY_SIZE[:2]}
+    assert not any(
+        key.startswith("weights.") for key in table.record(judges, {}, ORIGIN)["findings"]
+    )
+    judges["qwen-1.5b"] = sure_of(("explicit",))
+    found = table.record(judges, {}, ORIGIN)["findings"]
+    kept = {key: row for key, row in found.items() if key.startswith("weights.")}
+    assert set(kept) == {f"weights.{key}" for key in sensitivity.KEYS.values()}
+    assert {row["difference"]["n"] for row in kept.values()} == {
+        len({pair.task_id for pair in PAIRS})
+    }
+    assert kept["weights.wrong_polarity"]["word"] == "supported"
 
 
 def test_a_judge_that_reads_nothing_enters_no_claim() -> None:
