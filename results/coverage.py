@@ -21,6 +21,9 @@ run:
   (sign flips) and over seeds alone (Student).
 
 ``old`` is the rule before: a percentile interval over tasks that leaves zero out.
+
+The spread across judges, a statistic of its own, is only checked: interval and test are the chosen
+ones on its pseudo-values over tasks (:func:`rar_lib.evaluation.alignment.variance_between`).
 """
 
 from __future__ import annotations
@@ -37,14 +40,15 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
 from rar_lib.core.files import atomic_write
-from rar_lib.core.stats import still
+from rar_lib.core.stats import compare, still
+from rar_lib.evaluation.alignment import variance_between
 from rar_lib.models.machine import hardware, versions
 
 Array = NDArray[np.float64]
 Ends = tuple[Array, Array]
 RESULTS = Path(__file__).with_suffix(".json")
 SIZES = (8, 12, 16, 24, 48, 92, 160)  # tasks
-TRIALS, AUC_TRIALS, SEED_TRIALS = 4000, 1000, 2000
+TRIALS, AUC_TRIALS, SEED_TRIALS, JUDGE_TRIALS = 4000, 1000, 2000, 1000
 RESAMPLES, FLIPS = 999, 2047
 LEVEL, TAIL = 0.95, 0.025
 
@@ -350,6 +354,51 @@ def pigeonhole(rng: np.random.Generator, table: Array) -> Array:
     )
 
 
+# --- The spread across judges
+
+#: True accuracies of three judges in two arms.
+ACCURACIES = {
+    "as far apart in both arms": ((0.6, 0.7, 0.8), (0.6, 0.7, 0.8)),
+    "alike in both arms": ((0.7, 0.7, 0.7), (0.7, 0.7, 0.7)),
+    "alike in one arm alone": ((0.7, 0.7, 0.7), (0.5, 0.7, 0.9)),
+}
+
+
+def judged(rng: np.random.Generator, n: int, accuracies: tuple[float, ...]) -> Array:
+    """Shares of two pairs a task that each judge gets right, (n, judges): tasks have a luck."""
+    luck = rng.normal(0.0, 0.5, (n, 1, 1))
+    skill = ndtri(np.array(accuracies))[None, :, None] * np.sqrt(1 + 0.25)
+    right: Array = (skill + luck + rng.normal(size=(n, len(accuracies), 2)) > 0).mean(axis=2)
+    return right
+
+
+def over_judges() -> list[dict[str, Any]]:
+    """Coverage and decisions for the difference of two spreads, by the methods that were chosen."""
+    rows = []
+    for n in (24, 48, 92):
+        rng = np.random.default_rng([n, 3])
+        for name, (left, right) in ACCURACIES.items():
+            truth = float(np.var(left, ddof=1) - np.var(right, ddof=1))
+            held = decided = 0
+            for _ in range(JUDGE_TRIALS):
+                gaps = variance_between(judged(rng, n, left))
+                gaps = gaps - variance_between(judged(rng, n, right))
+                found = compare(gaps, range(n))
+                held += found.difference.low <= truth <= found.difference.high
+                decided += found.p <= 0.05
+            rows.append(
+                {
+                    "judges": name,
+                    "n": n,
+                    "truth": truth,
+                    "coverage": held / JUDGE_TRIALS,
+                    "decided": decided / JUDGE_TRIALS,
+                }
+            )
+        print(f"spread of judges, {n} tasks", flush=True)
+    return rows
+
+
 # --- The rules of choice
 
 
@@ -382,13 +431,18 @@ def chosen_test(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Simulate everything and write the record."""
-    tasks, seeds = over_tasks(), over_seeds()
+    tasks, seeds, judges = over_tasks(), over_seeds(), over_judges()
     record = {
         "what": "coverage of 95 % intervals and decisions on true nulls, simulated",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": hardware(),
         "versions": {k: v for k, v in versions().items() if k in ("python", "numpy", "scipy")},
-        "trials": {"means": TRIALS, "AUC": AUC_TRIALS, "seeds": SEED_TRIALS},
+        "trials": {
+            "means": TRIALS,
+            "AUC": AUC_TRIALS,
+            "seeds": SEED_TRIALS,
+            "judges": JUDGE_TRIALS,
+        },
         "resamples": RESAMPLES,
         "chosen": {
             "interval over tasks": chosen_interval(tasks),
@@ -397,6 +451,7 @@ def main() -> None:
         },
         "over tasks": tasks,
         "over seeds and tasks": seeds,
+        "spread across judges": judges,
     }
     atomic_write(RESULTS, json.dumps(record, indent=1) + "\n")
     for what, found in record["chosen"].items():

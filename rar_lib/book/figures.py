@@ -309,7 +309,7 @@ def step_flow() -> Figure:
         ax.add_patch(boxes[name])
         ax.text(x, y, words, ha="center", va="center", fontsize=9, color="#222222")
     for start, end, before in _ARROWS:
-        look = {"color": "#555555", "ls": "--" if before else "-", "shrinkA": 0, "shrinkB": 1}
+        look: dict[str, Any] = {"color": "#555555", "ls": "--" if before else "-", "shrinkA": 0}
         arrow = FancyArrowPatch(
             _BOXES[start][:2],
             _BOXES[end][:2],

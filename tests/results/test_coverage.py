@@ -131,3 +131,22 @@ def test_on_true_nulls_the_rule_decides_less_often_than_the_one_before() -> None
         if "false decisions" in row and row["scenario"] != "skewed gains"
     ]
     assert max(symmetric) < 0.06
+
+
+def test_the_spread_across_judges_is_checked_at_every_size() -> None:
+    rows = RECORD["spread across judges"]
+    assert [(r["n"], r["judges"]) for r in rows] == [
+        (n, name) for n in (24, 48, 92) for name in coverage.ACCURACIES
+    ]
+    for row in rows:
+        left, right = coverage.ACCURACIES[row["judges"]]
+        assert row["truth"] == pytest.approx(np.var(left, ddof=1) - np.var(right, ddof=1))
+        assert row["coverage"] > 0.9
+        if row["truth"] == 0.0:
+            assert row["decided"] < 0.08
+
+
+def test_judges_of_the_simulation_are_as_often_right_as_they_are_said_to_be() -> None:
+    seen = coverage.judged(np.random.default_rng(0), 20_000, (0.5, 0.7, 0.9))
+    assert seen.mean(axis=0) == pytest.approx([0.5, 0.7, 0.9], abs=0.01)
+    assert np.corrcoef(seen[:, 0], seen[:, 1])[0, 1] > 0.1  # a hard task is hard for all
