@@ -260,6 +260,8 @@ def _finish_figure(page: BeautifulSoup, picture: Tag, number: str, written: list
     words = figure.select_one("figcaption .caption-text") or figure.find("figcaption")
     _number(page, words, f"Figure {number}")
     figure["id"] = f"figure-{number.replace('.', '-')}"
+    for own in figure.select("figcaption .headerlink"):  # of the name that it had before
+        own["href"] = f"#{figure['id']}"
     figure["class"] = [*figure.get("class", []), "rar-figure"]
     _name(figure, fitting)
 

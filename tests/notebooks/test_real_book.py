@@ -90,6 +90,7 @@ def test_no_table_hides_a_column_without_a_hint(
 
 #: Share of the page's height that open code takes; what is folded takes none.
 CODE = """() => [...document.querySelectorAll('article .cell_input')]
+  .filter(e => e.checkVisibility())
   .reduce((sum, e) => sum + e.offsetHeight, 0) / document.querySelector('article').offsetHeight"""
 
 
