@@ -104,6 +104,7 @@ MEANS: dict[str, tuple[Scenario, tuple[float, float]]] = {
     "share of 0.9": (share, (0.0, 1.0)),
 }
 AREAS = {"AUC 0.75": 0.75, "AUC 0.95": 0.95}
+BALANCED = {"balanced accuracy 0.75": 0.75}
 
 
 # --- Intervals: every method from the same pieces
@@ -194,6 +195,44 @@ def _area(won: Array, true: Array, false: Array, draws: Array) -> tuple[float, A
     return float(won.sum() / (true.sum() * false.sum())), loo, star[:, 0], star_se
 
 
+def of_balanced(rng: np.random.Generator, n: int, share: float, draws: Array) -> Any:
+    """Estimates and intervals of balanced accuracy: eight verdicts a task that share a luck."""
+    truth = rng.random((AUC_TRIALS, n, 8)) < 0.58
+    luck = rng.normal(0.0, 0.5, (AUC_TRIALS, n, 1))
+    skill = ndtri(share) * np.sqrt(1 + 0.25)
+    right = skill + luck + rng.normal(size=truth.shape) > 0
+    parts = [of.sum(axis=2).astype(float) for of in (right & truth, truth, right & ~truth, ~truth)]
+    sums = [part.sum(axis=1, keepdims=True) for part in parts]
+    loo = _balanced(*(whole - part for whole, part in zip(sums, parts, strict=True)))
+    stars = [draws @ part.T for part in parts]
+    star = _balanced(*stars)
+    pulls = _pull(parts, stars, draws)
+    return _balanced(*sums)[:, 0], ends(_balanced(*sums)[:, 0], loo, star, pulls)
+
+
+def _balanced(met: Array, true: Array, unmet: Array, false: Array) -> Array:
+    return (met / true + unmet / false) / 2
+
+
+def _pull(parts: list[Array], stars: list[Array], draws: Array) -> Array:
+    """Standard errors of resamples by the linear terms of their tasks, (resamples, trials)."""
+    met, true, unmet, false = parts
+    rates = stars[0] / stars[1], stars[2] / stars[3]
+    weights = 0.5 / stars[1], 0.5 / stars[3]
+    terms = [
+        (met, weights[0]),
+        (true, -weights[0] * rates[0]),
+        (unmet, weights[1]),
+        (false, -weights[1] * rates[1]),
+    ]
+    squares = np.zeros_like(stars[0])
+    for one, a in terms:
+        for other, b in terms:
+            squares += a * b * (draws @ (one * other).T)
+    n = met.shape[1]
+    return np.sqrt(np.maximum(squares, 0.0) * n / (n - 1))
+
+
 def bounded(value: Array, found: Ends, n: int, bounds: tuple[float, float]) -> Ends:
     """The same inside the possible range; where nothing varies, the bound for that."""
     low, high = found
@@ -252,6 +291,8 @@ def over_tasks() -> list[dict[str, Any]]:
             rows.append(row)
         for name, area in AREAS.items():
             rows.append(_row(name, n, area, *of_areas(rng, n, area, draws), (0.0, 1.0)))
+        for name, level in BALANCED.items():
+            rows.append(_row(name, n, level, *of_balanced(rng, n, level, draws), (0.0, 1.0)))
         print(f"{n} tasks", flush=True)
     return rows
 

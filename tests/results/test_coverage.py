@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from rar_lib.core.stats import auc, cluster_interval, crossed, sign_flip_p
+from rar_lib.core.stats import auc, balanced_accuracy, cluster_interval, crossed, sign_flip_p
 from results import coverage
 
 RECORD = json.loads(coverage.RESULTS.read_text())
@@ -69,6 +70,36 @@ def test_areas_are_those_of_the_library() -> None:
     )
 
 
+def test_balanced_accuracy_is_that_of_the_library_with_its_interval() -> None:
+    rng = np.random.default_rng(5)
+    n = 24
+    draws = rng.multinomial(n, np.full(n, 1 / n), 999).astype(float)
+    trials, coverage.AUC_TRIALS = coverage.AUC_TRIALS, 3
+    try:
+        value, found = coverage.of_balanced(np.random.default_rng(6), n, 0.75, draws)
+    finally:
+        coverage.AUC_TRIALS = trials
+    # The same draws again, by the library.
+    again = np.random.default_rng(6)
+    truth = again.random((3, n, 8)) < 0.58
+    luck = again.normal(0.0, 0.5, (3, n, 1))
+    skill = ndtri(0.75) * np.sqrt(1.25)
+    right = skill + luck + again.normal(size=truth.shape) > 0
+    for trial in range(3):
+        verdicts = np.where(right[trial], truth[trial], ~truth[trial]).ravel()
+        rows = np.column_stack([verdicts, truth[trial].ravel()]).astype(float)
+        own = cluster_interval(
+            rows,
+            np.repeat(np.arange(n), 8),
+            lambda some: balanced_accuracy(some[:, 0], some[:, 1]),
+            bounds=(0.0, 1.0),
+        )
+        assert own is not None
+        assert value[trial] == pytest.approx(own.value)
+        low, high = (float(end[trial]) for end in found["Student-t"])
+        assert (low, high) == pytest.approx((own.low, own.high))
+
+
 def test_p_values_of_many_trials_are_those_of_the_library() -> None:
     sums = np.random.default_rng(3).choice([-0.3, 0.1, 0.0], (16, 8), p=[0.3, 0.6, 0.1])
     p = coverage.flips_p(sums, coverage.all_signs(np.random.default_rng(0), 8))
@@ -112,7 +143,8 @@ def test_the_test_must_be_valid_before_it_is_strong() -> None:
 def test_the_record_is_of_every_scenario_and_size_and_chooses_by_the_rules() -> None:
     rows = RECORD["over tasks"]
     cells = {(row["scenario"], row["n"]) for row in rows}
-    assert cells == {(s, n) for s in (*coverage.MEANS, *coverage.AREAS) for n in coverage.SIZES}
+    names = (*coverage.MEANS, *coverage.AREAS, *coverage.BALANCED)
+    assert cells == {(name, n) for name in names for n in coverage.SIZES}
     seeds = RECORD["over seeds and tasks"]
     assert RECORD["chosen"] == {
         "interval over tasks": coverage.chosen_interval(rows),
