@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth at the sample sizes used here: ``results/coverage.json``.
 
-    python -m results.coverage        # five minutes on one core
+    python -m results.coverage        # twenty minutes on one core
 
 Truths are known because the data are drawn here: gains of tasks, paired wins and losses, shares,
 areas under the curve, runs of several seeds. What is chosen by it was declared before the first
