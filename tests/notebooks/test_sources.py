@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from rar_lib.book.profiles import load
+
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 #: The columns that fit beside each other on a page; a value and its interval are one.
 COLUMNS = 7
@@ -66,3 +68,21 @@ def test_a_chapter_with_a_hold_out_judge_computes_whether_it_may_be_one(path: Pa
 def test_three_chapters_have_a_hold_out_judge() -> None:
     judged = [p.stem[:2] for p in NOTEBOOKS if re.search(GATE, "\n".join(cells(p, "code")))]
     assert judged == ["07", "08", "09"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_chapter_that_trains_on_tasks_of_its_own_says_how_many_make_a_step(path: Path) -> None:
+    """A profile's step may be larger than they are: in smoke it fits, in laptop it did not."""
+    for code in cells(path, "code"):
+        for call in ast.walk(ast.parse(code)):
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "train"):
+                continue
+            given = {k.arg: ast.unparse(k.value) for k in call.keywords}
+            if "study.train_tasks" not in given["tasks"]:
+                assert "'prompts_per_step': len(" in given["settings"], ast.unparse(call)
+
+
+@pytest.mark.parametrize("name", ["smoke", "laptop", "gpu"])
+def test_a_profiles_tasks_fill_a_step(name: str) -> None:
+    profile = load(name)
+    assert profile.train_tasks >= profile.training.prompts_per_step
