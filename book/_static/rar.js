@@ -11,6 +11,7 @@ const showCut = (box) => {
   const left = box.scrollWidth - box.clientWidth - box.scrollLeft;
   box.classList.toggle("rar-cut-right", left > 1);
   const wide = box.scrollWidth > box.clientWidth + 1;
+  box.classList.toggle("rar-wide", wide);
   let hint = box.previousElementSibling;
   if (!hint || !hint.classList.contains("rar-hint")) {
     if (!wide) return;
