@@ -15,6 +15,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from io import BytesIO, StringIO
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -436,7 +437,8 @@ def arm_curves(arms: Mapping[str, Sequence[Mapping[int, float]]], *, ylabel: str
         for course in seeds if len(seeds) > 1 else ():
             ax.plot(list(course), list(course.values()), lw=0.8, alpha=0.45, **look)
         steps = sorted(set.intersection(*(set(course) for course in seeds)))
-        mean = [float(np.mean([course[step] for course in seeds])) for step in steps]
+        whole = [itemgetter(*steps)(course) for course in seeds]
+        mean = np.reshape(whole, (len(seeds), len(steps))).mean(axis=0)
         ax.plot(steps, mean, marker="o", ms=3, lw=2.2, label=f"{name} ({len(seeds)})", **look)
     ax.set_xlabel("GRPO step")
     ax.set_ylabel(ylabel)
