@@ -70,15 +70,14 @@ def test_areas_are_those_of_the_library() -> None:
     )
 
 
-def test_balanced_accuracy_is_that_of_the_library_with_its_interval() -> None:
+def test_balanced_accuracy_is_that_of_the_library_with_its_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rng = np.random.default_rng(5)
     n = 24
     draws = rng.multinomial(n, np.full(n, 1 / n), 999).astype(float)
-    trials, coverage.AUC_TRIALS = coverage.AUC_TRIALS, 3
-    try:
-        value, found = coverage.of_balanced(np.random.default_rng(6), n, 0.75, draws)
-    finally:
-        coverage.AUC_TRIALS = trials
+    monkeypatch.setattr(coverage, "AUC_TRIALS", 3)
+    value, found = coverage.of_balanced(np.random.default_rng(6), n, 0.75, draws)
     # The same draws again, by the library.
     again = np.random.default_rng(6)
     truth = again.random((3, n, 8)) < 0.58
