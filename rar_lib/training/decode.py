@@ -27,6 +27,8 @@ from torch import Tensor
 
 #: Rows of logits at a time: 64 x 49,152 single-precision numbers are 13 MB and stay in cache.
 _LOGIT_ROWS = 64
+#: Tokens of a group in one row, at most: beyond, what each may see takes more than reading saves.
+_PACKED = 4096
 
 
 #: Settings of a model that scale or cap its logits.
@@ -357,6 +359,84 @@ def token_logps(
     return empty.masked_scatter(kept, logps), empty.masked_scatter(kept, entropy)
 
 
+def shares_prompts(model: Any) -> bool:
+    """Whether :func:`group_logps` knows the model: as :func:`supported`, with a plain output."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    attends = getattr(base.config, "_attn_implementation", None) == "sdpa"
+    return supported(base) and attends and _plain_output(base)
+
+
+def one_prompt(ids: Tensor, mask: Tensor, last: int) -> bool:
+    """Whether all rows begin with the same tokens, and are short enough to be read as one.
+
+    Args:
+        ids: token ids, (rows, width).
+        mask: 1 where there is a token.
+        last: places of the responses, at the end of each row.
+    """
+    before, seen = ids[:, :-last] * mask[:, :-last], mask[:, :-last]
+    same = (before == before[:1]).all() and (seen == seen[:1]).all()
+    packed = int(seen[0].sum()) + int(mask[:, -last:].sum())
+    return len(ids) > 1 and bool(same and seen.any()) and packed <= _PACKED
+
+
+def group_logps(
+    model: Any, ids: Tensor, mask: Tensor, last: int, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """What :func:`token_logps` gives for rows with one prompt, which goes through the model once.
+
+    The responses stand behind it in one row; each sees the prompt and itself, and its places count
+    on from the prompt's. Of 8 rollouts of 80 tokens behind 300 that is 940 tokens for 3,040.
+
+    Args:
+        model: that :func:`shares_prompts`.
+        ids: token ids, (rows, width), :func:`one_prompt`.
+        mask: 1 where there is a token.
+        last: how many tokens at the end of each row are asked for.
+        temperature: divides the logits.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    kept = mask[:, -last:].bool()
+    prompt = ids[0, :-last][mask[0, :-last].bool()]
+    packed = torch.cat([prompt, ids[:, -last:][kept]])[None]
+    places, seen = _packed(len(prompt), kept)
+    hidden = base.base_model(
+        input_ids=packed,
+        attention_mask=seen[None, None],
+        position_ids=places[None],
+        use_cache=False,
+    ).last_hidden_state[0]
+    head = base.get_output_embeddings().weight.detach()
+    read = hidden[_before(len(prompt), kept)].to(head.dtype)
+    logps, entropy, _ = _head(read, head, ids[:, -last:][kept], temperature)
+    empty = logps.new_zeros(kept.shape)
+    return empty.masked_scatter(kept, logps), empty.masked_scatter(kept, entropy)
+
+
+def _packed(width: int, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of a prompt and the responses behind it, and what each token may attend to.
+
+    Args:
+        width: tokens of the prompt.
+        kept: where the responses have tokens, (rows, longest response).
+
+    Returns:
+        Places (n,), and whether a token (row) sees another (column), (n, n).
+    """
+    rows, at = kept.nonzero(as_tuple=True)  # row by row, as the tokens are packed
+    owner = torch.cat([torch.full((width,), -1), rows])  # -1: the prompt's
+    places = torch.cat([torch.arange(width), width + at])
+    causal = torch.ones(len(owner), len(owner)).tril().bool()
+    return places, causal & ((owner == -1) | (owner[:, None] == owner))
+
+
+def _before(width: int, kept: Tensor) -> Tensor:
+    """Index in the packed row of the token before each response token, (response tokens,)."""
+    before = torch.arange(width, width + int(kept.sum())) - 1
+    first = kept.nonzero(as_tuple=True)[1] == 0
+    return before.masked_fill(first, width - 1)
+
+
 def _plain_output(base: Any) -> bool:
     """Whether logits are the output matrix times the hidden state and nothing else."""
     config = base.config.get_text_config()
@@ -481,8 +561,9 @@ def likelihoods(
     mask = torch.cat([seen, kept], 1).long().to(device)
     was_training = model.training
     model.eval()
+    alone = shares_prompts(model) and one_prompt(ids, mask, width)
     with torch.no_grad(), _as_trained(model):
-        logps = token_logps(model, ids, mask, width)[0]
+        logps = (group_logps if alone else token_logps)(model, ids, mask, width)[0]
     model.train(was_training)
     found: list[float] = (logps.sum(1).cpu() / kept.sum(1)).tolist()
     return found

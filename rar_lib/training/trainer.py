@@ -10,16 +10,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.utils import split_tensor_dict
 
 from rar_lib.core import processes
 from rar_lib.core.errors import DataError
 from rar_lib.core.pace import steps_left
 from rar_lib.judging.cost import duration
 from rar_lib.models.processor import cpu_dtype
-from rar_lib.training.decode import kl_to_base
+from rar_lib.training.decode import group_logps, kl_to_base, one_prompt, shares_prompts
 from rar_lib.training.policy import Policy
 from rar_lib.training.run import Journal, Sealer
 from rar_lib.training.settings import Settings, prompts_each
@@ -27,6 +29,8 @@ from rar_lib.training.settings import Settings, prompts_each
 _log = logging.getLogger(__name__)
 _ROWS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
 _STAGES = ("generate", "judge", "diagnose")
+#: Place of a row among those of its step, before TRL draws their order.
+_PLACE = "place"
 
 
 def grpo_config(
@@ -163,7 +167,41 @@ class SealedGRPOTrainer(_Sealed, GRPOTrainer):  # type: ignore[misc]
     ``kl_to_base`` is the estimate ``exp(d) - d - 1``, ``d`` the log-ratio base to policy of a
     sampled token, averaged over the tokens of one rollout of each prompt: it costs two passes
     over one rollout in ``num_generations``.
+
+    Args:
+        by_group: in one process, where the policy's arithmetic is known, the update reads the
+            prompt of a group once. Its log-probabilities are those of reading it for each
+            rollout, up to rounding.
     """
+
+    _buffered_inputs: Any
+
+    def __init__(self, *, by_group: bool = True, **settings: Any) -> None:
+        super().__init__(**settings)
+        one = self.accelerator.num_processes == 1
+        self.by_group = by_group and one and shares_prompts(self.model)
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL's batches of one pass, each a whole group again: TRL draws their order."""
+        known = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if not self.by_group or self._buffered_inputs is known or self._buffered_inputs is None:
+            return inputs
+        self._buffered_inputs = in_order(self._buffered_inputs)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, **asked: Any
+    ) -> Any:
+        if not (self.by_group and one_prompt(input_ids, attention_mask, logits_to_keep)):
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, **asked
+            )
+        with self.accelerator.autocast():
+            logps, entropy = group_logps(
+                model, input_ids, attention_mask, logits_to_keep, self.temperature
+            )
+        return logps, entropy if asked.get("compute_entropy") else None, None
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
         begin = time.perf_counter()
@@ -173,6 +211,7 @@ class SealedGRPOTrainer(_Sealed, GRPOTrainer):  # type: ignore[misc]
 
     def _generate_and_score_completions(self, *args: Any, **kwargs: Any) -> Any:
         batch = super()._generate_and_score_completions(*args, **kwargs)
+        batch[_PLACE] = torch.arange(len(batch["completion_ids"]))
         self._note("seconds/judge", self.sealer.journal.steps[-1]["judge_seconds"])
         parts = processes.gathered(batch["advantages"].tolist())
         if self.sealer.transcript:
@@ -204,6 +243,19 @@ class SealedGRPOTrainer(_Sealed, GRPOTrainer):  # type: ignore[misc]
             rest -= sum(sum(metrics[f"seconds/{stage}"]) for stage in _STAGES)
             self._note("seconds/update", rest)
         super().log(logs, start_time)
+
+
+def in_order(batches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a step's batches in the order in which they were written, in as many batches."""
+    order = torch.cat([batch[_PLACE] for batch in batches]).argsort()
+    rows = {
+        name: torch.cat([batch[name] for batch in batches])[order]
+        if isinstance(value, torch.Tensor) and value.ndim
+        else value
+        for name, value in batches[0].items()
+    }
+    found: list[dict[str, Any]] = split_tensor_dict(rows, len(batches))
+    return found
 
 
 def grpo_trainer(

@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 from tiny import tiny
 
+from rar_lib.training import decode
 from rar_lib.training.decode import (
     Decoder,
     Head,
     Kernel,
+    group_logps,
     install,
     kl_to_base,
     likelihoods,
+    one_prompt,
+    shares_prompts,
     supported,
     token_logps,
 )
@@ -246,3 +250,115 @@ def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:
     expected, reverse = (float((x.exp() - x - 1).mean()) for x in (d, -d))
     assert kl_to_base(model, batch) == pytest.approx(expected, rel=1e-3)
     assert abs(reverse - expected) > 0.2 * expected
+
+
+# --- one prompt for a group ----------------------------------------------------------------------
+
+
+def a_group(pad: int) -> tuple[Any, Any]:
+    """Four rollouts to one prompt of 3 tokens: full, shorter, of one token, and left out whole."""
+    import torch
+
+    torch.manual_seed(1)
+    prompt = torch.tensor([[0] * pad + [5, 6, 7]] * 4)
+    said = torch.randint(5, 97, (4, 5))
+    kept = torch.tensor([[1] * 5, [1] * 3 + [0] * 2, [1] + [0] * 4, [0] * 5])
+    seen = torch.cat([torch.tensor([[0] * pad + [1] * 3] * 4), kept], 1)
+    return torch.cat([prompt, said], 1), seen
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+@pytest.mark.parametrize("pad", [0, 2])
+def test_a_prompt_read_once_gives_what_reading_it_for_each_rollout_gives(
+    kind: str, pad: int
+) -> None:
+    """Log-probabilities, entropies, and the gradient of every weight of the adapter."""
+    import torch
+
+    model = tiny(kind)
+    model.get_base_model().get_output_embeddings().weight.data.mul_(10)  # far from uniform
+    assert shares_prompts(model)
+    ids, mask = a_group(pad)
+    assert one_prompt(ids, mask, 5)
+    found = []
+    for way in (token_logps, group_logps):
+        model.zero_grad()
+        logps, entropy = way(model, ids, mask, 5, 0.7)
+        (logps * torch.arange(20.0).reshape(4, 5)).sum().backward()
+        grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        found.append((logps.detach(), entropy, grads))
+    (logps, entropy, grads), (packed, packed_entropy, packed_grads) = found
+    torch.testing.assert_close(packed, logps, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(packed_entropy, entropy, rtol=1e-4, atol=1e-4)
+    assert logps[3].tolist() == [0.0] * 5
+    assert logps[0].abs().min() > 0
+    assert grads.keys() == packed_grads.keys()
+    assert grads
+    for name, grad in grads.items():
+        torch.testing.assert_close(
+            packed_grads[name], grad, rtol=1e-3, atol=1e-3 * grad.abs().max()
+        )
+
+
+def test_a_rollout_does_not_see_its_neighbours() -> None:
+    """Another first rollout changes nothing of the second."""
+    import torch
+
+    model, (ids, mask) = tiny("llama"), a_group(0)
+    other = ids.clone()
+    other[0, 3:] = torch.tensor([90, 91, 92, 93, 94])
+    one, two = (group_logps(model, rows, mask, 5)[0] for rows in (ids, other))
+    torch.testing.assert_close(one[1:], two[1:])
+    assert not torch.allclose(one[0], two[0])
+
+
+@pytest.mark.parametrize(
+    ("what", "shared"),
+    [
+        ("one prompt", True),
+        ("another token", False),
+        ("another padding", False),
+        ("a single row", False),
+        ("no prompt", False),
+        ("another token under the padding", True),
+        ("too long to be one row", False),
+    ],
+)
+def test_what_one_prompt_is(what: str, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, mask = a_group(1)
+    if what == "another token":
+        ids[2, 2] = 50
+    elif what == "another padding":
+        mask[2, 1] = 0
+    elif what == "a single row":
+        ids, mask = ids[:1], mask[:1]
+    elif what == "no prompt":
+        mask[:, :4] = 0
+    elif what == "another token under the padding":
+        ids[2, 0] = 50
+    elif what == "too long to be one row":
+        monkeypatch.setattr(decode, "_PACKED", 11)  # 3 of the prompt, 5 + 3 + 1 of the responses
+    assert one_prompt(ids, mask, 5) is shared
+
+
+def test_other_models_read_every_prompt() -> None:
+    """A cap on the logits, another attention, another family."""
+    assert shares_prompts(tiny("llama", adapter=False))
+    for name, value in (
+        ("final_logit_softcapping", 30.0),
+        ("_attn_implementation", "eager"),
+        ("model_type", "gemma2"),
+    ):
+        model = tiny("llama")
+        setattr(model.get_base_model().config, name, value)
+        assert not shares_prompts(model), name
+
+
+def test_a_likelihood_is_the_same_where_the_prompt_is_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny("llama")
+    prompts, responses = [[5, 6, 7]] * 3, [[20], [21, 22, 23, 24], [25, 26]]
+    shared = likelihoods(model, prompts, responses)
+    monkeypatch.setattr(decode, "shares_prompts", lambda model: False)
+    assert shared == pytest.approx(likelihoods(model, prompts, responses), rel=1e-5)

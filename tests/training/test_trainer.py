@@ -129,6 +129,29 @@ def test_a_step_keeps_its_rollouts_with_the_advantages_that_trl_gave_them(tmp_pa
         assert given == pytest.approx(by_hand, abs=1e-4)
 
 
+def test_an_update_reads_a_groups_prompt_once_and_comes_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole step twice, TRL's own way and ours: rewards, loss, entropy and gradient."""
+    calls: list[int] = []
+
+    def counted(*args: Any) -> Any:
+        calls.append(len(args[1]))
+        return decode.group_logps(*args)
+
+    monkeypatch.setattr(trainer, "group_logps", counted)
+    ours = Step(tmp_path / "ours", clear)
+    assert calls == [SMALL.rollouts] * SMALL.prompts_per_step
+    monkeypatch.setattr(trainer, "shares_prompts", lambda model: False)
+    theirs = Step(tmp_path / "theirs", clear)
+    assert len(calls) == SMALL.prompts_per_step  # no further one
+    assert ours.record["scores"] == theirs.record["scores"]
+    assert ours.advantages.tolist() == theirs.advantages.tolist()
+    for name in ("loss", "entropy", "grad_norm"):
+        assert ours.log[name] == pytest.approx(theirs.log[name], rel=1e-3, abs=1e-6), name
+    assert ours.log["grad_norm"] > 0
+
+
 @pytest.mark.fault
 def test_a_flat_group_has_advantages_of_exactly_zero_and_moves_nothing(tmp_path: Path) -> None:
     step = Step(tmp_path, alike)
