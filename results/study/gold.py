@@ -47,7 +47,6 @@ from rar_lib.core.types import Rubric, Task, Verdict
 from rar_lib.data.check import escaped
 from rar_lib.data.labels import Label, load_labels
 from rar_lib.data.questions import Response
-from rar_lib.data.tasks import draw_tasks
 from rar_lib.evaluation.alignment import agreement_of
 from rar_lib.judging.messages import rubric_of
 from results.study import run, store
@@ -56,7 +55,6 @@ from results.study.run import Unit
 RESULTS = Path(__file__).with_name("gold.json")
 #: Whose answers are labelled; differences are to the first.
 ARMS = ("base", "direct_likert", "implicit", "explicit")
-TASKS = 40
 COLUMNS = ("task", "response", "criterion", "question", "answer", "statement", "met", "remark")
 #: What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -117,7 +115,7 @@ def recorded(unit: Unit) -> Mapping[str, Any]:
 def final_answers(
     load: Callable[[Unit], Mapping[str, Any]] = recorded,
 ) -> dict[str, dict[str, Answer]]:
-    """Arm -> task id -> its final answer, of both folds.
+    """Arm -> task id -> its final answer, of both folds, where the judge was asked about it.
 
     Raises:
         DataError: a unit is missing.
@@ -126,16 +124,16 @@ def final_answers(
     for arm in ARMS:
         for fold in (0, 1):
             last = load(_unit(arm, fold))["looks"][-1]
-            for task, text in last["answers"].items():
-                row = last["graded"][task]
+            for task, row in last["graded"].items():
+                text = last["answers"][task]
                 found[arm][task] = Answer(text, row["score"], tuple(row["verdicts"]))
     return found
 
 
 def gold_tasks() -> list[Task]:
-    """The tasks to label: a seeded draw from each fold, in the shares of domain and topic."""
+    """The tasks to label: those of each fold whose answers the judge graded at every look."""
     folds = (run.tasks_of(_unit(ARMS[0], fold))[1] for fold in (0, 1))
-    return [task for fold in folds for task in draw_tasks(fold, TASKS // 2)]
+    return [task for fold in folds for task in run.course_tasks(fold)]
 
 
 def items_of(

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m results.study.run --list          # the units, and which are done
     .venv/bin/python -m results.study.run --minutes 60    # go on for so long; run it again
-    .venv/bin/python -m results.study.run --pilot --arms rlvr
+    .venv/bin/python -m results.study.run --pilot --ungraded --arms rlvr --try steps=24
 
 A unit is one arm trained on one half of RaR-Mini with one seed; the other half is held out, and the
 halves are swapped, so every task is held out once. The policy sees each question with notes
@@ -12,17 +12,20 @@ them and what it thinks of the references, as ``units/NAME.jsonl`` beside this f
 What is trained is resumable step by step in _build/study, and graded when it is trained: with the
 flag --ungraded by a later call. ``table.py`` computes the findings, ``gold.py`` takes labels.
 
-The pilot's settings are tried on the first half with seeds that no recorded unit has.
+Pilots try settings on the first half with a seed that no recorded unit has; ``pilot.py`` says which
+are tried in which order, and by what rule one is taken.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,11 @@ SETTINGS = Settings(
 LOOK_EVERY = 3
 #: Held-out tasks of a fold on whose given answers the policy is asked for their likelihood.
 INNER_TASKS = 20
+#: Held-out tasks of a fold whose answers are graded before and after training, and those among
+#: them whose answers are graded at every look of the first seed. The primary outcome is of all 80
+#: and needs no judge; a judge's verdicts on all of them at all looks would take twice the time of
+#: training on a processor without AMX.
+GRADED_TASKS, COURSE_TASKS = 40, 20
 
 
 @dataclass(frozen=True)
@@ -125,17 +133,35 @@ DESIGNS = (
 
 @dataclass(frozen=True)
 class Unit:
-    """One arm, trained without the tasks of one fold, with one seed."""
+    """One arm, trained without the tasks of one fold, with one seed.
+
+    Attributes:
+        tried: settings that a pilot changes, with their values; empty in the record.
+    """
 
     design: Design
     fold: int
     seed: int
+    tried: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def settings(self) -> Settings:
+        """The study's, but for what a pilot tries.
+
+        Raises:
+            DataError: a setting that there is not, or a value that it can't have.
+        """
+        try:
+            return Settings.model_validate(SETTINGS.model_dump() | dict(self.tried))
+        except ValueError as error:
+            raise DataError(f"can't try {dict(self.tried)}: {error}") from error
 
     @property
     def name(self) -> str:
         """Name of its folder, and of its file without the ending."""
         slug = self.design.name.replace(",", "").replace(" ", "-")
-        return f"{slug}-fold{self.fold}-seed{self.seed}"
+        tried = "".join(f"-{name}={value}" for name, value in self.tried)
+        return f"{slug}-fold{self.fold}-seed{self.seed}{tried}"
 
     @property
     def path(self) -> Path:
@@ -143,10 +169,13 @@ class Unit:
         return HERE / ("pilot" if self.seed == PILOT_SEED else "units") / f"{self.name}.jsonl"
 
 
-def units(*, pilot: bool = False) -> list[Unit]:
+def pilots(tried: Mapping[str, Any]) -> list[Unit]:
+    """One of each arm, none of them part of the record."""
+    return [Unit(design, 0, PILOT_SEED, tuple(tried.items())) for design in DESIGNS]
+
+
+def units() -> list[Unit]:
     """All of them, in the order in which they are run: complete and fair at every stop."""
-    if pilot:
-        return [Unit(design, 0, PILOT_SEED) for design in DESIGNS]
     order = [(1, seed) for seed in SEEDS] + [(2, seed) for seed in SEEDS]
     return [
         Unit(design, fold, seed)
@@ -157,20 +186,24 @@ def units(*, pilot: bool = False) -> list[Unit]:
     ]
 
 
+@cache
+def _halves() -> tuple[Sequence[Task], Sequence[Task]]:
+    tasks = load_mini("all")
+    return split_tasks(tasks, len(tasks) // 2)
+
+
 def tasks_of(unit: Unit) -> tuple[list[Task], list[Task]]:
     """Tasks to train on, and those held out, each half with notes of its own.
 
     Under synthetic rubrics a task without a valid one is not trained on.
     """
-    tasks = load_mini("all")
-    folds = split_tasks(tasks, len(tasks) // 2)
-    trained, held_out = folds[1 - unit.fold], folds[unit.fold]
+    trained, held_out = (list(_halves()[fold]) for fold in (1 - unit.fold, unit.fold))
     if unit.design.rubrics != "authored":
         written = rubrics.rubrics(unit.design.rubrics)
         trained = [t.model_copy(update={"rubric": written.get(t.id)}) for t in trained]
         trained = [task for task in trained if task.rubric]
     if unit.design.closed:
-        return list(trained), list(held_out)
+        return trained, held_out
     return with_notes(trained), with_notes(held_out)
 
 
@@ -254,7 +287,7 @@ def likelihoods_of(unit: Unit, held_out: Sequence[Task]) -> Likelihoods:
     first = {pair.task_id: pair for pair in reversed(load_mini_pairs("all"))}
     drawn = {task.id for task in draw_tasks([t for t in held_out if t.id in first], INNER_TASKS)}
     tasks = [t.model_copy(update={"context": ""}) for t in held_out if t.id in drawn]
-    ends = None if every_look(unit) else (0, SETTINGS.steps)
+    ends = None if every_look(unit) else (0, unit.settings.steps)
     return Likelihoods(tasks, [first[task.id] for task in tasks], ends)
 
 
@@ -269,7 +302,7 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
     run = train(
         unit.design.trained,
         unit.seed,
-        settings=SETTINGS,
+        settings=unit.settings,
         tasks=trained,
         held_out=held_out,
         out=BUILD / unit.name,
@@ -280,7 +313,7 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
         "arm": unit.design.name,
         "fold": unit.fold,
         "seed": unit.seed,
-        "settings": SETTINGS.model_dump(mode="json"),
+        "settings": unit.settings.model_dump(mode="json"),
         "number format": cpu_dtype(),
         "machine": hardware(),
         "versions": versions(),
@@ -298,12 +331,29 @@ def _look(watched: dict[str, Any]) -> dict[str, Any]:
     return found | ({"likelihoods": inner} if inner else {})
 
 
-def looks_to_grade(unit: Unit, looks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All looks of the first seed, for the course; of the others the first and the last.
+def graded_tasks(held_out: Sequence[Task]) -> list[Task]:
+    """The tasks of a fold whose answers are graded before and after training.
 
-    The first is the untrained policy's: the same questions to the judge in every arm, asked once.
+    They and :func:`course_tasks` are seeded draws in the shares of domain and topic.
     """
-    return list(looks) if every_look(unit) else [looks[0], looks[-1]]
+    return draw_tasks(held_out, GRADED_TASKS)
+
+
+def course_tasks(held_out: Sequence[Task]) -> list[Task]:
+    """Those of them whose answers are graded at every look, and labelled by people."""
+    return draw_tasks(graded_tasks(held_out), COURSE_TASKS)
+
+
+def to_grade(
+    unit: Unit, looks: Sequence[dict[str, Any]], held_out: Sequence[Task]
+) -> list[tuple[dict[str, Any], list[Task]]]:
+    """Looks with the tasks whose answers are graded there: the ends, and the course of a seed.
+
+    The first look is the untrained policy's: the same questions to the judge in every arm.
+    """
+    ends, course = graded_tasks(held_out), course_tasks(held_out)
+    between = [(look, course) for look in looks[1:-1]] if every_look(unit) else []
+    return [(looks[0], ends), *between, (looks[-1], ends)]
 
 
 def with_grades(unit: Unit, found: dict[str, Any], judge: Judge) -> dict[str, Any]:
@@ -312,11 +362,11 @@ def with_grades(unit: Unit, found: dict[str, Any], judge: Judge) -> dict[str, An
     By the explicit sum under the whole rubric with its plain weights.
     """
     _, held_out = tasks_of(unit)
-    for look in looks_to_grade(unit, found["looks"]):
-        items = [(task, look["answers"][task.id]) for task in held_out]
+    for look, tasks in to_grade(unit, found["looks"], held_out):
+        items = [(task, look["answers"][task.id]) for task in tasks]
         label = f"{unit.name}, step {look['step']}"
         grades = run_sync(grade_many(judge, items, "explicit", progress=label))
-        rows = zip(held_out, grades, strict=True)
+        rows = zip(tasks, grades, strict=True)
         look["graded"] = {task.id: store.graded(grade) for task, grade in rows}
     by = {"judge": judge.chat.model, "calibration": _calibration(judge)}
     return found | {"graded_by": by}
@@ -330,7 +380,7 @@ def _calibration(judge: Judge | None) -> Any:
 def _steps(run: Run) -> list[dict[str, Any]]:
     kept = (
         *("step", "mean", "mean_plain", "spread", "unscored", "flat_groups", "flat_mass"),
-        *("length", "length_correlation", "entropy", "kl_to_base"),
+        *("length", "length_correlation", "clipped", "entropy", "kl_to_base"),
     )
     return [{name: row.get(name) for name in kept} for row in run.curve()]
 
@@ -393,16 +443,37 @@ def advance(chosen: Sequence[Unit], *, minutes: float, grading: bool) -> None:
                 store.save(unit.path, with_grades(unit, store.load(unit.path), judges(JUDGE)))
 
 
+def setting(text: str) -> tuple[str, Any]:
+    """A name and its value, a number where it is one.
+
+    Raises:
+        DataError: no ``=`` in it.
+    """
+    name, equal, value = text.partition("=")
+    if not equal:
+        raise DataError(f"--try takes NAME=VALUE, such as steps=24, and got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def main() -> None:
     """Train what is missing, in order, for so long."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arms", nargs="+", default=[design.name for design in DESIGNS])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no unit later")
-    parser.add_argument("--pilot", action="store_true", help="one fold, other seeds")
+    parser.add_argument("--pilot", action="store_true", help="one fold, another seed")
+    parser.add_argument(
+        "--try", nargs="+", default=[], metavar="NAME=VALUE", dest="tried", help="in a pilot alone"
+    )
     parser.add_argument("--ungraded", action="store_true", help="train now, grade by a later call")
     parser.add_argument("--list", action="store_true", help="which units are done")
     options = parser.parse_args()
-    chosen = [unit for unit in units(pilot=options.pilot) if unit.design.name in options.arms]
+    if options.tried and not options.pilot:
+        parser.error("--try changes settings, which the record may not: give --pilot, too")
+    every = pilots(dict(map(setting, options.tried))) if options.pilot else units()
+    chosen = [unit for unit in every if unit.design.name in options.arms]
     if options.list:
         return listing(chosen)
     advance(chosen, minutes=options.minutes, grading=not options.ungraded)

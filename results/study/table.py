@@ -146,17 +146,26 @@ def secondary(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def secondary_course(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Secondary outcome -> step -> mean, of the looks at which it was measured."""
+    """Secondary outcome -> step -> mean, of the looks at which it was measured.
+
+    Over the tasks or pairs that were measured at each of those looks.
+    """
     seen: dict[str, dict[str, list[float]]] = {}
     for found in parts:
-        for look in found["looks"]:
-            for name, values in _measured(look).items():
-                of_step = seen.setdefault(name, {}).setdefault(str(look["step"]), [])
-                of_step.extend(scored(values.values()))
+        looks = [(str(look["step"]), _measured(look)) for look in found["looks"]]
+        for step, measured in looks:
+            for name, values in measured.items():
+                kept = _at_every_look(name, looks)
+                of_step = seen.setdefault(name, {}).setdefault(step, [])
+                of_step.extend(scored(values[one] for one in values if one in kept))
     return {
         name: {step: fmean(values) for step, values in steps.items() if values}
         for name, steps in seen.items()
     }
+
+
+def _at_every_look(name: str, looks: Sequence[tuple[str, Mapping[str, Scores]]]) -> set[str]:
+    return set.intersection(*(set(measured[name]) for _, measured in looks if name in measured))
 
 
 def _measured(look: Mapping[str, Any]) -> dict[str, Scores]:

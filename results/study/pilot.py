@@ -1,0 +1,131 @@
+"""Which settings the study is run with: tried in a declared order, taken by a declared rule.
+
+    .venv/bin/python -m results.study.pilot    # says what each trial came to, and what to run next
+
+Order and rule were written down before the first trial. A trial trains ``rlvr``, which is paid by
+the primary outcome itself, on the first half with a seed of its own: what such a reward cannot
+move, no judge's can. The first trial is taken that
+
+- raises the primary outcome of the held-out tasks (sign-flip test over tasks, p below
+  :data:`ALPHA`: with half of the tasks and one seed it must be clear);
+- leaves the policy within :data:`MOST_KL` of the untrained one, half of what excludes a run;
+- leaves room to stop: at most :data:`MOST_CUT` of the last step's rollouts end at the limit of
+  tokens.
+
+Cheap trials come first. Nothing of the arms that are compared is looked at, and no trial is part of
+the record. ``pilot.json`` holds what was found; the tests hold ``run.SETTINGS`` to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rar_lib.core.files import atomic_write
+from rar_lib.core.stats import compare, task_interval
+from results.study import run, store
+from results.study.run import Unit
+from results.study.table import outcomes
+
+RESULTS = Path(__file__).with_name("pilot.json")
+ARM = "rlvr"
+ALPHA = 0.001
+MOST_KL = 0.5
+MOST_CUT = 0.5
+TRIALS: tuple[dict[str, Any], ...] = (
+    {"steps": 12, "learning_rate": 5e-4, "max_completion": 80},
+    {"steps": 12, "learning_rate": 1e-3, "max_completion": 80},
+    {"steps": 12, "learning_rate": 5e-4, "max_completion": 112},
+    {"steps": 12, "learning_rate": 1e-3, "max_completion": 112},
+    {"steps": 24, "learning_rate": 5e-4, "max_completion": 80},
+    {"steps": 24, "learning_rate": 5e-4, "max_completion": 112},
+)
+
+
+def unit_of(trial: Mapping[str, Any], arm: str = ARM) -> Unit:
+    """The pilot that tries these settings."""
+    return next(unit for unit in run.pilots(trial) if unit.design.name == arm)
+
+
+def came_to(unit: Unit, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trained pilot says of its settings.
+
+    Returns:
+        The held-out rise of the primary outcome (``rise``, its ``p``), ``kl`` in nats a token,
+        share of rollouts ``cut`` in the last step, mean ``words`` of the held-out answers before
+        and after, and ``fails``: what the rule holds against it, empty if nothing.
+    """
+    first, last = found["looks"][0]["answers"], found["looks"][-1]["answers"]
+    before, after = outcomes(unit, first), outcomes(unit, last)
+    gains = [after[task] - before[task] for task in before]
+    step = found["steps"][-1]
+    rise = task_interval(gains, bounds=(-2.0, 2.0))
+    values = {
+        "rise": rise.to_json(),
+        "p": compare(gains, list(before)).p,
+        "kl": step["kl_to_base"],
+        "cut": step["clipped"],
+        "words": [_words(first), _words(last)],
+        "seconds": found["seconds"],
+        "machine": found["machine"],
+        "date": found["date"],
+    }
+    return values | {"fails": fails(rise.value, values["p"], step["kl_to_base"], step["clipped"])}
+
+
+def fails(rise: float, p: float, kl: float, cut: float) -> list[str]:
+    """What the rule holds against a trial."""
+    found = []
+    if rise <= 0 or p >= ALPHA:
+        found.append("the outcome does not rise clearly")
+    if kl > MOST_KL:
+        found.append("too far from the untrained policy")
+    if cut > MOST_CUT:
+        found.append("most rollouts end at the limit of tokens")
+    return found
+
+
+def _words(answers: Mapping[str, str]) -> float:
+    return sum(len(text.split()) for text in answers.values()) / len(answers)
+
+
+def record(done: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """The trials that were run, by place in :data:`TRIALS`, and what the rule takes.
+
+    ``taken`` is ``None`` until a trial passes with all those before it run.
+    """
+    rows: list[dict[str, Any]] = []
+    taken: dict[str, Any] | None = None
+    for place, trial in enumerate(TRIALS):
+        if place not in done:
+            break
+        rows.append({"trial": trial, **done[place]})
+        if not done[place]["fails"]:
+            taken = trial
+            break
+    rule = {"alpha": ALPHA, "most_kl": MOST_KL, "most_cut": MOST_CUT}
+    return {"rule": rule, "trials": rows, "taken": taken}
+
+
+def main() -> None:
+    """Write ``pilot.json`` and say what to do next."""
+    pilots = {place: unit_of(trial) for place, trial in enumerate(TRIALS)}
+    done = {
+        place: came_to(unit, store.load(unit.path))
+        for place, unit in pilots.items()
+        if unit.path.exists()
+    }
+    found = record(done)
+    atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")
+    for row in found["trials"]:
+        print(row["trial"], "; ".join(row["fails"]) or "taken", f"p {row['p']:.2g}")
+    if found["taken"] is None and len(found["trials"]) < len(TRIALS):
+        tried = TRIALS[len(found["trials"])]
+        asked = " ".join(f"{name}={value}" for name, value in tried.items())
+        print(f"next: python -m results.study.run --pilot --ungraded --arms {ARM} --try {asked}")
+
+
+if __name__ == "__main__":
+    main()
