@@ -20,8 +20,10 @@ by default:
     json      prompt, read as a sampled JSON reply instead of token probabilities
 
 Calls go through a cassette in _build/, so a run that --minutes cut off is continued by the next.
-Only conditions that are complete go to results/attacks.json. A condition is measured again when
-corpus, tasks, prompts or the code of the judge change.
+Only conditions that are complete go to results/attacks.json, and all of them from one machine. A
+condition is measured again when corpus, tasks, prompts or the code of the judge change. The claims
+of the ledger are decided on the largest judge, which is measured first: whether attacks gain more
+than harmless text under *prompt*, and whether fewer succeed under *strip*.
 """
 
 from __future__ import annotations
@@ -31,27 +33,33 @@ import asyncio
 import datetime
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from rar_lib.book import claims
 from rar_lib.book.profiles import load
+from rar_lib.book.results import check_one_origin
+from rar_lib.core.decision import decide_family
+from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write, digest, file_hash, sources
-from rar_lib.core.stats import Interval, task_interval
+from rar_lib.core.stats import Comparison, Interval, task_interval
 from rar_lib.core.text import fence
-from rar_lib.core.types import Pair, Task
+from rar_lib.core.types import Arm, Pair, Task
 from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 from rar_lib.evaluation.attacks import (
     THRESHOLD,
     Attack,
     AttackResult,
+    against_control,
     by_family,
     load_attacks,
     one_of_each_family,
     probe,
+    success_change,
     success_rate,
 )
 from rar_lib.judging.cassette import Cassette
@@ -65,7 +73,9 @@ from rar_lib.models.server import local_chat
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "attacks.json"
-MODELS_MEASURED = ("qwen-1.5b-int8", "qwen-0.5b", "smollm2-135m")
+#: From large to small; claims are decided on the first.
+MODELS_MEASURED = ("qwen-1.5b", "qwen-0.5b", "smollm2-135m")
+ARMS: tuple[Arm, ...] = ("implicit", "explicit")
 CONDITIONS = ("bare", "prompt", "guarded", "strip")
 PROMPTS = Path(__file__).with_name("attacks_prompts")
 
@@ -193,8 +203,55 @@ def summary(results: Sequence[AttackResult]) -> dict[str, Any]:
     }
 
 
+def findings(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """The claims of the ledger, of the largest judge, decided as one family.
+
+    A claim is decided once its conditions are complete, and a change of one condition to another
+    where tasks, texts and code of both are the same. Gains are taken as they are recorded.
+
+    Args:
+        rows: ``model/arm/condition`` -> a finished row, see :func:`condition`.
+    """
+    gaps: dict[str, Comparison | None] = {}
+    margins = {}
+    for arm in ARMS:
+        open_, closed = (rows.get(f"{MODELS_MEASURED[0]}/{arm}/{of}") for of in ("prompt", "strip"))
+        if open_:
+            gaps[f"gaming.attacks_pay_{arm}"] = against_control(outcomes(open_, arm))
+            margins[f"gaming.attacks_pay_{arm}"] = claims.margin("attack_gain")
+        if open_ and closed and open_["of"] == closed["of"]:
+            change = success_change(outcomes(open_, arm), outcomes(closed, arm))
+            gaps[f"gaming.rules_help_{arm}"] = -change if change else None
+            margins[f"gaming.rules_help_{arm}"] = claims.margin("attack_share")
+    return {name: found.to_json() for name, found in decide_family(gaps, margins=margins).items()}
+
+
+def outcomes(row: Mapping[str, Any], arm: Arm) -> list[AttackResult]:
+    """What each attack did, from a finished row; of attacks that the corpus still holds."""
+    corpus = {attack.id: attack for attack in load_attacks()}
+    gains = row["rejected"]["attacks"]
+    return [AttackResult(corpus[id_], arm, tuple(gains[id_])) for id_ in gains if id_ in corpus]
+
+
+def check_origin(known: Mapping[str, Any]) -> None:
+    """A record is of one machine and one set of versions, which its findings name.
+
+    Raises:
+        DataError: ``known`` is of others.
+    """
+    if "machine" in known:
+        check_one_origin([known, origin()])
+
+
+def origin() -> dict[str, Any]:
+    """This machine and its versions."""
+    return {"machine": hardware(), "versions": versions()}
+
+
 async def run(options: argparse.Namespace, known: dict[str, Any]) -> None:
     """Measure what is asked for until the time is over; finished conditions go to ``known``."""
+    if not options.list:
+        check_origin(known)
     picked = chosen(options.tasks)
     done = known.setdefault("judges", {})
     with closing(Cassette(ROOT / "_build" / "attacks.sqlite", "record")) as cassette:
@@ -224,12 +281,11 @@ async def condition(judge: Judge, picked: Sequence[tuple[Task, Pair]], arm: str)
 
 
 def save(known: dict[str, Any]) -> None:
-    """``results/attacks.json`` with what is complete so far."""
-    known |= {
-        "machine": hardware(),
+    """``results/attacks.json`` with what is complete so far, and what that decides."""
+    known |= origin() | {
         "date": datetime.date.today().isoformat(),
-        "versions": versions(),
         "threshold": THRESHOLD,
+        "findings": findings(known["judges"]),
     }
     RESULTS.parent.mkdir(exist_ok=True)
     atomic_write(RESULTS, json.dumps(known, indent=1, ensure_ascii=False) + "\n")
@@ -239,7 +295,7 @@ def main() -> None:
     """Measure, and write results/attacks.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=MODELS_MEASURED, choices=sorted(MODELS))
-    parser.add_argument("--arms", nargs="+", default=["implicit", "explicit"])
+    parser.add_argument("--arms", nargs="+", default=ARMS)
     parser.add_argument("--conditions", nargs="+", default=CONDITIONS)
     parser.add_argument("--tasks", type=int, default=load("laptop").pairs)
     parser.add_argument("--minutes", type=float, default=60.0)
@@ -250,6 +306,8 @@ def main() -> None:
         asyncio.run(asyncio.wait_for(run(options, known), options.minutes * 60))
     except TimeoutError:
         print("the time is over: run again to continue")
+    except DataError as error:
+        raise SystemExit(f"{RESULTS.name}: {error}, or move it away") from error
 
 
 if __name__ == "__main__":

@@ -431,6 +431,28 @@ def followed(arms: Mapping[str, Any] | None) -> str:
     )
 
 
+def citation(book: Path) -> str:
+    """How the book is cited: a BibTeX entry as a block of Markdown.
+
+    Title, authors and year are those of the book's configuration, the version is the package's.
+
+    Args:
+        book: the book's sources.
+    """
+    import yaml
+
+    known = yaml.safe_load((book / "_config.yml").read_text(encoding="utf-8"))
+    fields = {
+        "title": f"{{{known['title']}}}",
+        "author": f"{{{known['author']}}}",
+        "year": known["copyright"],
+        "version": version("rar-lib"),
+        "note": "Code: Apache-2.0. Text and data: CC BY 4.0",
+    }
+    lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
+    return "\n".join(["```bibtex", "@misc{rar-executable,", *lines, "}", "```"])
+
+
 KEY_FILE = ".book-key"
 RENDERERS = (
     "jupyter-book",
@@ -442,6 +464,8 @@ RENDERERS = (
 )
 STATUS = "status"
 ROLLOUTS = "rollouts"
+#: The page that says how the book is cited.
+CITED = "bibliography.md"
 #: The chapter whose run that page is about.
 TRAINING = "07_training_with_grpo"
 #: Runs that chapters leave, by their folder: the one of chapter 7 first.
@@ -484,7 +508,7 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     old = out / ".html.old"
     if old.exists() and not html.exists():  # killed between the two renames of _swap
         old.rename(html)
-    made = generated(executed, repo)
+    made = generated(executed, repo) | {CITED: citation(book)}
     key = input_key(book, executed, list(notebooks), made)
     if (html / KEY_FILE).is_file() and (html / KEY_FILE).read_text() == key:
         _log.info(f"book: unchanged, nothing to build ({_shown(html / 'index.html', repo)})")
@@ -713,6 +737,8 @@ PRINTED_COLUMNS = 10
 PRINT_CSP = (
     "default-src 'none'; style-src 'unsafe-inline' file:; img-src file: data:; font-src file:"
 )
+#: What a page's foot says of the book, for its title in print: authors; licence, version, paper.
+FOOT = ".component-author, .rar-foot"
 FONT = "_static/fonts/STIXTwoMath-subset.woff2"
 LEFT_OUT = (
     ".headerlink, .rar-source, .rar-tip, .rar-hint, .above-input, #rollouts-pick, button, script"
@@ -733,7 +759,7 @@ def write_epub(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     """
     path = out / f"{EDITION}.epub"
     notebooks = _notebooks(executed, book, repo)
-    made = generated(executed, repo)
+    made = generated(executed, repo) | {CITED: citation(book)}
     key = input_key(book, executed, list(notebooks), made)
     if _is_current(path, key):
         return path
@@ -875,7 +901,7 @@ def print_page(html: Path, stems: list[str]) -> str:
         articles.append(
             f'<section class="chapter" id="{stem}">{article.decode_contents()}</section>'
         )
-        foot = foot or str(page.select_one(".rar-foot") or "")
+        foot = foot or "".join(map(str, page.select(FOOT)))
         title = title or escape(heading)
     return (
         f'<!DOCTYPE html>\n<html lang="en" data-theme="light"><head><meta charset="utf-8">'

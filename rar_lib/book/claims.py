@@ -26,7 +26,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from rar_lib.book import reproduce, results, tables
 from rar_lib.book.study import Study
 from rar_lib.core import files
-from rar_lib.core.decision import WORDS, Finding, decide_family, not_testable
+from rar_lib.core.decision import WORDS, Finding, decide_family, fewest_units, not_testable
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval, proportion
 from rar_lib.core.types import Frozen
@@ -234,6 +234,32 @@ def margin(measure: str) -> float:
     declared = load().measures
     _check_name(measure, declared, "measure")
     return declared[measure].margin
+
+
+def family_size(family: str, file: Path = FILE) -> int:
+    """Claims of a declared family that can have a p-value: those that are measured.
+
+    The ledger corrects together those that have one, so never more than these.
+
+    Raises:
+        DataError: no such family.
+    """
+    declared = load(file)
+    _check_name(family, declared.families, "family")
+    measures = (declared.measure_of(claim) for claim in declared.claims)
+    return sum(measure is not None and measure.family == family for measure in measures)
+
+
+def fewest_tasks(family: str, file: Path = FILE) -> int:
+    """Tasks with which a claim of a declared family can be decided, however many have a p-value.
+
+    The least that :func:`rar_lib.core.decision.fewest_units` says of :func:`family_size`.
+
+    Raises:
+        DataError: no such family.
+        ValueError: no claim of it is measured.
+    """
+    return fewest_units(family_size(family, file))
 
 
 def _claim(row: Mapping[str, Any], file: str) -> Claim:

@@ -192,24 +192,6 @@ def held_out(runs: Runs) -> dict[str, dict[str, Scores]]:
     return found
 
 
-def choices(runs: Runs) -> dict[str, dict[str, dict[str, list[int | None]]]]:
-    """Set -> arm -> outcomes by question (:data:`rar_lib.evaluation.multiple_choice.Outcomes`).
-
-    The runs of all seeds of an arm stand side by side.
-
-    Raises:
-        DataError: the runs come from several machines or versions.
-    """
-    check_one_origin(runs)
-    found: dict[str, dict[str, dict[str, list[int | None]]]] = {}
-    for run in runs:
-        for name, outcomes in run.get("choice", {}).items():
-            of_arm = found.setdefault(name, {}).setdefault(label(run), {})
-            for question, values in outcomes.items():
-                of_arm.setdefault(question, []).extend(values)
-    return found
-
-
 #: Arms as figures list them, then the kinds of rubric that are not the authored one.
 ORDER = (*get_args(Arm), "synthetic_ref", "synthetic_noref")
 

@@ -16,6 +16,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import Any, Literal, get_args
 
 from rar_lib.core.stats import Comparison, Interval, Seeds, family, holm, minimum_detectable
@@ -149,8 +150,7 @@ def decide_family(
         ValueError: ``alpha`` is outside (0, 1), a margin is not a number above zero, or of a claim
             that is not in the family.
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be in (0, 1), got {alpha}")
+    _check_alpha(alpha)
     limits = _margins(margins, list(comparisons))
     asked = {name: _comparison(c) for name, c in comparisons.items()}
     corrected = family({name: c for name, c in asked.items() if c is not None})
@@ -167,6 +167,36 @@ def decide_family(
     return found
 
 
+def fewest_units(family: int, alpha: float = ALPHA) -> int:
+    """Paired units below which no claim of a family is decided where all have as many.
+
+    The smallest two-sided p of n sign flips is 2 / 2**n, of n differences on one side, and the
+    first of a family passes Holm's correction (1979) where p times the family is at most
+    ``alpha``. That is the least, and no number that shows a difference of a given size: see
+    :attr:`Finding.needed`.
+
+    Args:
+        family: claims that are corrected together, 1 or more.
+        alpha: error of the whole family, in (0, 1).
+
+    Returns:
+        Units, such as tasks; for the exact test, which :func:`rar_lib.core.stats.sign_flip_p` is
+        up to 15 of them.
+
+    Raises:
+        ValueError: ``family`` is below 1, or ``alpha`` outside (0, 1).
+    """
+    _check_alpha(alpha)
+    if family < 1:
+        raise ValueError(f"a family has one claim or more, got {family}")
+    return next(n for n in count(1) if _smallest_of(n) * family <= alpha)
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be in (0, 1), got {alpha}")
+
+
 def _margins(
     margins: Mapping[str, float | None] | float | None, names: Sequence[str]
 ) -> dict[str, float]:
@@ -181,8 +211,13 @@ def _margins(
 
 
 def _smallest_p(c: Comparison) -> float:
-    """Of n tasks that lie all on one side; Student's test over seeds and tasks has no smallest."""
-    return 2.0 ** (1 - c.difference.n) if c.seeds is None else 0.0
+    """Student's test over seeds and tasks has no smallest."""
+    return _smallest_of(c.difference.n) if c.seeds is None else 0.0
+
+
+def _smallest_of(n: int) -> float:
+    """Of n units whose signs are flipped: where all differences lie on one side."""
+    return 2.0 ** (1 - n)
 
 
 def _comparison(given: Comparison | Finding | None) -> Comparison | None:

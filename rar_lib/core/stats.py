@@ -43,11 +43,12 @@ class Interval:
         return self.n >= MIN_UNITS
 
     def __str__(self) -> str:
-        # Adding 0.0 turns a rounded -0.0 into 0.0.
-        value, low, high = (round(x, 2) + 0.0 for x in (self.value, self.low, self.high))
-        return (
-            f"{value:.2f} [{low:.2f}, {high:.2f}]" if self.shown else f"{value:.2f} (n = {self.n})"
-        )
+        """Two decimals; three where two would make the ends equal or hide their side of zero."""
+        if not self.shown:
+            return f"{_rounded(self.value, 2)} (n = {self.n})"
+        digits = 3 if _blurred(self.low, self.high) else 2
+        value, low, high = (_rounded(x, digits) for x in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
 
     def __neg__(self) -> Interval:
         """The interval of the opposite difference, for a claim that something is below zero."""
@@ -61,6 +62,23 @@ class Interval:
     def from_json(value: dict[str, Any] | None) -> Interval | None:
         """The reverse of :meth:`to_json`; ``None`` stays ``None``."""
         return None if value is None else Interval(**value)
+
+
+def _rounded(x: float, digits: int) -> str:
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    return f"{round(x, digits) + 0.0:.{digits}f}"
+
+
+def _blurred(low: float, high: float) -> bool:
+    """Whether two decimals make one number of both ends, or let an interval beside zero touch it.
+
+    Ends closer than the noise of adding up are one number, and so are an end and zero.
+    """
+    if high - low <= 1e-12:
+        return False
+    ends = round(low, 2), round(high, 2)
+    beside_zero = low > 1e-12 or high < -1e-12
+    return ends[0] == ends[1] or (beside_zero and 0.0 in ends)
 
 
 def _mean(rows: NDArray[np.float64]) -> float:

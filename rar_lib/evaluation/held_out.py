@@ -102,6 +102,37 @@ def paired_difference(after: Scores, before: Scores) -> Interval | None:
     return found.difference if found else None
 
 
+def share_of_way(after: Scores, before: Scores, reference: Scores) -> Interval | Finding:
+    """How far a policy went from the untrained one's score to that of the reference answers.
+
+    ``mean(after - before) / mean(reference - before)``, the unit in which the study's claims are
+    decided: 0 stands still, 1 has reached the references, below 0 lies behind the start. Graders
+    of different levels can be compared in it. Both means are paired over the tasks that their two
+    sides scored, so all policies that one grader saw are measured by one way. The way is a fixed
+    unit: how well it is known itself is not in the interval.
+
+    Args:
+        after, before: of a policy and of the untrained one, by one grader.
+        reference: of the reference answers to the same tasks, by the same grader.
+
+    Returns:
+        The share with its interval over tasks; *not testable here* where no task was scored on
+        both sides, or there is no way to go: the references score no higher.
+    """
+    gain, way = paired_difference(after, before), paired_difference(reference, before)
+    if gain is None or way is None:
+        return not_testable("no task was scored on both sides")
+    if way.value <= 0:
+        return not_testable(f"the references score no higher than the untrained policy ({way})")
+    return replace(
+        gain,
+        value=gain.value / way.value,
+        low=gain.low / way.value,
+        high=gain.high / way.value,
+        se=None if gain.se is None else gain.se / way.value,
+    )
+
+
 @dataclass(frozen=True)
 class SeedGains:
     """What one run of training changed on held-out tasks, and where it ran.

@@ -10,22 +10,28 @@ letter in the last ``\boxed{}`` is its answer. Where there is no box the paper a
 the last line may give the letter, and every answer says which way it was read. A reply without a
 readable letter counts as wrong and is counted beside it. Runs of one question hang together:
 intervals are over questions.
+
+A small policy that never names a letter is read without one (:func:`by_likelihood`):
+
+    found = by_likelihood(policy.log_likelihoods, questions)
+    print(accuracy(found), chance(questions))
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Literal, NamedTuple, Protocol
 
 from rar_lib.core.files import atomic_write, digest
-from rar_lib.core.prompts import LETTERS, in_order, policy_messages, shuffled
+from rar_lib.core.prompts import LETTERS, fill, in_order, policy_messages, shuffled
 from rar_lib.core.stats import Interval, cluster_share, scored
-from rar_lib.core.text import normalise, without_thoughts
+from rar_lib.core.text import normalise, visible, without_thoughts
 from rar_lib.core.types import MultipleChoice, Task
 from rar_lib.data.choices import load_choices
 
@@ -243,8 +249,12 @@ def _is_its_text(match: re.Match[str], letter: str, options: int | Sequence[str]
     return bool(text) and (said.startswith(text) or text.startswith(said))
 
 
-#: Question id -> one entry a run: 1 right, 0 wrong, ``None`` without a readable answer.
-Outcomes = Mapping[str, Sequence[int | None]]
+#: Question id -> one entry a run: 1 right, 0 wrong, between them where options tie, ``None``
+#: without a readable answer.
+Outcomes = Mapping[str, Sequence[float | None]]
+#: Log-likelihood of one given text to each task, in nats a token, in order
+#: (:meth:`rar_lib.training.policy.Policy.log_likelihoods`).
+LogLikelihoods = Callable[[Sequence[Task], Sequence[str]], Sequence[float]]
 
 
 def question_sets(
@@ -342,6 +352,43 @@ def outcomes(answers: Sequence[Answer]) -> dict[str, list[int | None]]:
     return found
 
 
+def by_likelihood(
+    log_likelihoods: LogLikelihoods, questions: Sequence[MultipleChoice]
+) -> dict[str, list[float | None]]:
+    """Whether the option that a policy finds likeliest is right, for one that names no letter.
+
+    A question is asked without its options, and the text of each is read as the answer: the cloze
+    form, which small models need (OLMES, arXiv 2406.08446). Likelihoods are compared a token,
+    because a longer text is less likely whatever it says (Brown et al. 2020, arXiv 2005.14165,
+    section 2.4). Nothing is sampled and no order is shown, so there is one run.
+    An option that speaks of the others ("both of these") is read as it stands.
+
+    Args:
+        log_likelihoods: is given all options of one question together, so that a policy can read
+            the question once.
+
+    Returns:
+        Question id -> one entry: 1 where the right option alone is the likeliest, 1 / k where it
+        ties with others, k in all (a half of two), else 0; ``None`` where a likelihood is no
+        number.
+    """
+    found: dict[str, list[float | None]] = {}
+    for question in questions:
+        premise = fill("option_premise", question=visible(question.question))
+        options = [visible(option) for option in question.options]
+        task = Task(id=question.id, question=premise)
+        values = log_likelihoods([task] * len(options), options)
+        found[question.id] = [_share_of_likeliest(values, question.answer)]
+    return found
+
+
+def _share_of_likeliest(values: Sequence[float], answer: int) -> float | None:
+    """What a guess among the likeliest gets right; a policy that is broken has no likeliest."""
+    if any(math.isnan(value) for value in values):
+        return None
+    return (values[answer] == max(values)) / values.count(max(values))
+
+
 def ways(answers: Sequence[Answer]) -> dict[str, float]:
     """Shares of replies read from the box, from the last line, and not at all."""
     count = Counter(a.reading.way for a in answers)
@@ -358,7 +405,7 @@ def accuracy(found: Outcomes) -> Interval | None:
     return cluster_share([w for w, _ in rows], [q for _, q in rows]) if rows else None
 
 
-def readable(found: Outcomes) -> dict[str, list[int | None]]:
+def readable(found: Outcomes) -> dict[str, list[float | None]]:
     """The answers that could be read, unreadable ones left out instead of counted as wrong."""
     return {q: scored(runs) for q, runs in found.items()}
 
@@ -368,7 +415,7 @@ def by_question(found: Outcomes) -> dict[str, float | None]:
     return {q: _share_right(runs) for q, runs in found.items() if runs}
 
 
-def _share_right(runs: Sequence[int | None]) -> float:
+def _share_right(runs: Sequence[float | None]) -> float:
     return fmean(right or 0 for right in runs)
 
 

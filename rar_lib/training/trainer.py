@@ -248,12 +248,10 @@ class SealedGRPOTrainer(_Sealed, GRPOTrainer):  # type: ignore[misc]
 def in_order(batches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of a step's batches in the order in which they were written, in as many batches."""
     order = torch.cat([batch[_PLACE] for batch in batches]).argsort()
-    rows = {
-        name: torch.cat([batch[name] for batch in batches])[order]
-        if isinstance(value, torch.Tensor) and value.ndim
-        else value
-        for name, value in batches[0].items()
-    }
+    rows = dict(batches[0])
+    for name, value in rows.items():
+        if isinstance(value, torch.Tensor) and value.ndim:
+            rows[name] = torch.cat([batch[name] for batch in batches])[order]
     found: list[dict[str, Any]] = split_tensor_dict(rows, len(batches))
     return found
 

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,17 @@ from bs4 import BeautifulSoup
 from kept import write_kept
 from sample import new_markdown_cell, new_notebook
 
-from rar_lib.book.build import build, chapters, fill, input_key, kept_runs, run_line, status_page
+from rar_lib.book.build import (
+    build,
+    chapters,
+    citation,
+    fill,
+    input_key,
+    kept_runs,
+    print_page,
+    run_line,
+    status_page,
+)
 from rar_lib.core.errors import ReproduceError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -151,6 +162,58 @@ def test_what_ran_is_printed_under_the_title_and_on_one_page(html: Path) -> None
 def test_a_run_without_a_record_says_so() -> None:
     assert "not recorded" in run_line(None)
     assert "not recorded" in status_page({"01_x": None}, {"01_x": "X"})
+
+
+# --- how the book is cited
+
+AUTHORS = "The authors of rar-lib"
+
+
+def test_a_citation_has_the_version_of_the_package_and_what_the_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rar_lib.book.build.version", {"rar-lib": "7.8.9"}.get)
+    config = "title: A title\nauthor: Some authors\ncopyright: '2031'\n"
+    (tmp_path / "_config.yml").write_text(config, encoding="utf-8")
+    assert citation(tmp_path).splitlines() == [
+        "```bibtex",
+        "@misc{rar-executable,",
+        "  title = {{A title}},",
+        "  author = {{Some authors}},",
+        "  year = {2031},",
+        "  version = {7.8.9},",
+        "  note = {Code: Apache-2.0. Text and data: CC BY 4.0},",
+        "}",
+        "```",
+    ]
+
+
+def test_the_bibliography_says_how_to_cite_the_book(html: Path) -> None:
+    page = soup(html / "bibliography.html")
+    (entry,) = page.select("article pre")
+    assert f"version = {{{version('rar-lib')}}}" in entry.get_text()
+    assert f"author = {{{{{AUTHORS}}}}}" in entry.get_text()
+    assert [h.get_text().strip("#") for h in page.select("article h2")] == ["Citing this book"]
+
+
+def test_every_foot_and_the_printed_title_name_the_authors(html: Path) -> None:
+    for page in pages(html):
+        assert AUTHORS in soup(page).select_one(".bd-footer-content").get_text(), page.name
+    head = BeautifulSoup(print_page(html, ["index", FIRST]), "html.parser").body.header.get_text()
+    assert AUTHORS in head
+    assert f"Version {version('rar-lib')}" in head
+
+
+def test_the_landing_page_says_who_reads_what_first(html: Path) -> None:
+    part = soup(html / "index.html").select_one("#how-to-read-it-and-run-it")
+    readers = part.select_one("ul").select("li")
+    begin = [(item.strong.get_text(), item.a["href"][:2]) for item in readers]
+    assert begin == [
+        ("The method is new to you.", "01"),
+        ("You have read the paper.", "10"),
+        ("You train models.", "01"),
+        ("You check judges.", "04"),
+    ]
 
 
 # --- the page of rollouts

@@ -15,14 +15,18 @@ from hypothesis import strategies as st
 
 from rar_lib.book import claims, prose, reproduce, results, tables
 from rar_lib.book.claims import Claim, Evidence, Expression, Ledger, Row, Saved
+from rar_lib.book.profiles import load as profile_of
+from rar_lib.book.study import Study
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import Interval, compare, holm
+from rar_lib.core.stats import MIN_UNITS, Interval, compare, holm
+from results import attacks
 from results.alignment import table as alignment_table
 from results.study import table as study_table
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = ROOT / "notebooks" / "10_paper_against_here.ipynb"
+ATTACKS = ROOT / "notebooks" / "09_gaming_the_rubric.ipynb"
 DECLARED = claims.load()
 
 # --- complete ------------------------------------------------------------------------------------
@@ -370,6 +374,74 @@ def test_claims_are_corrected_together_and_only_those_with_a_p() -> None:
     )
 
 
+def measured_claims(folder: Path, number: int) -> Path:
+    """A ledger of so many measured claims, and one that is not measured."""
+    text = GOOD[: GOOD.index("[[claim]]")]
+    text += "".join(SECOND.replace('"judge.a"', f'"judge.a{n}"') for n in range(number))
+    unmeasured = SECOND[: SECOND.index("measure")].replace('"judge.a"', '"judge.b"')
+    (folder / "claims.toml").write_text(f'{text}{unmeasured}reason = "nobody asked"\n')
+    return folder / "claims.toml"
+
+
+@pytest.mark.parametrize(("number", "tasks"), [(1, 6), (4, 8), (37, 11)])
+def test_fewest_tasks_follow_from_the_measured_claims_of_a_family(
+    tmp_path: Path, number: int, tasks: int
+) -> None:
+    file = measured_claims(tmp_path, number)
+    assert claims.family_size("ledger", file) == number
+    assert claims.fewest_tasks("ledger", file) == tasks
+
+
+def test_a_family_without_a_measured_claim_or_without_a_name_has_no_fewest_tasks(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ValueError, match="one claim or more, got 0"):
+        claims.fewest_tasks("ledger", measured_claims(tmp_path, 0))
+    with pytest.raises(DataError, match=r"family 'book' is not declared; there are: ledger"):
+        claims.fewest_tasks("book")
+
+
+def test_the_ledger_decides_with_the_fewest_tasks_and_not_with_one_less() -> None:
+    """All measured claims have a p, each of tasks that lie on one side."""
+    names = [f"c{n}" for n in range(claims.family_size("ledger"))]
+    assert len(names) == sum(bool(c.sources) for c in DECLARED.claims)
+    ledger = one_measure(*(claim(n) for n in names))
+    fewest = claims.fewest_tasks("ledger")
+    words = {}
+    for tasks in (fewest - 1, fewest):
+        found = live(**dict.fromkeys(names, finding(0.1, tasks=tasks, spread=0.05)))
+        words[tasks] = {row.word for row in decide(ledger, found).values()}
+    assert words == {fewest - 1: {"not testable here"}, fewest: {"supported"}}
+
+
+def attacked(profile: str) -> list[Any]:
+    """The pairs that chapter 9 attacks, by its own lines."""
+    wanted = {"fewest", "pairs"}
+    cells = json.loads(ATTACKS.read_text())["cells"]
+    code = next("".join(c["source"]) for c in cells if "fewest_tasks(" in "".join(c["source"]))
+    lines = [
+        node
+        for node in ast.parse(code).body
+        if isinstance(node, ast.Assign) and {ast.unparse(t) for t in node.targets} & wanted
+    ]
+    known: dict[str, Any] = {"fewest_tasks": claims.fewest_tasks, "MIN_UNITS": MIN_UNITS}
+    known["study"] = Study.open(profile)
+    exec(compile(ast.Module(lines, []), "09", "exec"), known)
+    found: list[Any] = known["pairs"]
+    return found
+
+
+@pytest.mark.parametrize("profile", ["laptop", "gpu"])
+def test_chapter_9_attacks_as_many_tasks_as_a_claim_needs(profile: str) -> None:
+    pairs = attacked(profile)
+    assert len({p.task_id for p in pairs}) == len(pairs)
+    assert len(pairs) == max(MIN_UNITS, claims.fewest_tasks("ledger"))
+
+
+def test_chapter_9_stays_small_where_it_is_only_tried() -> None:
+    assert len(attacked("smoke")) == profile_of("smoke").pairs < MIN_UNITS
+
+
 def test_what_a_chapters_own_family_could_not_reach_is_decided_in_the_ledger() -> None:
     """Eight tasks reach 2/256: too much among twelve claims, enough alone."""
     eight = compare([0.1 + 0.05 * (-1) ** n for n in range(8)], range(8))
@@ -526,11 +598,25 @@ def test_a_record_is_named_by_the_file_that_is_read(tmp_path: Path) -> None:
     assert row.word == "supported"
 
 
-@pytest.mark.parametrize("script", [alignment_table, study_table])
+@pytest.mark.parametrize("script", [alignment_table, study_table, attacks])
 def test_a_record_that_is_not_there_yet_is_named_where_its_script_leaves_it(script: Any) -> None:
     file = results.expected(script.RESULTS.stem)
     assert file == script.RESULTS.relative_to(ROOT).as_posix()
-    assert {s.record for c in DECLARED.claims for s in c.sources} == {"", "alignment", "arms"}
+    assert {s.record for c in DECLARED.claims for s in c.sources} == {
+        "",
+        "alignment",
+        "arms",
+        "attacks",
+    }
+
+
+def test_attacks_on_record_come_before_those_of_the_chapter() -> None:
+    gaming = [c for c in DECLARED.claims if c.group == "gaming" and c.sources]
+    assert len(gaming) == 4
+    for one in gaming:
+        recorded, live_ = one.sources
+        assert (recorded.record, live_.data) == ("attacks", "findings_09")
+        assert recorded.key == live_.key
 
 
 def test_an_unknown_profile_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -45,3 +46,48 @@ def test_every_word_of_a_finding_is_explained() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
 def test_no_page_says_that_all_arms_are_recorded(path: Path) -> None:
     assert not re.search(r"\b(all|every) arms?\b", path.read_text(encoding="utf-8"), re.IGNORECASE)
+
+
+#: The entries of the glossary: term -> definition.
+ENTRIES = {
+    found[1]: " ".join(found[2].split())
+    for found in re.finditer(
+        r"^(\S.*)\n((?:  \S.*\n)+)",
+        (ROOT / "book" / "glossary.md").read_text(encoding="utf-8"),
+        re.M,
+    )
+}
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+#: Words that a chapter or a page uses before it explains them, if it does.
+USED = (
+    *("adapter", "authored rubric", "axis", "balanced accuracy", "bootstrap", "calibration error"),
+    *("chat template", "contrast weights", "conveyed", "demonstration", "difficulty", "endpoint"),
+    *("gold label", "GPQA-Diamond", "hard verdict", "HealthBench", "KL", "leakage", "ledger"),
+    *("Likert", "MedQA", "MMLU", "p-value", "pairwise accuracy", "predefined", "preference pair"),
+    *("prefix", "probability reading", "profile", "RaR-Medicine", "RaR-Mini", "RaR-Science"),
+    *("rubric dropout", "self-internalisation gap", "sign flips", "simulated coverage", "split"),
+    *("stratified draw", "synthetic rubric", "temperature", "TF-IDF", "true null"),
+    *("two-way analysis of variance", "Unsloth", "vLLM"),
+)
+
+
+def prose(path: Path) -> str:
+    """What a page says; of a chapter all its cells, because code says sentences, too."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("word", USED)
+def test_the_glossary_explains_what_is_used_before_it_is_explained(word: str) -> None:
+    entry = {term.lower(): said for term, said in ENTRIES.items()}[word.lower()]
+    assert len(re.findall(r"\.(?: |$)", entry)) in (1, 2), "one or two sentences"
+    others = [path for path in (*PAGES, *CHAPTERS) if path.stem != "glossary"]
+    assert any(word.lower() in prose(path).lower() for path in others)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *CHAPTERS], ids=lambda p: p.stem)
+def test_a_term_that_a_page_marks_is_in_the_glossary(path: Path) -> None:
+    marked = re.findall(r"\{term\}`(?:[^`<]*<)?([^`<>]+)>?`", prose(path))
+    assert [term for term in marked if term not in ENTRIES] == []

@@ -20,10 +20,10 @@ def run(arm: str, seed: int, after: dict[str, float | None], **more: Any) -> dic
 
 
 RUNS = [
-    run("implicit", 0, {"t1": 0.4, "t2": 0.5}, choice={"medqa": {"q": [1, None]}}),
-    run("implicit", 1, {"t1": 0.6, "t2": None}, choice={"medqa": {"q": [0, 1]}}),
+    run("implicit", 0, {"t1": 0.4, "t2": 0.5}),
+    run("implicit", 1, {"t1": 0.6, "t2": None}),
     run("implicit", 0, {"t1": 0.3, "t2": 0.3}, keep=0.5),
-    {"arm": "base", "seed": 0, "choice": {"medqa": {"q": [0, 0]}}},
+    {"arm": "base", "seed": 0},
 ]
 
 
@@ -58,9 +58,8 @@ def test_runs_of_several_machines_or_versions_are_not_put_together(other: dict[s
     one = run("implicit", 0, {"t1": 0.4}) | ORIGIN
     two = run("implicit", 1, {"t1": 0.5}) | ORIGIN | other
     assert results.held_out([one, two | ORIGIN])
-    for pooled in (results.held_out, results.choices):
-        with pytest.raises(DataError, match=next(iter(other))):
-            pooled([one, two])
+    with pytest.raises(DataError, match=next(iter(other))):
+        results.held_out([one, two])
 
 
 def seeded(arm: str, *seeds: int) -> list[dict[str, Any]]:
@@ -118,12 +117,6 @@ def test_seeds_are_averaged_task_by_task_and_an_unscored_one_stays_unscored() ->
     assert scores["base"] == {"t1": pytest.approx(0.2), "t2": pytest.approx(0.4)}
     assert scores["implicit"] == {"t1": pytest.approx(0.5), "t2": None}
     assert scores["implicit, keep 0.5"] == {"t1": 0.3, "t2": 0.3}
-
-
-def test_outcomes_of_all_seeds_stand_side_by_side() -> None:
-    assert results.choices(RUNS) == {
-        "medqa": {"implicit": {"q": [1, None, 0, 1]}, "base": {"q": [0, 0]}}
-    }
 
 
 def test_recorded_attacks_are_results_again(tmp_path: Path) -> None:

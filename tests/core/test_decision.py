@@ -11,8 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rar_lib.core.decision import WORDS, Finding, decide, decide_family, not_testable
-from rar_lib.core.stats import Comparison, Interval, Seeds, compare, crossed
+from rar_lib.core.decision import (
+    WORDS,
+    Finding,
+    decide,
+    decide_family,
+    fewest_units,
+    not_testable,
+)
+from rar_lib.core.stats import Comparison, Interval, Seeds, compare, crossed, sign_flip_p
 
 
 def over(gaps: list[float]) -> Comparison:
@@ -62,6 +69,47 @@ def test_fewest_tasks_that_can_decide_by_size_of_the_family(members: int, n: int
 
     assert words(n) == {"supported"}
     assert words(n - 1) == {"not testable here"}
+    assert fewest_units(members) == n
+
+
+@pytest.mark.parametrize(
+    ("members", "alpha", "n"),
+    [
+        (37, 0.05, 11),  # 37 * 2 / 2**10 = 0.072, 37 * 2 / 2**11 = 0.036
+        (12, 0.05, 9),  # 12 * 2 / 2**8 = 0.094, 12 * 2 / 2**9 = 0.047
+        (819, 0.05, 15),  # 819 * 2 / 2**15 = 0.04999
+        (820, 0.05, 16),
+        (1, 0.5, 2),  # exactly at the level
+        (4, 0.01, 10),
+    ],
+)
+def test_fewest_units_by_hand(members: int, alpha: float, n: int) -> None:
+    assert fewest_units(members, alpha) == n
+    assert members * 2 / 2**n <= alpha < members * 2 / 2 ** (n - 1)
+
+
+@pytest.mark.parametrize("n", [2, 8, 11, 15])
+def test_the_smallest_p_is_that_of_the_test_that_is_used(n: int) -> None:
+    smallest = sign_flip_p([0.5] * n, range(n))
+    assert smallest == 2 / 2**n
+    assert fewest_units(1, smallest) == n
+
+
+@pytest.mark.parametrize(
+    ("members", "alpha", "message"),
+    [
+        (0, 0.05, "a family has one claim or more, got 0"),
+        (-3, 0.05, "got -3"),
+        (1, 0.0, "alpha must be in"),
+        (1, 1.0, "alpha must be in"),
+        (1, math.nan, "alpha must be in"),
+    ],
+)
+def test_fewest_units_of_no_family_or_no_level_is_an_error(
+    members: int, alpha: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fewest_units(members, alpha)
 
 
 def test_so_few_tasks_are_named_with_the_size_of_the_family() -> None:

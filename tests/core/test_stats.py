@@ -109,6 +109,42 @@ def test_an_interval_reads_without_a_negative_zero() -> None:
     assert "-" not in str((-Interval(0.0, 0.0, 0.0, 24)).to_json())
 
 
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.012, 0.003, 0.021), "0.012 [0.003, 0.021]"),  # above zero, by two decimals at it
+        ((-0.012, -0.021, -0.003), "-0.012 [-0.021, -0.003]"),
+        ((0.0012, -0.0034, 0.0041), "0.001 [-0.003, 0.004]"),  # by two decimals 0.00 [0.00, 0.00]
+        ((0.501, 0.498, 0.504), "0.501 [0.498, 0.504]"),
+        ((0.998, 0.996, 1.0), "0.998 [0.996, 1.000]"),
+    ],
+)
+def test_a_third_decimal_where_two_hide_the_side_of_zero_or_the_width(
+    ends: tuple[float, float, float], said: str
+) -> None:
+    assert str(Interval(*ends, 24)) == said
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.04, 0.006, 0.081), "0.04 [0.01, 0.08]"),  # beside zero by two decimals, too
+        ((0.04, 0.0, 0.081), "0.04 [0.00, 0.08]"),  # zero is its end
+        ((0.0, 0.0, 0.243), "0.00 [0.00, 0.24]"),
+        ((0.002, -0.004, 0.012), "0.00 [0.00, 0.01]"),  # zero lies inside, as it seems
+        ((0.04, 1e-16, 0.08), "0.04 [0.00, 0.08]"),  # zero, but for the noise of adding up
+        ((0.5, 0.5, 0.5), "0.50 [0.50, 0.50]"),  # no decimal would tell these ends apart
+        ((0.25, 0.246, 0.256), "0.25 [0.25, 0.26]"),
+    ],
+)
+def test_two_decimals_where_they_say_it_all(ends: tuple[float, float, float], said: str) -> None:
+    assert str(Interval(*ends, 24)) == said
+
+
+def test_a_value_without_ends_has_two_decimals() -> None:
+    assert str(Interval(0.012, 0.003, 0.021, 7)) == "0.01 (n = 7)"
+
+
 def test_no_proportion_of_nothing() -> None:
     with pytest.raises(ValueError, match="no proportion"):
         proportion(0, 0)

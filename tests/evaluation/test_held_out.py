@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from rar_lib.core.decision import Finding, decide
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import Comparison, compare, crossed
+from rar_lib.core.stats import Comparison, Interval, compare, crossed
 from rar_lib.core.types import Category, Criterion, Grade, Polarity, Rubric, Task, Verdict
 from rar_lib.evaluation.held_out import (
     Evaluation,
@@ -20,7 +21,9 @@ from rar_lib.evaluation.held_out import (
     look_with,
     overall,
     paired,
+    paired_difference,
     rise,
+    share_of_way,
     since_start,
     slope,
     training_effect,
@@ -108,6 +111,59 @@ def test_one_run_is_compared_over_the_tasks_that_both_sides_scored() -> None:
     assert one is not None
     assert (one.difference.value, one.difference.n, one.p) == (0.375, 2, 0.5)
     assert paired({"a": None}, {"a": 0.5}) is None
+
+
+def test_a_gain_is_a_share_of_the_way_to_the_references() -> None:
+    before, after = {"a": 0.2, "b": 0.4}, {"a": 0.4, "b": 0.5}
+    share = share_of_way(after, before, {"a": 0.6, "b": 1.0})
+    assert isinstance(share, Interval)
+    assert share.value == pytest.approx(0.15 / 0.5)  # mean gain over mean way
+    assert share.n == 2
+    for reached, value in (
+        (before, 0.0),
+        ({"a": 0.6, "b": 1.0}, 1.0),
+        ({"a": 0.0, "b": 0.1}, -0.5),
+    ):
+        share = share_of_way(reached, before, {"a": 0.6, "b": 1.0})
+        assert isinstance(share, Interval)
+        assert share.value == pytest.approx(value)
+
+
+def test_its_interval_is_that_of_the_gain_in_the_same_unit() -> None:
+    before = {f"t{n}": n / 20 for n in range(9)}
+    after = {task: score + gain for (task, score), gain in zip(before.items(), GAINS, strict=True)}
+    reference = {task: score + 0.25 + n / 10 for n, (task, score) in enumerate(before.items())}
+    gain, share = paired_difference(after, before), share_of_way(after, before, reference)
+    assert gain is not None
+    assert isinstance(share, Interval)
+    # The way is 0.25 and 0 to 0.8 more, 0.65 in the mean.
+    assert (share.low, share.high) == pytest.approx((gain.low / 0.65, gain.high / 0.65))
+    assert share.se == pytest.approx((gain.se or 0.0) / 0.65)
+
+
+def test_one_grader_has_one_way_whatever_a_policy_left_unscored() -> None:
+    before, reference = {"a": 0.0, "b": 0.0}, {"a": 0.2, "b": 0.6}
+    share = share_of_way({"a": 0.1, "b": None}, before, reference)
+    assert isinstance(share, Interval)
+    assert (share.value, share.n) == (pytest.approx(0.1 / 0.4), 1)
+
+
+@pytest.mark.parametrize(
+    ("after", "reference", "reason"),
+    [
+        ({"a": 0.6}, {"a": 0.5}, r"score no higher than the untrained policy \(0\.00 \(n = 1\)\)"),
+        ({"a": 0.6}, {"a": 0.1}, r"score no higher than the untrained policy \(-0\.40 "),
+        ({"a": None}, {"a": 0.9}, "no task was scored on both sides"),
+        ({"a": 0.6}, {}, "no task was scored on both sides"),
+    ],
+)
+def test_without_a_way_there_is_no_share_of_it(
+    after: dict[str, float | None], reference: dict[str, float | None], reason: str
+) -> None:
+    found = share_of_way(after, {"a": 0.5}, reference)
+    assert isinstance(found, Finding)
+    assert found.word == "not testable here"
+    assert re.search(reason, found.reason)
 
 
 def run_of(seed: int, *gains: float | None, **origin: Any) -> SeedGains:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.core.prompts import shuffled
+from rar_lib.core.prompts import policy_messages, shuffled
 from rar_lib.core.types import MultipleChoice, Task
 from rar_lib.evaluation.multiple_choice import (
     accuracy,
     ask,
+    by_likelihood,
     by_question,
     chance,
     outcomes,
@@ -129,3 +130,57 @@ def test_all_wrong_still_has_an_interval_and_nothing_asked_has_none() -> None:
 
 def test_chance_follows_the_number_of_options() -> None:
     assert chance(QUESTIONS) == pytest.approx((1 / 4 + 1 / 5) / 2)
+
+
+class Reads:
+    """A policy that finds each text as likely as it is told, in nats a token."""
+
+    def __init__(self, **values: Sequence[float]) -> None:
+        self.values, self.asked = values, list[tuple[list[Task], list[str]]]()
+
+    def __call__(self, tasks: Sequence[Task], texts: Sequence[str]) -> list[float]:
+        self.asked.append((list(tasks), list(texts)))
+        return list(self.values[tasks[0].id])
+
+
+def test_the_likeliest_option_a_token_is_the_answer() -> None:
+    # Option 1 is the right one of both questions.
+    read = Reads(first=[-3.0, -2.5, -4.0, -2.6], second=[-1.0, -2.0, -3.0, -3.0, -3.0])
+    found = by_likelihood(read, QUESTIONS)
+    assert found == {"first": [1.0], "second": [0.0]}
+    right = accuracy(found)
+    assert right is not None
+    assert (right.value, right.n) == (0.5, 2)  # over questions, beside a chance of 0.225
+    assert by_question(found) == {"first": 1.0, "second": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [
+        ([-2.0, -2.0, -3.0, -4.0], 1 / 2),
+        ([-2.0, -2.0, -2.0, -4.0], 1 / 3),
+        ([-2.0, -3.0, -2.0, -4.0], 0.0),  # a tie of two wrong ones
+        ([-3.0, -2.0, -4.0, -4.0], 1.0),
+    ],
+)
+def test_a_tie_is_what_a_guess_among_the_likeliest_gets(values: list[float], share: float) -> None:
+    assert by_likelihood(Reads(first=values), QUESTIONS[:1]) == {"first": [share]}
+
+
+def test_a_policy_whose_likelihoods_are_no_numbers_has_no_answer() -> None:
+    found = by_likelihood(Reads(first=[-1.0, -0.5, float("nan"), -2.0]), QUESTIONS[:1])
+    assert found == {"first": [None]}
+    assert unreadable(found) == 1.0
+    assert by_question(found) == {"first": 0.0}
+
+
+def test_the_options_of_a_question_are_read_together_behind_it_and_shown_nowhere() -> None:
+    read = Reads(first=[0.0] * 4, second=[0.0] * 5)
+    by_likelihood(read, QUESTIONS)
+    assert [texts for _, texts in read.asked] == [list(q.options) for q in QUESTIONS]
+    for (tasks, _), asked in zip(read.asked, QUESTIONS, strict=True):
+        assert {(t.id, t.question) for t in tasks} == {(asked.id, tasks[0].question)}
+        said = "\n".join(message["content"] for message in policy_messages(tasks[0]))
+        assert asked.question in said
+        assert not any(option in said for option in asked.options)
+        assert "boxed" not in said

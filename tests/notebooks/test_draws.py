@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from rar_lib.book import tables
+from rar_lib.book.profiles import load
+from rar_lib.book.prose import sentence
+from rar_lib.core.prompts import policy_messages
+from rar_lib.data.tasks import load_mini
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 #: The first pair of every task by its id, or the first pairs of the file.
@@ -28,3 +39,43 @@ def test_no_chapter_takes_the_first_pairs(path: Path) -> None:
 )
 def test_the_first_pairs_are_found(code: str) -> None:
     assert re.search(FIRST, code)
+
+
+@pytest.mark.parametrize(("name", "prompts"), [("smoke", 2), ("laptop", 3)])
+def test_the_groups_that_arms_are_compared_on_are_whole_ones_as_in_training(
+    name: str, prompts: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Chapter 6 draws its responses in one cell, which runs here with a policy that counts."""
+    profile = load(name)
+    asked: list[dict[str, Any]] = []
+
+    async def sample(policy: str, messages: list[dict[str, str]], **how: Any) -> list[str]:
+        asked.append(how)
+        return [f"{policy} {k}" for k in range(how["n"])]
+
+    path = next(p for p in NOTEBOOKS if p.stem.startswith("06"))
+    cells = ["".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    cell = next(source for source in cells if "asyncio.gather(" in source)
+    said: list[str] = []
+    known = {
+        "asyncio": asyncio,
+        "policy_messages": policy_messages,
+        "sample": sample,
+        "say": lambda template, **values: said.append(sentence(template, **values)),
+        "study": SimpleNamespace(
+            profile=profile,
+            train_tasks=load_mini("train")[: profile.train_tasks],
+            serving=nullcontext,
+        ),
+        "tables": tables,
+    }
+    code = compile(cell, path.stem, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    asyncio.run(eval(code, known))
+    training = profile.training
+    assert [how["n"] for how in asked] == [training.rollouts] * prompts
+    assert {how["temperature"] for how in asked} == {training.temperature}
+    assert {how["max_tokens"] for how in asked} == {training.max_completion}
+    assert len(known["items"]) == training.rollouts * prompts
+    (line,) = said
+    assert line.startswith(f"{training.rollouts * prompts} responses in groups of ")
+    assert known["tasks"][0].question in capsys.readouterr().out

@@ -16,8 +16,7 @@ import pytest
 from rar_lib.book import figures, results, tables
 from rar_lib.book.prose import sentence
 from rar_lib.core import stats
-from rar_lib.evaluation import multiple_choice
-from rar_lib.evaluation.held_out import overall, paired_difference
+from rar_lib.evaluation.held_out import overall, paired_difference, share_of_way
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGE = {"value": 0.1, "low": 0.0, "high": 0.2, "n": 2, "se": 0.05}
@@ -38,12 +37,12 @@ def run(arm: str, seed: int, **change: Any) -> dict[str, Any]:
         "length": [12.0, 14.0] if trained else [],
         "held_out": {"conveyed": graded, "judge-a": graded, "judge-b": graded},
         "change": {"conveyed": CHANGE, "judge-a": CHANGE, "judge-b": None},
-        "choice": {"medqa": {"q1": [1, 0], "q2": [None, 1]}},
     } | change
 
 
 RECORD = {
     "settings": {"steps": 10},
+    "way": 0.5,
     "date": "2026-01-02",
     "machine": "two cores",
     "runs": [run("base", 0), run("implicit", 0), run("implicit", 1), run("implicit", 0, keep=0.5)],
@@ -72,16 +71,17 @@ def shown(
     said: list[str] = []
     known = {
         "figures": figures,
-        "multiple_choice": multiple_choice,
         "overall": overall,
         "paired_difference": paired_difference,
         "results": results,
+        "share_of_way": share_of_way,
         "say": lambda template, **values: said.append(sentence(template, **values)),
         "stats": stats,
         "tables": tables,
     } | names
     drawn: list[Any] = []
-    monkeypatch.setattr(figures, "forest", lambda rows, **_: drawn.append(rows))
+    monkeypatch.setattr(figures, "forest", lambda rows, **_: drawn.append({"": rows}))
+    monkeypatch.setattr(figures, "forests", lambda panels, **_: drawn.append(panels))
     curves: list[Any] = []
     monkeypatch.setattr(figures, "arm_curves", lambda arms, **_: curves.append(arms))
     tabled: list[Any] = []
@@ -93,14 +93,23 @@ def shown(
         for cell in cells:
             exec(compile(cell, stem, "exec"), known)
     assert len(drawn) == 1
-    assert drawn[0]  # a figure without rows would be empty
+    assert drawn[0]
+    assert all(drawn[0].values())  # a panel without rows would be empty
     known.get("curves", []).extend(curves)
-    return "\n".join([printed.getvalue(), *said, *map(repr, tabled), str(list(drawn[0]))])
+    return "\n".join(
+        [
+            printed.getvalue(),
+            *said,
+            *map(repr, tabled),
+            *(f"{title}{list(rows)}" for title, rows in drawn[0].items()),
+        ]
+    )
 
 
 LIVE = {
     "scores": {"judge-b": {"base": {"t1": 0.1, "t2": 0.2}, "implicit": {"t1": 0.1, "t2": 0.4}}},
     "roles": {"judge-b": "not in training"},
+    "references": {"judge-b": {"t1": 0.5, "t2": 0.6}},
     "gains": {"training": stats.Interval.from_json(CHANGE)},
 }
 
@@ -113,7 +122,7 @@ def test_where_nothing_is_recorded_the_chapter_says_so(
     assert "No arm is recorded yet" in text
     # No table and no figure stands there with nothing in it: the chapter's own run is drawn.
     assert "not recorded yet" not in text
-    assert "this run, training judge" in text or "implicit (this chapter)" in text
+    assert "this run, training judge" in text or "score by judge-b['implicit']" in text
     assert "recorded on" not in text
 
 
@@ -150,15 +159,29 @@ def test_the_chapter_on_evaluation_shows_recorded_arms_beside_its_own_with_their
     assert [(row[:4], row[4:6]) for row in rows if row[:2] == ["this", "chapter"]] == [
         (["this", "chapter", "judge-b", "implicit"], ["1", "0.25"])
     ]
+    # A gain of 0.10 on a way of 0.40.
+    assert "0.10 (n = 2)     0.25 (n = 2)" in text
     recorded = [row for row in rows if row[0] == "recorded"]
     assert [row[1:] for row in recorded if row[2:4] == ["implicit", "2"]] == [
-        [grader, "implicit", "2", *"0.45 (n = 2) 0.15 (n = 2)".split()]
+        [grader, "implicit", "2", *"0.45 (n = 2) 0.15 (n = 2) –".split()]
         for grader in ("judge-a", "judge-b")
     ]
     conveyed = [line.split() for line in text.splitlines() if " conveyed " in line]
     assert [row[2] for row in conveyed] == ["implicit", "implicit,"]
+    # The record's way is 0.5.
+    assert conveyed[0][4:] == "0.45 (n = 2) 0.15 (n = 2) 0.30 (n = 2)".split()
     assert not any(word in text for word in ("supported", "contradicted", "undecided"))
     assert "not recorded yet" not in text
+
+
+def test_the_chapter_on_evaluation_draws_its_own_scores_and_conveyed_ones_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are on two scales, so no panel holds both."""
+    text = shown("08_evaluation", RECORD, monkeypatch, **LIVE)
+    assert "this chapter: score by judge-b['implicit']" in text
+    assert "recorded: conveyed['implicit', 'implicit, keep 0.5']" in text
+    assert "recorded: conveyed[" not in shown("08_evaluation", None, monkeypatch, **LIVE)
 
 
 def dropout(runs: list[dict[str, Any]] | None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:

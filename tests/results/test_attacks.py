@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rar_lib.book import claims, results
+from rar_lib.core.decision import decide_family
+from rar_lib.core.errors import DataError
+from rar_lib.core.stats import compare
 from rar_lib.core.types import Criterion
 from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 from rar_lib.evaluation.attacks import AttackResult, load_attacks
@@ -97,3 +107,131 @@ def test_each_condition_changes_what_it_says_it_does() -> None:
     assert "counts as nothing" in asked["guarded"][0]
     assert f"```\n\n{attacks.text('reminder')}" in asked["guarded"][1]
     assert len({judge().messages.fingerprint for judge in attacks.judges(chat).values()}) == 4
+
+
+# --- findings ------------------------------------------------------------------------------------
+
+DECLARED = claims.load()
+CONTROL = next(a for a in load_attacks() if a.family == "control")
+ATTACK = next(a for a in load_attacks() if a.family == "verdict")
+#: More than the fewest that decide in the ledger's family.
+TASKS = 12
+
+
+def row(attack: Sequence[float | None], control: float = 0.01, of: str = "one") -> dict[str, Any]:
+    """A finished row of one attack and one harmless text; gone is one of an older corpus."""
+    gains = {ATTACK.id: list(attack), CONTROL.id: [control] * len(attack)}
+    gone = {"gone-since": [1.0] * len(attack)}
+    return {"rejected": {"attacks": gains | gone}, "of": of, "tasks": [], "date": "2026-01-01"}
+
+
+def rows(model: str, arm: str) -> dict[str, Any]:
+    """Attacks gain 0.31 over harmless text and succeed everywhere; the rules stop them all."""
+    open_, closed = row([0.32] * TASKS), row([0.0] * TASKS)
+    return {f"{model}/{arm}/prompt": open_, f"{model}/{arm}/strip": closed}
+
+
+def asked() -> set[str]:
+    """The keys that the ledger asks of this record."""
+    sources = [source for claim in DECLARED.claims for source in claim.sources]
+    return {source.key for source in sources if source.record == "attacks"}
+
+
+def test_the_largest_judge_is_measured_first_and_carries_the_claims() -> None:
+    assert attacks.MODELS_MEASURED[0] == "qwen-1.5b"
+    of_small = rows("qwen-0.5b", "implicit") | rows("smollm2-135m", "explicit")
+    assert attacks.findings(of_small) == {}
+
+
+def test_a_complete_record_answers_all_that_the_ledger_asks() -> None:
+    both = rows("qwen-1.5b", "implicit") | rows("qwen-1.5b", "explicit")
+    found = attacks.findings(both)
+    assert len(asked()) == 4
+    assert set(found) == asked()
+    assert {one["word"] for one in found.values()} == {"supported"}
+    pays, helps = (found[f"gaming.{name}_implicit"] for name in ("attacks_pay", "rules_help"))
+    assert pays["difference"]["value"] == pytest.approx(0.31)
+    assert helps["difference"]["value"] == pytest.approx(1.0)
+    assert pays["p"] == 2 / 2**TASKS
+    assert pays["p_holm"] == 4 * pays["p"]  # the four are one family
+    assert pays["margin"] == claims.margin("attack_gain")
+    assert helps["margin"] == claims.margin("attack_share")
+
+
+def test_rules_that_let_more_attacks_succeed_are_contradicted() -> None:
+    worse = {
+        "qwen-1.5b/explicit/prompt": row([0.0] * TASKS),
+        "qwen-1.5b/explicit/strip": row([0.32] * TASKS),
+    }
+    found = attacks.findings(worse)
+    assert found["gaming.rules_help_explicit"]["word"] == "contradicted"
+    assert found["gaming.attacks_pay_explicit"]["difference"]["value"] == pytest.approx(-0.01)
+
+
+def test_a_claim_waits_until_its_conditions_are_complete_and_of_one_kind() -> None:
+    of = rows("qwen-1.5b", "implicit")
+    alone = {key: one for key, one in of.items() if key.endswith("prompt")}
+    assert set(attacks.findings(alone)) == {"gaming.attacks_pay_implicit"}
+    older = of | {"qwen-1.5b/implicit/strip": row([0.0] * TASKS, of="another")}
+    assert set(attacks.findings(older)) == {"gaming.attacks_pay_implicit"}
+    assert set(attacks.findings({})) == set()
+
+
+def test_what_was_never_scored_is_not_testable() -> None:
+    unscored = {"qwen-1.5b/implicit/prompt": row([None] * TASKS)}
+    (found,) = attacks.findings(unscored).values()
+    assert found["word"] == "not testable here"
+    assert found["reason"] == "nothing was scored on both sides"
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with the record that the script writes of one arm."""
+    path = tmp_path / "results" / "attacks.json"
+    monkeypatch.setattr(attacks, "RESULTS", path)
+    attacks.save({"judges": rows("qwen-1.5b", "implicit")})
+    return path
+
+
+def test_the_ledger_takes_the_record_and_the_chapter_where_that_says_nothing(
+    recorded: Path,
+) -> None:
+    differences = [-0.1] * TASKS
+    lower = decide_family({"": compare(differences, range(TASKS))})[""].to_json()
+    here = claims.Saved("9.json", dict.fromkeys(asked(), lower), live=True)
+    evidence = claims.gather(DECLARED, "laptop", recorded.parents[1])
+    evidence = replace(evidence, saved={"findings_09": here})
+    found = {r.claim.id: r for r in claims.decided(DECLARED, evidence)}
+    first = found["gaming.attacks-pay-implicit"]
+    assert (first.word, first.to_json()["live"]) == ("supported", False)
+    assert first.to_json()["source"] == {
+        "file": "results/attacks.json",
+        "key": "gaming.attacks_pay_implicit",
+    }
+    record = json.loads(recorded.read_text())
+    assert first.to_json()["machine"] == record["machine"]
+    assert first.to_json()["versions"] == record["versions"]
+    second = found["gaming.attacks-pay-explicit"]
+    assert (second.word, second.to_json()["live"]) == ("contradicted", True)
+
+
+def test_findings_can_be_computed_again_from_what_the_chapter_reads(recorded: Path) -> None:
+    record = json.loads(recorded.read_text())
+    assert record["findings"] == json.loads(json.dumps(attacks.findings(record["judges"])))
+    read = results.attacks(recorded.parents[1])
+    assert read is not None
+    of = record["judges"]["qwen-1.5b/implicit/prompt"]
+    assert read["qwen-1.5b", "implicit", "prompt"] == attacks.outcomes(of, "implicit")
+
+
+@pytest.mark.parametrize("other", [{"machine": "another"}, {"versions": {"torch": "0"}}])
+def test_a_record_of_another_machine_is_not_gone_on_with(
+    recorded: Path, other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = json.loads(recorded.read_text())
+    attacks.check_origin({})
+    attacks.check_origin(known)
+    options = argparse.Namespace(list=False, tasks=1, models=[], arms=[], conditions=[])
+    monkeypatch.setattr(attacks, "ROOT", recorded.parents[1])
+    with pytest.raises(DataError, match=f"differ in {next(iter(other))} can't be put together"):
+        asyncio.run(attacks.run(options, known | other))

@@ -21,7 +21,7 @@ from rar_lib.judging.messages import prompts_of
 from rar_lib.training.policy import Likelihoods
 from rar_lib.training.rewards import RubricReward, VerifiableReward
 from results.rubrics import write as rubrics
-from results.study import run, store, table
+from results.study import pilot, run, store, table
 from results.study.run import Unit
 
 ORIGIN = {"machine": "2 cores", "number format": "float32", "versions": {"torch": "1"}}
@@ -91,7 +91,7 @@ def test_the_order_is_complete_at_every_stop() -> None:
     assert {unit.design.name for unit in units[: len(tier_1)]} == {d.name for d in tier_1}
     assert [unit.seed for unit in units[: 4 * len(tier_1) : len(tier_1)]] == [0, 0, 1, 1]
     assert all(unit.design.tier == 1 for unit in units[:42])
-    assert not {u.path for u in run.units(pilot=True)} & {u.path for u in units}
+    assert not {u.path for u in run.pilots({})} & {u.path for u in units}
     assert run.PILOT_SEED not in run.SEEDS
 
 
@@ -342,10 +342,10 @@ def unit_file(unit: Unit, answer: str = HOSTILE) -> dict[str, Any]:
 
 def graded(unit: Unit, found: dict[str, Any]) -> dict[str, Any]:
     """As a judge leaves it that gives every criterion three digits."""
-    for look in run.looks_to_grade(unit, found["looks"]):
+    for look, tasks in run.to_grade(unit, found["looks"], run.tasks_of(unit)[1]):
         look["graded"] = {
             task.id: {"score": 0.1234, "verdicts": [0.123] * len(task.rubric.criteria)}
-            for task in run.tasks_of(unit)[1]
+            for task in tasks
             if task.rubric
         }
     return found | {"graded_by": {"judge": "j", "calibration": None}}
@@ -382,7 +382,7 @@ def test_a_full_record_stays_within_its_size(tmp_path: Path) -> None:
             sizes[kind] = (tmp_path / "unit.jsonl").stat().st_size
         total += sizes[kind]
     assert len(run.units()) == 108
-    assert 10_000_000 < total <= store.LARGEST
+    assert 5_000_000 < total <= store.LARGEST
     there = sum(path.stat().st_size for path in (run.HERE / "units").glob("*"))
     assert there <= store.LARGEST
 
@@ -435,10 +435,89 @@ def test_a_judge_grades_the_first_and_last_look_by_the_whole_rubric_and_never_se
     assert all(one["score"] is not None and "unscored" not in one for one in others)
 
 
-def test_every_look_of_the_first_seed_is_graded() -> None:
-    looks = [{"step": step} for step in (0, 3, 6)]
-    assert run.looks_to_grade(named("explicit"), looks) == looks
-    assert run.looks_to_grade(named("explicit", seed=2), looks) == [{"step": 0}, {"step": 6}]
+def test_half_of_a_fold_is_graded_at_the_ends_and_a_quarter_along_the_course_of_one_seed() -> None:
+    looks: list[dict[str, Any]] = [{"step": step} for step in (0, 3, 6)]
+    unit = named("explicit")
+    held_out = run.tasks_of(unit)[1]
+    first, between, last = run.to_grade(unit, looks, held_out)
+    assert [look["step"] for look, _ in (first, between, last)] == [0, 3, 6]
+    assert first[1] == last[1] == run.graded_tasks(held_out)
+    assert len(first[1]) == run.GRADED_TASKS == len(held_out) // 2
+    assert between[1] == run.course_tasks(held_out)
+    assert len(between[1]) == run.COURSE_TASKS
+    assert {t.id for t in between[1]} < {t.id for t in first[1]} < {t.id for t in held_out}
+    # The same tasks in every arm and seed, with notes and without.
+    for other in (named("rlvr", seed=2), named("explicit, closed book")):
+        ends = run.to_grade(other, looks, run.tasks_of(other)[1])[0][1]
+        assert [task.id for task in ends] == [task.id for task in first[1]]
+    later = run.to_grade(named("explicit", seed=2), looks, held_out)
+    assert [look["step"] for look, _ in later] == [0, 6]
+
+
+def test_what_a_pilot_tries_is_in_its_name_and_settings_and_never_in_the_record() -> None:
+    unit = pilot.unit_of(pilot.TRIALS[1])
+    assert unit.settings.learning_rate == pilot.TRIALS[1]["learning_rate"]
+    assert unit.settings.model_dump() == run.SETTINGS.model_dump() | pilot.TRIALS[1]
+    assert unit.path.parent.name == "pilot"
+    assert len({pilot.unit_of(trial).path for trial in pilot.TRIALS}) == len(pilot.TRIALS)
+    assert all(not unit.tried and unit.settings == run.SETTINGS for unit in run.units())
+    for tried in ((("stepps", 3),), (("steps", 0),), (("steps", "many"),)):
+        with pytest.raises(DataError, match="can't try"):
+            Unit(run.DESIGNS[0], 0, run.PILOT_SEED, tried).settings  # noqa: B018
+    assert run.setting("steps=24") == ("steps", 24)
+    assert run.setting("loss=dapo") == ("loss", "dapo")
+    with pytest.raises(DataError, match="NAME=VALUE"):
+        run.setting("steps")
+
+
+def test_the_record_can_not_be_made_with_tried_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["run", "--try", "steps=1"])
+    with pytest.raises(SystemExit):
+        run.main()
+
+
+def test_what_a_pilot_came_to_by_hand() -> None:
+    unit = pilot.unit_of(pilot.TRIALS[0])
+    one = found(unit, 0.25, kl=0.2) | {"seconds": 3.0}
+    one["steps"][0]["clipped"] = 0.5
+    told = pilot.came_to(unit, one)
+    # 20 of 80 tasks go from nothing to the whole reference.
+    assert told["rise"]["value"] == pytest.approx(0.25, abs=0.01)
+    assert told["p"] < 1e-4
+    assert (told["kl"], told["cut"], told["words"][0]) == (0.2, 0.5, 0.0)
+    assert told["fails"] == []
+
+
+@pytest.mark.parametrize(
+    ("rise", "p", "kl", "cut", "bad"),
+    [
+        (0.1, 1e-5, 0.5, 0.5, 0),
+        (0.1, 0.001, 0.5, 0.5, 1),
+        (-0.1, 1e-5, 0.5, 0.5, 1),  # a clear fall is no rise
+        (0.1, 1e-5, 0.51, 0.5, 1),
+        (0.1, 1e-5, 0.5, 0.51, 1),
+        (0.0, 1.0, 2.0, 1.0, 3),
+    ],
+)
+def test_the_rule_of_the_pilot(rise: float, p: float, kl: float, cut: float, bad: int) -> None:
+    assert len(pilot.fails(rise, p, kl, cut)) == bad
+
+
+def test_the_first_trial_that_passes_is_taken_and_none_before_its_turn() -> None:
+    good, poor = {"fails": []}, {"fails": ["the outcome does not rise clearly"]}
+    assert pilot.record({})["taken"] is None
+    assert pilot.record({0: poor})["taken"] is None
+    assert pilot.record({1: good})["taken"] is None  # the first was not run
+    found = pilot.record({0: poor, 1: good, 2: good})
+    assert found["taken"] == pilot.TRIALS[1]
+    assert [row["trial"] for row in found["trials"]] == list(pilot.TRIALS[:2])
+
+
+def test_the_record_is_made_with_the_settings_that_the_pilot_took() -> None:
+    if pilot.RESULTS.exists() and (taken := json.loads(pilot.RESULTS.read_text())["taken"]):
+        assert run.SETTINGS.model_dump() == run.SETTINGS.model_dump() | taken
+    else:
+        assert not any(unit.path.exists() for unit in run.units())
 
 
 @pytest.fixture
@@ -528,6 +607,16 @@ def test_secondary_outcomes_by_hand() -> None:
     course = table.secondary_course(parts)
     assert set(course) == set(means)
     assert course["reference"] == {"0": pytest.approx(-2.75), "12": pytest.approx(-2.5)}
+
+
+def test_a_course_is_over_the_tasks_that_were_measured_at_each_of_its_looks() -> None:
+    def look(step: int, scores: dict[str, float | None]) -> dict[str, Any]:
+        return {"step": step, "graded": {task: {"score": s} for task, s in scores.items()}}
+
+    ends = {"a": 0.2, "b": 0.9}
+    looks = [look(0, ends), look(3, {"a": 0.4}), {"step": 6}, look(9, {"a": 0.6, "b": 0.0})]
+    found = table.secondary_course([{"looks": looks}])
+    assert found == {"explicit": {"0": 0.2, "3": 0.4, "9": 0.6}}
 
 
 def test_an_outcome_that_nobody_could_judge_is_left_out_and_never_0() -> None:

@@ -1,0 +1,221 @@
+"""Chapters 4, 5 and 12 without their records: a sentence says so, and nothing empty is shown.
+
+The cells are those of the notebooks; no model is asked and no chapter is run.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rar_lib.book import figures, results, tables
+from rar_lib.book.prose import listed, sentence
+from rar_lib.core.decision import Finding, not_testable
+from rar_lib.core.stats import Interval
+from rar_lib.core.types import Grade, Pair
+from rar_lib.data.tasks import load_mini_pairs, tried_pairs
+from rar_lib.evaluation.alignment import CriterionAgreement, PairGrades
+from rar_lib.models.catalogue import MODELS
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDS = {name: results.load(name) for name in ("alignment", "coverage")}
+
+
+def cells(stem: str, *marks: str) -> list[str]:
+    """The code cells that hold one of these pieces of text, in their order."""
+    found = json.loads((ROOT / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in found if cell["cell_type"] == "code"]
+    chosen = [text for text in code if any(mark in text for mark in marks)]
+    assert len(chosen) == len(marks)
+    return chosen
+
+
+@dataclass
+class Page:
+    """What some cells show: sentences, tables and drawings, and the names that they leave."""
+
+    said: list[str] = field(default_factory=list)
+    tabled: list[Any] = field(default_factory=list)
+    drawn: list[Any] = field(default_factory=list)
+    names: dict[str, Any] = field(default_factory=dict)
+
+
+def shown(
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: list[str],
+    records: dict[str, Any],
+    **names: Any,
+) -> Page:
+    """Run the cells as Jupyter does: the value of a last line is shown."""
+    page = Page()
+    monkeypatch.setattr(results, "load", records.get)
+    monkeypatch.setattr(figures, "by_size", lambda *given, **_: page.drawn.append(given))
+    page.names = {
+        "ARMS": ["explicit", "implicit", "direct_likert", "reference_likert"],
+        "CriterionAgreement": CriterionAgreement,
+        "Finding": Finding,
+        "Interval": Interval,
+        "MODELS": MODELS,
+        "display": page.tabled.append,
+        "figures": figures,
+        "load_mini_pairs": load_mini_pairs,
+        "not_testable": not_testable,
+        "results": results,
+        "say": lambda template, **values: page.said.append(sentence(template, **values)),
+        "tables": tables,
+        "tried": tried_pairs(),
+    } | names
+    for cell in chosen:
+        page.tabled += [value for value in (last_value(cell, page.names),) if value is not None]
+    return page
+
+
+def last_value(cell: str, names: dict[str, Any]) -> Any:
+    *lines, last = ast.parse(cell).body
+    exec(compile(ast.Module(lines, []), "cell", "exec"), names)
+    if isinstance(last, ast.Expr):
+        return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+    exec(compile(ast.Module([last], []), "cell", "exec"), names)
+    return None
+
+
+def text(page: Page) -> str:
+    return " ".join(page.said).replace("\\", "")
+
+
+#: The cells that read a record, and what is said without it.
+READ = {
+    "04_can_the_judge_be_trusted": (
+        ('results.load("alignment")', "here = {p.id", "shared = ["),
+        "Nothing is recorded yet",
+        "def say_at_chance",
+    ),
+    "05_down_to_the_criterion": (('results.load("alignment")',), "Nothing is recorded yet", ""),
+    "12_do_the_instruments_hold": (
+        ('results.load("coverage")', "figures.by_size(\n        sizes", 'simulated["chosen"]'),
+        "not recorded in this edition",
+        "",
+    ),
+}
+
+
+def read(stem: str, records: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Page:
+    marks, _, helper = READ[stem]
+    names: dict[str, Any] = {"say_at_chance": lambda found: None} if helper else {}
+    return shown(monkeypatch, cells(stem, *marks), records, **names)
+
+
+@pytest.mark.parametrize("stem", READ)
+def test_without_a_record_a_chapter_says_so_and_shows_no_table(
+    stem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = read(stem, {}, monkeypatch)
+    assert READ[stem][1] in text(page)
+    assert page.tabled == []
+    assert page.drawn == []
+
+
+@pytest.mark.parametrize("stem", READ)
+def test_with_its_record_a_chapter_shows_a_table(
+    stem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = read(stem, RECORDS, monkeypatch)
+    assert READ[stem][1] not in text(page)
+    assert len(page.tabled) == 1
+    assert len(page.drawn) == (stem[:2] != "05")
+
+
+def test_without_a_record_of_other_graders_there_is_no_table_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = cells("12_do_the_instruments_hold", 'results.load("judges")', 'others["scaling"]')
+    page = shown(monkeypatch, chosen, {})
+    assert "No grader has been measured since" in text(page)
+    assert page.tabled == []
+    assert page.drawn == []
+
+
+# --- every judge is named
+
+
+def test_chapter_4_names_each_judge_on_record_that_passes_the_gate_and_each_that_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = json.loads(json.dumps(RECORDS["alignment"]))
+    judges = list(record["judges"])
+    for passing in (judges, judges[1:]):
+        for name, row in record["judges"].items():
+            row["gate"] = name in passing
+        page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
+        below = listed([name for name in judges if name not in passing])
+        assert f"pass the gate: {listed(passing)}. Judges that do not: {below}." in text(page)
+
+
+def finding(value: float) -> Finding:
+    return Finding("undecided", Interval(value, value - 0.1, value + 0.1, 48), 0.5, 0.5)
+
+
+def test_chapter_4_compares_explicit_with_implicit_for_every_judge_that_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("explicit_over_implicit", "implicit_over_reference_likert")
+    names += ("implicit_over_likert", "explicit_over_likert")
+    findings = {f"alignment.{name}": finding(0.3) for name in names}
+    findings |= {f"alignment.{name}, small": finding(0.2) for name in (names[0], *names[2:])}
+    (cell,) = cells("04_can_the_judge_be_trusted", 'for arm in ("implicit", "explicit"):')
+    page = shown(monkeypatch, [cell], {}, findings=findings, gated=["small", "large"])
+    assert [said.split(":")[0] for said in page.said[2:]] == [
+        "For **small**, explicit over implicit",
+        "For **large**, explicit over implicit",
+        "For **large**, implicit over reference likert",
+    ]
+    assert "difference 0.20 [0.10, 0.30]" in page.said[2].replace("\\", "")
+
+
+# --- kinds of rubrics
+
+
+def graded(pairs: list[Pair], right: int) -> PairGrades:
+    """A judge that gets the first ``right`` of these pairs right and the others wrong."""
+    high, low = (Grade(arm="implicit", score=score) for score in (1.0, 0.0))
+    better = tuple(high if n < right else low for n in range(len(pairs)))
+    worse = tuple(low if n < right else high for n in range(len(pairs)))
+    return PairGrades("main", "implicit", tuple(pairs), better, worse)
+
+
+def test_chapter_4_compares_kinds_of_rubrics_over_the_same_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs = list({p.task_id: p for p in load_mini_pairs("test")}.values())[:12]
+    of = {
+        "implicit": graded(pairs, 6),
+        "synthetic_ref": graded(pairs[:10], 5),
+        "synthetic_noref": graded(pairs[:8], 4),
+    }
+    chosen = cells("04_can_the_judge_be_trusted", "kinds = {")
+    known = {"pairs": pairs, "main": "main", "gated": ["small", "main"]}
+    page = shown(monkeypatch, chosen, {}, graded={"main": of}, **known)
+    (table,) = page.tabled
+    lines = [line for line in str(table).splitlines() if "0." in line]
+    assert [line.split()[-4:-3] for line in lines] == [["0.75"], ["0.62"], ["0.50"]]
+    assert "over 8 pairs of 8 tasks. Judges of this chapter that pass the gate: small and main" in (
+        text(page)
+    )
+
+
+def test_chapter_4_shows_no_empty_table_where_no_pair_has_every_kind_of_rubric(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs = list({p.task_id: p for p in load_mini_pairs("test")}.values())[:4]
+    of = {"implicit": graded(pairs, 2), "synthetic_ref": graded(pairs[:2], 1)}
+    of |= {"synthetic_noref": graded(pairs[2:], 1)}
+    chosen = cells("04_can_the_judge_be_trusted", "kinds = {")
+    known = {"pairs": pairs, "main": "main", "gated": []}
+    page = shown(monkeypatch, chosen, {}, graded={"main": of}, **known)
+    assert page.tabled == []
+    assert text(page) == "No pair of this chapter has a rubric of every kind."
