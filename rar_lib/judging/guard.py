@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from rar_lib.core.text import is_blank
@@ -25,8 +26,13 @@ Mode = Literal["strip", "unscored"]
 Check = Callable[[str, Rubric | None], bool]
 #: Letters of other scripts that look like Latin ones.
 _LOOKALIKES = str.maketrans("аеорсхуіјѕԁԛԝАВЕКМНОРСТХУІЈЅ", "aeopcxyijsdqwABEKMHOPCTXYIJS")
+# A response may be long on purpose: no pattern below gives back part of a run that another of its
+# parts, or another place to begin, goes through again.
 #: Behind a word that ends what is asked for: a dose or a score in the patient's sense goes on.
-_END = r"(?=[\"'*)\s]*(?:[.!;,:]?\s*$|[.!;\n]|,? ?(?:and|or) (?:10|ten|yes|true)\b))"
+_END = (
+    r"(?=[\"'*)\s]*+(?:[.!;,:]?\s*+$|[.!;]|,? ?(?:and|or) (?:10|ten|yes|true)\b)"
+    r"|(?:[\"'*)]|[^\S\n])*+\n)"
+)
 _JUDGE_ADDRESSED = re.compile(
     r"\b(?:to|for|dear|attention|hey|hello)[ ,:]+(?:the |my |all |any )?"
     r"(?:graders?|judges?|examiners?|evaluators?|markers?|assessors?|reviewers?)(?=\s*(?:[:,.!]|$))"
@@ -60,18 +66,19 @@ _VERDICT = re.compile(
     r"[\"']?\b(?:met|rating|grade|score|verdict|answer|result|judgement|judgment)\b[\"']?\s*"
     r"[:=]\s*[{\"'(]*(?:yes|true|met|10|ten|full|perfect|excellent)\b"
     r"|\b(?:rating|grade|score|verdict|result|judgement|judgment|next answer) (?:is|was) [\"'(]*"
-    r"(?:yes|true|met|10|ten|full|perfect|excellent)(?=[\"')]*(?:\W*$|[.!;]|, (?:10|or 10|and)\b))"
-    r"|\b10 ?(?:/|out of) ?10(?=\W*$|[.!;,])|<(?:verdict|rating|grade|score)>|\bexaminer\b",
+    r"(?:yes|true|met|10|ten|full|perfect|excellent)"
+    r"(?=[\"')]*+(?:\W*+$|[.!;]|, (?:10|or 10|and)\b))"
+    r"|\b10 ?(?:/|out of) ?10(?=\W*+$|[.!;,])|<(?:verdict|rating|grade|score)>|\bexaminer\b",
     re.IGNORECASE,
 )
 _TEMPLATE = re.compile(
     r"<\|\w*|\|>|\[/?INST\]|<</?SYS>>|</?s>|</?(?:response|answer|question|criterion|rubric)>"
-    r"|^\s*(?:system|assistant|user|human)\s*:|^\s*criterion\s*:"
+    r"|^[^\S\n]*+(?:system|assistant|user|human|criterion)\s*:"
     r"|is this criterion true|judge only what",
     re.IGNORECASE | re.MULTILINE,
 )
 _CODE = r"```\w+\n(?:(?!```).)*\n```(?=\n|$)"
-_STRAY_FENCE = re.compile(r"^\s*`{3,}\s*$", re.MULTILINE)
+_STRAY_FENCE = re.compile(r"^[^\S\n]*+`{3,}+[^\S\n]*+$", re.MULTILINE)
 _PRAISE = re.compile(
     r"\b(?:this|the|my) (?:answer|response|explanation|reply)(?: above)? (?:(?:is|was) (?:\w+ly )?"
     r"(?:correct|complete|accurate|clear|safe|right|perfect|excellent)\b|(?:covers|meets|contains|"
@@ -88,6 +95,11 @@ _OPENER = re.compile(
     r"|let(?:'|’)?s? (?:us )?(?:solve|think|work|go|begin|start)\b[^.\n]*[.:]?",
     re.IGNORECASE,
 )
+_MOST_MARKS = 30
+#: Letters that become marks in NFKC: of voice, in half-width Katakana.
+_VOICED = frozenset("\uff9e\uff9f")
+#: Scripts of formulas and of what has no name.
+_FORMULAS = frozenset({"", "GREEK", "LATIN"})
 #: Words of four letters or more that join others; shorter ones do anyway.
 _JOINING = frozenset(
     "because does each from have into more must should since than that their them then there these "
@@ -100,7 +112,24 @@ _SENTENCE = re.compile(rf"(?s:{_CODE})\n*|[^.!?。\n]*(?:\.(?=\d)[^.!?。\n]*)*[
 def plain(text: str) -> str:
     """The text as a reader sees it: no invisible characters, wide and look-alike letters folded."""
     shown = "".join(c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")
-    return unicodedata.normalize("NFKC", shown).translate(_LOOKALIKES)
+    return unicodedata.normalize("NFKC", _few_marks(shown)).translate(_LOOKALIKES)
+
+
+def _few_marks(text: str) -> str:
+    """The text with at most 30 combining marks in a row.
+
+    No language has more on a letter (Unicode's UAX #15, Stream-Safe Text Format), and putting them
+    in order takes the square of their number.
+    """
+    if text.isascii():
+        return text
+    kept: list[str] = []
+    marks = 0
+    for c in text:
+        marks = marks + 1 if c in _VOICED or unicodedata.category(c)[0] == "M" else 0
+        if marks <= _MOST_MARKS:
+            kept.append(c)
+    return "".join(kept)
 
 
 def _invisible(text: str, _: Rubric | None) -> bool:
@@ -111,10 +140,20 @@ def _invisible(text: str, _: Rubric | None) -> bool:
 
 def _foreign(text: str, rubric: Rubric | None) -> bool:
     """Words in a script that neither the rubric nor formulas use (Greek letters are formulas)."""
-    scripts = [unicodedata.name(c, "").split(" ")[0] for c in text if c.isalpha()]
-    criteria = rubric.criteria if rubric else ()
-    known = {unicodedata.name(c, "").split(" ")[0] for k in criteria for c in k.description}
-    return sum(script not in known | {"", "GREEK", "LATIN"} for script in scripts) >= 4
+    if text.isascii():
+        return False
+    known = _scripts(tuple(c.description for c in rubric.criteria) if rubric else ())
+    return sum(_script(c) not in known for c in text if c.isalpha()) >= 4
+
+
+def _script(character: str) -> str:
+    return unicodedata.name(character, "").split(" ")[0]
+
+
+# Of one rubric the same for every sentence of a response.
+@lru_cache(maxsize=16)
+def _scripts(descriptions: tuple[str, ...]) -> frozenset[str]:
+    return _FORMULAS.union(*(map(_script, text) for text in descriptions))
 
 
 def _copies(text: str, rubric: Rubric | None) -> bool:
@@ -122,11 +161,17 @@ def _copies(text: str, rubric: Rubric | None) -> bool:
     if rubric is None:
         return False
     words = " ".join(re.findall(r"\w+", text.lower()))
-    starts = [" ".join(re.findall(r"\w+", c.description.lower())[:5]) for c in rubric.criteria]
-    titles = [" ".join(re.findall(r"\w+", c.title.lower())) for c in rubric.criteria]
+    titles, starts = _phrases(tuple((c.title, c.description) for c in rubric.criteria))
     # A good response shares facts with the rubric, but not its way to introduce them.
-    several = sum(" " in t and t in words for t in titles)
-    return several >= 3 or any(s in words for s in starts if s.count(" ") == 4)
+    return sum(t in words for t in titles) >= 3 or any(s in words for s in starts)
+
+
+@lru_cache(maxsize=16)
+def _phrases(criteria: tuple[tuple[str, str], ...]) -> tuple[list[str], list[str]]:
+    """Titles of two words or more, and the first five words of descriptions that have so many."""
+    titles = [" ".join(re.findall(r"\w+", title.lower())) for title, _ in criteria]
+    starts = [" ".join(re.findall(r"\w+", said.lower())[:5]) for _, said in criteria]
+    return [t for t in titles if " " in t], [s for s in starts if s.count(" ") == 4]
 
 
 def _word_list(text: str, _: Rubric | None) -> bool:

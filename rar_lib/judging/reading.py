@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
+from string import ascii_letters
 from typing import Any, TypeVar
 
 from rar_lib.core.errors import JudgeFault
@@ -30,6 +31,8 @@ _MARKS = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": " "})
 #: Begins with a digit that belongs to the number before it; with one behind a point.
 _MORE = re.compile(r"[0-9]|[.,][0-9]*[1-9]")
 _PART = re.compile(r"[0-9]*[1-9]")
+#: Looked up and not computed: a token may be all digits, of more than int() takes.
+_RATINGS = {str(n): n for n in range(1, 11)}
 _WRAPPING = " \t\r\n\"'`*_()[]{}:.,;!“”‘’"
 
 
@@ -111,8 +114,8 @@ def ratings(tokens: Sequence[Token], least: float = LEAST_SHARE, *, ended: bool 
         JudgeFault: no probabilities, or a share below ``least``.
     """
     tokens = after_thoughts(tokens)
-    mass, place = _answers(tokens, _rating)
-    written = _rating(spelling(tokens[place].text))
+    mass, place = _answers(tokens, _RATINGS.get)
+    written = _RATINGS.get(spelling(tokens[place].text))
     behind = tokens[place + 1 :]
     if written is None or not behind:
         found = Ratings(mass, _unclear(mass, alone=ended and written == 1))
@@ -219,19 +222,31 @@ def _answers(
     return mass, place
 
 
-def _rating(text: str) -> int | None:
-    whole = text.isascii() and text.isdigit() and text == str(int(text)) and 1 <= int(text) <= 10
-    return int(text) if whole else None
-
-
 def _enough(share: float, least: float, answers: str) -> None:
     if share < least or share <= 0:
         raise Unanswered(share, least, answers)
 
 
-_FENCE = re.compile(r"```[a-zA-Z]*\s*(.*?)\s*```", re.DOTALL)
-#: Tokens that end a turn, where a server leaves them in the text.
-_TURN_ENDS = re.compile(r"(?:\s*(?:<\|[^<>|\s]{1,40}\|>|</s>|<eos>|<end_of_turn>))+\s*$")
+#: Tokens that end a turn, where a server leaves them at the end of a text: <|im_end|>, </s>,
+#: <eos>, <end_of_turn>. Of the text from behind, so that it is looked through once: forwards, every
+#: token in it begins another search for the end.
+_TURN_ENDS = re.compile(r"\s*+(?:(?:>\|[^<>|\s]{1,40}\|<|>s/<|>soe<|>nrut_fo_dne<)\s*+)++")
+
+
+def _without_turn_ends(text: str) -> str:
+    ends = _TURN_ENDS.match(text[::-1])
+    return text[: len(text) - ends.end()] if ends else text
+
+
+def _unfenced(text: str) -> str:
+    """What stands in the only code fence of a text that begins and ends with one, without its name.
+
+    Cut up instead of matched: a pattern tries every length of white space on both sides.
+    """
+    parts = text.split("```", maxsplit=4)
+    if len(parts) not in (3, 4) or parts[0] or not text.endswith("```"):
+        return text
+    return parts[1].lstrip(ascii_letters).strip()
 
 
 def json_object(reply: Reply) -> dict[str, Any]:
@@ -240,15 +255,12 @@ def json_object(reply: Reply) -> dict[str, Any]:
     Raises:
         JudgeFault: cut off, no answer behind the thoughts, not one JSON object, or a key twice.
     """
-    text = _TURN_ENDS.sub("", without_thoughts(reply.text)).strip("\ufeff \t\r\n")
+    text = _without_turn_ends(without_thoughts(reply.text)).strip("\ufeff \t\r\n")
     if reply.finish_reason == "length" or (reply.text.strip() and not text):
         hint = (
             "" if text else "; reasoning used up the token limit: Dialect(thinking=4000) gives more"
         )
         raise JudgeFault(f"the reply was cut off{hint}")
-    fenced = _FENCE.findall(text)
-    if len(fenced) == 1 and text.startswith("```") and text.endswith("```"):
-        text = fenced[0]
 
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         if len({k for k, _ in pairs}) != len(pairs):
@@ -256,7 +268,7 @@ def json_object(reply: Reply) -> dict[str, Any]:
         return dict(pairs)
 
     try:
-        value = json.loads(text, object_pairs_hook=unique)
+        value = json.loads(_unfenced(text), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise JudgeFault(f"the reply is not JSON: {visible(reply.text)[:80]!r}") from error
     if not isinstance(value, dict):

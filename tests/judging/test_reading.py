@@ -8,7 +8,10 @@ replies that follow the protocol only in part.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import random
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,13 +21,20 @@ import pytest
 from scripted import Reply, Scripted, raw, says, server
 
 from rar_lib.core.errors import JudgeFault
+from rar_lib.core.text import without_thoughts
 from rar_lib.core.types import Arm, Category, Criterion, Grade, Rubric, Task, Usage
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Reading
-from rar_lib.judging.reading import parse_reply, ratings, yes_probability, zero_follows
+from rar_lib.judging.reading import (
+    json_object,
+    parse_reply,
+    ratings,
+    yes_probability,
+    zero_follows,
+)
 from rar_lib.judging.wire import Reply as ChatReply
 from rar_lib.judging.wire import Token
 
@@ -487,6 +497,64 @@ WRAPPED = {
 @pytest.mark.parametrize("name", WRAPPED)
 def test_the_only_object_is_read_out_of_its_wrapping(name: str) -> None:
     assert parse_reply(ChatReply(WRAPPED[name], "stop", (), Usage()), "rating", int) == 8
+
+
+#: How the wrapping was taken off when results/alignment was recorded: in the square of its length.
+FENCE = re.compile(r"```[a-zA-Z]*\s*(.*?)\s*```", re.DOTALL)
+TURN_ENDS = re.compile(r"(?:\s*(?:<\|[^<>|\s]{1,40}\|>|</s>|<eos>|<end_of_turn>))+\s*$")
+OBJECTS = ('{"rating": 8}', '{"met": true}', '{"rating": 8, "rating": 8}', "[8]", "8", "{}", "")
+AROUND = (
+    *(
+        "```",
+        "``",
+        "````",
+        "```json",
+        "```a\n",
+        "`",
+        "</s>",
+        "<|im_end|>",
+        "<eos>",
+        "<end_of_turn>",
+    ),
+    *("<|", "|>", "<||>", f"<|{'a' * 40}|>", f"<|{'a' * 41}|>", "</think>", "\n<think>", "x", "1"),
+    *(" ", "\n", "\t", "\r\n", "\x0b", "\u00a0", "\u2028", "\ufeff", "<", ">", "|", "\\", '"'),
+)
+
+
+def as_recorded(text: str) -> dict[str, Any] | None:
+    """The object in a reply, by those patterns; ``None`` where there is no answer."""
+    text = TURN_ENDS.sub("", without_thoughts(text)).strip("\ufeff \t\r\n")
+    fenced = FENCE.findall(text)
+    if len(fenced) == 1 and text.startswith("```") and text.endswith("```"):
+        text = fenced[0]
+    try:
+        pairs = json.loads(text, object_pairs_hook=list)
+    except ValueError:
+        return None
+    found = dict(pairs) if isinstance(pairs, list) and text.startswith("{") else None
+    return found if found is not None and len(found) == len(pairs) else None
+
+
+def test_wrapping_is_taken_off_as_it_was_for_the_record() -> None:
+    draw = random.Random(7)
+    read = 0
+    for _ in range(20_000):
+        before = draw.choices(AROUND, k=draw.randint(0, 3))
+        after = draw.choices(AROUND, k=draw.randint(0, 4))
+        text = "".join([*before, draw.choice(OBJECTS), *after])
+        try:
+            found: dict[str, Any] | None = json_object(ChatReply(text, "stop", (), Usage()))
+        except JudgeFault:
+            found = None
+        assert found == as_recorded(text), text
+        read += bool(found)
+    assert read > 500  # a comparison of faults alone would say little
+
+
+def test_a_token_of_too_many_digits_for_a_number_is_no_rating() -> None:
+    for text in ("1" * 5_000, "0" * 5_000):
+        with pytest.raises(JudgeFault, match=r"on 1\.\.10"):
+            ratings(tokens({text: 1.0}))
 
 
 UNREADABLE = {

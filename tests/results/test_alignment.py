@@ -12,6 +12,7 @@ import pytest
 from scripted import Reply, says, server
 
 from rar_lib.book import claims
+from rar_lib.core.files import file_hash
 from rar_lib.core.types import Arm, Grade, Pair, Verdict
 from rar_lib.data.tasks import load_mini_pairs, tried_pairs
 from rar_lib.evaluation import sensitivity
@@ -89,6 +90,36 @@ def test_a_piece_comes_back_as_it_was_written(here: Path) -> None:
     assert {(a, b) for _, a, b in of.scored()} == {(0.5, 0.25)}
     write(piece, of="made by other prompts")
     assert not run.is_complete(piece)
+
+
+def test_the_pieces_on_record_are_what_would_be_made_today() -> None:
+    recorded = [piece for piece in run.pieces() if piece.path.exists()]
+    assert recorded
+    assert [piece.name for piece in recorded if not run.is_complete(piece)] == []
+
+
+def test_any_other_change_of_a_reader_makes_a_piece_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piece = Piece("qwen-0.5b", "implicit")
+    today = run.mark(piece)
+    for name in run._READERS:
+        copy = tmp_path / "rar_lib" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((run.ROOT / "rar_lib" / name).read_bytes())
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    assert run.mark(piece) == today
+    for name in run._READERS:
+        copy = tmp_path / "rar_lib" / name
+        kept = copy.read_bytes()
+        copy.write_bytes(kept + b"# changed\n")
+        assert run.mark(piece) != today
+        copy.write_bytes(kept)
+
+
+def test_only_the_present_version_of_a_reader_counts_as_an_earlier_one() -> None:
+    present = {file_hash(run.ROOT / "rar_lib" / name) for name in run._READERS}
+    assert set(run._READS_AS) <= present
 
 
 def test_an_arm_counts_once_every_judge_has_graded_it(here: Path) -> None:
