@@ -6,7 +6,8 @@ an alternative text. Captions stand in ``captions.toml``: an entry names the sec
 the first columns of the table or the function that drew the figure; what has no entry gets a
 caption from its section and its columns or axes. A ``<caption>`` that an output brings along
 wins over both. An entry with a ``name`` can be referred to on its page: the role
-``{shown}`name` `` becomes its number and leads there. Every cell of code can be led to by the id
+``{shown}`name` `` becomes its number and leads there, and words where the section shows nothing of
+the kind, because this edition has no record for it. Every cell of code can be led to by the id
 that its notebook gives it, and a table's ``notebooks/NAME.ipynb#ID`` leads to it. What
 sphinx-exercise writes gets an id only once a page.
 """
@@ -99,7 +100,7 @@ def finish(
     pictures = page.select(".cell_output img, figure img.rar-drawn")
     for at, picture in enumerate(pictures, 1):
         _finish_figure(page, picture, f"{chapter}{at}", written)
-    _refer(page)
+    _refer(page, _left_out(written, tables, pictures))
     for entry in page.select('[role="list"] > [role="doc-biblioentry"]'):
         entry["role"] = "listitem"  # the other role is deprecated, and a list needs items
     for text in page.find_all(string=WHOLE):
@@ -120,12 +121,38 @@ def _lead_to_cells(page: BeautifulSoup, uri: Callable[[str], str | None]) -> Non
         text.replace_with(text[: where.start()], link, text[where.end() :])
 
 
-def _refer(page: BeautifulSoup) -> None:
-    """Put numbers in the place of names, and drop the marks by which they were found."""
+def _left_out(
+    written: list[dict[str, str]], tables: Sequence[Tag], pictures: Sequence[Tag]
+) -> dict[str, str]:
+    """The names of what this edition doesn't show -> its kind, ``table`` or ``figure``.
+
+    A section that shows a table, but not the one that is meant, leaves nothing out: its columns
+    have changed, and the entry has to follow them.
+    """
+    shown = {("table", _section(one)) for one in tables}
+    shown |= {("figure", _section(one)) for one in pictures}
+    found = {}
+    for entry in written:
+        kind = "table" if "table" in entry else "figure"
+        if "name" in entry and (kind, entry["under"]) not in shown:
+            found[entry["name"]] = kind
+    return found
+
+
+def _refer(page: BeautifulSoup, left_out: dict[str, str]) -> None:
+    """Put numbers in the place of names, and drop the marks by which they were found.
+
+    Raises:
+        ExtensionError: a name of nothing that the page could show.
+    """
     marked = page.select("[data-named]")
     named = {element["data-named"]: element for element in reversed(marked)}  # the first of a name
     for reference in page.select(".rar-shown"):
         name = reference.get_text()
+        if name not in named and name in left_out:
+            article = "A" if _begins_sentence(reference) else "a"
+            reference.replace_with(f"{article} {left_out[name]} that is not in this edition")
+            continue
         if name not in named:
             known = ", ".join(sorted(named)) or "none"
             raise ExtensionError(
@@ -138,6 +165,11 @@ def _refer(page: BeautifulSoup) -> None:
         reference.replace_with(link)
     for element in marked:
         del element["data-named"]
+
+
+def _begins_sentence(element: Tag) -> bool:
+    before = element.previous_sibling
+    return before is None or str(before).rstrip().endswith((".", "?", "!"))
 
 
 def _section(element: Tag) -> str:

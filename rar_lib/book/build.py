@@ -2,10 +2,11 @@
 
 papermill has executed the notebooks; nothing is executed here. The steps are: stage
 (sources and checked notebooks side by side, and what is computed from records: the landing page's
-answers, the status page), render (jupyter-book, warnings are errors), fill (the page of rollouts,
-from what the chapters' runs have kept), draw (our SVG into its pages), harden (a
-Content-Security-Policy in every page), swap (the old book stays readable until the new one is
-complete). A key over all inputs makes an unchanged book free.
+answers, the page on the study, the status page), render (jupyter-book, warnings are errors), fill
+(the page of rollouts, from what the chapters' runs have kept), draw (our SVG into its pages), lead
+(to Colab and Binder, if the book names a public repository), harden (a Content-Security-Policy in
+every page), swap (the old book stays readable until the new one is complete). A key over all
+inputs makes an unchanged book free.
 
 What may stand in a page is decided by :mod:`rar_lib.book.gate`. The page of rollouts is filled by a
 template that escapes each value, and by a script of ours that makes text nodes of inert JSON.
@@ -34,15 +35,20 @@ from typing import Any
 
 from rar_lib.book import claims, figures, report, results, tables
 from rar_lib.book.gate import check_page, clean_notebook, draw, load_notebook
+from rar_lib.book.profiles import load as load_profile
 from rar_lib.book.prose import listed, plain, sentence
-from rar_lib.core.decision import WORDS
-from rar_lib.core.errors import ReproduceError
+from rar_lib.core.decision import ALPHA, WORDS, Finding
+from rar_lib.core.errors import DataError, ReproduceError
 from rar_lib.core.files import atomic_write
+from rar_lib.core.stats import Interval
 from rar_lib.core.types import Category
 from rar_lib.data.polarity import read
 from rar_lib.data.tasks import load_mini, load_tasks
 from rar_lib.evaluation.held_out import MIN_SEEDS
+from rar_lib.evaluation.notes import RECALL
+from rar_lib.models.vllm import overhead_gb
 from rar_lib.training.run import TRANSCRIPT, Run
+from rar_lib.training.settings import Settings
 
 _log = logging.getLogger(__name__)
 UNKNOWN = "not recorded"
@@ -140,7 +146,7 @@ def _hardware(manifest: dict[str, Any]) -> str:
 
 # --- answers, computed from records --------------------------------------------------------------
 
-#: The line of a page that what is computed takes the place of.
+#: The line of a page that what is computed takes the place of; a page with several names them.
 GENERATED = "% generated"
 JUDGES_DRAWING = "judges.svg"
 CLAIMS_DRAWING = "claims.svg"
@@ -168,6 +174,8 @@ PROPOSED = {"rubric dropout": "explicit, keep 0.5", "contrast weights": "explici
 def generated(executed: Path, repo: Path) -> dict[str, str]:
     """What the book computes for its pages: file -> text that it gets, or that it is.
 
+    Of a page with several places ``file#place`` -> text of that one.
+
     Args:
         executed: folder of a profile's run; findings that its chapters left are read there.
         repo: whose ``results/`` are read.
@@ -180,6 +188,7 @@ def generated(executed: Path, repo: Path) -> dict[str, str]:
     return {
         "index.md": landing(rows, alignment, executed.name),
         "after.md": followed(results.load("arms", repo)),
+        **{f"{STUDY}.md#{place}": text for place, text in studied(repo).items()},
         f"_static/{JUDGES_DRAWING}": figures.judge_drawing(results.judges(alignment)),
         f"_static/{CLAIMS_DRAWING}": figures.share_drawing(claims.counts(rows)),
     }
@@ -431,6 +440,391 @@ def followed(arms: Mapping[str, Any] | None) -> str:
     )
 
 
+# --- how the study was made ----------------------------------------------------------------------
+
+#: The page on the training study.
+STUDY = "study"
+#: The places of that page.
+STUDY_PLACES = (
+    *("outcome", "arms", "folds", "settings", "pilot", "claims", "further", "decision"),
+    *("pooled", "graded", "gold", "state"),
+)
+UNITS = "results/study/units"
+#: What is read of a unit's first line.
+_OF_UNIT = ("seconds", "machine", "number format", "date", "settings")
+#: How a policy is trained, by the name of the method.
+TRAINED_BY = {
+    "base": "not trained",
+    "rlvr": "GRPO, rewarded by a rule",
+    "sft_reference": "SFT on the reference answers",
+    "sft_filtered": "SFT on the policy's own answers that an implicit rating likes most",
+    "direct_likert": "GRPO, one rating without a rubric",
+    "implicit": "GRPO, one rating under the whole rubric",
+    "explicit": "GRPO, the weighted share of single criteria",
+    "reference_likert": "GRPO, one rating beside the reference answer",
+    "predefined": "GRPO, the criteria of one general rubric",
+}
+#: Where an arm leaves the usual, in words; the judge has a column of its own.
+DIFFERS = {
+    "keep": "share of the rubric that a group is graded by",
+    "least": "criteria left at least",
+    "contrast": "share of the weights that moves",
+    "closed": "without notes",
+    "rubrics": "rubrics",
+}
+MEANT = {
+    "device": "where the policy runs",
+    "policy": "the policy",
+    "rollouts": "responses to a prompt, the group",
+    "prompts_per_step": "prompts of a step",
+    "max_completion": "longest response in tokens",
+    "context": "longest prompt with its response in tokens",
+    "steps": "updates",
+    "learning_rate": "learning rate",
+    "lora_rank": "rank of the adapter",
+    "temperature": "temperature of the rollouts",
+    "loss": "how the losses of tokens become one number",
+    "clip_epsilon": "half-width of the clip",
+    "scale_rewards": "whose standard deviation a reward is divided by",
+    "mask_truncated": "whether a response that was cut is left out of the loss",
+    "kl_beta": "weight of the KL penalty",
+}
+
+
+def studied(repo: Path) -> dict[str, str]:
+    """What the page on the training study says from its records: place -> Markdown.
+
+    Args:
+        repo: whose ``results/study`` is read: ``design.json``, and what there is of the pilot, the
+            units, the findings and the labels.
+
+    Raises:
+        DataError: a record is damaged, or the pilot's is not of the declared trials.
+    """
+    design = results.load("design", repo)
+    if design is None:
+        return dict.fromkeys(STUDY_PLACES, sentence("The design of the study is not on record."))
+    pilot, arms, gold = (results.load(name, repo) for name in ("pilot", "arms", "gold"))
+    heads = _heads(design, repo)
+    return {
+        "outcome": _on_outcome(design),
+        "arms": _arms_table(design),
+        "folds": _on_folds(design),
+        "settings": _settings_table(design),
+        "pilot": _on_pilot(design, pilot),
+        "claims": _contrasts_table(design["contrasts"]["claims"], arms),
+        "further": _contrasts_table(design["contrasts"]["further"], arms),
+        "decision": _on_decision(design),
+        "pooled": _on_pooling(design, arms),
+        "graded": _on_grading(design),
+        "gold": _on_gold(design, gold),
+        "state": _on_state(design, heads),
+    }
+
+
+def _heads(design: Mapping[str, Any], repo: Path) -> dict[str, dict[str, Any]]:
+    """Name of each unit that is trained -> what its file says of it."""
+    found = {}
+    for name in [name for names in design["units"].values() for name in names]:
+        path = repo / UNITS / f"{name}.jsonl"
+        if not path.is_file():
+            continue
+        try:
+            with path.open(encoding="utf-8") as stream:
+                head = json.loads(stream.readline())
+            found[name] = {key: head[key] for key in _OF_UNIT}
+            found[name]["done"] = bool(head.get("graded_by"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path.name} is no unit of the study ({error!r}): remove it, and run "
+                "results.study.run"
+            ) from error
+    return found
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; cells are Markdown already."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _inline(value: Any) -> str:
+    """A value of a setting as Markdown; a small number keeps its digits."""
+    return sentence("{value}", value=f"{value:g}" if isinstance(value, float) else value)
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f}"
+
+
+def _on_outcome(design: Mapping[str, Any]) -> str:
+    return sentence(
+        "A note counts as conveyed from {recall:.0f} % of its content words on. A response has at "
+        "most {tokens} tokens, which bounds how many words can be listed.",
+        recall=100 * RECALL,
+        tokens=design["settings"]["max_completion"],
+    )
+
+
+def _arms_table(design: Mapping[str, Any]) -> str:
+    pairs = [pair for family in design["contrasts"].values() for pair in family.values()]
+    rows = []
+    for arm in design["arms"]:
+        differs = [
+            DIFFERS[name] + ("" if value is True else f": {_inline(value)}")
+            for name, value in arm["differs"].items()
+            if name in DIFFERS
+        ]
+        cells = [
+            _inline(arm["name"]),
+            "; ".join([TRAINED_BY[arm["trained"]], *differs]),
+            _inline(arm["judge"] or arm["rule"] or "–"),
+            _inline(arm["tier"]),
+            _inline(_many(sum(arm["name"] in pair for pair in pairs))),
+        ]
+        rows.append(cells)
+    return _grid(["Arm", "How it is trained", "Rewarded by", "Tier", "Contrasts"], rows)
+
+
+def _on_folds(design: Mapping[str, Any]) -> str:
+    held, seeds = design["tasks"]["held out"], design["seeds"]
+    return sentence(
+        "RaR-Mini has {tasks} tasks, and the parts have {held}. With {arms} arms and {seeds} seeds "
+        "there are {units} units to train: {tiers}.",
+        tasks=sum(held),
+        held=held,
+        arms=len(design["arms"]),
+        seeds=len(seeds),
+        units=sum(map(len, design["units"].values())),
+        tiers=[f"{len(names)} of tier {tier}" for tier, names in design["units"].items()],
+    )
+
+
+def _settings_table(design: Mapping[str, Any]) -> str:
+    usual = Settings().model_dump(mode="json")
+    # What has no meaning here is for GPUs.
+    rows = [
+        [_inline(MEANT[name]), _inline(value), _inline(usual.get(name))]
+        for name, value in design["settings"].items()
+        if name in MEANT
+    ]
+    return _grid(["Setting", "In the study", "The paper's, or as published"], rows)
+
+
+def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str:
+    declared, rows = design["pilot"], pilot["trials"] if pilot else []
+    trials = declared["trials"]
+    rule = {name: declared[name] for name in ("alpha", "most_kl", "most_cut")}
+    asked = [row["trial"] for row in rows]
+    if pilot and (asked != trials[: len(rows)] or pilot["rule"] != rule):
+        raise DataError(
+            "pilot.json holds other trials or another rule than design.json declares: run "
+            "python -m results.study.pilot, and python -m results.study.run --design"
+        )
+    said = sentence(
+        "The {trials} trials below train {arm} on one half with seed {seed}, which no unit of the "
+        "record has. The first one is taken after which the primary outcome of the held-out tasks "
+        "has risen with a p-value below {alpha:g}, the KL from the untrained policy is at most "
+        "{kl:g} (nats a token), and at most {cut:.0f} % of the last step's rollouts were cut at "
+        "the limit of tokens.",
+        trials=len(trials),
+        arm=declared["arm"],
+        seed=declared["seed"],
+        alpha=declared["alpha"],
+        kl=declared["most_kl"],
+        cut=100 * declared["most_cut"],
+    )
+    taken = pilot["taken"] if pilot else None
+    names = list(trials[0])
+    lines = []
+    for place, trial in enumerate(trials):
+        values = [_inline(place + 1), *(_inline(trial[name]) for name in names)]
+        row = rows[place] if place < len(rows) else None
+        lines.append([*values, *_came_to(row, taken is not None)])
+    columns = ["Trial", *(MEANT[name].capitalize() for name in names), "Rise", "p", "KL", "Cut"]
+    return "\n\n".join([said, _grid([*columns, "Came to"], lines), _on_trials(design, rows, taken)])
+
+
+def _came_to(row: Mapping[str, Any] | None, taken: bool) -> list[str]:
+    """What a trial measured, and what the rule says of it."""
+    if row is None:
+        return [*["–"] * 4, "not run: an earlier one was taken" if taken else "not run yet"]
+    measured = (
+        Interval.from_json(row["rise"]),
+        f"{row['p']:.2g}",
+        row["kl"],
+        f"{100 * row['cut']:.0f} %",
+    )
+    return [*(sentence("{v}", v=v) for v in measured), _inline("; ".join(row["fails"]) or "taken")]
+
+
+def _on_trials(
+    design: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], taken: Mapping[str, Any] | None
+) -> str:
+    trials, settings = design["pilot"]["trials"], design["settings"]
+    if not rows:
+        return sentence("No trial is on record yet, so the settings above are not final.")
+    if taken is None:
+        left = len(trials) - len(rows)
+        return sentence(
+            "{run} of {trials} trials are on record and none of them passes; {left}.",
+            run=len(rows),
+            trials=len(trials),
+            left=f"{left} are left" if left else "none is left, so the study has no settings",
+        )
+    text = sentence(
+        "Trial {place} is taken, after {hours} hours of training in {run} trials, on {machines}.",
+        place=trials.index(taken) + 1,
+        hours=_hours(sum(row["seconds"] for row in rows)),
+        run=len(rows),
+        machines=sorted({row["machine"] for row in rows}),
+    )
+    if all(settings[name] == value for name, value in taken.items()):
+        return text
+    return f"{text} {sentence('The settings above are not those of that trial yet.')}"
+
+
+def _contrasts_table(contrasts: Mapping[str, Sequence[str]], arms: Mapping[str, Any] | None) -> str:
+    says = {
+        source.key: claim.says
+        for claim in claims.load().claims
+        for source in claim.sources
+        if source.record == "arms"
+    }
+    found = arms["findings"] if arms else {}
+    rows = []
+    for name, (better, other) in contrasts.items():
+        key = f"training.{name}"
+        cells = (better, other, says.get(key, "–"), _found(found.get(key)))
+        rows.append([_inline(cell) for cell in cells])
+    return _grid(["This arm", "over this one", "Claim of the ledger", "Finding"], rows)
+
+
+def _found(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "not recorded yet"
+    finding = Finding.from_json(dict(value))
+    return f"{finding}; {finding.difference}" if finding.difference else str(finding)
+
+
+def _on_decision(design: Mapping[str, Any]) -> str:
+    measure = claims.load().measures["held_out"]
+    families = design["contrasts"]
+    return sentence(
+        "Holm's method corrects the p-values of the {claims} contrasts of the first family for one "
+        "another, and those of the {further} of the second. *Supported* and *contradicted* take a "
+        "corrected p-value of at most {alpha:g}. The d of *no difference larger than d* is "
+        "{margin:g}, as a {unit}. {because}",
+        claims=len(families["claims"]),
+        further=len(families["further"]),
+        alpha=ALPHA,
+        margin=measure.margin,
+        unit=measure.unit,
+        because=measure.because,
+    )
+
+
+def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
+    bounds, seeds = design["bounds"], len(design["seeds"])
+    text = sentence(
+        "A run, an arm with a seed and both halves, is shown and enters no contrast if it ends "
+        "with a KL from the untrained policy above {kl:g} (nats a token), or if more than "
+        "{unscored:.0f} % of its responses were unscored in training. A contrast takes {needed} "
+        "seeds of both arms and {seeds} are trained, so an arm can lose {spare} before its "
+        "contrasts are *not testable here*.",
+        kl=bounds["most_kl"],
+        unscored=100 * bounds["most_unscored"],
+        needed=MIN_SEEDS,
+        seeds=seeds,
+        spare=_many(max(0, seeds - MIN_SEEDS)),
+    )
+    runs = results.runs_of(arms)
+    if runs is None:
+        return text
+    strays = [
+        f"{one['arm']} with seed {one['seed']} ({one['stray']})" for one in runs if one["stray"]
+    ]
+    return (
+        f"{text} {sentence('Set aside of {runs} runs: {strays}.', runs=len(runs), strays=strays)}"
+    )
+
+
+def _on_grading(design: Mapping[str, Any]) -> str:
+    tasks, seeds, looks = design["tasks"], design["seeds"], design["looks"]
+    arms, held, graded, course = (
+        len(design["arms"]),
+        *(sum(tasks[name]) for name in ("held out", "graded", "course")),
+    )
+    between = looks[1:-1]
+    return sentence(
+        "There is a look after steps {looks}. Of the {held} held-out tasks the judge grades the "
+        "answers to {graded} at the first and at the last look, and with seed {seed} those to "
+        "{course} of them at the looks between. So it grades at most {some} of at most {all} "
+        "answers. Likelihoods are asked of {inner} tasks, with seed {seed} at each look, with the "
+        "others at the first and the last.",
+        looks=looks,
+        held=held,
+        graded=graded,
+        course=course,
+        seed=seeds[0],
+        some=arms * (len(seeds) * 2 * graded + len(between) * course),
+        all=arms * len(seeds) * len(looks) * held,
+        inner=sum(tasks["likelihoods"]),
+    )
+
+
+def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None) -> str:
+    asked = design["gold"]
+    text = sentence(
+        "The final answers of {arms} to {tasks} tasks, with seed {seed}, are to be labelled "
+        "criterion by criterion.",
+        arms=asked["arms"],
+        tasks=asked["tasks"],
+        seed=asked["seed"],
+    )
+    if gold is None:
+        return f"{text} {sentence('Nobody has labelled any of them yet.')}"
+    agreed = gold["agreement"]
+    return f"{text} " + sentence(
+        "Two people have labelled {items} answers to {tasks} tasks; of {cells} cells that both "
+        "filled they agree on {raw}, with a kappa of {kappa}.",
+        items=gold["items"],
+        tasks=gold["tasks"],
+        cells=agreed["cells"],
+        raw=Interval.from_json(agreed["raw"]),
+        kappa=Interval.from_json(agreed["kappa"]) if agreed["kappa"] else None,
+    )
+
+
+def _on_state(design: Mapping[str, Any], heads: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for tier, names in design["units"].items():
+        there = [heads[name] for name in names if name in heads]
+        done = sum(head["done"] for head in there)
+        counts = (len(names), done, len(there) - done, len(names) - len(there))
+        hours = _hours(sum(head["seconds"] for head in there))
+        rows.append([_inline(tier), *map(_inline, counts), _inline(hours)])
+    columns = ["Tier", "Units", "Done", "Trained, not graded", "To do", "Hours of training"]
+    table = _grid(columns, rows)
+    if not heads:
+        return f"{table}\n\n" + sentence(
+            "No unit is on record yet, so what this page declares can still change."
+        )
+    machines: dict[str, int] = {}
+    for head in heads.values():
+        name = f"{head['machine']} in {head['number format']}"
+        machines[name] = machines.get(name, 0) + 1
+    other = sum(head["settings"] != design["settings"] for head in heads.values())
+    return f"{table}\n\n" + sentence(
+        "The first of these units was finished on {first}, the last on {last}. Machines: "
+        "{machines}. Trained with other settings than this page shows: {other}.",
+        first=min(head["date"] for head in heads.values()),
+        last=max(head["date"] for head in heads.values()),
+        machines=[f"{name} ({n:,} unit{'s' * (n != 1)})" for name, n in machines.items()],
+        other=_many(other),
+    )
+
+
 def citation(book: Path) -> str:
     """How the book is cited: a BibTeX entry as a block of Markdown.
 
@@ -451,6 +845,173 @@ def citation(book: Path) -> str:
     }
     lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
     return "\n".join(["```bibtex", "@misc{rar-executable,", *lines, "}", "```"])
+
+
+# --- where a chapter can be opened without a checkout --------------------------------------------
+
+#: Owner and name as GitHub allows them; neither can end an address, a command or an attribute.
+_GITHUB = re.compile(
+    r"https://github\.com/((?!-)[A-Za-z0-9-]{1,39}(?<!-)/(?![-.])[A-Za-z0-9._-]{1,100}(?<!\.git))"
+)
+#: The profile that a notebook's first cell names until somebody changes it.
+OPENED = "smoke"
+#: GB of memory that mybinder.org gives, always and at most; above that the kernel is restarted
+#: (mybinder.readthedocs.io, "Usage guidelines", "How much memory am I given when using Binder?").
+#: Colab names no number: its resources are "not guaranteed" (research.google.com/colaboratory/faq).
+BINDER_GB = (1, 2)
+#: GB of the one GPU that profile gpu is written for (profiles.toml).
+GPU_GB = 80
+#: The line of :mod:`rar_reader` that the links stand under.
+SOURCE_PLACE = re.compile(r'<p class="rar-source">.*?</p>', re.S)
+UNTRIED = "This project has not run it there."
+
+
+def repository(book: Path) -> str | None:
+    """``owner/name`` of the public repository on GitHub; ``None`` where the book names none.
+
+    Args:
+        book: the book's sources; ``repository.url`` of its ``_config.yml`` is read.
+
+    Raises:
+        ReproduceError: the setting is not the https address of a repository on GitHub.
+    """
+    import yaml
+
+    known = yaml.safe_load((book / "_config.yml").read_text(encoding="utf-8"))
+    url = (known.get("repository") or {}).get("url")
+    if url in (None, ""):
+        return None
+    found = _GITHUB.fullmatch(url) if isinstance(url, str) else None
+    if found is None:
+        raise ReproduceError(
+            f"book/_config.yml: repository.url is {str(url)[:80]!r}, which is not the address of a "
+            'repository on GitHub. Write "https://github.com/OWNER/NAME", without a slash or .git '
+            'at its end; or "" for no links to Colab and Binder'
+        )
+    return found[1]
+
+
+def elsewhere(
+    known: Mapping[str, Mapping[str, Any]], where: str, times: Mapping[str, Any] | None
+) -> dict[str, str]:
+    """What each chapter says of Colab and Binder, as HTML: page -> two links and what runs there.
+
+    Args:
+        known: chapter -> ``rar`` of its notebook's metadata.
+        where: ``owner/name`` of the repository.
+        times: the record of that name, for the memory of profile laptop; ``None`` if there is none.
+    """
+    return {
+        f"{stem}.html": (
+            '<ul class="rar-source">\n'
+            f"<li>{_on_colab(stem, known, where, times)}</li>\n"
+            f"<li>{_on_binder(stem, known, where)}</li>\n</ul>"
+        )
+        for stem in known
+    }
+
+
+def _on_colab(
+    stem: str, known: Mapping[str, Any], where: str, times: Mapping[str, Any] | None
+) -> str:
+    name = where.partition("/")[2]
+    # The lock is complete, and pip would fetch packages that it leaves out: see environment.yml.
+    command = (
+        f"!git clone --depth 1 https://github.com/{where} && pip install --no-deps "
+        f"-r {name}/env/torch-cpu.txt -r {name}/env/laptop.txt -e ./{name}"
+    )
+    read = _before(stem, known)
+    first = plain(" It reads files of {which}: run them first.", which=_numbers(read))
+    rows = (times or {}).get("reproduce", {}).values()
+    measured = [row["memory_gb"] for row in rows if row.get("memory_gb")]
+    said = plain(
+        "Profile {profile}, which the notebook names, is meant for the CPU there; profile laptop "
+        "takes {laptop} of memory and profile gpu a GPU of {gpu} GB, and Colab promises neither. "
+        "{untried}",
+        profile=OPENED,
+        laptop=f"{max(measured):.1f} GB" if measured else "an unknown amount",
+        gpu=GPU_GB,
+        untried=UNTRIED,
+    )
+    return (
+        f'<a href="https://colab.research.google.com/github/{where}/blob/HEAD/notebooks/{stem}'
+        '.ipynb">Open this notebook in Colab</a>, run this in a new first cell and restart the '
+        f"session: <code>{escape(command)}</code>.{escape(first) if read else ''} {escape(said)}"
+    )
+
+
+def _on_binder(stem: str, known: Mapping[str, Any], where: str) -> str:
+    # What a server holds beside its weights, which are left out: they differ by processor.
+    server = load_profile(OPENED).server["kv_cache_gb"] + overhead_gb(0.0, float32=False)
+    judged = [name for name in _before(stem, known) if _asks(known[name])]
+    if _asks(known[stem]):
+        runs = plain(
+            "the server of the smallest judge takes at least {server:.1f} GB besides its weights, "
+            "so no judge fits, and the cells run up to the first question to one",
+            server=server,
+        )
+    elif judged:
+        runs = plain(
+            "this chapter asks no model, but the files of {which} that it reads are made with a "
+            "judge, whose server takes at least {server:.1f} GB besides its weights and does not "
+            "fit",
+            which=_numbers(judged),
+            server=server,
+        )
+    else:
+        runs = "this chapter asks no model, so all of its cells are meant to run"
+    low, high = BINDER_GB
+    said = plain(
+        "builds the environment of the checkout and gives {low} to {high} GB of memory: {runs}. "
+        "{untried}",
+        low=low,
+        high=high,
+        runs=runs,
+        untried=UNTRIED,
+    )
+    return (
+        f'<a href="https://mybinder.org/v2/gh/{where}/HEAD?urlpath=lab/tree/notebooks/{stem}'
+        f'.ipynb">Open this notebook in Binder</a>, which {escape(said)}'
+    )
+
+
+def _asks(rar: Mapping[str, Any]) -> bool:
+    return rar.get("asks") is not False
+
+
+def _before(stem: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The chapters whose files a chapter reads, and those whose files these read, in order."""
+    found: set[str] = set()
+    todo = list(known[stem].get("after", []))
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += known[name].get("after", [])
+    return sorted(found)
+
+
+def _numbers(stems: Sequence[str]) -> str:
+    word = "chapter" if len(stems) == 1 else "chapters"
+    return f"{word} {listed([str(int(stem[:2])) for stem in stems])}"
+
+
+def _lead(html: Path, made: Mapping[str, str]) -> None:
+    """Put the links of :func:`elsewhere` into their pages.
+
+    Raises:
+        ReproduceError: a page has no place for them, or several.
+    """
+    for name, links in made.items():
+        page = html / name
+        text = page.read_text(encoding="utf-8")
+        if (places := len(SOURCE_PLACE.findall(text))) != 1:
+            raise ReproduceError(
+                f"{name} has {places} lines of class rar-source, one is needed: the links to Colab "
+                "and Binder stand under it"
+            )
+        linked = SOURCE_PLACE.sub(lambda place: f"{place[0]}\n{links}", text)  # noqa: B023
+        page.write_text(linked, encoding="utf-8")
 
 
 KEY_FILE = ".book-key"
@@ -500,16 +1061,22 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
         repo: repository root; its absolute path is cut out of every output.
 
     Raises:
-        ReproduceError: a notebook is missing, unfinished or carries active content, or
-            jupyter-book reported a warning. The previous ``html`` is left as it was.
+        ReproduceError: a notebook is missing, unfinished or carries active content, the
+            repository is not on GitHub, or jupyter-book reported a warning. The previous ``html``
+            is left as it was.
     """
+    where = repository(book)
     notebooks = _notebooks(executed, book, repo)
     html = out / "html"
     old = out / ".html.old"
     if old.exists() and not html.exists():  # killed between the two renames of _swap
         old.rename(html)
     made = generated(executed, repo) | {CITED: citation(book)}
-    key = input_key(book, executed, list(notebooks), made)
+    links: dict[str, str] = {}
+    if where:
+        known = {s: load_notebook(path)["metadata"].get("rar", {}) for s, path in notebooks.items()}
+        links = elsewhere(known, where, results.load("times", repo))
+    key = input_key(book, executed, list(notebooks), made | links)
     if (html / KEY_FILE).is_file() and (html / KEY_FILE).read_text() == key:
         _log.info(f"book: unchanged, nothing to build ({_shown(html / 'index.html', repo)})")
         return html
@@ -518,6 +1085,7 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     rendered = _render(src, out / ".work")
     fill(rendered, executed / "data")
     draw(rendered, src)
+    _lead(rendered, links)
     _harden(rendered)
     (rendered / KEY_FILE).write_text(key)
     _swap(rendered, html, old)
@@ -601,19 +1169,20 @@ def _write(src: Path, made: Mapping[str, str]) -> None:
     Raises:
         ReproduceError: a page has no place for it, or several.
     """
-    for name, text in made.items():
-        path = src / name
+    for named, text in made.items():
+        name, _, place = named.partition("#")
+        path, marked = src / name, f"{GENERATED} {place}".rstrip()
         if path.suffix != ".md":
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif path.is_file():
             lines = path.read_text(encoding="utf-8").split("\n")
-            if (places := lines.count(GENERATED)) != 1:
+            if (places := lines.count(marked)) != 1:
                 raise ReproduceError(
-                    f"{name} has {places} lines {GENERATED!r}, one is needed: what the book "
+                    f"{name} has {places} lines {marked!r}, one is needed: what the book "
                     "computes takes its place"
                 )
-            lines[lines.index(GENERATED)] = text
+            lines[lines.index(marked)] = text
             path.write_text("\n".join(lines), encoding="utf-8")
 
 

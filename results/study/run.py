@@ -3,6 +3,7 @@
     .venv/bin/python -m results.study.run --list          # the units, and which are done
     .venv/bin/python -m results.study.run --minutes 60    # go on for so long; run it again
     .venv/bin/python -m results.study.run --pilot --ungraded --arms rlvr --try steps=24
+    .venv/bin/python -m results.study.run --design        # write design.json, which the book reads
 
 A unit is one arm trained on one half of RaR-Mini with one seed; the other half is held out, and the
 halves are swapped, so every task is held out once. The policy sees each question with notes
@@ -385,6 +386,65 @@ def _steps(run: Run) -> list[dict[str, Any]]:
     return [{name: row.get(name) for name in kept} for row in run.curve()]
 
 
+def design() -> dict[str, Any]:
+    """All that is declared of the study, as JSON: what the book's page on it is made from.
+
+    Nothing in it depends on what was measured. ``tests/results/test_study_design.py`` holds the
+    file to this function.
+    """
+    from results.study import gold, pilot, table  # they read this module
+
+    halves = [tasks_of(Unit(DESIGNS[0], fold, SEEDS[0]))[1] for fold in (0, 1)]
+    steps = SETTINGS.steps
+    return {
+        "settings": SETTINGS.model_dump(mode="json"),
+        "judge": JUDGE,
+        "seeds": list(SEEDS),
+        "looks": [*range(0, steps, LOOK_EVERY), steps],
+        "tasks": {
+            "held out": [len(half) for half in halves],
+            "graded": [len(graded_tasks(half)) for half in halves],
+            "course": [len(course_tasks(half)) for half in halves],
+            "likelihoods": [
+                len(likelihoods_of(Unit(DESIGNS[0], fold, SEEDS[0]), half).tasks)
+                for fold, half in enumerate(halves)
+            ],
+        },
+        "arms": [_declared(one) for one in DESIGNS],
+        "units": {
+            str(tier): [unit.name for unit in units() if unit.design.tier == tier]
+            for tier in sorted({one.tier for one in DESIGNS})
+        },
+        "contrasts": {"claims": table.CONTRASTS, "further": table.FURTHER},
+        "bounds": {"most_kl": table.MOST_KL, "most_unscored": table.MOST_UNSCORED},
+        "pilot": {
+            "arm": pilot.ARM,
+            "seed": PILOT_SEED,
+            "alpha": pilot.ALPHA,
+            "most_kl": pilot.MOST_KL,
+            "most_cut": pilot.MOST_CUT,
+            "trials": pilot.TRIALS,
+        },
+        "gold": {"arms": gold.ARMS, "seed": SEEDS[0], "tasks": len(gold.gold_tasks())},
+    }
+
+
+def _declared(one: Design) -> dict[str, Any]:
+    """An arm: how it is trained, who or what rewards it, and where it leaves the defaults."""
+    unit = Unit(one, 0, SEEDS[0])
+    rule = None if needs_judge(unit) else reward_of(unit, None)
+    plain = Design(one.name, one.trained)
+    differs = {k: v for k, v in vars(one).items() if v != getattr(plain, k) and k != "tier"}
+    return {
+        "name": one.name,
+        "tier": one.tier,
+        "trained": one.trained,
+        "judge": one.judge if needs_judge(unit) else None,
+        "rule": rule.identity()["verify"] if rule else None,
+        "differs": differs,
+    }
+
+
 def listing(chosen: Sequence[Unit]) -> None:
     """Say which units are done."""
     for unit in chosen:
@@ -469,7 +529,10 @@ def main() -> None:
     )
     parser.add_argument("--ungraded", action="store_true", help="train now, grade by a later call")
     parser.add_argument("--list", action="store_true", help="which units are done")
+    parser.add_argument("--design", action="store_true", help="write design.json")
     options = parser.parse_args()
+    if options.design:
+        return atomic_write(HERE / "design.json", json.dumps(design(), indent=1) + "\n")
     if options.tried and not options.pilot:
         parser.error("--try changes settings, which the record may not: give --pilot, too")
     every = pilots(dict(map(setting, options.tried))) if options.pilot else units()

@@ -78,6 +78,48 @@ def test_written_captions_are_about_something_that_the_chapters_hold() -> None:
         assert len({e["caption"] for e in entries}) == len(entries)
 
 
+def sections(notebook: Path) -> dict[str, str]:
+    """Heading -> the code below it. What the exercises show is captioned by their numbers."""
+    found: dict[str, str] = {}
+    heading = ""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            heading = [heading, *re.findall(r"^#+ (.+)$", text, re.M)][-1]
+        elif heading != "Exercises":
+            found[heading] = found.get(heading, "") + text + "\n"
+    return found
+
+
+NOTEBOOKS = sorted((REPO / "notebooks").glob("*.ipynb"))
+#: Calls that show one table each; a fold brings the captions of its tables along.
+TABLE = re.compile(r"tables\.(?:table|findings|quoted)\(")
+#: Tables whose columns are not spelt in the notebook.
+ELSEWHERE = re.compile(r"tables\.(?:findings|quoted)\(|claims\.")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_written_caption_is_about_what_its_section_shows(path: Path, pages: Any) -> None:
+    code = sections(path)
+    for entry in pages.captions(BOOK)[path.stem]:
+        below = code[entry["under"]]
+        if "figure" in entry:
+            assert f"figures.{entry['figure']}(" in below, entry
+        else:
+            first = entry["table"].split("|")[0].strip()
+            assert f'"{first}":' in below or ELSEWHERE.search(below), entry
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_a_section_shows_has_a_written_caption(path: Path, pages: Any) -> None:
+    written = pages.captions(BOOK)[path.stem]
+    for heading, below in sections(path).items():
+        of = [entry for entry in written if entry["under"] == heading]
+        assert len(TABLE.findall(below)) <= sum("table" in entry for entry in of), heading
+        drawn = set(re.findall(r"figures\.(\w+)\(", below))
+        assert drawn <= {entry["figure"] for entry in of if "figure" in entry}, heading
+
+
 def test_the_text_refers_to_a_figure_by_its_number(html: Path) -> None:
     article = soup(html / f"{JUDGE}.html").select_one("article")
     link = article.select_one("p a[href^='#figure-']")
@@ -121,6 +163,36 @@ def test_a_table_leads_to_the_cell_that_a_finding_comes_from(pages: Any) -> None
 def test_a_reference_to_nothing_ends_the_build(pages: Any) -> None:
     with pytest.raises(ExtensionError, match=r"'nowhere', which is the name of none.*names: none"):
         pages.finish('<p>See <span class="rar-shown">nowhere</span>.</p>', [])
+
+
+HOLD = "12_do_the_instruments_hold"
+REFERRING = """<section><h2>Do the intervals hold what they say?</h2>
+<p><span class="rar-shown">coverage</span> as a picture.</p>
+<p>It is counted; <span class="rar-shown">coverage</span> has the counts. \
+<span class="rar-shown">coverage</span> once more.</p>{shown}</section>"""
+
+
+def test_what_has_no_record_is_said_in_words(pages: Any) -> None:
+    written = pages.captions(BOOK)[HOLD]
+    page = BeautifulSoup(pages.finish(REFERRING.format(shown=""), written), "html.parser")
+    first, second = (p.get_text() for p in page.select("p"))
+    assert first == "A table that is not in this edition as a picture."
+    assert "; a table that is not in this edition has the counts. A table" in second
+    assert not page.select(".rar-shown")
+
+
+def test_what_has_a_record_is_said_by_its_number(pages: Any) -> None:
+    written = pages.captions(BOOK)[HOLD]
+    table = "<table><tr><th>scenario</th><th>tasks</th></tr><tr><td>a</td><td>8</td></tr></table>"
+    page = BeautifulSoup(pages.finish(REFERRING.format(shown=table), written), "html.parser")
+    assert page.select_one("p").get_text() == "Table 1 as a picture."
+
+
+def test_a_name_whose_table_has_other_columns_ends_the_build(pages: Any) -> None:
+    written = pages.captions(BOOK)[HOLD]
+    table = "<table><tr><th>renamed</th></tr><tr><td>a</td></tr></table>"
+    with pytest.raises(ExtensionError, match="'coverage', which is the name of none"):
+        pages.finish(REFERRING.format(shown=table), written)
 
 
 def test_what_the_text_refers_to_has_a_name_and_no_name_is_idle() -> None:

@@ -1,0 +1,303 @@
+"""The page on the study is right before, while and after it is recorded; none of it is typed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rar_lib.book import build, claims
+from rar_lib.book.build import GENERATED, STUDY, STUDY_PLACES, UNITS, chapters, generated, studied
+from rar_lib.core.decision import decide, not_testable
+from rar_lib.core.errors import DataError
+from rar_lib.core.stats import Comparison, Interval
+
+REPO = Path(__file__).resolve().parents[2]
+BOOK = REPO / "book"
+TEXT = (BOOK / f"{STUDY}.md").read_text(encoding="utf-8")
+DESIGN: dict[str, Any] = json.loads(
+    (REPO / "results" / "study" / "design.json").read_text(encoding="utf-8")
+)
+TRIALS = DESIGN["pilot"]["trials"]
+RULE = {name: DESIGN["pilot"][name] for name in ("alpha", "most_kl", "most_cut")}
+ORIGIN = {"machine": "2 cores", "number format": "float32", "date": "2026-12-01"}
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A checkout in which the study is declared and nothing of it is recorded."""
+    (tmp_path / UNITS).mkdir(parents=True)
+    write(tmp_path, "design", DESIGN)
+    return tmp_path
+
+
+def write(repo: Path, name: str, value: Any) -> None:
+    (repo / "results" / "study" / f"{name}.json").write_text(json.dumps(value))
+
+
+def unit(repo: Path, name: str, **change: Any) -> None:
+    head = {**ORIGIN, "seconds": 1800.0, "settings": DESIGN["settings"], **change}
+    (repo / UNITS / f"{name}.jsonl").write_text(json.dumps(head) + '\n{"answer": "x"}\n')
+
+
+def said(repo: Path, place: str) -> str:
+    """As a reader sees it: without what keeps markup from being read."""
+    return studied(repo)[place].replace("\\", "")
+
+
+def trial(place: int, *fails: str) -> dict[str, Any]:
+    return {
+        "trial": TRIALS[place],
+        "rise": Interval(0.12, 0.08, 0.16, 80, 0.02).to_json(),
+        "p": 1.5e-5,
+        "kl": 0.21,
+        "cut": 0.4,
+        "seconds": 3600.0,
+        "machine": "2 cores",
+        "fails": list(fails),
+    }
+
+
+def rows(table: str) -> list[list[str]]:
+    lines = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+# --- the page
+
+
+def test_the_page_is_in_the_book_and_led_to() -> None:
+    assert STUDY in chapters(BOOK)
+    for name in ("index", "conventions", "after"):
+        assert f"]({STUDY}.md)" in (BOOK / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_no_number_is_typed_into_it() -> None:
+    prose = re.sub(r"\[[^\]]*\]\([^)]*\)", "", TEXT)  # the numbers of chapters
+    assert re.findall(r".*\d.*", prose) == []
+
+
+def test_every_place_of_the_page_is_filled(repo: Path) -> None:
+    asked = re.findall(rf"^{GENERATED} (\w+)$", TEXT, re.M)
+    assert sorted(asked) == sorted(STUDY_PLACES)
+    assert set(studied(repo)) == set(STUDY_PLACES)
+    made = generated(repo / "runs" / "smoke", repo)
+    assert {f"{STUDY}.md#{place}" for place in asked} <= set(made)
+
+
+def test_each_text_takes_its_own_place(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n% generated one\nb\n% generated two\n")
+    build._write(tmp_path, {"page.md#two": "2", "page.md#one": "1"})
+    assert page.read_text() == "a\n1\nb\n2\n"
+    with pytest.raises(build.ReproduceError, match=r"page.md has 0 lines '% generated two'"):
+        build._write(tmp_path, {"page.md#two": "2"})
+
+
+def test_files_that_it_names_are_there() -> None:
+    for path in re.findall(r"`((?:results|tests|rar_lib)/[\w/.]+)`", TEXT):
+        assert (REPO / path).exists(), path
+
+
+def test_without_a_design_it_says_so(tmp_path: Path) -> None:
+    assert set(studied(tmp_path).values()) == {"The design of the study is not on record."}
+
+
+# --- what is declared
+
+
+def test_every_arm_setting_and_contrast_of_the_design_is_shown(repo: Path) -> None:
+    arms = rows(said(repo, "arms"))
+    assert [row[0] for row in arms] == [arm["name"] for arm in DESIGN["arms"]]
+    by = {row[0]: row for row in arms}
+    assert by["explicit, keep 0.5"][1].endswith(
+        "; share of the rubric that a group is graded by: 0.5; criteria left at least: 3"
+    )
+    assert by["implicit, closed book"][1].endswith("; without notes")
+    assert by["implicit, closed book"][4] == "none"
+    assert by["rlvr"][2] == "notes conveyed"
+    assert len(rows(said(repo, "settings"))) == len(build.MEANT)
+    for family, contrasts in DESIGN["contrasts"].items():
+        assert [row[:2] for row in rows(said(repo, family))] == list(contrasts.values())
+
+
+def test_a_setting_that_is_left_out_is_one_of_gpus() -> None:
+    assert set(DESIGN["settings"]) - set(build.MEANT) == {"vllm_share", "rollout_server"}
+
+
+def test_a_design_that_changes_changes_the_page(repo: Path) -> None:
+    changed = json.loads(json.dumps(DESIGN))
+    changed["settings"]["steps"] = 24
+    changed["bounds"]["most_kl"] = 0.75
+    changed["seeds"].append(3)
+    before = {place: said(repo, place) for place in ("settings", "pooled")}
+    write(repo, "design", changed)
+    assert "| updates | 24 | 300 |" in said(repo, "settings")
+    assert "| updates | 24 |" not in before["settings"]
+    assert "above 0.75 (nats a token)" in said(repo, "pooled")
+    assert "can lose none before" in before["pooled"]
+    assert "can lose 1 before" in said(repo, "pooled")
+
+
+def test_a_contrast_names_the_claim_that_it_decides(repo: Path) -> None:
+    shown = {tuple(row[:2]): row[2] for row in rows(said(repo, "claims"))}
+    claim = next(c for c in claims.load().claims if c.id == "reward.implicit-over-direct-likert")
+    assert shown["implicit", "direct_likert"] == claim.says
+    assert shown["sft_reference", "base"] == "–"
+
+
+def test_the_margin_and_its_reason_are_the_ledger_s(repo: Path) -> None:
+    measure = claims.load().measures["held_out"]
+    text = said(repo, "decision")
+    assert f"is {measure.margin:g}, as a {measure.unit}. {measure.because}" in text
+    assert f"the {len(DESIGN['contrasts']['further'])} of the second" in text
+
+
+def test_what_the_judge_grades_is_counted_by_hand(repo: Path) -> None:
+    small = {
+        **DESIGN,
+        "arms": DESIGN["arms"][:2],
+        "seeds": [0, 1],
+        "looks": [0, 3, 6],
+        "tasks": {"held out": [6, 5], "graded": [3, 2], "course": [1, 1], "likelihoods": [2, 2]},
+    }
+    write(repo, "design", small)
+    text = said(repo, "graded")
+    # Two arms: two seeds with five answers at two looks, and two answers at one look of a seed.
+    assert "grades at most 44 of at most 132 answers" in text
+    assert "answers to 5 at the first" in text
+    assert "those to 2 of them" in text
+
+
+# --- the pilot
+
+
+def test_before_the_pilot_every_trial_is_to_be_run(repo: Path) -> None:
+    text = said(repo, "pilot")
+    assert [row[-1] for row in rows(text)] == ["not run yet"] * len(TRIALS)
+    assert "No trial is on record yet, so the settings above are not final." in text
+    assert "p-value below 0.001" in text
+
+
+def test_while_the_pilot_runs_it_says_what_each_trial_came_to(repo: Path) -> None:
+    write(repo, "pilot", {"rule": RULE, "trials": [trial(0, "too far", "too long")], "taken": None})
+    text = said(repo, "pilot")
+    first, second = rows(text)[:2]
+    assert first[4:] == ["0.12 [0.08, 0.16]", "1.5e-05", "0.21", "40 %", "too far; too long"]
+    assert second[-1] == "not run yet"
+    assert f"1 of {len(TRIALS)} trials are on record and none of them passes" in text
+
+
+def test_after_the_pilot_it_says_which_trial_is_taken(repo: Path) -> None:
+    done = {"rule": RULE, "trials": [trial(0, "too far"), trial(1)], "taken": TRIALS[1]}
+    write(repo, "pilot", done)
+    text = said(repo, "pilot")
+    assert [row[-1] for row in rows(text)][:3] == [
+        "too far",
+        "taken",
+        "not run: an earlier one was taken",
+    ]
+    assert "Trial 2 is taken, after 2.0 hours of training in 2 trials, on 2 cores." in text
+    assert "not those of that trial yet" in text
+    write(repo, "design", DESIGN | {"settings": DESIGN["settings"] | TRIALS[1]})
+    assert "not those of that trial yet" not in said(repo, "pilot")
+
+
+def test_where_every_trial_fails_there_are_no_settings(repo: Path) -> None:
+    all_ = [trial(place, "too far") for place in range(len(TRIALS))]
+    write(repo, "pilot", {"rule": RULE, "trials": all_, "taken": None})
+    assert "none is left, so the study has no settings" in said(repo, "pilot")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rule": RULE, "trials": [trial(1)], "taken": TRIALS[1]},
+        {"rule": RULE | {"alpha": 0.05}, "trials": [trial(0)], "taken": TRIALS[0]},
+    ],
+)
+def test_a_pilot_out_of_order_or_by_another_rule_is_refused(repo: Path, wrong: Any) -> None:
+    write(repo, "pilot", wrong)
+    with pytest.raises(DataError, match=r"other trials or another rule than design\.json"):
+        studied(repo)
+
+
+# --- the record
+
+
+def test_before_the_first_unit_everything_is_to_do(repo: Path) -> None:
+    text = said(repo, "state")
+    assert "No unit is on record yet" in text
+    for (tier, names), row in zip(DESIGN["units"].items(), rows(text), strict=True):
+        assert row == [tier, str(len(names)), "0", "0", str(len(names)), "0.0"]
+    assert {row[3] for row in rows(said(repo, "claims"))} == {"not recorded yet"}
+
+
+def test_while_units_are_recorded_they_are_counted_with_hours_and_machines(repo: Path) -> None:
+    names = DESIGN["units"]["1"]
+    unit(repo, names[0], graded_by={"judge": "j"})
+    unit(repo, names[1], date="2026-12-03")
+    unit(repo, names[2], settings=DESIGN["settings"] | {"steps": 1}, machine="4 cores")
+    text = said(repo, "state")
+    assert rows(text)[0] == ["1", str(len(names)), "1", "2", str(len(names) - 3), "1.5"]
+    assert "finished on 2026-12-01, the last on 2026-12-03" in text
+    assert "2 cores in float32 (2 units) and 4 cores in float32 (1 unit)" in text
+    assert "other settings than this page shows: 1." in text
+
+
+def test_a_complete_record_has_nothing_to_do(repo: Path) -> None:
+    for name in [name for names in DESIGN["units"].values() for name in names]:
+        unit(repo, name, graded_by={"judge": "j"})
+    text = said(repo, "state")
+    assert [row[3:5] for row in rows(text)] == [["0", "0"]] * len(DESIGN["units"])
+    assert "other settings than this page shows: none." in text
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", '{"seconds": 1}'])
+def test_a_damaged_unit_is_named(repo: Path, line: str) -> None:
+    name = DESIGN["units"]["1"][0]
+    (repo / UNITS / f"{name}.jsonl").write_text(line)
+    with pytest.raises(DataError, match=f"{name}.jsonl is no unit of the study"):
+        studied(repo)
+
+
+def test_findings_and_runs_set_aside_are_shown(repo: Path) -> None:
+    gap = Comparison(Interval(0.31, 0.2, 0.42, 160, 0.05), 0.1, 0.0001)
+    findings = {
+        "training.implicit_over_base": decide(gap, margin=0.05),
+        "training.explicit_over_base": not_testable("nothing of it is there"),
+    }
+    runs = [
+        {"arm": "rlvr", "seed": 1, "stray": "KL 1.20 nats a token"},
+        {"arm": "base", "seed": 1, "stray": ""},
+    ]
+    record = {"findings": {k: f.to_json() for k, f in findings.items()}, "runs": runs}
+    write(repo, "arms", record)
+    shown = {tuple(row[:2]): row[3] for row in rows(said(repo, "claims"))}
+    assert shown["implicit", "base"] == "supported; 0.31 [0.20, 0.42]"
+    assert shown["explicit", "base"] == "not testable here: nothing of it is there"
+    assert shown["sft_reference", "base"] == "not recorded yet"
+    assert "Set aside of 2 runs: rlvr with seed 1 (KL 1.20 nats a token)." in said(repo, "pooled")
+
+
+def test_labels_are_told_of_when_they_are_there(repo: Path) -> None:
+    assert "Nobody has labelled any of them yet." in said(repo, "gold")
+    share = Interval(0.9, 0.85, 0.95, 40, 0.02).to_json()
+    agreement = {"cells": 1000, "raw": share, "kappa": None, "disputed": []}
+    write(repo, "gold", {"items": 150, "tasks": 40, "agreement": agreement})
+    text = said(repo, "gold")
+    assert "150 answers to 40 tasks; of 1,000 cells" in text
+    assert "they agree on 0.90 [0.85, 0.95], with a kappa of unknown" in text
+    assert "Nobody" not in text
+
+
+def test_a_hostile_record_stays_text(repo: Path) -> None:
+    hostile = "a <script>x</script> | [l](javascript:1)\n% generated"
+    unit(repo, DESIGN["units"]["1"][0], machine=hostile, date=hostile)
+    text = studied(repo)["state"]
+    assert "<script>" not in text
+    assert "](javascript" not in text
+    assert GENERATED not in text.splitlines()

@@ -1,0 +1,43 @@
+"""The overview of ``results/``: every script and every record has a row."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+PAGE = (RESULTS / "README.md").read_text(encoding="utf-8")
+TABLE = PAGE.split("\n| record |")[1].split("\n\n")[0]
+ROWS = [line.split(" | ") for line in TABLE.splitlines()[2:]]
+
+
+def scripts() -> list[str]:
+    """Scripts that are started from outside; those of the peers run in environments of theirs."""
+    found = sorted(RESULTS.rglob("*.py"))
+    started = [path for path in found if "__main__" in path.read_text(encoding="utf-8")]
+    return [path.relative_to(RESULTS).as_posix() for path in started if "peers" not in path.parts]
+
+
+def records() -> list[str]:
+    return sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.json"))
+
+
+@pytest.mark.parametrize("name", [*scripts(), *records()])
+def test_what_lies_in_results_has_a_row(name: str) -> None:
+    assert f"`{name}`" in TABLE
+
+
+def test_a_row_names_only_scripts_that_there_are() -> None:
+    named = re.findall(r"`([\w/]+\.py)`", TABLE)
+    assert "study/pilot.py" in named
+    roots = (RESULTS, RESULTS.parent)
+    assert [name for name in named if not any((root / name).is_file() for root in roots)] == []
+
+
+def test_a_row_without_a_note_has_its_record() -> None:
+    recorded = [row[0] for row in ROWS if "none" not in row[0]]
+    assert recorded
+    for name in re.findall(r"`([\w/]+\.json)`", " ".join(recorded)):
+        assert (RESULTS / name).is_file(), name
