@@ -52,7 +52,7 @@ class Study:
     profile: Profile
     folder: Path
     calls: Path
-    _servers: ExitStack = field(default_factory=ExitStack, repr=False)
+    _servers: dict[str, ExitStack] = field(default_factory=dict, repr=False)
     _chats: dict[str, Chat] = field(default_factory=dict, repr=False)
     _cassette: Cassette | None = field(default=None, repr=False)
 
@@ -83,8 +83,20 @@ class Study:
     def chat(self, model: str) -> Chat:
         """A client for a model; its local server starts with the first call not on record."""
         if model not in self._chats:
-            self._chats[model] = self._servers.enter_context(self.serving(model))
+            until = self._servers.setdefault(model, ExitStack())
+            self._chats[model] = until.enter_context(self.serving(model))
         return self._chats[model]
+
+    def only(self, model: str) -> None:
+        """Stop the servers of all other models that were started here, before memory is needed.
+
+        What was asked is on record; for another question to a stopped model ask :meth:`chat` for a
+        new client. A server that the runner holds for all chapters goes on.
+        """
+        for other, until in self._servers.items():
+            if other != model:
+                until.close()
+                self._chats.pop(other, None)
 
     @contextmanager
     def serving(self, model: str) -> Iterator[Chat]:
@@ -185,7 +197,9 @@ class Study:
 
     def close(self) -> None:
         """Stop the servers that this study started."""
-        self._servers.close()
+        with ExitStack() as every:  # the others, too, if one of them fails
+            for until in self._servers.values():
+                every.callback(until.close)
         self._chats.clear()
         if self._cassette:
             self._cassette.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, get_args
 
 import typer
@@ -19,7 +19,7 @@ from rar_lib.judging.cost import TEMPLATE, Rate, Work, estimate, grading_work, m
 from rar_lib.judging.messages import text_of
 from rar_lib.models import machine
 from rar_lib.rubrics.synthesis import synthesis_work
-from rar_lib.training.memory import Backend, Budget, Judges, apart
+from rar_lib.training.memory import Backend, Budget, Judges, Moment, apart
 from rar_lib.training.memory import memory as needed
 
 
@@ -115,8 +115,9 @@ class Devices:
     apart: bool = False
     rollout_server: bool = False
 
-    def budgets(self, profile: Profile, longest: int) -> tuple[Budget, ...]:
-        """The memory of each, that of the training first.
+    def budgets(self, profile: Profile, longest: int) -> dict[str, Budget]:
+        """What is planned -> its memory: of each device, that of the training first; where all
+        models share one, at each of :func:`moments_of`, of which it must hold the largest.
 
         Args:
             longest: tokens of the longest prompt with its response.
@@ -135,12 +136,22 @@ class Devices:
             settings = settings.model_copy(update={"rollout_server": _ANY_SERVER})
         own = _GPU_GB * 1e9 if cuda else machine.memory_bytes()
         room = self.memory_gb * 1e9 or own
-        judges = judges_of(profile)
         if self.apart:
-            return apart(settings, judges, room=room, backend=chosen, longest=longest)
-        name = f"profile {profile.name!r}"
-        one = needed(settings, judges, room=room, name=name, backend=chosen, longest=longest)
-        return (one,)
+            judges = judges_of(profile)
+            each = apart(settings, judges, room=room, backend=chosen, longest=longest)
+            return {f"{one.name}, a device of its own": one for one in each}
+        return {
+            what: needed(
+                settings,
+                judges,
+                room=room,
+                name=f"profile {profile.name!r}" + ("" if what == TRAINING else f", {what},"),
+                backend=chosen,
+                longest=longest,
+                moment=moment,
+            )
+            for what, (judges, moment) in moments_of(profile).items()
+        }
 
 
 #: Where it listens changes no memory.
@@ -178,9 +189,8 @@ def forecast(
     budgets = devices.budgets(
         profile, _longest(profile, tasks) if embedded else profile.training.context
     )
-    for budget in budgets:
-        where = f"{budget.name}, a device of its own" if devices.apart else "training"
-        typer.echo(f"Memory of {where} (profile {name}, {profile.device}):\n{budget}\n")
+    for what, budget in budgets.items():
+        typer.echo(f"Memory of {what} (profile {name}, {profile.device}):\n{budget}\n")
     rates = {profile.judge: Rate(*rate)} if rate else {}
     if measure:
         rates |= _measured(name, profile)
@@ -199,15 +209,34 @@ def forecast(
     )
     if price is None:
         typer.echo("Cost: unknown without --price-in and --price-out")
-    for budget in budgets:
+    for budget in budgets.values():
         budget.check()
 
 
 def judges_of(profile: Profile) -> Judges:
-    """The judges that are up while the profile's policy trains."""
-    return Judges(
-        profile.judge, profile.watching, profile.servers, float(profile.server["kv_cache_gb"])
-    )
+    """The judges of the profile's run: the hold-out judge is asked when the policy is trained."""
+    kv_cache_gb = float(profile.server["kv_cache_gb"])
+    return Judges(profile.judge, profile.watching, profile.servers, kv_cache_gb, later=True)
+
+
+TRAINING = "training"
+
+
+def moments_of(profile: Profile) -> dict[str, tuple[Judges, Moment]]:
+    """When the book needs most memory, in words -> the judges of that run, and its moment.
+
+    Training; then, if its server was not up, the hold-out judge beside the one that may be asked
+    on; and chapter 9's training, which the smallest judge rewards beside what is served.
+    """
+    main = judges_of(profile)
+    found: dict[str, tuple[Judges, Moment]] = {TRAINING: (main, "training")}
+    if main.waiting:
+        found["the hold-out judge's grading after it"] = (main, "looks")
+    weakest = profile.judges[0]
+    if weakest != profile.judge:
+        pleased = replace(main, rewarding=weakest, watching=(profile.judge,))
+        found["training to please the weakest judge"] = (pleased, "training")
+    return found
 
 
 def _with_judge(profile: Profile, judge: str) -> Profile:

@@ -128,6 +128,8 @@ def shape(model: str) -> Shape:
 
 
 Backend = Literal["unsloth", "transformers"]
+#: While a policy trains, or afterwards, while the graders that waited read what it said at looks.
+Moment = Literal["training", "looks"]
 #: Bytes of one adapter weight in training: fp32 weight, gradient and AdamW's two moments.
 _TRAINED = 4 * FP32
 #: bitsandbytes nf4 with double quantisation: 4 bits, and a scale of 8 bits for 64 weights
@@ -201,24 +203,37 @@ class Budget:
 
 @dataclass(frozen=True)
 class Judges:
-    """The judges that are up while a policy trains.
+    """The judges of a run.
 
     Attributes:
         rewarding: the one that gives the reward; empty without any on the device.
         watching: those that could be the hold-out judge; the first one is.
         served: further models that are up all the time.
         kv_cache_gb: GB that each server reserves for keys and values.
+        later: whether the hold-out judge is asked when training is done
+            (:class:`rar_lib.training.train.Watch`), and so is not up beside it.
     """
 
     rewarding: str
     watching: tuple[str, ...] = ()
     served: tuple[str, ...] = ()
     kv_cache_gb: float = 1.0
+    later: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Each once."""
-        named = [*self.served, self.rewarding, *self.watching[:1]]
+        """All of them, each once."""
+        return self.up("looks")
+
+    @property
+    def waiting(self) -> str:
+        """The hold-out judge, if its server starts when training is done; else empty."""
+        return next(iter(set(self.up("looks")) - set(self.up("training"))), "")
+
+    def up(self, moment: Moment) -> tuple[str, ...]:
+        """Those that are up together, each once; the one that rewards may be asked on."""
+        watching = () if self.later and moment == "training" else self.watching[:1]
+        named = [*self.served, self.rewarding, *watching]
         return tuple(dict.fromkeys(name for name in named if name))
 
 
@@ -231,8 +246,12 @@ def memory(
     backend: Backend = "unsloth",
     longest: int = 0,
     width: int = 0,
+    moment: Moment = "training",
 ) -> Budget:
     """The memory of the device that trains: policy, rollouts and every judge that is up meanwhile.
+
+    Where a judge waits (``judges.waiting``) the device must also hold what is up when it reads
+    (``moment="looks"``): the larger of the two is what is needed.
 
     Args:
         room: bytes of the device.
@@ -242,13 +261,14 @@ def memory(
         longest: tokens of the longest prompt with its response, if known; else the context.
         width: bytes of a number, 2 (bf16) or 4 (float32); by itself that in which the models
             compute on this device.
+        moment: ``looks`` counts no update and, on a CPU, no cache of rollouts: both are given back.
 
     Raises:
         DataError: a model's shape is not known.
     """
     longest = min(longest or settings.context, settings.context)
     chosen: Backend = "transformers" if settings.rollout_server else backend
-    load = _Load(settings, judges, chosen, longest, width or _width(settings.device))
+    load = _Load(settings, judges, chosen, longest, width or _width(settings.device), moment)
     lines = tuple(_lines(load))
     short = sum(line.size for line in lines) > room
     return Budget(name, lines, room, tuple(_advice(load, room)) if short else ())
@@ -301,6 +321,11 @@ class _Load:
     backend: Backend
     longest: int
     width: int = BF16
+    moment: Moment = "training"
+
+    @property
+    def up(self) -> tuple[str, ...]:
+        return self.judges.up(self.moment)
 
     @property
     def cuda(self) -> bool:
@@ -313,8 +338,9 @@ def _width(device: str) -> int:
 
 
 def _lines(load: _Load) -> list[Line]:
-    judges = [_judge(name, load.judges.kv_cache_gb, load.width) for name in load.judges.names]
-    lines = [*_policy(load), *_update(load), *(line for parts in judges for line in parts)]
+    judges = [_judge(name, load.judges.kv_cache_gb, load.width) for name in load.up]
+    trained = [*_policy(load), *_update(load)] if load.moment == "training" else _left(load)
+    lines = [*trained, *(line for parts in judges for line in parts)]
     processes = len(judges)
     if load.cuda:
         return [*lines, _contexts(1 + processes)]
@@ -339,7 +365,7 @@ def _contexts(processes: int) -> Line:
 
 def _policy(load: _Load) -> list[Line]:
     """Weights of the policy, and the keys and values of its rollouts and answers."""
-    settings, cuda = load.settings, load.cuda
+    settings = load.settings
     token = shape(settings.policy).token_bytes(load.width)
     answers = Line(
         "keys and values of held-out answers",
@@ -347,8 +373,15 @@ def _policy(load: _Load) -> list[Line]:
         settings.answers_at_once * load.longest * token,
         "that many are written at once, however many tasks there are" + _beside(settings),
     )
+    return [_held(load), *_rollouts(load), answers]
+
+
+def _rollouts(load: _Load) -> list[Line]:
+    """Keys and values of the rollouts, where they are written beside the policy."""
+    settings, cuda = load.settings, load.cuda
     if settings.rollout_server:
-        return [_held(load), answers]
+        return []
+    token = shape(settings.policy).token_bytes(load.width)
     rows = settings.rollouts * (1 if cuda else settings.prompts_per_step)
     cache = Line(
         "keys and values of rollouts",
@@ -359,7 +392,14 @@ def _policy(load: _Load) -> list[Line]:
         if cuda
         else "all rollouts of a step at once, each as long as the longest",
     )
-    return [_held(load), cache, answers]
+    return [cache]
+
+
+def _left(load: _Load) -> list[Line]:
+    """What training may leave in memory: the weights, and on a GPU what vLLM keeps."""
+    held = _held(load)
+    held = replace(held, assumed="; ".join(filter(None, (held.assumed, "still there"))))
+    return [held, *_rollouts(load)] if load.cuda else [held]
 
 
 def _beside(settings: Settings) -> str:
@@ -510,9 +550,7 @@ def _advice(load: _Load, room: float) -> list[str]:
             break
     lines = _lines(load)
     total = sum(line.size for line in lines)
-    graders = [
-        line for name in judges.names for line in _judge(name, judges.kv_cache_gb, load.width)
-    ]
+    graders = [line for name in load.up for line in _judge(name, judges.kv_cache_gb, load.width)]
     if graders and total - sum(line.size for line in graders) <= room:
         found.append("judges behind an API or on another machine")
     return [*found, f"a device of {_gb(total)}"]

@@ -17,7 +17,7 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -138,7 +138,7 @@ class Transcript:
             done = read_transcript(self.path)
             rows += [row for row in done if 0 <= row.get("step", row.get("look", -1)) <= after]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(self.path, "".join(f"{json.dumps(row)}\n" for row in rows))
+        write_transcript(self.path, rows)
 
     def look(
         self, step: int, answers: Mapping[str, str], grades: Mapping[str, Mapping[str, Any]]
@@ -185,6 +185,11 @@ def read_transcript(path: Path) -> list[dict[str, Any]]:
         if isinstance(row, dict):
             found.append(row)
     return found
+
+
+def write_transcript(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Put rows in the place of all lines of a transcript, atomically."""
+    atomic_write(path, "".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 @dataclass(frozen=True)

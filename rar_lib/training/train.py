@@ -17,8 +17,8 @@ import logging
 import random
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -46,7 +46,9 @@ from rar_lib.training.run import (
     fingerprint,
     newest,
     newest_for_all,
+    read_transcript,
     sole_writer,
+    write_transcript,
 )
 from rar_lib.training.settings import Settings, prompts_each
 from rar_lib.training.sft import (
@@ -108,11 +110,38 @@ class Watch:
             :func:`rar_lib.evaluation.held_out.look_with` does) is part of the run's identity.
         within: step and the policy as it is now -> more to remember, such as
             :class:`rar_lib.training.policy.Likelihoods`; its ``made_of`` is part of the identity.
+        later: roles of graders of ``measure`` that are asked when training is done, by
+            :meth:`grade_later`: the server of a local judge that gives no reward then doesn't lie
+            in memory beside the policy. When a grader is asked changes nothing that it says, so
+            this is no part of the identity.
+
+    Raises:
+        DataError: ``measure`` has no grader of such a role.
     """
 
     every: int
     measure: Measure
     within: Callable[[int, Policy], dict[str, Any]] | None = None
+    later: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        graders = self.measure.graders if isinstance(self.measure, Graded) else {}
+        if wrong := sorted(set(self.later) - set(graders)):
+            raise DataError(
+                f"no grader {wrong[0]!r} to ask later; these look: {', '.join(graders) or 'none'}"
+            )
+
+    @property
+    def now(self) -> Measure:
+        """What is measured at a look: all but the graders that are asked later."""
+        if not isinstance(self.measure, Graded):
+            return self.measure
+        return self._of({role for role in self.measure.graders if role not in self.later})
+
+    def _of(self, roles: Collection[str]) -> Graded:
+        assert isinstance(self.measure, Graded)  # else there are no roles
+        graders = self.measure.graders
+        return replace(self.measure, graders={r: graders[r] for r in graders if r in roles})
 
     def look(
         self,
@@ -122,8 +151,47 @@ class Watch:
         transcript: Transcript | None = None,
     ) -> dict[str, Any]:
         """What to remember of one look; answers and grades go to the transcript, too."""
-        found = {"step": step, **_measured(self.measure, step, answers, transcript)}
+        found = {"step": step, **_measured(self.now, step, answers, transcript)}
         return found | self.within(step, policy) if self.within else found
+
+    def grade_later(self, run: Run, out: Path) -> Run:
+        """The finished run with what the graders say that were to be asked later.
+
+        They are asked about the answers of every look; ``run.json`` and the transcript in ``out``
+        then hold what they would if all had been asked at the looks. A run that has it all is
+        returned as it is. For one process.
+
+        Raises:
+            DataError: the answers of a look are not in the transcript.
+        """
+        if all(role in look for look in run.watched for role in self.later):
+            return run
+        rows = read_transcript(out / TRANSCRIPT)
+        answers = {row["look"]: row["answers"] for row in rows if "look" in row}
+        if lost := [look["step"] for look in run.watched if look["step"] not in answers]:
+            raise DataError(
+                f"{out / TRANSCRIPT} does not hold the answers of the look after step {lost[0]}, "
+                "which were to be graded: delete the folder and train again"
+            )
+        waiting = self._of(self.later)
+        grades = {look["step"]: waiting.grades(answers[look["step"]]) for look in run.watched}
+        for row in rows:
+            if row.get("look") in grades:
+                said = {role: _as_json(of) for role, of in grades[row["look"]].items()}
+                row["grades"] = self._ordered(row["grades"] | said)
+        watched = [
+            {"step": look["step"]} | self._ordered(look | scores_of(grades[look["step"]]))
+            for look in run.watched
+        ]
+        found = replace(run, watched=watched)
+        write_transcript(out / TRANSCRIPT, rows)
+        found.save(out / "run.json")  # last: it says that all is there
+        return found
+
+    def _ordered(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """The graders in their order, as if none had been asked later, and then the rest."""
+        assert isinstance(self.measure, Graded)
+        return {role: found[role] for role in self.measure.graders} | dict(found)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -285,8 +353,8 @@ class Job:
         """
         if processes.count() > 1:
             judges = [getattr(self.reward, "judge", None)]
-            if self.watch and isinstance(self.watch.measure, Graded):
-                judges += [judge for judge, _ in self.watch.measure.graders.values()]
+            if self.watch and isinstance(looking := self.watch.now, Graded):
+                judges += [judge for judge, _ in looking.graders.values()]
             for judge in judges:
                 for server in judge.chat.servers if judge is not None else ():
                     if not isinstance(server, str):

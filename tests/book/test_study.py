@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from rar_lib.book.study import Study
 from rar_lib.data.tasks import draw_tasks, load_mini, load_mini_pairs
@@ -29,3 +34,45 @@ def test_the_tasks_of_a_study_are_drawn_alike(tmp_path: Path) -> None:
     for tasks in (study.train_tasks, study.test_tasks, study.synthesis_tasks):
         domains = Counter(t.domain for t in tasks)
         assert domains["medicine"] == domains["science"]
+
+
+@pytest.fixture
+def up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models that have a server at the moment, as if each client had started one."""
+    running: list[str] = []
+
+    @contextmanager
+    def local_chat(model: str, *_: Any) -> Iterator[object]:
+        running.append(model)
+        yield object()
+        running.remove(model)
+
+    monkeypatch.setattr("rar_lib.book.study.local_chat", local_chat)
+    return running
+
+
+def test_only_one_servers_model_stays_up_and_the_others_start_again_when_they_are_asked_for(
+    tmp_path: Path, up: list[str]
+) -> None:
+    study = Study.open("smoke", tmp_path)
+    large, small = study.chat("qwen-1.5b"), study.chat("qwen-0.5b")
+    assert up == ["qwen-1.5b", "qwen-0.5b"]
+    study.only("qwen-1.5b")
+    assert up == ["qwen-1.5b"]
+    assert study.chat("qwen-1.5b") is large
+    assert study.chat("qwen-0.5b") is not small
+    study.only("smollm2-135m")  # which has none
+    assert up == []
+    study.chat("qwen-0.5b")
+    study.close()
+    assert up == []
+
+
+def test_a_server_that_does_not_stop_leaves_no_other_up(tmp_path: Path, up: list[str]) -> None:
+    study = Study.open("smoke", tmp_path)
+    study.chat("qwen-1.5b")
+    up.clear()  # so that its end fails
+    study.chat("qwen-0.5b")
+    with pytest.raises(ValueError, match="not in list"):
+        study.close()
+    assert up == []
