@@ -614,7 +614,7 @@ def _settings_table(design: Mapping[str, Any]) -> str:
 def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str:
     declared, rows = design["pilot"], pilot["trials"] if pilot else []
     trials = declared["trials"]
-    rule = {name: declared[name] for name in ("alpha", "most_kl", "most_cut")}
+    rule = {name: declared[name] for name in ("alpha", "most_kl", "least_fitting")}
     asked = [row["trial"] for row in rows]
     if pilot and (asked != trials[: len(rows)] or pilot["rule"] != rule):
         raise DataError(
@@ -625,14 +625,14 @@ def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str
         "The {trials} trials below train {arm} on one half with seed {seed}, which no unit of the "
         "record has. The first one is taken after which the primary outcome of the held-out tasks "
         "has risen with a p-value below {alpha:g}, the KL from the untrained policy is at most "
-        "{kl:g} (nats a token), and at most {cut:.0f} % of the last step's rollouts were cut at "
-        "the limit of tokens.",
+        "{kl:g} (nats a token), and under which at least {fits:.0f} % of the reference answers "
+        "have no more tokens than an answer may.",
         trials=len(trials),
         arm=declared["arm"],
         seed=declared["seed"],
         alpha=declared["alpha"],
         kl=declared["most_kl"],
-        cut=100 * declared["most_cut"],
+        fits=100 * declared["least_fitting"],
     )
     taken = pilot["taken"] if pilot else None
     names = list(trials[0])
@@ -641,18 +641,20 @@ def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str
         values = [_inline(place + 1), *(_inline(trial[name]) for name in names)]
         row = rows[place] if place < len(rows) else None
         lines.append([*values, *_came_to(row, taken is not None)])
-    columns = ["Trial", *(MEANT[name].capitalize() for name in names), "Rise", "p", "KL", "Cut"]
-    return "\n\n".join([said, _grid([*columns, "Came to"], lines), _on_trials(design, rows, taken)])
+    columns = ["Trial", *(MEANT[name].capitalize() for name in names), "Rise", "p", "KL"]
+    columns += ["Fit", "Cut", "Came to"]
+    return "\n\n".join([said, _grid(columns, lines), _on_trials(design, rows, taken)])
 
 
 def _came_to(row: Mapping[str, Any] | None, taken: bool) -> list[str]:
     """What a trial measured, and what the rule says of it."""
     if row is None:
-        return [*["–"] * 4, "not run: an earlier one was taken" if taken else "not run yet"]
+        return [*["–"] * 5, "not run: an earlier one was taken" if taken else "not run yet"]
     measured = (
         Interval.from_json(row["rise"]),
         f"{row['p']:.2g}",
         row["kl"],
+        f"{100 * row['fits']:.0f} %",
         f"{100 * row['cut']:.0f} %",
     )
     return [*(sentence("{v}", v=v) for v in measured), _inline("; ".join(row["fails"]) or "taken")]

@@ -422,7 +422,7 @@ def design() -> dict[str, Any]:
             "seed": PILOT_SEED,
             "alpha": pilot.ALPHA,
             "most_kl": pilot.MOST_KL,
-            "most_cut": pilot.MOST_CUT,
+            "least_fitting": pilot.LEAST_FITTING,
             "trials": pilot.TRIALS,
         },
         "gold": {"arms": gold.ARMS, "seed": SEEDS[0], "tasks": len(gold.gold_tasks())},

@@ -22,7 +22,7 @@ DESIGN: dict[str, Any] = json.loads(
     (REPO / "results" / "study" / "design.json").read_text(encoding="utf-8")
 )
 TRIALS = DESIGN["pilot"]["trials"]
-RULE = {name: DESIGN["pilot"][name] for name in ("alpha", "most_kl", "most_cut")}
+RULE = {name: DESIGN["pilot"][name] for name in ("alpha", "most_kl", "least_fitting")}
 ORIGIN = {"machine": "2 cores", "number format": "float32", "date": "2026-12-01"}
 
 
@@ -54,6 +54,7 @@ def trial(place: int, *fails: str) -> dict[str, Any]:
         "rise": Interval(0.12, 0.08, 0.16, 80, 0.02).to_json(),
         "p": 1.5e-5,
         "kl": 0.21,
+        "fits": 0.95,
         "cut": 0.4,
         "seconds": 3600.0,
         "machine": "2 cores",
@@ -186,7 +187,14 @@ def test_while_the_pilot_runs_it_says_what_each_trial_came_to(repo: Path) -> Non
     write(repo, "pilot", {"rule": RULE, "trials": [trial(0, "too far", "too long")], "taken": None})
     text = said(repo, "pilot")
     first, second = rows(text)[:2]
-    assert first[4:] == ["0.12 [0.08, 0.16]", "1.5e-05", "0.21", "40 %", "too far; too long"]
+    assert first[4:] == [
+        "0.12 [0.08, 0.16]",
+        "1.5e-05",
+        "0.21",
+        "95 %",
+        "40 %",
+        "too far; too long",
+    ]
     assert second[-1] == "not run yet"
     assert f"1 of {len(TRIALS)} trials are on record and none of them passes" in text
 
