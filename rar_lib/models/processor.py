@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from rar_lib.core.errors import DataError
 from rar_lib.models.catalogue import MODELS
+
+Engine = Literal["vllm", "llama.cpp"]
 
 _log = logging.getLogger(__name__)
 #: Flags of processors that multiply int8 by the vector or the tile.
@@ -32,6 +36,23 @@ def cpu_dtype() -> Literal["bfloat16", "float32"]:
     a product takes eight times as long as in float32 (measured on two AVX2 cores of an AMD EPYC).
     """
     return "bfloat16" if "avx512bw" in flags() else "float32"
+
+
+def engine(model: str, device: str = "cpu") -> Engine:
+    """What serves a model here: vLLM, or llama.cpp where ``RAR_ENGINE`` says so.
+
+    llama.cpp reads the pinned 4-bit files as they are, on a CPU; folders, int8 models and GPUs are
+    vLLM's.
+
+    Raises:
+        DataError: ``RAR_ENGINE`` names another engine.
+    """
+    asked = os.environ.get("RAR_ENGINE") or "vllm"
+    if asked not in get_args(Engine):
+        raise DataError(f"RAR_ENGINE is {asked!r}; allowed: {', '.join(get_args(Engine))}")
+    known = MODELS.get(model)
+    read = device == "cpu" and known is not None and not known.base
+    return "llama.cpp" if read and asked == "llama.cpp" else "vllm"
 
 
 def suited(model: str) -> str:

@@ -3,7 +3,7 @@
     with serve("qwen-1.5b") as endpoint:
         ...                                # endpoint.base_url speaks the OpenAI protocol
 
-The server is vLLM on the loopback interface, in its own process group under
+The server is vLLM, or llama.cpp, on the loopback interface, in its own process group under
 ``supervisor.py``, which stops the whole group when the owner ends by any means.
 A second caller with the same model, weights and settings gets the running
 server (``owned=False``); it lives as long as the process that started it.
@@ -21,7 +21,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ from rar_lib.core.files import atomic_write, folder_hash
 from rar_lib.core.processes import of_launcher
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
-from rar_lib.judging.dialect import Dialect
+from rar_lib.judging.dialect import DIALECTS, Dialect
+from rar_lib.models import llama
 from rar_lib.models.catalogue import MODELS
+from rar_lib.models.processor import engine
 from rar_lib.models.vllm import (
     DROPPED_ENV,
     VLLM,
@@ -186,13 +188,11 @@ def serve(
             ready in time; the message holds the end of its log.
         ArtifactError: The weights are not there.
     """
-    todo = plan(
-        model,
-        device=device,
-        max_model_len=max_model_len,
-        kv_cache_gb=kv_cache_gb,
-        program=_program,
-    )
+    sizes: dict[str, Any] = {"max_model_len": max_model_len, "kv_cache_gb": kv_cache_gb}
+    if engine(model, device) == "llama.cpp":
+        todo = llama.plan(model, **sizes)
+    else:
+        todo = plan(model, device=device, program=_program, **sizes)
     with serve_plan(todo, timeout_s=timeout_s, port=port) as endpoint:
         yield endpoint
 
@@ -291,7 +291,10 @@ def local_chat(
     weights = MODELS[model].identity if model in MODELS else ""
     if folder:
         weights = folder_hash(Path(model))
-    said = Dialect(lead=model in MODELS and MODELS[model].led)
+    said = Dialect()
+    if engine(model, settings.get("device", "cpu")) == "llama.cpp":
+        said, weights = DIALECTS["llama.cpp"], llama.identity(weights)
+    said = replace(said, lead=model in MODELS and MODELS[model].led)
     # A folder is served under its own name, as `plan` says.
     name = Path(model).resolve().name if folder else model
     with contextlib.ExitStack() as until:
@@ -340,12 +343,11 @@ def _wait_ready(
     todo: Plan, base_url: str, supervisor: subprocess.Popen[bytes], log: Path, timeout_s: float
 ) -> None:
     begin = time.monotonic()
-    usual = 18 + 9 * todo.weights_gb  # measured on 2 cores
     live = sys.stderr.isatty()
     while True:
         waited = time.monotonic() - begin
         if live:
-            line = f"starting {todo.name}, usually about {usual:.0f} s: {waited:.0f} s"
+            line = f"starting {todo.name}, usually about {todo.usual_s:.0f} s: {waited:.0f} s"
             print(f"\r{line}", end="", file=sys.stderr, flush=True)
         trouble = probe(base_url, todo.name, min(PROBE_S, timeout_s))
         # A server that died cannot be the one that answered.

