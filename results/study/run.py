@@ -71,7 +71,8 @@ SETTINGS = Settings(
     lora_rank=16,
     temperature=0.8,
 )
-LOOK_EVERY = 3
+#: Looks at the held-out tasks during and after training, evenly spaced; one more before.
+LOOKS = 4
 #: Held-out tasks of a fold on whose given answers the policy is asked for their likelihood.
 INNER_TASKS = 20
 #: Held-out tasks of a fold whose answers are graded before and after training, and those among
@@ -156,6 +157,11 @@ class Unit:
             return Settings.model_validate(SETTINGS.model_dump() | dict(self.tried))
         except ValueError as error:
             raise DataError(f"can't try {dict(self.tried)}: {error}") from error
+
+    @property
+    def look_every(self) -> int:
+        """Steps from one look at the held-out tasks to the next."""
+        return max(1, self.settings.steps // LOOKS)
 
     @property
     def name(self) -> str:
@@ -308,7 +314,7 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
         held_out=held_out,
         out=BUILD / unit.name,
         reward=reward_of(unit, judge),
-        watch=Watch(LOOK_EVERY, Shares(held_out), within=likelihoods_of(unit, held_out)),
+        watch=Watch(unit.look_every, Shares(held_out), within=likelihoods_of(unit, held_out)),
     )
     return {
         "arm": unit.design.name,
@@ -395,12 +401,12 @@ def design() -> dict[str, Any]:
     from results.study import gold, pilot, table  # they read this module
 
     halves = [tasks_of(Unit(DESIGNS[0], fold, SEEDS[0]))[1] for fold in (0, 1)]
-    steps = SETTINGS.steps
+    steps, every = SETTINGS.steps, Unit(DESIGNS[0], 0, SEEDS[0]).look_every
     return {
         "settings": SETTINGS.model_dump(mode="json"),
         "judge": JUDGE,
         "seeds": list(SEEDS),
-        "looks": [*range(0, steps, LOOK_EVERY), steps],
+        "looks": [*range(0, steps, every), steps],
         "tasks": {
             "held out": [len(half) for half in halves],
             "graded": [len(graded_tasks(half)) for half in halves],

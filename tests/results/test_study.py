@@ -308,7 +308,7 @@ def unit_file(unit: Unit, answer: str = HOSTILE) -> dict[str, Any]:
     tasks = run.tasks_of(unit)[1]
     asked = run.likelihoods_of(unit, tasks)
     values = {task.id: -3.0512 for task in asked.tasks}
-    steps = range(0, run.SETTINGS.steps + 1, run.LOOK_EVERY)
+    steps = range(0, run.SETTINGS.steps + 1, unit.look_every)
     looks = [
         {
             "step": step,
