@@ -290,7 +290,7 @@ def reproduce(
         servers: Serves a model for as long as its context lives; default
             `rar_lib.models.server.serve`. Started once, and only if a notebook must run that may
             ask a model.
-        weights: Makes a model's weights ready; default `rar_lib.models.store.model_dir`.
+        weights: Makes a model's weights ready; default `rar_lib.models.store.to_serve`.
         product: Measures this machine for the forecast, in GFLOP/s.
         view: Shows the chapter that runs.
         library: Folder whose files are part of the key.
@@ -636,11 +636,11 @@ def _make_ready(
 ) -> None:
     """Weights on disk and judge servers up; they stay until the stack closes."""
     from rar_lib.models.server import serve
-    from rar_lib.models.store import model_dir
+    from rar_lib.models.store import to_serve
 
     for name in profile.models:
         if "/" not in name:  # a hub id is fetched by the engine that loads it
-            (weights or model_dir)(name)
+            (weights or to_serve)(name)
     for name in profile.servers:
         _log.info(f"starting the server of {name}")
         stack.enter_context(servers(name) if servers else serve(name, **profile.server))

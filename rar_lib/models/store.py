@@ -28,6 +28,7 @@ from rar_lib.core.errors import ArtifactError
 from rar_lib.core.fetch import MB, check_space, locked, storing
 from rar_lib.core.files import atomic_write, home
 from rar_lib.models.catalogue import MODELS, Model
+from rar_lib.models.processor import engine
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +81,15 @@ def model_dir(name: str) -> Path:
         run(source, folder, model.identity, INT8 if model.base else BF16)
         _log.info("converted %s: %s", name, folder)
     return folder
+
+
+def to_serve(name: str) -> Path:
+    """What the engine of this processor serves of a model: its file, or the converted folder.
+
+    Raises:
+        ArtifactError: as `fetch` and `model_dir`.
+    """
+    return fetch(name) if engine(name) == "llama.cpp" else model_dir(name)
 
 
 def _known(name: str) -> Model:

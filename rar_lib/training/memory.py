@@ -18,7 +18,8 @@ from typing import Literal
 
 from rar_lib.core.errors import DataError, PlanError
 from rar_lib.models.catalogue import MODELS
-from rar_lib.models.processor import cpu_dtype
+from rar_lib.models.llama import BESIDE_GB
+from rar_lib.models.processor import cpu_dtype, engine
 from rar_lib.models.vllm import overhead_gb
 from rar_lib.training.settings import Settings
 
@@ -300,7 +301,7 @@ def apart(
     name = f"training {settings.policy}"
     found = [memory(settings, alone, room=room, name=name, backend=backend, longest=longest)]
     for judge in judges.names:
-        lines = [*_judge(judge, judges.kv_cache_gb, BF16), _contexts(1)]
+        lines = [*_judge(judge, judges.kv_cache_gb, BF16, "cuda"), _contexts(1)]
         found.append(_of_one(f"judge {judge}", lines, room))
     if settings.rollout_server:
         longest = min(longest or settings.context, settings.context)
@@ -338,13 +339,15 @@ def _width(device: str) -> int:
 
 
 def _lines(load: _Load) -> list[Line]:
-    judges = [_judge(name, load.judges.kv_cache_gb, load.width) for name in load.up]
+    judges = [_of_judge(name, load) for name in load.up]
     trained = [*_policy(load), *_update(load)] if load.moment == "training" else _left(load)
     lines = [*trained, *(line for parts in judges for line in parts)]
     processes = len(judges)
     if load.cuda:
         return [*lines, _contexts(1 + processes)]
-    servers = sum(overhead_gb(p[0].size / 1e9, float32=load.width == FP32) for p in judges)
+    servers = sum(
+        _program(name, parts[0], load) for name, parts in zip(load.up, judges, strict=True)
+    )
     programs = Line(
         "programs",
         f"{_TRAINER_GB} GB trainer + {servers:.1f} GB in {processes} servers",
@@ -513,10 +516,27 @@ def _logits(load: _Load) -> Line:
     )
 
 
-def _judge(name: str, kv_cache_gb: float, width: int) -> list[Line]:
+def _program(name: str, weights: Line, load: _Load) -> float:
+    """GB of a server on a CPU beside weights and cache."""
+    if engine(name, load.settings.device) == "llama.cpp":
+        return BESIDE_GB
+    return overhead_gb(weights.size / 1e9, float32=load.width == FP32)
+
+
+def _of_judge(name: str, load: _Load) -> list[Line]:
+    return _judge(name, load.judges.kv_cache_gb, load.width, load.settings.device)
+
+
+def _judge(name: str, kv_cache_gb: float, width: int, device: str) -> list[Line]:
     s = shape(name)
-    int8 = name in MODELS and bool(MODELS[name].base)
     cache = kv_cache_gb * 1e9
+    if engine(name, device) == "llama.cpp":
+        size = MODELS[name].pinned.size
+        return [
+            Line(f"judge {name}", "its file of 4-bit weights, as it is", size),
+            Line(f"earlier prompts ({name})", "at most; their keys and values in 16 bits", cache),
+        ]
+    int8 = name in MODELS and bool(MODELS[name].base)
     formula = f"{s.parameters:,} x {width} bytes"
     if int8:
         formula = f"{s.projected:,} x 1 byte and scales, the rest x {width}"
@@ -550,7 +570,7 @@ def _advice(load: _Load, room: float) -> list[str]:
             break
     lines = _lines(load)
     total = sum(line.size for line in lines)
-    graders = [line for name in load.up for line in _judge(name, judges.kv_cache_gb, load.width)]
+    graders = [line for name in load.up for line in _of_judge(name, load)]
     if graders and total - sum(line.size for line in graders) <= room:
         found.append("judges behind an API or on another machine")
     return [*found, f"a device of {_gb(total)}"]

@@ -70,26 +70,44 @@ def test_it_listens_on_loopback_and_takes_one_request_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "model", "device", "engine"),
+    ("asked", "flags", "model", "device", "engine"),
     [
-        (None, "qwen-1.5b", "cpu", "vllm"),
-        ("", "qwen-1.5b", "cpu", "vllm"),
-        ("vllm", "qwen-1.5b", "cpu", "vllm"),
-        ("llama.cpp", "qwen-1.5b", "cpu", "llama.cpp"),
-        ("llama.cpp", "smollm2-135m", "cpu", "llama.cpp"),
-        ("llama.cpp", "qwen-1.5b-int8", "cpu", "vllm"),
-        ("llama.cpp", "qwen-1.5b", "cuda", "vllm"),
-        ("llama.cpp", "a-folder", "cpu", "vllm"),
+        # Where vLLM has products of its own it stays; else llama.cpp reads the pinned files.
+        ("", "avx512bw", "qwen-1.5b", "cpu", "vllm"),
+        ("", "avx2", "qwen-1.5b", "cpu", "llama.cpp"),
+        ("", "avx2", "smollm2-135m", "cpu", "llama.cpp"),
+        ("", "avx2", "qwen-1.5b-int8", "cpu", "vllm"),
+        ("", "avx2", "a-folder", "cpu", "vllm"),
+        ("", "avx2", "qwen-1.5b", "cuda", "vllm"),
+        ("vllm", "avx2", "qwen-1.5b", "cpu", "vllm"),
+        ("llama.cpp", "avx512bw", "qwen-1.5b", "cpu", "llama.cpp"),
+        ("llama.cpp", "avx512bw", "qwen-1.5b-int8", "cpu", "vllm"),
+        ("llama.cpp", "avx512bw", "qwen-1.5b", "cuda", "vllm"),
     ],
 )
 def test_which_engine_serves(
-    monkeypatch: pytest.MonkeyPatch, asked: str | None, model: str, device: str, engine: str
+    asked: str, flags: str, model: str, device: str, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if asked is None:
-        monkeypatch.delenv("RAR_ENGINE", raising=False)
-    else:
-        monkeypatch.setenv("RAR_ENGINE", asked)
+    monkeypatch.setenv("RAR_ENGINE", asked)
+    monkeypatch.setattr(processor, "flags", lambda: frozenset([flags]))
     assert processor.engine(model, device) == engine
+
+
+def test_without_its_package_vllm_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAR_ENGINE", raising=False)
+    monkeypatch.setattr(processor, "flags", lambda: frozenset(["avx2"]))
+    monkeypatch.setattr(processor, "find_spec", lambda _: None)
+    assert processor.engine("qwen-1.5b") == "vllm"
+
+
+def test_what_is_made_ready_is_what_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "fetch", lambda name: Path(f"{name}.gguf"))
+    monkeypatch.setattr(store, "model_dir", lambda name: Path(f"{name}-folder"))
+    monkeypatch.setenv("RAR_ENGINE", "llama.cpp")
+    assert store.to_serve("qwen-1.5b") == Path("qwen-1.5b.gguf")
+    assert store.to_serve("qwen-1.5b-int8") == Path("qwen-1.5b-int8-folder")
+    monkeypatch.setenv("RAR_ENGINE", "vllm")
+    assert store.to_serve("qwen-1.5b") == Path("qwen-1.5b-folder")
 
 
 def test_an_engine_that_there_is_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

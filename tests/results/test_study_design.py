@@ -53,7 +53,11 @@ def test_an_arm_says_who_pays_it_and_where_it_leaves_the_usual(declared: dict[st
 
 def test_looks_and_tasks_are_those_that_a_unit_has(declared: dict[str, Any]) -> None:
     looks = declared["looks"]
-    assert (looks[0], looks[1], looks[-1]) == (0, run.LOOK_EVERY, run.SETTINGS.steps)
+    assert (looks[0], looks[1], looks[-1]) == (
+        0,
+        run.SETTINGS.steps // run.LOOKS,
+        run.SETTINGS.steps,
+    )
     assert looks == sorted(set(looks))
     tasks = declared["tasks"]
     assert sum(tasks["held out"]) == len(load_mini("all"))
@@ -63,11 +67,20 @@ def test_looks_and_tasks_are_those_that_a_unit_has(declared: dict[str, Any]) -> 
     assert declared["gold"]["tasks"] == sum(tasks["course"])
 
 
-@pytest.mark.parametrize("steps", [10, 12])
-def test_the_last_step_is_a_look_once(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("steps", "looks"),
+    [
+        (12, [0, 3, 6, 9, 12]),
+        (13, [0, 3, 6, 9, 12, 13]),  # the last step is a look, once
+        (24, [0, 6, 12, 18, 24]),
+        (3, [0, 1, 2, 3]),
+    ],
+)
+def test_looks_are_evenly_spaced_and_the_last_step_is_one(
+    monkeypatch: pytest.MonkeyPatch, steps: int, looks: list[int]
+) -> None:
     monkeypatch.setattr(run, "SETTINGS", run.SETTINGS.model_copy(update={"steps": steps}))
-    expected = [0, 3, 6, 9, steps]
-    assert run.design()["looks"] == expected
+    assert run.design()["looks"] == looks
 
 
 def test_the_command_writes_it_and_trains_nothing(

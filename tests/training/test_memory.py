@@ -18,6 +18,7 @@ from rar_lib.cli.plan import Devices, judges_of, moments_of
 from rar_lib.core.errors import DataError, PlanError
 from rar_lib.models import processor
 from rar_lib.models.catalogue import MODELS
+from rar_lib.models.llama import BESIDE_GB
 from rar_lib.models.store import disk_needed, model_dir
 from rar_lib.models.vllm import overhead_gb
 from rar_lib.training.memory import (
@@ -133,6 +134,7 @@ def test_a_processor_without_bf16_products_holds_twice_the_bytes(
     flags: set[str], width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processor, "flags", lambda: frozenset(flags))
+    monkeypatch.setenv("RAR_ENGINE", "vllm")
     laptop = load("laptop")
     found = {
         x.what: x for x in (*budget_of(laptop, moment="looks").lines, *budget_of(laptop).lines)
@@ -218,6 +220,7 @@ def test_a_hold_out_judge_that_is_asked_at_the_looks_or_served_anyway_waits_for_
 def test_what_the_laptop_holds_at_each_moment_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """With AVX2 alone, all in float32; a server holds so much beside its weights and cache."""
     monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setenv("RAR_ENGINE", "vllm")
     laptop = load("laptop")
     n = {name: shape(name).parameters * 4 for name in laptop.judges}
     beside = {name: 1e9 * (1 + overhead_gb(size / 1e9, float32=True)) for name, size in n.items()}
@@ -243,6 +246,25 @@ def test_what_the_laptop_holds_at_each_moment_by_hand(monkeypatch: pytest.Monkey
     # So the forecast falls by the caches and the update: they lay beside both servers.
     before = policy + cache + update + trainer + server["qwen-1.5b"] + server["qwen-0.5b"]
     assert before - max(by_hand.values()) == pytest.approx(cache + update)
+
+
+def test_llama_cpp_holds_the_file_and_no_widened_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With AVX2 alone the judges' files lie in memory as they were fetched."""
+    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setenv("RAR_ENGINE", "llama.cpp")
+    laptop = load("laptop")
+    found = Devices(24.0).budgets(laptop, 152)["the hold-out judge's grading after it"]
+    policy, trainer = 134_515_008 * 4, 1.5e9
+    files = sum(MODELS[name].pinned.size for name in ("qwen-1.5b", "qwen-0.5b"))
+    assert found.total == pytest.approx(policy + trainer + files + 2 * 1e9 * (1 + BESIDE_GB))
+    by_llama = max(budget.total for budget in Devices(24.0).budgets(laptop, 152).values())
+    monkeypatch.setenv("RAR_ENGINE", "vllm")
+    by_vllm = max(budget.total for budget in Devices(24.0).budgets(laptop, 152).values())
+    assert by_llama < 12e9 < by_vllm / 1.5
+    # GPUs know nothing of it.
+    total = budget_of(GPU).total
+    monkeypatch.setenv("RAR_ENGINE", "llama.cpp")
+    assert budget_of(GPU).total == total
 
 
 def test_a_profile_with_one_judge_has_one_moment() -> None:
@@ -442,8 +464,11 @@ def test_a_cpu_profile_is_held_against_this_machine(monkeypatch: pytest.MonkeyPa
     done = rar()
     assert done.exit_code == 0
     assert "of 16.00 GB: fits" in done.output
-    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))  # all in float32
+    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setenv("RAR_ENGINE", "vllm")  # all in float32
     assert rar().exit_code == 1
+    monkeypatch.setenv("RAR_ENGINE", "llama.cpp")
+    assert rar().exit_code == 0
 
 
 def test_the_command_shows_each_device_where_the_models_are_apart() -> None:
