@@ -55,16 +55,17 @@ from rar_lib.core.pace import Course, Measured, at_rate
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.cost import duration
 from rar_lib.models import machine
-from rar_lib.models.processor import cpu_dtype, product_gflops
+from rar_lib.models.processor import cpu_dtype, engine, product_gflops
 
 #: Raise when the meaning of a manifest changes: notebooks of older ones are run again.
-SCHEMA = 2
+SCHEMA = 3
 _CHANGED = {
     "notebook": "notebook changed",
     "library": "library changed",
     "parameters": "parameters changed",
     "lock": "environment lock changed",
     "installed": "installed packages changed",
+    "engines": "what serves the models changed",
     "inputs": "records changed",
     "after": "data of an earlier notebook changed",
 }
@@ -129,6 +130,7 @@ def parts_of(
         "parameters": profile.model_dump(mode="json"),
         "lock": file_hash(lock),
         "installed": _installed(tuple(locked)),
+        "engines": {model: engine(model, profile.training.device) for model in profile.models},
         "inputs": {name: _hash(results.find(name, root)) for name in asked},
         "after": {stem: _data_of(stem, step, pending) for stem in step.after},
     }

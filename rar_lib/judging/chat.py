@@ -240,7 +240,8 @@ class Chat:
             return of_each.pop() if len(of_each) == 1 else ""
         if isinstance(self.server, str):
             return ""
-        return " ".join(f"{name}=={number}" for name, number in versions(_ENGINE).items())
+        packages = getattr(self.server, "packages", _ENGINE)
+        return " ".join(f"{name}=={number}" for name, number in versions(packages).items())
 
     @property
     def local(self) -> bool:

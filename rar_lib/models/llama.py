@@ -25,6 +25,8 @@ from rar_lib.models.vllm import Plan
 
 # -P: a file of the working folder must not shadow a module that the server imports.
 PROGRAM = (sys.executable, "-P", "-m", "rar_lib.models.llama")
+#: What computes the answers.
+PACKAGES = ("xllamacpp",)
 #: Tokens that go through the model at once.
 _BATCH = 512
 #: What a server holds beside weights and earlier prompts: interpreter, buffers, the prompt in hand.

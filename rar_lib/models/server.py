@@ -39,6 +39,7 @@ from rar_lib.models.catalogue import MODELS
 from rar_lib.models.processor import engine
 from rar_lib.models.vllm import (
     DROPPED_ENV,
+    PACKAGES,
     VLLM,
     Device,
     Plan,
@@ -248,6 +249,12 @@ class LocalServer:
             if not self._found:
                 self._found.append(self.until.enter_context(serve(self.model, **self.settings)))
             return self._found[0].base_url
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages that compute its answers."""
+        by_llama = engine(self.model, self.settings.get("device", "cpu")) == "llama.cpp"
+        return llama.PACKAGES if by_llama else PACKAGES
 
     def check(self) -> None:
         """See `Endpoint.check`.

