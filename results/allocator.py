@@ -94,7 +94,11 @@ async def one_pass(judge: Judge, pairs: list[Pair]) -> dict[str, float]:
 async def measure(model: str, variables: dict[str, str], pairs: list[Pair]) -> dict[str, Any]:
     """One allocator: a short pass that warms the server up, then two that count."""
     half = len(pairs) // 2
-    with mock.patch.object(vllm, "allocator", return_value=variables), local_chat(model) as chat:
+    with (
+        mock.patch.object(vllm, "allocator", return_value=variables),
+        mock.patch.dict(os.environ, {"RAR_ENGINE": "vllm"}),
+        local_chat(model) as chat,
+    ):
         judge = Judge(chat)
         await one_pass(judge, load_mini_pairs("val")[:1])
         passes = []
