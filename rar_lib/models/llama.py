@@ -1,9 +1,9 @@
 """The llama.cpp command line of a local server, and the program that it starts.
 
-vLLM computes in bfloat16 or int8 where the processor has such products. A processor with AVX2 alone
-has not: there everything is float32, four times the bytes of the 4-bit files that the weights come
-from. llama.cpp reads those files as they are, multiplies their blocks with 8-bit activations, and
-shares a prompt's beginning to the token, not to a block of 32. The package xllamacpp carries it.
+vLLM computes in bfloat16 or int8 where the processor has such products, and with AVX2 alone in
+float32, in eight times the bytes of the 4-bit files that the weights come from. llama.cpp
+reads those files as they are, multiplies their blocks with 8-bit activations, and shares a prompt's
+beginning to the token, not to a block of 32. The package xllamacpp carries it, built for AVX2.
 
 One slot: requests are taken one after the other, each from where it parts from the one before.
 With more, every slot would read a response's prompt for itself.

@@ -31,11 +31,26 @@ PACKAGES = (
 )
 
 
+#: Widest first: processors of one name may differ in what they multiply, and so in every number.
+_SETS = {
+    "AMX": "amx_bf16",
+    "AVX-512 with bf16": "avx512_bf16",
+    "AVX-512 with int8": "avx512_vnni",
+    "AVX-512": "avx512bw",
+    "AVX2": "avx2",
+}
+
+
 def hardware() -> str:
-    """One line, for example ``2 cores Intel Xeon Processor, 25 GB memory``."""
-    cpu = re.search(r"model name\s*:\s*(.+)", _read("/proc/cpuinfo"))
+    """One line, for example ``2 cores Intel Xeon Processor (AMX), 25 GB memory``."""
+    info = _read("/proc/cpuinfo")
+    cpu = re.search(r"model name\s*:\s*(.+)", info)
+    listed = re.search(r"flags\s*:\s*(.+)", info)
+    flags = set(listed[1].split()) if listed else set()
+    best = next((f" ({name})" for name, flag in _SETS.items() if flag in flags), "")
     cores = len(os.sched_getaffinity(0))
-    parts = [f"{cores} core{'s' * (cores > 1)} {cpu[1].strip() if cpu else platform.machine()}"]
+    name = f"{cpu[1].strip() if cpu else platform.machine()}{best}"
+    parts = [f"{cores} core{'s' * (cores > 1)} {name}"]
     parts.append(f"{memory_bytes() / 1e9:.0f} GB memory")
     return ", ".join([*parts, *_gpus()])
 

@@ -70,34 +70,25 @@ def test_it_listens_on_loopback_and_takes_one_request_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "flags", "model", "device", "engine"),
+    ("asked", "model", "device", "engine"),
     [
-        # Where vLLM has products of its own it stays; else llama.cpp reads the pinned files.
-        ("", "avx512bw", "qwen-1.5b", "cpu", "vllm"),
-        ("", "avx2", "qwen-1.5b", "cpu", "llama.cpp"),
-        ("", "avx2", "smollm2-135m", "cpu", "llama.cpp"),
-        ("", "avx2", "qwen-1.5b-int8", "cpu", "vllm"),
-        ("", "avx2", "a-folder", "cpu", "vllm"),
-        ("", "avx2", "qwen-1.5b", "cuda", "vllm"),
-        ("vllm", "avx2", "qwen-1.5b", "cpu", "vllm"),
-        ("llama.cpp", "avx512bw", "qwen-1.5b", "cpu", "llama.cpp"),
-        ("llama.cpp", "avx512bw", "qwen-1.5b-int8", "cpu", "vllm"),
-        ("llama.cpp", "avx512bw", "qwen-1.5b", "cuda", "vllm"),
+        (None, "qwen-1.5b", "cpu", "vllm"),
+        ("", "qwen-1.5b", "cpu", "vllm"),
+        ("vllm", "qwen-1.5b", "cpu", "vllm"),
+        ("llama.cpp", "qwen-1.5b", "cpu", "llama.cpp"),
+        ("llama.cpp", "smollm2-135m", "cpu", "llama.cpp"),
+        ("llama.cpp", "qwen-1.5b-int8", "cpu", "vllm"),
+        ("llama.cpp", "qwen-1.5b", "cuda", "vllm"),
+        ("llama.cpp", "a-folder", "cpu", "vllm"),
     ],
 )
 def test_which_engine_serves(
-    asked: str, flags: str, model: str, device: str, engine: str, monkeypatch: pytest.MonkeyPatch
+    asked: str | None, model: str, device: str, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAR_ENGINE", asked)
-    monkeypatch.setattr(processor, "flags", lambda: frozenset([flags]))
-    assert processor.engine(model, device) == engine
-
-
-def test_without_its_package_vllm_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAR_ENGINE", raising=False)
-    monkeypatch.setattr(processor, "flags", lambda: frozenset(["avx2"]))
-    monkeypatch.setattr(processor, "find_spec", lambda _: None)
-    assert processor.engine("qwen-1.5b") == "vllm"
+    if asked is not None:
+        monkeypatch.setenv("RAR_ENGINE", asked)
+    assert processor.engine(model, device) == engine
 
 
 def test_what_is_made_ready_is_what_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
