@@ -488,7 +488,8 @@ def _read_off(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     every = logits.log_softmax(-1)
     chosen = every.gather(-1, labels[:, None])[:, 0]
     known = every.detach()
-    entropy = -torch.linalg.vecdot(known.exp(), known)
+    # Not by vecdot, which autocast would round to bfloat16.
+    entropy = -(known.exp() * known).sum(-1)
     return chosen, entropy, (known.argmax(-1) == labels).float()
 
 
@@ -519,7 +520,7 @@ class Head(torch.autograd.Function):
             chosen[at] = logits.gather(-1, labels[at, None])[:, 0] - total[at]
             top[at] = (logits.argmax(-1) == labels[at]).float()
             share = (logits - total[at, None]).exp_()
-            entropy[at] = total[at] - torch.linalg.vecdot(share, logits)
+            entropy[at] = total[at] - (share * logits).sum(-1)
         ctx.save_for_backward(hidden, weight, labels, total)
         ctx.temperature = temperature
         ctx.mark_non_differentiable(entropy, top)

@@ -55,9 +55,16 @@ def fixed(logits: Any, temperature: float) -> Any:
     return torch.searchsorted(mass, at, right=True)[:, 0].clamp(max=mass.shape[-1] - 1)
 
 
+def without_bfloat16() -> frozenset[str]:
+    """The flags of a processor that computes in single precision."""
+    return frozenset({"avx2"})
+
+
 if __name__ == "__main__":
     from rar_lib.cli.app import app
+    from rar_lib.models import processor
     from rar_lib.training import decode
 
+    processor.flags = without_bfloat16
     decode._sample = fixed
     app()

@@ -362,3 +362,24 @@ def test_a_likelihood_is_the_same_where_the_prompt_is_shared(
     shared = likelihoods(model, prompts, responses)
     monkeypatch.setattr(decode, "shares_prompts", lambda model: False)
     assert shared == pytest.approx(likelihoods(model, prompts, responses), rel=1e-5)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_entropies_are_in_single_precision_also_where_products_are_rounded(scaled: bool) -> None:
+    """Under autocast a vecdot would be one of bfloat16, whose error is that of two digits."""
+    import torch
+
+    model = tiny("llama")
+    model.get_base_model().get_output_embeddings().weight.data.mul_(30)
+    if scaled:  # another output layer: the logits are there
+        model.get_base_model().config.logit_scale = 1.0
+    ids, mask = a_group(0)
+    plain = token_logps(model, ids, mask, 5)[1]
+    hidden_too = model.get_base_model().get_output_embeddings()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = hidden_too(torch.randn(7, 24)).float()
+        read = decode._read_off(logits, torch.zeros(7, dtype=torch.long))[1]
+        rounded = token_logps(model, ids, mask, 5)[1]
+    every = logits.log_softmax(-1)
+    torch.testing.assert_close(read, -(every.exp() * every).sum(-1))
+    assert read.dtype == rounded.dtype == plain.dtype == torch.float32
