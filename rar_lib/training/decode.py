@@ -261,9 +261,7 @@ class Decoder:
             q, k, v = torch.split(parts, [self._heads, self._kv, self._kv], 1)
             keys[:, :, start:end] = _rotated(k, cos, sin)
             values[:, :, start:end] = v
-            seen = F.scaled_dot_product_attention(
-                _rotated(q, cos, sin), keys[:, :, :end], values[:, :, :end], mask, enable_gqa=True
-            )
+            seen = _attended(_rotated(q, cos, sin), keys[:, :, :end], values[:, :, :end], mask)
             x = x + block.out(seen.transpose(1, 2).reshape(rows, width, -1))
             gate, up = block.gate_up(self._norm(x, block.after)).chunk(2, -1)
             x = x + block.down(F.silu(gate) * up)
@@ -273,6 +271,19 @@ class Decoder:
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
 
         return F.rms_norm(x, (x.shape[-1],), weight, self._config.rms_norm_eps)
+
+
+def _attended(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Attention of several heads to each head of keys; all (rows, heads, places, size).
+
+    The heads of one new token that share keys are asked as if they were so many places: torch
+    would copy the keys for each of them, which takes most of a token's time.
+    """
+    rows, heads, width, size = q.shape
+    if width > 1:
+        return F.scaled_dot_product_attention(q, keys, values, mask, enable_gqa=True)
+    grouped = q.reshape(rows, keys.shape[1], -1, size)
+    return F.scaled_dot_product_attention(grouped, keys, values, mask).view(rows, heads, 1, size)
 
 
 def _parts(layer: Any) -> tuple[tuple[Any, ...], ...]:
