@@ -211,6 +211,19 @@ def record(test: Graded, val: Graded, origin: Mapping[str, Any]) -> dict[str, An
     }
 
 
+def machines(pieces: Sequence[Piece]) -> str:
+    """What graded the pieces: every machine and number format, with its judges if there are two."""
+    made: dict[str, list[str]] = {}
+    for piece in sorted(pieces, key=lambda piece: BY_SIZE.index(piece.judge)):
+        head = run.header(piece)
+        names = made.setdefault(f"{head['machine']} in {head['number format']}", [])
+        if piece.judge not in names:
+            names.append(piece.judge)
+    if len(made) < 2:
+        return "".join(made)
+    return "; ".join(f"{machine} ({', '.join(names)})" for machine, names in made.items())
+
+
 def main() -> None:
     """Write ``alignment.json`` and say what is decided, and what is missing."""
     pieces = complete()
@@ -218,7 +231,7 @@ def main() -> None:
         raise SystemExit("no piece is complete: run results.alignment.run")
     check_format(pieces)
     last = run.header(max(pieces, key=lambda piece: run.header(piece)["date"]))
-    origin = {name: last[name] for name in ("date", "machine", "versions")}
+    origin = {"date": last["date"], "machine": machines(pieces), "versions": last["versions"]}
     missing = [piece.name for piece in run.pieces() if piece not in pieces]
     found = record(by_judge(pieces, "test"), by_judge(pieces, "val"), origin | {"missing": missing})
     rounded = run.rounded(found)

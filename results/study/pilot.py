@@ -20,8 +20,10 @@ nobody's notes. The share that is cut is still shown. The remaining trials were 
 smaller rate had moved nothing in as many steps, so it is not tried again.
 
 After the third trial, which misses the first point narrowly, the larger rate in as few steps was
-put before twice the steps, whose trial had been begun and was ended unseen: with twice the steps
-the study would take days on a machine without AMX.
+put before twice the steps: with these the study would take days. Twice the steps had been begun;
+the reward and divergence of some ten training steps had been looked at, its held-out answers not,
+and it was ended. A trial of the smaller rate with 112 tokens was ended within its first minutes,
+when the rule's last point was changed. So order and last point were chosen with trials in view.
 
 Cheap trials come first. Nothing of the arms that are compared is looked at, and no trial is part of
 the record. ``pilot.json`` holds what was found; the tests hold ``run.SETTINGS`` to it.

@@ -269,3 +269,22 @@ def test_the_explicit_arm_is_shown_without_the_pairs_that_its_wording_was_found_
     assert of["explicit"]["accuracy"]["value"] == pytest.approx(len(seen) / len(PAIRS))
     assert of["explicit"]["accuracy, untried"]["value"] == 0.0
     assert "accuracy, untried" not in of["implicit"]
+
+
+def test_a_record_names_every_machine_and_number_format_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heads = {
+        "smollm2-135m": ("A", "float32"),
+        "qwen-0.5b": ("A", "float32"),
+        "qwen-1.5b": ("B", "bfloat16"),
+    }
+
+    def header(piece: run.Piece) -> dict[str, str]:
+        return dict(zip(("machine", "number format"), heads[piece.judge], strict=True))
+
+    monkeypatch.setattr(run, "header", header)
+    pieces = [run.Piece(judge, arm) for judge in heads for arm in ("explicit", "implicit")]
+    named = "A in float32 (smollm2-135m, qwen-0.5b); B in bfloat16 (qwen-1.5b)"
+    assert table.machines(pieces) == named
+    assert table.machines(pieces[:4]) == "A in float32"
