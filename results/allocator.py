@@ -31,7 +31,7 @@ from rar_lib.core.types import Pair
 from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import grade_pairs
 from rar_lib.judging.judge import Judge
-from rar_lib.models import vllm
+from rar_lib.models import vllm_args
 from rar_lib.models.machine import hardware, versions
 from rar_lib.models.processor import cpu_dtype
 from rar_lib.models.server import local_chat
@@ -47,7 +47,7 @@ def allocators() -> dict[str, dict[str, str]]:
 
 def preloaded() -> dict[str, str]:
     """What the library uses where the package is there."""
-    return vllm.allocator()
+    return vllm_args.allocator()
 
 
 @contextmanager
@@ -95,7 +95,7 @@ async def measure(model: str, variables: dict[str, str], pairs: list[Pair]) -> d
     """One allocator: a short pass that warms the server up, then two that count."""
     half = len(pairs) // 2
     with (
-        mock.patch.object(vllm, "allocator", return_value=variables),
+        mock.patch.object(vllm_args, "allocator", return_value=variables),
         mock.patch.dict(os.environ, {"RAR_ENGINE": "vllm"}),
         local_chat(model) as chat,
     ):

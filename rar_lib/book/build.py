@@ -46,7 +46,7 @@ from rar_lib.data.polarity import read
 from rar_lib.data.tasks import load_mini, load_tasks
 from rar_lib.evaluation.held_out import MIN_SEEDS
 from rar_lib.evaluation.notes import RECALL
-from rar_lib.models.vllm import overhead_gb
+from rar_lib.models.vllm_args import overhead_gb
 from rar_lib.training.run import TRANSCRIPT, Run
 from rar_lib.training.settings import Settings
 

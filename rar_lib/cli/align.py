@@ -20,7 +20,7 @@ from rar_lib.core.files import atomic_write, file_hash
 from rar_lib.core.stats import MIN_UNITS, Interval
 from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.data.check import escaped
-from rar_lib.evaluation.eligibility import MAX_UNSCORED
+from rar_lib.evaluation.judge_roles import MAX_UNSCORED
 from rar_lib.judging.chat import Chat, run_sync
 from rar_lib.judging.judge import Judge, ReadingChoice
 

@@ -55,7 +55,7 @@ def serve_forever(model: str, **settings: object) -> None:
         ServerError: The server did not start, or died later.
     """
     from rar_lib.models import server
-    from rar_lib.models.vllm import post_mortem
+    from rar_lib.models.vllm_args import post_mortem
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -343,7 +343,7 @@ def spread_difference(
     The paper's second claim about judges, that rubrics reduce the spread across sizes, says that
     this is below zero for a rubric arm on the left. Spread is :func:`variance_between`, whose
     mean is that of the judges' true accuracies, however noisy or correlated the judges are.
-    Only judges that pass a gate belong here (:mod:`rar_lib.evaluation.eligibility`): those at
+    Only judges that pass a gate belong here (:mod:`rar_lib.evaluation.judge_roles`): those at
     chance in both arms hardly differ.
 
     Args:
@@ -399,7 +399,7 @@ def paper_claims(
             about it out. ``synthetic_ref`` and ``synthetic_noref`` are ``implicit`` under a
             synthetic rubric.
         gated: the judges that pass the gate
-            (:func:`rar_lib.evaluation.eligibility.may_enter_size_claim`), small to large.
+            (:func:`rar_lib.evaluation.judge_roles.may_enter_size_claim`), small to large.
 
     Returns:
         Claim -> comparison in pairwise accuracy, positive where the claim says so, or why there is

@@ -39,8 +39,8 @@ from rar_lib.data.labels import Label, Preference, split
 from rar_lib.data.questions import Response
 from rar_lib.data.tasks import SEED, stratified
 from rar_lib.evaluation.alignment import CriterionAgreement, agreement_of
-from rar_lib.evaluation.eligibility import MARGIN, MAX_UNSCORED, MIN_SHARE, Gate, may_reward
 from rar_lib.evaluation.grading import gradable, items_work
+from rar_lib.evaluation.judge_roles import MARGIN, MAX_UNSCORED, MIN_SHARE, Gate, may_reward
 from rar_lib.judging.calibration import Calibration, Identity, apply, fit
 from rar_lib.judging.chat import Lasting
 from rar_lib.judging.cost import Work

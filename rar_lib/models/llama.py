@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rar_lib.core.errors import ServerError
-from rar_lib.models.vllm import Plan
+from rar_lib.models.vllm_args import Plan
 
 # -P: a file of the working folder must not shadow a module that the server imports.
 PROGRAM = (sys.executable, "-P", "-m", "rar_lib.models.llama")

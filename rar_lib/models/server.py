@@ -37,7 +37,7 @@ from rar_lib.judging.dialect import DIALECTS, Dialect
 from rar_lib.models import llama
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.processor import engine
-from rar_lib.models.vllm import (
+from rar_lib.models.vllm_args import (
     DROPPED_ENV,
     PACKAGES,
     VLLM,

@@ -28,7 +28,7 @@ from rar_lib.core.stats import scored
 from rar_lib.core.text import THOUGHTS, without_thoughts
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
 from rar_lib.data.jsonl import short
-from rar_lib.evaluation.eligibility import MAX_UNSCORED
+from rar_lib.evaluation.judge_roles import MAX_UNSCORED
 from rar_lib.evaluation.multiple_choice import answer_letter, last_box
 from rar_lib.judging.chat import together
 from rar_lib.judging.judge import Judge

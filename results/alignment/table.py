@@ -32,7 +32,7 @@ from rar_lib.evaluation.alignment import (
     criterion_agreement,
     paper_claims,
 )
-from rar_lib.evaluation.eligibility import Gate, may_enter_size_claim
+from rar_lib.evaluation.judge_roles import Gate, may_enter_size_claim
 from rar_lib.evaluation.sensitivity import KEYS, against_paper
 from rar_lib.judging.calibration import Identity, apply, fit
 from results.alignment import run

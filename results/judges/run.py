@@ -29,7 +29,7 @@ from rar_lib.core.types import Task
 from rar_lib.judging.messages import prompts_of
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.server import Endpoint, serve_plan
-from rar_lib.models.vllm import plan
+from rar_lib.models.vllm_args import plan
 from results.judges import table
 from results.judges.items import TASKS, both_sides, item, resized, sample, tasks_by_id
 from results.limit import Watch, matmul_tflops

@@ -20,7 +20,7 @@ from rar_lib.models import processor
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.llama import BESIDE_GB
 from rar_lib.models.store import disk_needed, model_dir
-from rar_lib.models.vllm import overhead_gb
+from rar_lib.models.vllm_args import overhead_gb
 from rar_lib.training.memory import (
     _TILE,
     SHAPES,

@@ -9,7 +9,8 @@ import pytest
 from rar_lib.core.decision import Finding, decide, not_testable
 from rar_lib.core.stats import Comparison, Interval
 from rar_lib.evaluation.alignment import CriterionAgreement
-from rar_lib.evaluation.eligibility import (
+from rar_lib.evaluation.held_out import rise, spread
+from rar_lib.evaluation.judge_roles import (
     MARGIN,
     MAX_UNSCORED,
     may_confirm,
@@ -17,7 +18,6 @@ from rar_lib.evaluation.eligibility import (
     may_hold_out,
     may_reward,
 )
-from rar_lib.evaluation.held_out import rise, spread
 
 
 def agreement(

@@ -1,4 +1,4 @@
-"""The vLLM command line of a local server, and what to say when it fails. Starts nothing."""
+"""The arguments and environment of a vLLM server, and what to say when it fails. Starts nothing."""
 
 from __future__ import annotations
 

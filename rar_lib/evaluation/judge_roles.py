@@ -1,4 +1,4 @@
-"""Which judge may do what: gates before a claim rests on it, or it holds out, or it rewards.
+"""The roles of a judge: which may decide a claim about size, which is the hold-out, which rewards.
 
     gate = may_enter_size_claim(criterion_agreement(graded), graded.share)
     gate.passed, gate.reason
