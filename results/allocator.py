@@ -33,8 +33,8 @@ from rar_lib.evaluation.alignment import grade_pairs
 from rar_lib.judging.judge import Judge
 from rar_lib.models import vllm_args
 from rar_lib.models.machine import hardware, versions
-from rar_lib.models.processor import cpu_dtype
 from rar_lib.models.server import local_chat
+from results.limit import number_format
 
 RESULTS = Path(__file__).with_name("allocator.json")
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
@@ -52,7 +52,7 @@ def preloaded() -> dict[str, str]:
 
 @contextmanager
 def watched() -> Iterator[list[float]]:
-    """GB that the children of this process hold, every quarter of a second."""
+    """GB that the children of this process hold, every quarter of a second and at the end."""
     seen: list[float] = []
     over = threading.Event()
 
@@ -67,6 +67,7 @@ def watched() -> Iterator[list[float]]:
     finally:
         over.set()
         thread.join()
+        seen.append(resident_gb())
 
 
 def resident_gb() -> float:
@@ -123,7 +124,7 @@ def main() -> None:
     kept, mi = (found[name]["passes"][-1] for name in ("kept", "mimalloc"))
     row = {
         "model": options.model,
-        "number format": cpu_dtype(),
+        "number format": number_format(options.model),
         "cores": len(os.sched_getaffinity(0)),
         "machine": hardware(),
         "versions": versions(),

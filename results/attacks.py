@@ -63,10 +63,11 @@ from rar_lib.evaluation.attacks import (
     success_rate,
 )
 from rar_lib.judging.cassette import Cassette
-from rar_lib.judging.chat import Chat, Message
+from rar_lib.judging.chat import Chat
 from rar_lib.judging.guard import GuardedJudge
 from rar_lib.judging.judge import Judge, grade_many
 from rar_lib.judging.messages import Messages
+from rar_lib.judging.wire import Message
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.machine import hardware, versions
 from rar_lib.models.server import local_chat

@@ -1,8 +1,8 @@
 """Seconds of one GRPO step by stage: this project, and stock TRL with a per-criterion JSON judge.
 
-    python -m results.grpo_step ours               # all steps, about 4 minutes
-    python -m results.grpo_step stock --piece 0    # one measured step, about 5 minutes; 0, 1, 2
-    python -m results.grpo_step table
+    python -m results.grpo_step ours               # all steps
+    python -m results.grpo_step stock --piece 0    # one measured step; then 1 and 2
+    python -m results.grpo_step table              # the record, or what is missing for it
 
 Both train the same LoRA on the same prompts in the same order, with as many rollouts of the same
 length, on the same machine, and ask the same model on the same server; everything that a step
@@ -12,7 +12,12 @@ Stock: TRL's GRPOTrainer with transformers' generate and PEFT, and the usual jud
 (HealthBench's way): every criterion of every response is asked on its own, the reply is JSON with
 an explanation and a boolean. Ours: one rating read from the probabilities of up to three tokens
 (``implicit``). Both are warmed up by one step that isn't counted; in stock that step asks the
-judge for one response only. Results gather in results/grpo_step.json.
+judge for one response only. Both compute in the number format that suits the processor.
+
+What is measured lies in ``_build/grpo_step`` with the machine, the number formats, the versions and
+the settings that made it; beside the seconds stand the load by other processes and the most memory
+that the training process held. The record, grpo_step.json, is written when all of it is there and
+made in one way: a step of one machine over a step of another is no ratio.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,13 +41,20 @@ from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat, together
 from rar_lib.judging.judge import Judge
 from rar_lib.models.machine import hardware, versions
-from rar_lib.models.server import local_chat
+from rar_lib.models.processor import cpu_dtype, engine
+from rar_lib.models.server import local_chat, serve
 from rar_lib.training.rewards import RubricReward, text_of
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import train
+from results.limit import Watch, differing, number_format, peak_gb
 
 RESULTS = Path(__file__).with_name("grpo_step.json")
+PIECES = Path(__file__).parents[1] / "_build" / "grpo_step"
 WARM_UP, MEASURED = 1, 3
+OURS = "ours"
+STOCK = tuple(f"stock-{number}" for number in range(MEASURED))
+#: Of a step: what the table shows, seconds first.
+NAMES = ("generate", "judge", "update", "rest", "total", "length", "calls", "unscored")
 # The stock judge's prompt: the wording is ours, the shape is HealthBench's.
 ASK = """You grade one criterion of a rubric for a response to a question.
 
@@ -61,6 +73,27 @@ and nothing else: {{"explanation": "...", "criteria_met": true or false}}"""
 def settings() -> Settings:
     """Those of the laptop profile, for as many steps as are measured."""
     return load("laptop").training.model_copy(update={"steps": WARM_UP + MEASURED})
+
+
+def made_by(judge: str) -> dict[str, Any]:
+    """What must be equal for steps to stand beside each other."""
+    training = settings()
+    return {
+        "machine": hardware(),
+        "number formats": {"policy": cpu_dtype(), "judge": number_format(judge)},
+        "versions": versions(),
+        "settings": {
+            "policy": training.policy,
+            "judge": judge,
+            "engine of the judge": engine(judge),
+            "lora_rank": training.lora_rank,
+            "rollouts": training.rollouts * training.prompts_per_step,
+            "prompts": training.prompts_per_step,
+            "tokens": training.max_completion,
+            "measured_steps": MEASURED,
+            "warm_up_steps": WARM_UP,
+        },
+    }
 
 
 def tasks_of(training: Settings) -> list[Task]:
@@ -105,7 +138,12 @@ def ours(judge: str) -> None:
             asked.append([json.loads(t)["id"] for t in columns["task"][:: training.rollouts]])
             return await super().__call__(*args, **columns)
 
-    with local_chat(judge) as chat, tempfile.TemporaryDirectory() as out:
+    with (
+        serve(judge) as endpoint,
+        local_chat(judge) as chat,
+        tempfile.TemporaryDirectory() as out,
+    ):
+        watch = Watch(endpoint.pid or 0)
         run = train(
             "implicit",
             0,
@@ -115,6 +153,7 @@ def ours(judge: str) -> None:
             reward=Recording(Judge(chat), "implicit"),
             callbacks=[clock.callback()],
         )
+        others = watch.other_load()
     steps = []
     for n, row in enumerate(run.curve()):
         total = clock.ends[n + 1] - clock.ends[n]
@@ -130,35 +169,83 @@ def ours(judge: str) -> None:
             "unscored": row["unscored"],
         }
         steps.append(step)
-    keep("ours", judge, steps[WARM_UP:], {"backend": run.backend, "warm_up": steps[:WARM_UP]})
+    more = {"backend": run.backend, "warm_up": steps[:WARM_UP], "other_load": others}
+    keep(OURS, judge, steps[WARM_UP:], more)
+
+
+def order_of(judge: str, piece: int) -> list[str]:
+    """Ids of the tasks that our warm-up and our measured step of that number had.
+
+    Raises:
+        SystemExit: ours was not measured yet, or not as this side would be.
+    """
+    done = kept().get(OURS)
+    if done is None:
+        raise SystemExit("the tasks are those of our steps: run `ours` first")
+    if said := differing({OURS: done["made_by"], STOCK[piece]: made_by(judge)}):
+        raise SystemExit(f"no ratio would come of it, {said}: run `ours` again in this way")
+    return [i for step in (done["warm_up"][0], done["steps"][piece]) for i in step["tasks"]]
+
+
+def stock_arguments(training: Settings, out: str) -> Any:
+    """TRL's arguments: the settings that both sides share, in the format of this processor."""
+    from trl import GRPOConfig
+
+    return GRPOConfig(
+        output_dir=out,
+        use_cpu=True,
+        bf16=cpu_dtype() == "bfloat16",
+        dataloader_pin_memory=False,
+        gradient_checkpointing=False,
+        shuffle_dataset=False,
+        beta=0.0,
+        seed=0,
+        per_device_train_batch_size=training.rollouts * training.prompts_per_step,
+        num_generations=training.rollouts,
+        temperature=training.temperature,
+        max_completion_length=training.max_completion,
+        max_steps=WARM_UP + 1,
+        learning_rate=training.learning_rate,
+        logging_steps=1,
+        report_to=[],
+        save_strategy="no",
+    )
+
+
+def stock_model(training: Settings) -> tuple[Any, Any]:
+    """The policy, in the format that ours is loaded in, with its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rar_lib.models.store import model_dir
+
+    folder = str(model_dir(training.policy))
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, cpu_dtype()))
+    return model, AutoTokenizer.from_pretrained(folder)
 
 
 def stock(judge: str, piece: int) -> None:
     """One measured step of TRL as it comes, after one to warm up; no unsloth in the process."""
-    import torch
+    order = order_of(judge, piece)  # first: it may refuse
     import trl.trainer.utils as trl_utils
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOTrainer
 
     from rar_lib.core.prompts import policy_messages
-    from rar_lib.models.store import model_dir
 
     # TRL 1.15 computes log-probabilities with a Triton kernel alone: without a GPU its first
     # update fails ("0 active drivers", or "'NoneType' object has no attribute 'apply'" where
     # triton is not installed). This is what its earlier releases did, in plain torch.
     trl_utils._ChunkedLogProbFunction = PlainLogProb
     training = settings()
-    done = stored()["ours"]
     by_id = {t.id: t for t in tasks_of(training)}
-    order = [i for step in (done["warm_up"][0], done["steps"][piece]) for i in step["tasks"]]
     rows = [
         {"prompt": policy_messages(by_id[i]), "task": by_id[i].model_dump_json()} for i in order
     ]
-    policy = str(model_dir(training.policy))
     seconds: dict[str, list[float]] = {"generate": [], "judge": []}
-    clock, seen = Clock(), []
+    clock = Clock()
+    seen: list[list[float | None]] = []
 
     class Timed(GRPOTrainer):
         def _generate(self, *args: Any, **kwargs: Any) -> Any:
@@ -173,7 +260,12 @@ def stock(judge: str, piece: int) -> None:
             seconds["judge"].append(time.perf_counter() - begin)
             return made
 
-    with local_chat(judge) as chat, tempfile.TemporaryDirectory() as out:
+    model, tokenizer = stock_model(training)
+    with (
+        serve(judge) as endpoint,
+        local_chat(judge) as chat,
+        tempfile.TemporaryDirectory() as out,
+    ):
 
         async def reward(completions: list[Any], task: list[str], **_: Any) -> list[float | None]:
             few = len(seen) < WARM_UP
@@ -186,8 +278,8 @@ def stock(judge: str, piece: int) -> None:
             return scores + [0.0] * (len(completions) - len(scores))
 
         trainer = Timed(
-            model=AutoModelForCausalLM.from_pretrained(policy, dtype=torch.bfloat16),
-            processing_class=AutoTokenizer.from_pretrained(policy),
+            model=model,
+            processing_class=tokenizer,
             reward_funcs=reward,
             train_dataset=Dataset.from_list(rows),
             peft_config=LoraConfig(
@@ -196,28 +288,12 @@ def stock(judge: str, piece: int) -> None:
                 task_type="CAUSAL_LM",
                 target_modules="all-linear",
             ),
-            args=GRPOConfig(
-                output_dir=out,
-                use_cpu=True,
-                bf16=True,
-                dataloader_pin_memory=False,
-                gradient_checkpointing=False,
-                shuffle_dataset=False,
-                beta=0.0,
-                seed=0,
-                per_device_train_batch_size=training.rollouts * training.prompts_per_step,
-                num_generations=training.rollouts,
-                temperature=training.temperature,
-                max_completion_length=training.max_completion,
-                max_steps=WARM_UP + 1,
-                learning_rate=training.learning_rate,
-                logging_steps=1,
-                report_to=[],
-                save_strategy="no",
-            ),
+            args=stock_arguments(training, out),
             callbacks=[clock.callback()],
         )
+        watch = Watch(endpoint.pid or 0)
         trainer.train()
+        others = watch.other_load()
     log = [entry for entry in trainer.state.log_history if "reward" in entry][-1]
     total = clock.ends[-1] - clock.ends[-2]
     parts = {name: values[-1] for name, values in seconds.items()}
@@ -234,9 +310,7 @@ def stock(judge: str, piece: int) -> None:
         "calls": training.rollouts * sum(criteria),
         "unscored": 1 - len(scored) / len(seen[-1]),
     }
-    steps = stored().get("stock", {}).get("steps", [])
-    kept = [s for s in steps if s["tasks"] != step["tasks"]] if same_judge("stock", judge) else []
-    keep("stock", judge, [*kept, step], {"backend": "transformers+peft"})
+    keep(STOCK[piece], judge, [step], {"backend": "transformers+peft", "other_load": others})
 
 
 class PlainLogProb:
@@ -283,65 +357,84 @@ async def grade_json(chat: Chat, task: Task, response: str) -> float | None:
     return sum(good) / sum(weights)
 
 
-def stored() -> dict[str, Any]:
-    """What has been measured so far."""
-    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    return found
-
-
-def same_judge(side: str, judge: str) -> bool:
-    return bool(stored().get(side, {}).get("judge") == judge)
-
-
-def keep(side: str, judge: str, steps: Sequence[dict[str, Any]], more: dict[str, Any]) -> None:
-    """Write one side's steps and means, and the ratio when both sides are complete."""
-    names = ("generate", "judge", "update", "rest", "total", "length", "calls", "unscored")
-    mean = {name: round(statistics.fmean(s[name] for s in steps), 3) for name in names}
-    found = stored()
-    date = datetime.now(UTC).date().isoformat()
-    found[side] = {"judge": judge, "date": date, **more, "mean": mean, "steps": list(steps)}
-    both = [found.get(name, {}) for name in ("ours", "stock")]
-    found.pop("ratio", None)
-    whole = all(len(s.get("steps", [])) == MEASURED for s in both)
-    if whole and both[0]["judge"] == both[1]["judge"]:
-        found["ratio"] = round(both[1]["mean"]["total"] / both[0]["mean"]["total"], 2)
-    training = settings()
-    found |= {
-        "date": date,
-        "machine": hardware(),
-        "versions": versions(),
-        "settings": {
-            "policy": training.policy,
-            "judge": judge,
-            "lora_rank": training.lora_rank,
-            "rollouts": training.rollouts * training.prompts_per_step,
-            "prompts": training.prompts_per_step,
-            "tokens": training.max_completion,
-            "measured_steps": MEASURED,
-            "warm_up_steps": WARM_UP,
-        },
+def keep(name: str, judge: str, steps: Sequence[dict[str, Any]], more: Mapping[str, Any]) -> None:
+    """Write what one call measured, with how it was made."""
+    found = {
+        "made_by": made_by(judge),
+        "date": datetime.now(UTC).date().isoformat(),
+        "peak_memory_gb": peak_gb(),
+        **more,
+        "steps": list(steps),
     }
-    atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")
-    table()
+    atomic_write(PIECES / f"{name}.json", json.dumps(found, indent=1) + "\n")
+
+
+def kept() -> dict[str, dict[str, Any]]:
+    """What has been measured so far, by name."""
+    paths = {name: PIECES / f"{name}.json" for name in (OURS, *STOCK)}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+
+
+def side(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Steps and their means of one side, and the worst of load and memory over its pieces."""
+    steps = [step for piece in pieces for step in piece["steps"]]
+    return {
+        "backend": pieces[0]["backend"],
+        "dates": sorted({piece["date"] for piece in pieces}),
+        "other_load": max(piece["other_load"] for piece in pieces),
+        "peak_memory_gb": max(piece["peak_memory_gb"] for piece in pieces),
+        "mean": {name: round(statistics.fmean(s[name] for s in steps), 3) for name in NAMES},
+        "steps": steps,
+    }
+
+
+def record(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Both sides and how many times as long a step of stock takes.
+
+    Raises:
+        SystemExit: something is missing, the sides were made in different ways, or had other tasks.
+    """
+    if missing := [name for name in (OURS, *STOCK) if name not in found]:
+        raise SystemExit(f"not measured yet: {', '.join(missing)}; without them there is no ratio")
+    if said := differing({name: piece["made_by"] for name, piece in found.items()}):
+        raise SystemExit(f"no ratio, {said}: measure again what differs")
+    ours, theirs = side([found[OURS]]), side([found[name] for name in STOCK])
+    if [s["tasks"] for s in ours["steps"]] != [s["tasks"] for s in theirs["steps"]]:
+        raise SystemExit("no ratio, stock had other tasks than ours: measure stock again")
+    return {
+        "date": max(*ours["dates"], *theirs["dates"]),
+        **found[OURS]["made_by"],
+        "ratio": round(theirs["mean"]["total"] / ours["mean"]["total"], 2),
+        "ours": ours | {"warm_up": found[OURS]["warm_up"]},
+        "stock": theirs,
+    }
 
 
 def table() -> None:
-    """The means side by side."""
-    found = stored()
-    names = ("generate", "judge", "update", "rest", "total", "length", "calls", "unscored")
-    sides = [s for s in ("ours", "stock") if s in found]
-    print(f"{'':10}" + "".join(f"{s:>10}" for s in sides))
-    for name in names:
-        print(f"{name:10}" + "".join(f"{found[s]['mean'][name]:10.2f}" for s in sides))
-    print("ratio", found.get("ratio", "not yet"))
+    """Write the record if all is there, and show the means side by side."""
+    found = record(kept())
+    atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")
+    sides = [found["ours"], found["stock"]]
+    print(f"{'':16}{'ours':>10}{'stock':>10}")
+    for name in NAMES:
+        print(f"{name:16}" + "".join(f"{own['mean'][name]:10.2f}" for own in sides))
+    print(f"{'peak memory, GB':16}" + "".join(f"{own['peak_memory_gb']:10.2f}" for own in sides))
+    print(f"{'other processes':16}" + "".join(f"{own['other_load']:10.1%}" for own in sides))
+    print(f"ratio {found['ratio']:.2f}; {found['machine']}; {found['number formats']}")
 
 
-def main() -> None:
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; without a judge it is that of the laptop profile on this processor."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("side", choices=("ours", "stock", "table"))
     parser.add_argument("--piece", type=int, default=0, choices=range(MEASURED))
-    parser.add_argument("--judge", default=settings().judge)
-    given = parser.parse_args()
+    parser.add_argument("--judge", default=load("laptop").judge)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure one side, or make the record."""
+    given = parsed(arguments)
     if given.side == "ours":
         ours(given.judge)
     elif given.side == "stock":

@@ -1,27 +1,73 @@
 """What this machine can do, and what it is doing: one measure for all scripts.
 
-The fastest matrix product, the arithmetic that is useful for a set of prompts (every token once,
-however often it occurs as the beginning of another prompt), and the share of the cores that other
-processes took while something was measured.
+The fastest matrix product in the number format of a model, the arithmetic that is useful for a set
+of prompts (every token once, however often it occurs as the beginning of another prompt), the share
+of the cores that other processes took while something was measured, and what of a set of records
+was not made in the same way.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
 
 from rar_lib.core.types import Task
+from rar_lib.models.catalogue import MODELS
+from rar_lib.models.processor import cpu_dtype
+
+Format = Literal["float32", "bfloat16", "int8"]
+#: Rows, inner size and columns: a square, and the judge's feed-forward layer there and back.
+SHAPES = ((4096, 4096, 4096), (2048, 1536, 8960), (2048, 8960, 1536))
+#: Of each shape, and how many products are timed together.
+SECONDS, TOGETHER = 1.5, 3
+
+
+def number_format(model: str) -> Format:
+    """What vLLM multiplies in on this CPU when it serves a model: the format of most of its work.
+
+    An int8 model keeps its embeddings and its output matrix in :func:`cpu_dtype`.
+    """
+    known = MODELS.get(model)
+    return "int8" if known and known.base else cpu_dtype()
+
+
+def differing(made_by: Mapping[str, Mapping[str, Any]]) -> str:
+    """What is not the same of how records were made, one sentence; empty where nothing differs.
+
+    Args:
+        made_by: name of a record -> what must be equal for records to stand beside each other.
+    """
+    for what in dict.fromkeys(what for own in made_by.values() for what in own):
+        values = {name: own.get(what) for name, own in made_by.items()}
+        inside = {name: value for name, value in values.items() if isinstance(value, Mapping)}
+        if len(inside) == len(values):
+            if said := differing(inside):
+                return said
+            continue
+        names: dict[str, list[str]] = {}
+        for name, value in values.items():
+            names.setdefault(str(value), []).append(name)
+        if len(names) > 1:
+            listed = "; ".join(f"{', '.join(of)}: {value}" for value, of in names.items())
+            return f"they differ in {what} ({listed})"
+    return ""
+
+
+def peak_gb() -> float:
+    """Most resident memory that this process ever had, in GB, without its children."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def share_of_limit(
@@ -30,15 +76,18 @@ def share_of_limit(
     pieces: Sequence[dict[str, Any]],
     tasks: Mapping[str, Task],
 ) -> dict[str, Any]:
-    """Useful arithmetic a second over the machine's bf16 limit, measured beside each piece.
+    """Useful arithmetic a second over the machine's limit in the judge's own number format.
 
+    The limit (:func:`fastest_product`) is measured beside each piece.
     ``share_of_limit`` is 2 x parameters x tokens that must be computed, with the nominal number
     of parameters. ``share_of_limit_matrices`` counts only what is really multiplied: the layers
     for every token, the output matrix once a verdict, and no look-up of embeddings.
+
+    Raises:
+        ValueError: a limit was measured in another format than the model is served in.
     """
     from transformers import AutoTokenizer
 
-    from rar_lib.models.catalogue import MODELS
     from rar_lib.models.store import model_dir
 
     folder = model_dir(model)
@@ -53,18 +102,28 @@ def share_of_limit(
         must += distinct_prefixes(tokenizer(texts, add_special_tokens=False)["input_ids"])
         verdicts += len(texts)
     seconds = sum(p["seconds"] for p in pieces)
-    measured = [p["bf16_tflops"] for p in pieces]
-    limit = max(measured)  # other users of the machine can only make it look slower
+    limit = limit_of([p["limit"] for p in pieces], pieces[0]["number_format"])
     layers, head = matrices(folder)
     done = 2 * MODELS[model].parameters * 1e9 * must
     multiplied = 2 * (layers * must + head * verdicts)
     return {
         "tokens_that_must_be_computed": must,
-        "bf16_limit_tflops": limit,
-        "bf16_tflops_measured": measured,
-        "share_of_limit": done / seconds / limit / 1e12,
-        "share_of_limit_matrices": multiplied / seconds / limit / 1e12,
+        "limit": limit,
+        "share_of_limit": done / seconds / limit["tflops"] / 1e12,
+        "share_of_limit_matrices": multiplied / seconds / limit["tflops"] / 1e12,
     }
+
+
+def limit_of(measured: Sequence[Mapping[str, Any]], wanted: Format) -> dict[str, Any]:
+    """The best of several measurements: other users of the machine only make it look slower.
+
+    Raises:
+        ValueError: one was made in another number format.
+    """
+    if wrong := [m["format"] for m in measured if m["format"] != wanted]:
+        raise ValueError(f"the limit was measured in {wrong[0]}, the judge is served in {wanted}")
+    best = max(measured, key=lambda m: m["tflops"])
+    return dict(best) | {"measured": [m["tflops"] for m in measured]}
 
 
 def asks(task: Task, response: str) -> list[Any]:
@@ -107,32 +166,98 @@ def matrices(folder: Path) -> tuple[int, int]:
     return layers, head
 
 
-def matmul_tflops() -> float:
-    """The fastest bf16 matrix product of this machine within five seconds, in TFLOP/s.
+_MEASURE = """
+import json, sys
+from results.limit import measured_here
+print(json.dumps(measured_here(sys.argv[1])))
+"""
+
+
+def fastest_product(wanted: Format) -> dict[str, Any]:
+    """The fastest matrix product of this machine in a number format, in TFLOP/s, and its kernel.
 
     In a process of its own: threads that torch leaves behind would slow the server down.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", _MATMUL], capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
+    command = [sys.executable, "-c", _MEASURE, wanted]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    # vLLM may log before it.
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-_MATMUL = """
-import time, torch
-best = 0.0
-for m, k, n in ((4096, 4096, 4096), (2048, 1536, 8960), (2048, 8960, 1536)):
-    a, b = torch.randn(m, k).bfloat16(), torch.randn(k, n).bfloat16()
-    # Into the same memory each time: pages of a fresh result cost as much as the product.
-    c = torch.empty(m, n, dtype=torch.bfloat16)
-    end = time.perf_counter() + 1.5
+def products(wanted: Format) -> tuple[str, Callable[[int, int, int], Callable[[], Any]]]:
+    """Name of the kernel, and what makes a product of (rows, inner size, columns)."""
+    if wanted != "int8":
+        return "torch.mm", lambda m, k, n: plain_product(wanted, m, k, n)
+    try:
+        from vllm import _custom_ops as ops
+    except ImportError:
+        return "torch._int_mm", int8_product
+    # vLLM's wheels for GPUs have no oneDNN.
+    return ("oneDNN", onednn_product) if ops._supports_onednn else ("torch._int_mm", int8_product)
+
+
+def plain_product(dtype: str, m: int, k: int, n: int) -> Callable[[], Any]:
+    """Into the same memory each time: pages of a fresh result cost as much as the product."""
+    import torch
+
+    kind = getattr(torch, dtype)
+    left, right = torch.randn(m, k).to(kind), torch.randn(k, n).to(kind)
+    out = torch.empty(m, n, dtype=kind)
+    return lambda: torch.mm(left, right, out=out)
+
+
+def int8_product(m: int, k: int, n: int) -> Callable[[], Any]:
+    """torch's own, summed in int32; the right side lies as a layer's weights do."""
+    import torch
+
+    left, right = _whole_numbers(m, k), _whole_numbers(n, k).t()
+    out = torch.empty(m, n, dtype=torch.int32)
+    return lambda: torch._int_mm(left, right, out=out)
+
+
+def onednn_product(m: int, k: int, n: int) -> Callable[[], Any]:
+    """What vLLM computes an int8 layer with on a CPU (``CPUInt8ScaledMMLinearKernel``).
+
+    Weights are packed once, as when a model is loaded; rounding the left side to int8 is not part
+    of it. With AMX vLLM takes another kernel, which is not measured here.
+    """
+    import torch
+    from vllm import _custom_ops as ops
+
+    kind = getattr(torch, cpu_dtype())
+    left, right = _whole_numbers(m, k), _whole_numbers(n, k).t()
+    scales, weight_scales = torch.full((m, 1), 0.01), torch.full((n, 1), 0.01)
+    packed = ops.create_onednn_scaled_mm(right, weight_scales, kind, True, False, 32)
+    # What was packed points at its scales and does not keep them: this does.
+    kept = (packed, weight_scales)
+    out = torch.empty(m, n, dtype=kind)
+    return lambda: ops.onednn_scaled_mm(kept[0], left, out, scales, None, None, None)
+
+
+def _whole_numbers(rows: int, columns: int) -> Any:
+    import torch
+
+    return torch.randint(-127, 128, (rows, columns), dtype=torch.int8)
+
+
+def best_rate(product: Callable[[], Any], operations: float, seconds: float) -> float:
+    """Most operations a second within so many seconds, over products that are timed together."""
+    best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
-        for _ in range(3):
-            torch.mm(a, b, out=c)
-        best = max(best, 6 * m * k * n / (time.perf_counter() - start))
-print(best / 1e12)
-"""
+        for _ in range(TOGETHER):
+            product()
+        best = max(best, TOGETHER * operations / (time.perf_counter() - start))
+    return best
+
+
+def measured_here(wanted: Format) -> dict[str, Any]:
+    """The fastest product of this process, over all shapes."""
+    kernel, make = products(wanted)
+    rates = [best_rate(make(m, k, n), 2.0 * m * k * n, SECONDS) for m, k, n in SHAPES]
+    return {"format": wanted, "kernel": kernel, "tflops": max(rates) / 1e12}
 
 
 class Watch:

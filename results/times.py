@@ -1,6 +1,6 @@
 """How long the two commands take: cold, warm and with nothing changed.
 
-    python3 results/times.py reproduce      # about an hour on two cores
+    python3 results/times.py reproduce      # hours on two cores without bfloat16; see times.json
     python3 results/times.py test
 
 *cold*: a fresh clone and empty caches (packages, weights, compiled code). *warm*: a fresh clone,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -74,6 +76,48 @@ def test_grading_loads_neither_torch_nor_openai_before_the_first_call() -> None:
         "print(sorted({'torch', 'openai', 'trl', 'transformers'} & set(sys.modules)))"
     )
     assert run(code) == "[]"
+
+
+ROOT = SOURCE.parents[1]
+SCRIPTS = sorted(path for room in ("tests", "results") for path in (ROOT / room).rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def code_of(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return text
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    return "\n".join("".join(cell["source"]) for cell in cells)
+
+
+@cache
+def made_in(module: str) -> set[str]:
+    """Names that a module of the library defines, and modules inside it."""
+    path = ROOT / module.replace(".", "/")
+    found = {inside.stem for inside in path.glob("*")}
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*(module for module in MODULES if module != SOURCE), *SCRIPTS, *NOTEBOOKS],
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
+)
+def test_every_name_is_taken_from_its_home(path: Path) -> None:
+    strangers = []
+    for node in ast.walk(ast.parse(code_of(path))):
+        module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+        if isinstance(node, ast.ImportFrom) and module.startswith("rar_lib."):
+            wanted = {alias.name for alias in node.names}
+            strangers += sorted(f"{module}.{name}" for name in wanted - made_in(module))
+    assert strangers == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(SOURCE.parent).as_posix())

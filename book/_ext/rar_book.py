@@ -25,14 +25,69 @@ REWRITES = (
     (re.compile(r"\\(?:mathrm|textrm)\{([A-Za-z]{2,})\}"), r"\\text{\1}"),
 )
 ELEMENTS = frozenset(
-    "math menclose mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms"
-    " mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none".split()
+    [
+        "math",
+        "menclose",
+        "mfrac",
+        "mi",
+        "mmultiscripts",
+        "mn",
+        "mo",
+        "mover",
+        "mpadded",
+        "mphantom",
+        "mprescripts",
+        "mroot",
+        "mrow",
+        "ms",
+        "mspace",
+        "msqrt",
+        "mstyle",
+        "msub",
+        "msubsup",
+        "msup",
+        "mtable",
+        "mtd",
+        "mtext",
+        "mtr",
+        "munder",
+        "munderover",
+        "none",
+    ]
 )
 ATTRIBUTES = frozenset(
-    "accent accentunder columnalign columnlines columnspacing depth display displaystyle fence form"
-    " height largeop linebreak linethickness lspace mathcolor mathsize mathvariant maxsize minsize"
-    " movablelimits notation rowlines rowspacing rspace scriptlevel separator stretchy voffset"
-    " width".split()
+    [
+        "accent",
+        "accentunder",
+        "columnalign",
+        "columnlines",
+        "columnspacing",
+        "depth",
+        "display",
+        "displaystyle",
+        "fence",
+        "form",
+        "height",
+        "largeop",
+        "linebreak",
+        "linethickness",
+        "lspace",
+        "mathcolor",
+        "mathsize",
+        "mathvariant",
+        "maxsize",
+        "minsize",
+        "movablelimits",
+        "notation",
+        "rowlines",
+        "rowspacing",
+        "rspace",
+        "scriptlevel",
+        "separator",
+        "stretchy",
+        "voffset",
+        "width",
+    ]
 )
 TIGHT = 'stretchy="false" lspace="0" rspace="0"'
 UNKNOWN = re.compile(r"<m[a-z]+[^>]*>\\([A-Za-z]+)</m[a-z]+>|<mi>(&)</mi>")

@@ -94,7 +94,11 @@ def finish(
     for part in page.select("#exercise-content, #solution-content"):
         part.name = "div"  # no section of the page: it has no heading, and all have the same id
         del part["id"]
-    tables = [t for t in page.find_all("table") if t.find("th") and not t.find_parent("table")]
+    tables = [
+        table
+        for table in page.find_all("table")
+        if table.find("th") and not table.find_parent("table")
+    ]
     for at, table in enumerate(tables, 1):
         _finish_table(page, table, f"{chapter}{at}", written)
     pictures = page.select(".cell_output img, figure img.rar-drawn")
@@ -105,7 +109,7 @@ def finish(
         entry["role"] = "listitem"  # the other role is deprecated, and a list needs items
     for text in page.find_all(string=WHOLE):
         if not text.find_parent(["pre", "code", "script", "style"]):
-            text.replace_with(WHOLE.sub(lambda m: m[0].replace(" ", "\u00a0"), str(text)))
+            text.replace_with(WHOLE.sub(lambda match: match[0].replace(" ", "\u00a0"), str(text)))
     return str(page)
 
 
@@ -201,9 +205,9 @@ def _finish_table(page: BeautifulSoup, table: Tag, number: str, written: list[An
     section = _section(table)
     if not table.find("caption"):
         asked = [
-            e
-            for e in written
-            if "table" in e and e["under"] == section and _begins(columns, e["table"])
+            one
+            for one in written
+            if "table" in one and one["under"] == section and _begins(columns, one["table"])
         ]
         _name(table, asked)
         caption = page.new_tag("caption")
@@ -257,9 +261,9 @@ def _finish_figure(page: BeautifulSoup, picture: Tag, number: str, written: list
     drawn = call[1] if call else ""
     section = _section(picture)
     fitting = [
-        e
-        for e in written
-        if e.get("figure") == drawn and e["under"] == section and e.get("has", "") in source
+        one
+        for one in written
+        if one.get("figure") == drawn and one["under"] == section and one.get("has", "") in source
     ]
     entry = fitting[0] if fitting else {}
     axes = {which: re.sub(r"\{[^}]*\}", "…", name) for which, name in AXIS.findall(source)}

@@ -11,6 +11,7 @@ import html
 import json
 import re
 from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def _mark_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for term in EVERYDAY:
         left.pop(term, None)
     looked = {term: pattern(term) for term in sorted(left, key=len, reverse=True)}
-    for text in [t for t in doctree.findall(nodes.Text) if _in_prose(t)]:
+    for text in list(filter(_in_prose, doctree.findall(nodes.Text))):
         _mark_text(app, docname, text, looked, left)
 
 
@@ -101,12 +102,17 @@ def _mark_text(
     left: dict[str, tuple[str, str]],
 ) -> None:
     """Replace the first uses in one piece of text, the leftmost first."""
-    rest, made = str(text), []
+    rest = str(text)
+    made = []
     while True:
-        hits = [(m.start(), -len(m[0]), t, m) for t, p in looked.items() if (m := p.search(rest))]
+        hits = [
+            (match.start(), -len(match[0]), term, match)
+            for term, wording in looked.items()
+            if (match := wording.search(rest))
+        ]
         if not hits:
             break
-        _, _, term, hit = min(hits, key=lambda h: h[:3])
+        _, _, term, hit = min(hits, key=itemgetter(0, 1, 2))
         made += [nodes.Text(rest[: hit.start()]), _marked(app, docname, hit[0], *left[term])]
         rest = rest[hit.end() :]
         del looked[term]
@@ -174,7 +180,8 @@ def _write_beside(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.name != "html":
         return
     out = Path(app.outdir)
-    texts, lines = {}, []
+    texts = {}
+    lines = []
     for name in _in_order(app):
         path = Path(app.env.doc2path(name))
         source = as_markdown(path.read_text(encoding="utf-8"), path.suffix)

@@ -1,4 +1,4 @@
-"""The book: prose pages and executed notebooks in, a folder of static HTML out, EPUB and PDF.
+"""The book: its sources, with notebooks that were executed, become static HTML, EPUB or PDF.
 
 papermill has executed the notebooks; nothing is executed here. The steps are: stage
 (sources and checked notebooks side by side, and what is computed from records: the landing page's
@@ -83,10 +83,12 @@ def status_page(manifests: dict[str, dict[str, Any] | None], titles: dict[str, s
         "",
         "This page is made at every build from the records that execution leaves beside each",
         "notebook. A profile says how much was run and on which models: `smoke` is a check that",
-        "everything works, `laptop` is what one CPU does in an hour or two,",
-        "`gpu` needs a GPU. Figures of different profiles are not comparable. Replies of models",
-        "are recorded, and a question that is on record is not asked again: the column says how",
-        "many a run added. Rewards in training are asked live and are in no record.",
+        "everything works, `laptop` is what a CPU can do without a GPU, `gpu` needs a GPU. Figures",
+        "of different profiles are not comparable. Replies of models are recorded, and a question",
+        "that is on record is not asked again: the column says how many a run added. Rewards in",
+        "training are asked live and are in no record.",
+        "",
+        GENERATED,
         "",
         "| Chapter | Profile | Time | Replies added | Finished | Hardware |",
         "|---|---|---|---:|---|---|",
@@ -106,6 +108,25 @@ def status_page(manifests: dict[str, dict[str, Any] | None], titles: dict[str, s
     for name in sorted(versions, key=str.lower)[:SHOWN_VERSIONS]:
         lines.append(f"| {_text(name)} | {_text(', '.join(sorted(versions[name])))} |")
     return "\n".join([*lines, ""])
+
+
+def reproduced(times: Mapping[str, Any] | None) -> str:
+    """How long profile laptop took where it was measured, as Markdown.
+
+    Args:
+        times: the record of that name; ``None`` where there is none.
+    """
+    found = [
+        plain(
+            "{hours} hours from {state} on {kind}", hours=_hours(row[key]), state=state, kind=kind
+        )
+        for kind, row in (times or {}).get("reproduce", {}).items()
+        for key, state in (("cold_s", "empty caches"), ("warm_s", "filled caches"))
+        if key in row
+    ]
+    if not found:
+        return sentence("How long a whole run of profile laptop takes is not on record.")
+    return sentence("A whole run of profile laptop took {times}.", times="; ".join(found))
 
 
 def _text(value: object) -> str:
@@ -140,7 +161,10 @@ def _date(manifest: dict[str, Any]) -> str:
 def _hardware(manifest: dict[str, Any]) -> str:
     hardware = manifest.get("hardware")
     if isinstance(hardware, dict):
-        return ", ".join(f"{_text(k)} {_text(v)}" for k, v in hardware.items() if v) or UNKNOWN
+        return (
+            ", ".join(f"{_text(name)} {_text(value)}" for name, value in hardware.items() if value)
+            or UNKNOWN
+        )
     return _text(hardware) if hardware else UNKNOWN
 
 
@@ -151,10 +175,17 @@ GENERATED = "% generated"
 JUDGES_DRAWING = "judges.svg"
 CLAIMS_DRAWING = "claims.svg"
 #: Chapters that an answer leads to.
-DATA, JUDGES = "03_the_data_audited", "04_can_the_judge_be_trusted"
+DATA = "03_the_data_audited"
+JUDGES = "04_can_the_judge_be_trusted"
 LEDGER = "10_paper_against_here"
 #: Without these a judge says nothing about rubrics.
 COMPARED = ("explicit", "implicit", "direct_likert")
+#: Kinds of rubric that a model writes.
+WRITTEN = ("synthetic_ref", "synthetic_noref")
+#: Two ways of asking about a rubric, and the finding that the first reaches more pairs.
+SINGLE = "explicit"
+RATING = "implicit"
+SINGLE_OVER_RATING = "alignment.explicit_over_implicit"
 CHANCE = 0.5
 LEVEL = "95 %"
 #: Decided claims that are named; the others are counted.
@@ -188,6 +219,7 @@ def generated(executed: Path, repo: Path) -> dict[str, str]:
     return {
         "index.md": landing(rows, alignment, executed.name),
         "after.md": followed(results.load("arms", repo)),
+        f"{STATUS}.md": reproduced(results.load("times", repo)),
         **{f"{STUDY}.md#{place}": text for place, text in studied(repo).items()},
         f"_static/{JUDGES_DRAWING}": figures.judge_drawing(results.judges(alignment)),
         f"_static/{CLAIMS_DRAWING}": figures.share_drawing(claims.counts(rows)),
@@ -198,8 +230,8 @@ def landing(rows: Sequence[claims.Row], alignment: Mapping[str, Any] | None, pro
     """The landing page's answers as Markdown: main figure, five sentences, the claims in a bar."""
     found = results.judges(alignment)
     said = [
-        (_on_rubrics(found), JUDGES),
-        (_on_size(found), JUDGES),
+        (_on_rubrics(found, alignment or {}), JUDGES),
+        (_on_size(found, alignment or {}), JUDGES),
         (_on_claims(rows), LEDGER),
         (_on_paper(rows), LEDGER),
         (_on_data(), DATA),
@@ -240,12 +272,38 @@ def _measured(found: results.Judges, judge: str) -> str:
 
 
 def _not_yet(found: results.Judges) -> str:
-    """What the figure lacks, in one sentence; empty where nothing is missing."""
-    parts = [
-        f"at {found.sizes[judge]:g} billion {listed(arms) if found.of(judge) else 'anything'}"
-        for judge, arms in found.missing.items()
+    """What the figure lacks, by what and then by where; says so where nothing is missing."""
+    bare = [judge for judge in found.missing if not found.of(judge)]
+    lacking: dict[str, list[str]] = {}
+    for judge, arms in found.missing.items():
+        for arm in arms if judge not in bare else ():
+            lacking.setdefault(arm, []).append(judge)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for arm in [arm for arm in results.ORDER if arm in lacking]:
+        groups.setdefault(tuple(lacking[arm]), []).append(arm)
+    said = [
+        f"Not measured yet {_where(found, [*judges, *bare])}: {'; '.join(_asked(arms))}."
+        for judges, arms in groups.items()
     ]
-    return f"Not measured yet: {'; '.join(parts)}." if parts else "Nothing is missing."
+    said += [f"Nothing is measured yet {_where(found, bare)}."] if bare else []
+    return " ".join(said) or "Nothing is missing."
+
+
+def _where(found: results.Judges, judges: Sequence[str]) -> str:
+    if set(judges) == set(found.sizes):
+        return "at any size"
+    return f"at {_sizes(found, judges)} billion parameters"
+
+
+def _sizes(found: results.Judges, judges: Sequence[str]) -> str:
+    return listed([f"{size:g}" for judge, size in found.sizes.items() if judge in judges])
+
+
+def _asked(arms: Sequence[str]) -> list[str]:
+    """Arms in words; both kinds of rubric that a model writes as one."""
+    both = set(WRITTEN) <= set(arms)
+    said = [figures.ASKED[arm] for arm in arms if not (both and arm in WRITTEN)]
+    return [*said, *(["ratings under rubrics that a model wrote"] if both else [])]
 
 
 def _block(kind: str, name: str, alt: str, caption: str = "") -> str:
@@ -254,7 +312,7 @@ def _block(kind: str, name: str, alt: str, caption: str = "") -> str:
     return "\n".join([*lines, *(["", caption] if caption else []), "```"])
 
 
-def _on_rubrics(found: results.Judges) -> str:
+def _on_rubrics(found: results.Judges, record: Mapping[str, Any]) -> str:
     able = [judge for judge in found.sizes if set(COMPARED) <= set(found.of(judge))]
     if not able:
         return sentence(
@@ -262,7 +320,7 @@ def _on_rubrics(found: results.Judges) -> str:
             "rubric does for a judge."
         )
     of = found.of(able[-1])
-    return sentence(
+    text = sentence(
         "**What a rubric does for a judge.** Asked about each criterion alone, a judge of {size} "
         "billion parameters prefers the better response in {explicit} of the pairs; asked for one "
         "rating under the whole rubric in {implicit}, and for one rating without a rubric in "
@@ -275,36 +333,107 @@ def _on_rubrics(found: results.Judges) -> str:
         tasks=of["explicit"].n,
         level=LEVEL,
     )
-
-
-def _on_size(found: results.Judges) -> str:
-    known = [judge for judge in found.sizes if judge in found.auc]
-    if not known:
-        return sentence("No judge of single criteria is on record, so size cannot be compared.")
-    ways = list(found.of(known[0]).values())
-    text = sentence(
-        "**How small a judge may be.** Asked in {ways} ways, a judge of {size} billion parameters "
-        "has its {level} interval above one half in {above} and below it in {below} ({tasks} "
-        "tasks). Its verdicts on single criteria have an AUC of {auc}, where guessing has {chance}",
-        ways=len(ways),
-        size=f"{found.sizes[known[0]]:g}",
-        above=_many(sum(of.low > CHANCE for of in ways)),
-        below=_many(sum(of.high < CHANCE for of in ways)),
-        level=LEVEL,
-        tasks=max(of.n for of in ways),
-        auc=found.auc[known[0]],
-        chance=CHANCE,
+    arms = record.get("judges", {}).get(able[-1], {}).get("arms", {})
+    rest = arms.get("explicit", {}).get("accuracy, untried")
+    if not rest:
+        return text
+    return text + sentence(
+        " The words that ask about single criteria were found on some of these pairs; on the "
+        "others they are right in {rest}.",
+        rest=Interval.from_json(rest),
     )
-    larger = [
-        sentence("at {size} billion {auc}", size=f"{found.sizes[judge]:g}", auc=found.auc[judge])
-        for judge in known[1:]
+
+
+def _on_size(found: results.Judges, record: Mapping[str, Any]) -> str:
+    """Which judge needs which way of asking: by the record's tests, and by a coin."""
+    able = [judge for judge in found.sizes if {SINGLE, RATING} <= set(found.of(judge))]
+    if not able:
+        return sentence(
+            "No judge is on record with single criteria and with one rating, so size cannot be "
+            "compared."
+        )
+    over = {judge: of for judge in able if (of := _single_over_rating(record, judge, found))}
+    sure = {judge: _surely(found, judge) for judge in found.sizes if found.of(judge)}
+    said = [_needs_single(found, over, sure)]
+    said += [_both_ways(found, judge, over.get(judge)) for judge in able if sure[judge]]
+    if lost := [judge for judge, arms in sure.items() if not arms]:
+        said.append(
+            sentence(
+                "At {sizes} billion parameters no way of asking that is on record is seen to beat "
+                "a coin.",
+                sizes=_sizes(found, lost),
+            )
+        )
+    said.append(
+        sentence(
+            "(Shares of pairs, ties one half, with {level} intervals over {tasks} tasks; a way of "
+            "asking is seen to beat a coin where its interval, taken alone, lies above {chance}.)",
+            level=LEVEL,
+            tasks=max(of.n for judge in sure for of in found.of(judge).values()),
+            chance=CHANCE,
+        )
+    )
+    return "**How small a judge may be.** " + " ".join(filter(None, said))
+
+
+def _surely(found: results.Judges, judge: str) -> list[str]:
+    """The ways of asking under which a judge's interval lies above that of a coin."""
+    return [arm for arm, of in found.of(judge).items() if of.shown and of.low > CHANCE]
+
+
+def _single_over_rating(
+    record: Mapping[str, Any], judge: str, found: results.Judges
+) -> Finding | None:
+    """The record's finding of one judge; the largest that passes the gate has the bare name."""
+    rows = record.get("judges", {})
+    gated = [name for name in found.sizes if rows.get(name, {}).get("gate")]
+    key = SINGLE_OVER_RATING if gated[-1:] == [judge] else f"{SINGLE_OVER_RATING}, {judge}"
+    value = record.get("findings", {}).get(key)
+    return Finding.from_json(value) if value else None
+
+
+def _needs_single(
+    found: results.Judges, over: Mapping[str, Finding], sure: Mapping[str, Sequence[str]]
+) -> str:
+    """The judge that single criteria carry and one rating does not; empty where there is none."""
+    small = [
+        judge
+        for judge, finding in over.items()
+        if finding.word == "supported" and SINGLE in sure[judge] and RATING not in sure[judge]
     ]
-    return f"{text}; {listed(larger)}." if larger else f"{text}."
+    if not small:
+        return ""
+    larger = [
+        judge
+        for judge, arms in sure.items()
+        if RATING in arms and found.sizes[judge] > found.sizes[small[0]]
+    ]
+    text = sentence(
+        "A judge of {size} billion parameters needs single criteria: asked for one rating under "
+        "the whole rubric it is not seen to beat a coin",
+        size=f"{found.sizes[small[0]]:g}",
+    )
+    if not larger:
+        return f"{text}."
+    return f"{text}, and one of {_sizes(found, larger[:1])} billion is."
+
+
+def _both_ways(found: results.Judges, judge: str, finding: Finding | None) -> str:
+    of = found.of(judge)
+    text = sentence(
+        "At {size} billion single criteria reach {single} and one rating {rating}",
+        size=f"{found.sizes[judge]:g}",
+        single=of[SINGLE],
+        rating=of[RATING],
+    )
+    if finding is None:
+        return f"{text}; no test of the difference is on record."
+    return text + sentence("; that single criteria reach more: **{finding}**.", finding=finding)
 
 
 def _on_claims(rows: Sequence[claims.Row]) -> str:
     open_ = [row for row in rows if row.word in WORDS]
-    decided = sorted((r for r in open_ if r.word in WORDS[:3]), key=_corrected)
+    decided = sorted((row for row in open_ if row.word in WORDS[:3]), key=_corrected)
     reasons = claims.reasons(rows)
     text = sentence(
         "**What is decided.** Of {claims} claims about an effect {decided} are decided, "
@@ -379,8 +508,9 @@ def _on_paper(rows: Sequence[claims.Row]) -> str:
 def _on_data() -> str:
     row = "pitfalls worded as failure, share"
     rubrics = [task.rubric for task in load_mini("all") if task.rubric]
-    own = [c for rubric in rubrics for c in rubric.criteria if c.category is Category.PITFALL]
-    as_read = [(c.polarity, read(c.description, -1).polarity) for c in own]
+    criteria = [criterion for rubric in rubrics for criterion in rubric.criteria]
+    own = [criterion for criterion in criteria if criterion.category is Category.PITFALL]
+    as_read = [(one.polarity, read(one.description, -1).polarity) for one in own]
     return sentence(
         "**The released data.** An independent audit finds {medicine:.0f} % of the pitfalls of "
         "RaR-Medicine worded as a mistake and {science:.0f} % of those of RaR-Science; where "
@@ -587,7 +717,8 @@ def _arms_table(design: Mapping[str, Any]) -> str:
 
 
 def _on_folds(design: Mapping[str, Any]) -> str:
-    held, seeds = design["tasks"]["held out"], design["seeds"]
+    held = design["tasks"]["held out"]
+    seeds = design["seeds"]
     return sentence(
         "RaR-Mini has {tasks} tasks, and the parts have {held}. With {arms} arms and {seeds} seeds "
         "there are {units} units to train: {tiers}.",
@@ -612,7 +743,8 @@ def _settings_table(design: Mapping[str, Any]) -> str:
 
 
 def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str:
-    declared, rows = design["pilot"], pilot["trials"] if pilot else []
+    declared = design["pilot"]
+    rows = pilot["trials"] if pilot else []
     trials = declared["trials"]
     rule = {name: declared[name] for name in ("alpha", "most_kl", "least_fitting")}
     asked = [row["trial"] for row in rows]
@@ -657,13 +789,17 @@ def _came_to(row: Mapping[str, Any] | None, taken: bool) -> list[str]:
         f"{100 * row['fits']:.0f} %",
         f"{100 * row['cut']:.0f} %",
     )
-    return [*(sentence("{v}", v=v) for v in measured), _inline("; ".join(row["fails"]) or "taken")]
+    return [
+        *(sentence("{value}", value=value) for value in measured),
+        _inline("; ".join(row["fails"]) or "taken"),
+    ]
 
 
 def _on_trials(
     design: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], taken: Mapping[str, Any] | None
 ) -> str:
-    trials, settings = design["pilot"]["trials"], design["settings"]
+    trials = design["pilot"]["trials"]
+    settings = design["settings"]
     if not rows:
         return sentence("No trial is on record yet, so the settings above are not final.")
     if taken is None:
@@ -727,7 +863,8 @@ def _on_decision(design: Mapping[str, Any]) -> str:
 
 
 def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
-    bounds, seeds = design["bounds"], len(design["seeds"])
+    bounds = design["bounds"]
+    seeds = len(design["seeds"])
     text = sentence(
         "A run, an arm with a seed and both halves, is shown and enters no contrast if it ends "
         "with a KL from the untrained policy above {kl:g} (nats a token), or if more than "
@@ -752,11 +889,11 @@ def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> st
 
 
 def _on_grading(design: Mapping[str, Any]) -> str:
-    tasks, seeds, looks = design["tasks"], design["seeds"], design["looks"]
-    arms, held, graded, course = (
-        len(design["arms"]),
-        *(sum(tasks[name]) for name in ("held out", "graded", "course")),
-    )
+    tasks = design["tasks"]
+    seeds = design["seeds"]
+    looks = design["looks"]
+    arms = len(design["arms"])
+    held, graded, course = (sum(tasks[name]) for name in ("held out", "graded", "course"))
     between = looks[1:-1]
     return sentence(
         "There is a look after steps {looks}. Of the {held} held-out tasks the judge grades the "
@@ -1076,7 +1213,9 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     made = generated(executed, repo) | {CITED: citation(book)}
     links: dict[str, str] = {}
     if where:
-        known = {s: load_notebook(path)["metadata"].get("rar", {}) for s, path in notebooks.items()}
+        known = {
+            stem: load_notebook(path)["metadata"].get("rar", {}) for stem, path in notebooks.items()
+        }
         links = elsewhere(known, where, results.load("times", repo))
     key = input_key(book, executed, list(notebooks), made | links)
     if (html / KEY_FILE).is_file() and (html / KEY_FILE).read_text() == key:
@@ -1099,9 +1238,11 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
 def _notebooks(executed: Path, book: Path, repo: Path) -> dict[str, Path]:
     """The executed notebook of each chapter that is one."""
     stems = chapters(book)
-    notebooks = {s: executed / f"{s}.ipynb" for s in stems if not (book / f"{s}.md").exists()}
+    notebooks = {
+        stem: executed / f"{stem}.ipynb" for stem in stems if not (book / f"{stem}.md").exists()
+    }
     notebooks.pop(STATUS, None)
-    missing = [s for s, path in notebooks.items() if not path.is_file()]
+    missing = [stem for stem, path in notebooks.items() if not path.is_file()]
     if missing:
         raise ReproduceError(
             f"{len(missing)} executed notebook(s) missing in {_shown(executed, repo)}: "
@@ -1131,9 +1272,9 @@ def input_key(
     for name in RENDERERS:
         digest.update(f"{name}=={version(name)}\n".encode())
     paths = [p for p in sorted(book.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
-    paths += [Path(__file__), Path(report.__file__)]
+    # Every module of this room but those that chapters alone use may decide what a page looks like.
     here = Path(__file__).parent
-    paths += [*sorted(here.glob("rollouts.*")), here / "print.css", here / "epub.css"]
+    paths += [path for path in sorted(here.iterdir()) if path.is_file()]
     for stem in sorted(stems):
         paths += [executed / f"{stem}.ipynb", executed / f"{stem}.json"]
     for run in RUNS:
@@ -1173,7 +1314,8 @@ def _write(src: Path, made: Mapping[str, str]) -> None:
     """
     for named, text in made.items():
         name, _, place = named.partition("#")
-        path, marked = src / name, f"{GENERATED} {place}".rstrip()
+        path = src / name
+        marked = f"{GENERATED} {place}".rstrip()
         if path.suffix != ".md":
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
@@ -1334,7 +1476,8 @@ def write_epub(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     key = input_key(book, executed, list(notebooks), made)
     if _is_current(path, key):
         return path
-    work, src = out / ".work-epub", _stage(book, notebooks, out / "src", repo)
+    work = out / ".work-epub"
+    src = _stage(book, notebooks, out / "src", repo)
     _write(src, made)
     (packed,) = _render(src, work, "epub").glob("*.epub")
     with zipfile.ZipFile(packed) as archive:
@@ -1395,7 +1538,8 @@ def write_pdf(book: Path, out: Path) -> Path:
     Raises:
         ReproduceError: no Chromium is here, or it failed.
     """
-    path, html = out / f"{EDITION}.pdf", out / "html"
+    path = out / f"{EDITION}.pdf"
+    html = out / "html"
     key = (html / KEY_FILE).read_text(encoding="utf-8")
     if _is_current(path, key):
         return path
@@ -1408,7 +1552,8 @@ def write_pdf(book: Path, out: Path) -> Path:
     work = (out / "print").resolve()
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    page, printed = work / "book.html", work / "book.pdf"
+    page = work / "book.html"
+    printed = work / "book.pdf"
     page.write_text(print_page(html, ["index", *chapters(book)]), encoding="utf-8")
     command = [program, "--headless", "--disable-gpu", "--no-first-run", "--disable-sync"]
     command += ["--disable-background-networking", "--disable-component-update"]
@@ -1453,7 +1598,8 @@ def print_page(html: Path, stems: list[str]) -> str:
     # Not among the book's own: jupyter-book puts every style that it finds there on every page.
     style = files("rar_lib.book").joinpath("print.css").read_text(encoding="utf-8")
     style = style.replace('url("fonts/', f'url("{static}/fonts/')
-    articles, contents = [], []
+    articles = []
+    contents = []
     title = foot = ""
     for stem in stems:
         page: Any = BeautifulSoup(

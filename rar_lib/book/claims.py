@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from rar_lib.book import reproduce, results, tables
+from rar_lib.book import prose, reproduce, results, tables
 from rar_lib.book.study import Study
 from rar_lib.core import files
 from rar_lib.core.decision import WORDS, Finding, decide_family, fewest_units, not_testable
@@ -107,8 +107,9 @@ class Quote(Frozen):
         values = [_only(cell) for cell in self.cells]
         if len(values) == 1:
             return f"{values[0]:,}" if isinstance(values[0], int) else str(values[0])
-        a, b = values
-        return f"{a:,} against {b:,} ({Decimal(str(a)) - Decimal(str(b)):+,})"
+        first, second = values
+        gap = Decimal(str(first)) - Decimal(str(second))
+        return f"{first:,} against {second:,} ({gap:+,})"
 
 
 class Expression(Frozen):
@@ -273,7 +274,9 @@ def _claim(row: Mapping[str, Any], file: str) -> Claim:
 
 
 def _faults(error: ValidationError) -> str:
-    found = [(".".join(map(str, e["loc"])) or "the whole", e["msg"]) for e in error.errors()]
+    found = [
+        (".".join(map(str, fault["loc"])) or "the whole", fault["msg"]) for fault in error.errors()
+    ]
     return "; ".join(f"{key}: {message}" for key, message in found)
 
 
@@ -379,13 +382,13 @@ def _half_width(columns: Sequence[Sequence[float]]) -> float:
 
 #: Arithmetic by its name; each column is the rows of one cell.
 _RULES: dict[Rule, Callable[[Sequence[Sequence[float]]], float]] = {
-    "value": lambda c: c[0][0],
-    "difference": lambda c: c[0][0] - c[1][0],
-    "distance": lambda c: abs(c[0][0] - c[1][0]),
-    "ratio": lambda c: c[0][0] / c[1][0],
-    "relative gain": lambda c: 100 * (c[0][0] / c[1][0] - 1),
-    "total": lambda c: sum(map(sum, c)),
-    "difference of ranges": lambda c: _range(c[0]) - _range(c[1]),
+    "value": lambda columns: columns[0][0],
+    "difference": lambda columns: columns[0][0] - columns[1][0],
+    "distance": lambda columns: abs(columns[0][0] - columns[1][0]),
+    "ratio": lambda columns: columns[0][0] / columns[1][0],
+    "relative gain": lambda columns: 100 * (columns[0][0] / columns[1][0] - 1),
+    "total": lambda columns: sum(map(sum, columns)),
+    "difference of ranges": lambda columns: _range(columns[0]) - _range(columns[1]),
     "half width": _half_width,
 }
 
@@ -417,6 +420,13 @@ def paper_of(claim: Claim) -> str:
 # --- evidence ------------------------------------------------------------------------------------
 
 
+#: Notebook and id of its cell; ``None`` for what can't be found.
+Place = tuple[str | None, str | None]
+_NOWHERE: Place = (None, None)
+#: The chapter that shows a record, for claims whose own chapter does not.
+_SHOWS = {"alignment": "04", "arms": "08", "attacks": "09"}
+
+
 @dataclass(frozen=True)
 class Saved:
     """A file of findings, and what made it.
@@ -424,7 +434,8 @@ class Saved:
     Attributes:
         file: from the root of the checkout.
         values: finding by its key.
-        cell: id of the notebook's cell that saved it; ``None`` for a record.
+        cell: id of the notebook's cell that saved it, or that shows the record; ``None`` where
+            there is none.
         live: left by a chapter of this machine's run: a demonstration, no record.
     """
 
@@ -446,12 +457,14 @@ class Evidence:
         saved: findings of chapters by ``findings_NN``.
         records: whole records by name.
         files: their files from the root of the checkout; of others, where they will be.
+        shown: id of a claim -> notebook and cell that show its record.
     """
 
     profile: str
     saved: Mapping[str, Saved] = field(default_factory=dict)
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    shown: Mapping[str, Place] = field(default_factory=dict)
 
 
 def gather(
@@ -479,6 +492,7 @@ def gather(
         saved={name: found for name, found in saved.items() if found is not None},
         records={name: found for name, found in records.items() if found is not None},
         files={name: results.place(name, root) for name in named},
+        shown={claim.id: shown_by(claim, root) for claim in declared.claims if claim.sources},
     )
 
 
@@ -505,15 +519,34 @@ def _saved(name: str, study: Study, root: Path, out: Path) -> Saved | None:
     )
 
 
-def saved_by(name: str, root: Path = _ROOT) -> tuple[str | None, str | None]:
+def saved_by(name: str, root: Path = _ROOT) -> Place:
     """Notebook and cell id that save ``findings_NN``; ``None`` for what can't be found."""
-    number = name.removeprefix("findings_")
-    for path in sorted((root / "notebooks").glob(f"{number}_*.ipynb")):
+    return _cell_with(rf'\.save\(\s*"{name}"', name.removeprefix("findings_"), root)
+
+
+def shown_by(claim: Claim, root: Path = _ROOT) -> Place:
+    """Notebook and cell id that show the record behind a claim; ``None`` for what can't be found.
+
+    That is the cell that reads it: in the chapter that measures the same live, else in the one
+    that shows the whole record.
+    """
+    chapters = [source.data.removeprefix("findings_") for source in claim.sources if source.data]
+    for name in (source.record for source in claim.sources if source.record):
+        for number in (*chapters, *filter(None, [_SHOWS.get(name)])):
+            found = _cell_with(rf'results\.load\(\s*"{name}"', number, root)
+            if found[1] is not None:
+                return found
+    return _NOWHERE
+
+
+def _cell_with(pattern: str, chapter: str, root: Path) -> Place:
+    """The first cell of a chapter whose source matches."""
+    for path in sorted((root / "notebooks").glob(f"{chapter}_*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if re.search(rf'\.save\(\s*"{name}"', "".join(cell["source"])):
+            if re.search(pattern, "".join(cell["source"])):
                 return f"notebooks/{path.name}", str(cell["id"])
         return f"notebooks/{path.name}", None
-    return None, None
+    return _NOWHERE
 
 
 # --- decision ------------------------------------------------------------------------------------
@@ -550,9 +583,18 @@ class Row:
         """What was measured; ``None`` without a measurement."""
         return self.finding.difference if self.finding else None
 
+    @property
+    def in_margins(self) -> float:
+        """How many of its margins the difference is, whatever its sign; 0 without one."""
+        if self.difference is None or self.measure is None:
+            return 0.0
+        return abs(self.difference.value) / self.measure.margin
+
     def to_json(self) -> dict[str, Any]:
         """As a JSON value, with what was declared of it."""
-        finding, measure, origin = self.finding, self.measure, self.origin
+        finding = self.finding
+        measure = self.measure
+        origin = self.origin
         value = self.difference
         return {
             "id": self.claim.id,
@@ -615,8 +657,10 @@ def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
     rows = [_row(claim, declared.measure_of(claim), evidence) for claim in declared.claims]
     corrected: dict[str, Finding] = {}
     for family in declared.families:
-        corrected |= _corrected([r for r in rows if r.measure and r.measure.family == family])
-    return [replace(r, finding=corrected.get(r.claim.id, r.finding)) for r in rows]
+        corrected |= _corrected(
+            [row for row in rows if row.measure and row.measure.family == family]
+        )
+    return [replace(row, finding=corrected.get(row.claim.id, row.finding)) for row in rows]
 
 
 def _corrected(rows: Sequence[Row]) -> dict[str, Finding]:
@@ -642,7 +686,7 @@ def _row(claim: Claim, measure: Measure | None, evidence: Evidence) -> Row:
             claim,
             measure,
             finding=_finding(found, source.key),
-            origin=found,
+            origin=_placed(found, evidence.shown.get(claim.id, _NOWHERE)),
             key=source.key,
             seeds=_seeds(source, evidence),
         )
@@ -680,6 +724,11 @@ def _from_record(source: Source, evidence: Evidence) -> Saved | str:
     )
 
 
+def _placed(found: Saved, shown: Place) -> Saved:
+    """A record with the cell that shows it; what a chapter left has its own."""
+    return found if found.live else replace(found, notebook=shown[0], cell=shown[1])
+
+
 def _finding(found: Saved, key: str) -> Finding:
     try:
         return Finding.from_json(found.values[key])
@@ -703,13 +752,13 @@ def counts(rows: Sequence[Row]) -> dict[str, int]:
     return {word: words.count(word) for word in (*WORDS, *CHECKS, SHOWN)}
 
 
-def intervals(rows: Sequence[Row]) -> dict[str, Interval | None]:
-    """Differences by claim, of those that may speak.
+def findings(rows: Sequence[Row]) -> dict[str, Finding | None]:
+    """What was found by claim, of those that may speak.
 
     Where none may, the claims that chapters could speak about, each with ``None``.
     """
-    open_ = {r.claim.id: r.difference for r in rows if r.word in WORDS[:-1]}
-    closed = [r.claim.id for r in rows if r.claim.sources and not r.claim.sources[-1].runs]
+    open_ = {row.claim.id: row.finding for row in rows if row.word in WORDS[:-1]}
+    closed = [row.claim.id for row in rows if row.claim.sources and not row.claim.sources[-1].runs]
     return open_ or dict.fromkeys(closed)
 
 
@@ -740,22 +789,74 @@ def line(row: Row) -> dict[str, Any]:
         "claim": row.claim.says,
         "paper": paper_of(row.claim),
         "here": row.difference,
-        "p (Holm)": row.finding.p_holm,
+        "p (Holm)": tables.p_value(row.finding.p_holm),
         "finding": word,
         "evidence": row.origin and _evidence(row.origin),
     }
 
 
 def _evidence(origin: Saved) -> str:
-    if not origin.live:
-        return origin.file
-    cell = f", {origin.notebook}#{origin.cell}" if origin.cell else ""
-    return f"this machine's run{cell}"
+    """What a finding rests on, with its cell as the book's pages make a link of it."""
+    what = "this machine's run" if origin.live else origin.file
+    return f"{what}, {origin.notebook}#{origin.cell}" if origin.cell else what
 
 
 def table(rows: Sequence[Row], group: str) -> tables.Table:
     """The claims of a group that are measured or checked; settings have a table of their own."""
-    return tables.table([line(r) for r in rows if r.claim.group == group and r.word != SHOWN])
+    return tables.table(
+        [line(row) for row in rows if row.claim.group == group and row.word != SHOWN]
+    )
+
+
+def say_untried(rows: Sequence[Row], record: Mapping[str, Any] | None) -> None:
+    """Say what is left of decided claims without the pairs on which a wording was found.
+
+    Args:
+        record: of the judges, which holds the same findings over the other pairs alone.
+    """
+    alone = (record or {}).get("findings, untried", {})
+    decided_ = [row for row in rows if row.word in ("supported", "contradicted")]
+    for row in decided_:
+        if row.key in alone and row.origin and not row.origin.live:
+            found = Finding.from_json(alone[row.key])
+            prose.say(
+                "Without the pairs on which the wording of single criteria was found, corrected "
+                "over the same comparisons of these pairs, *{says}* is **{finding}**: {gap}.",
+                says=row.claim.says.rstrip("."),
+                finding=found,
+                gap=found.difference or "no difference is given",
+            )
+
+
+def say_group(rows: Sequence[Row], group: str) -> None:
+    """Say how the claims of a group came out, and which decided difference is the largest.
+
+    Differences have several units, so each is measured by its margin, the size that counts as none.
+    """
+    asked = [row for row in rows if row.claim.group == group and row.word in WORDS]
+    number = counts(asked)
+    prose.say(
+        "Claims of this group about an effect: {all}. Supported: {supported}; contradicted: "
+        "{contradicted}; no difference larger than the margin: {none}; undecided: {undecided}; not "
+        "testable here: {closed}.",
+        all=len(asked),
+        supported=number["supported"],
+        contradicted=number["contradicted"],
+        none=number["no difference larger than d"],
+        undecided=number["undecided"],
+        closed=number["not testable here"],
+    )
+    decided_ = [row for row in asked if row.word in ("supported", "contradicted")]
+    largest = max(decided_, key=lambda row: row.in_margins, default=None)
+    if largest and largest.measure:
+        prose.say(
+            "Of the differences that are supported or contradicted, the largest, measured by its "
+            "margin, is {gap} ({unit}), of the claim *{says}*, which is **{word}**.",
+            gap=largest.difference,
+            unit=largest.measure.unit,
+            says=largest.claim.says.rstrip("."),
+            word=largest.word,
+        )
 
 
 def write(rows: Sequence[Row], profile: str, path: Path = WRITTEN) -> None:

@@ -3,8 +3,10 @@
 In a notebook they are shown as SVG, which stays sharp at every density, with its letters as
 paths, which look the same on every machine. They stand on white: the book turns them over where
 it is dark. What would be a long file, thousands of points for example, is shown as PNG at twice
-the density. A drawing is SVG that follows the theme of the page that it is put into: its colours
-are variables, set in ``rar.css``, with those of a light page behind them.
+the density. Where neither can be seen, the figure is a text, which is its ``repr``: what is drawn,
+and what is seen in it, from the same numbers. A drawing is SVG that follows the theme of the page
+that it is put into: its colours are variables, set in ``rar.css``, with those of a light page
+behind them.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from io import BytesIO, StringIO
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from xml.etree import ElementTree
 
 import numpy as np
 
+from rar_lib.book.prose import plain, written
+from rar_lib.core.decision import Finding
 from rar_lib.core.stats import Bin, Interval, scored
 
 if TYPE_CHECKING:
@@ -36,7 +40,21 @@ PIXELS = 110
 #: Characters of an SVG; a longer figure is shown as PNG.
 SVG_LIMIT = 200_000
 #: How an interval lies to its line, and its colour.
-ABOVE, BELOW, REACHES, FEW = COLOURS[0], COLOURS[3], "#6B6B6B", "#6B6B6B"
+ABOVE = COLOURS[0]
+BELOW = COLOURS[3]
+REACHES = "#6B6B6B"
+FEW = "#6B6B6B"
+#: Words of the key, colour, mark, and the colour inside of the mark.
+Look: TypeAlias = tuple[str, str, str, str]
+#: What a row of a forest shows.
+Drawn: TypeAlias = Interval | Finding | None
+#: How a finding is drawn, by its word.
+WORD_LOOKS: dict[str, Look] = {
+    "supported": ("supported", ABOVE, "^", ABOVE),
+    "contradicted": ("contradicted", BELOW, "v", BELOW),
+    "no difference larger than d": ("no difference larger than d", COLOURS[2], "s", COLOURS[2]),
+    "undecided": ("undecided", REACHES, "o", REACHES),
+}
 
 
 @cache
@@ -45,9 +63,74 @@ def _own() -> type[Figure]:
     from matplotlib.figure import Figure
 
     class BookFigure(Figure):
-        """A figure of the book."""
+        """A figure of the book; its text form says what is seen in it."""
+
+        def __repr__(self) -> str:
+            return str(self.get_label()) or super().__repr__()
 
     return BookFigure
+
+
+#: Rows of a figure that its text names for each way to lie; the others are counted.
+NAMED = 6
+LEVEL = "95 %"
+Value = Interval | float | None
+
+
+def _told(fig: Figure, *said: str) -> Figure:
+    """The figure with what is seen in it, in sentences; empty ones are left out."""
+    fig.set_label(" ".join(filter(None, said)))
+    return fig
+
+
+def _known(names: Sequence[str], values: Sequence[Value]) -> dict[str, Interval | float]:
+    """Name -> value, of those that are drawn."""
+    pairs = zip(names, values, strict=True)
+    return {name: of for name, of in pairs if of is not None and not math.isnan(_middle(of))}
+
+
+def _middle(of: Interval | float) -> float:
+    return float(of.value if isinstance(of, Interval) else of)
+
+
+def _ends(names: Sequence[str], values: Sequence[Value]) -> str:
+    """A course in words: its first and its last point."""
+    known = _known(names, values)
+    if not known:
+        return "nothing"
+    drawn = list(known)
+    first = drawn[0]
+    last = drawn[-1]
+    start = plain("{value} at {first}", value=known[first], first=first)
+    if len(drawn) == 1:
+        return start
+    return plain("from {start} to {end} at {last}", start=start, end=known[last], last=last)
+
+
+def _course_of(points: Mapping[int, Value]) -> str:
+    """A course over steps of training in words."""
+    return _ends([f"step {step}" for step in points], list(points.values()))
+
+
+def _reach(names: Sequence[str], values: Sequence[Value]) -> str:
+    """The lowest and the highest of several values, with their names."""
+    known = _known(names, values)
+    if len(known) < 2:
+        return _ends(names, values)
+    low, high = (pick(known, key=lambda name: _middle(known[name])) for pick in (min, max))
+    return plain(
+        "from {least} at {low} to {most} at {high}",
+        least=known[low],
+        low=low,
+        most=known[high],
+        high=high,
+    )
+
+
+def _each(of: Mapping[str, str]) -> str:
+    """Series after series: what is seen of it."""
+    said = [plain("{name}: {seen}", name=name, seen=seen) for name, seen in of.items()]
+    return f"{'; '.join(said)}." if said else "Nothing is drawn."
 
 
 def as_svg(fig: Figure) -> str | None:
@@ -63,7 +146,7 @@ def as_svg(fig: Figure) -> str | None:
     text = re.sub(r"<!--.*?-->\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(
         r'\b(width|height)="([\d.]+)pt"',
-        lambda m: f'{m[1]}="{float(m[2]) * PIXELS / 72:.0f}"',
+        lambda match: f'{match[1]}="{float(match[2]) * PIXELS / 72:.0f}"',
         text,
         count=2,
     )
@@ -105,7 +188,8 @@ def hues(names: Sequence[str]) -> list[str]:
     hue = {thing: COLOURS[n % len(COLOURS)] for n, thing in enumerate(dict.fromkeys(things))}
     found = []
     for at, thing in enumerate(things):
-        of, number = things.count(thing), things[:at].count(thing)
+        of = things.count(thing)
+        number = things[:at].count(thing)
         found.append(hue[thing] if of == 1 else shade(hue[thing], number / (of - 1)))
     return found
 
@@ -113,8 +197,9 @@ def hues(names: Sequence[str]) -> list[str]:
 def shade(colour: str, light: float) -> str:
     """``colour`` darker at ``light`` 0 and lighter at 1, in steps that differ for every eye."""
     parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-    dark, bright = parts * 0.5, parts + (255 - parts) * 0.15
-    return "#" + "".join(f"{round(v):02x}" for v in dark + (bright - dark) * light)
+    dark = parts * 0.5
+    bright = parts + (255 - parts) * 0.15
+    return "#" + "".join(f"{round(part):02x}" for part in dark + (bright - dark) * light)
 
 
 def canvas(width: float = 7.0, height: float = 3.4, columns: int = 1) -> tuple[Figure, Any]:
@@ -177,15 +262,44 @@ def grouped_bars(
     ax.grid(axis="x", visible=False)
     if len(series) > 1:
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return fig
+    return _told(
+        fig,
+        plain("Groups of vertical bars: {groups}.", groups=list(groups)),
+        plain("Vertical axis: {ylabel}.", ylabel=ylabel),
+        _each({name: _reach(groups, values) for name, values in series.items()}),
+        _compared(groups, series, line),
+    )
+
+
+def _compared(
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[Value]],
+    line: float | Sequence[float] | None,
+) -> str:
+    """What the dashed lines of bars show: how many bars end above them."""
+    if line is None:
+        return ""
+    levels = dict(zip(groups, np.broadcast_to(line, len(groups)).tolist(), strict=True))
+    drawn = []
+    for values in series.values():
+        known = _known(groups, values)
+        drawn += [_middle(of) > levels[name] for name, of in known.items()]
+    return plain(
+        "Dashed lines at {levels}; {above} of {bars} bars end above theirs.",
+        levels=sorted(set(levels.values())),
+        above=sum(drawn),
+        bars=len(drawn),
+    )
 
 
 def _heights(values: Sequence[Interval | float | None]) -> tuple[Any, Any]:
-    heights, low, high = [], [], []
-    for v in values:
-        value = v.value if isinstance(v, Interval) else (np.nan if v is None else v)
+    heights = []
+    low = []
+    high = []
+    for given in values:
+        value = given.value if isinstance(given, Interval) else (np.nan if given is None else given)
         heights.append(value)
-        whole = v if isinstance(v, Interval) and v.shown else None
+        whole = given if isinstance(given, Interval) and given.shown else None
         low.append(value - whole.low if whole else np.nan)
         high.append(whole.high - value if whole else np.nan)
     return np.array(heights), np.array([low, high])
@@ -230,7 +344,19 @@ def strips(
     ax.invert_yaxis()
     ax.set_xlim(*xlim)
     ax.set_xlabel(xlabel)
-    return fig
+    seen = {}
+    for name, points in values.items():
+        seen[name] = "no dot"
+        if points:
+            seen[name] = plain(
+                "{dots} from {low} to {high}, mean {mean}",
+                dots=len(points),
+                low=float(min(points)),
+                high=float(max(points)),
+                mean=float(np.mean(points)),
+            )
+    about = plain("Rows of dots with a bar at the mean; horizontal axis: {x}.", x=xlabel)
+    return _told(fig, about, _each(seen))
 
 
 def reward_curve(
@@ -245,8 +371,8 @@ def reward_curve(
     fig, ax = canvas(7.4, 3.8)
     x = np.arange(1, len(steps) + 1)
     known = [scored(step) for step in steps]
-    mean = np.array([np.mean(s) if s else np.nan for s in known])
-    spread = np.array([np.std(s) if s else np.nan for s in known])
+    mean = np.array([np.mean(rewards) if rewards else np.nan for rewards in known])
+    spread = np.array([np.std(rewards) if rewards else np.nan for rewards in known])
     ax.fill_between(x, mean - spread, mean + spread, alpha=0.2, color=COLOURS[0], lw=0)
     ax.plot(x, mean, "-o", ms=4, color=COLOURS[0], label="rollouts (band: one standard deviation)")
     shown = [*(mean - spread), *(mean + spread)]
@@ -255,12 +381,20 @@ def reward_curve(
         at = np.array(list(course)) + 0.08 * (number - (len(looks) + 1) / 2)
         colour = COLOURS[-number - 3]
         ax.errorbar(at, values, yerr=error, fmt="s--", ms=5, capsize=3, color=colour, label=name)
-        shown += [e for i in course.values() for e in ((i.low, i.high) if i.shown else [i.value])]
+        for of in course.values():
+            shown += (of.low, of.high) if of.shown else (of.value,)
     ax.set_xlabel("GRPO step")
     ax.set_ylabel("reward")
     ax.set_ylim(max(0.0, np.nanmin(shown) - 0.05), min(1.0, np.nanmax(shown) + 0.05))
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
-    return fig
+    rollouts = _course_of(dict(zip(x, mean, strict=True)))
+    held_out = {name: _course_of(course) for name, course in looks.items()}
+    return _told(
+        fig,
+        "Reward over the steps: a line in a band of one standard deviation for the rollouts, "
+        "dashed lines with whiskers for held-out answers.",
+        _each({"Mean of the rollouts": rollouts} | held_out),
+    )
 
 
 #: A step of training: box -> centre and words; arrow: from, to, whether before training.
@@ -338,7 +472,12 @@ def gains(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> Figure:
         ax.set_xlabel("GRPO step")
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=9)
     np.atleast_1d(axes)[0].set_ylabel("gain since the first look")
-    return fig
+    seen = {}
+    for title, graders in panels.items():
+        for name, points in graders.items():
+            seen[f"{title}, {name}"] = _course_of(points)
+    about = "Held-out gain since the first look over the steps, one panel a run, one line a grader."
+    return _told(fig, about, _each(seen))
 
 
 def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]]) -> Figure:
@@ -347,40 +486,56 @@ def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[f
     for number, name in enumerate(before):
         x = np.array([0, 1]) + number * 1.6
         pairs = list(zip(before[name], after[name], strict=True))
-        for a, b in pairs:
-            ax.plot(x, [a, b], "-o", ms=3, alpha=0.4, color=COLOURS[number % len(COLOURS)])
+        for start, end in pairs:
+            ax.plot(x, [start, end], "-o", ms=3, alpha=0.4, color=COLOURS[number % len(COLOURS)])
         if pairs:
             means = np.mean(np.array(pairs), axis=0)
             ax.plot(x, means, "-o", lw=3, color=COLOURS[number % len(COLOURS)], label=name)
-    ticks = [t + number * 1.6 for number in range(len(before)) for t in (0, 1)]
+    ticks = [side + number * 1.6 for number in range(len(before)) for side in (0, 1)]
     ax.set_xticks(ticks, ["before", "after"] * len(before))
     ax.set_ylabel("HealthBench score of a response")
     ax.legend(frameon=False, title="grader", loc="upper left", bbox_to_anchor=(1, 1))
     ax.grid(axis="x", visible=False)
-    return fig
+    about = "Thin lines from before to after training, one a task, and a thick one of their mean."
+    return _told(fig, about, _each({name: _moved(before[name], after[name]) for name in before}))
 
 
-def forest(rows: Mapping[str, Interval | None], *, xlabel: str, zero: float = 0.0) -> Figure:
+def _moved(before: Sequence[float], after: Sequence[float]) -> str:
+    """What the lines of one grader do."""
+    if not before:
+        return "no task"
+    gains = np.array(after) - np.array(before)
+    return plain(
+        "mean from {start} to {end}, {up} of {tasks} tasks up, {down} down",
+        start=float(np.mean(before)),
+        end=float(np.mean(after)),
+        up=int((gains > 0).sum()),
+        tasks=len(gains),
+        down=int((gains < 0).sum()),
+    )
+
+
+def forest(rows: Mapping[str, Drawn], *, xlabel: str, zero: float = 0.0) -> Figure:
     """Values with their intervals against a line at ``zero``; a row without data says so.
 
-    The colour says on which side of the line the interval lies. Of an interval over too few
-    units the value alone is drawn, in every figure; here it is hollow.
+    The colour says on which side of the line an interval lies. Of a finding it says the word: an
+    interval stands for itself, while a finding is decided among others, so that its interval may
+    clear the line without deciding anything. Of an interval over too few units the value alone is
+    drawn, in every figure; here it is hollow.
     """
     return forests({"": rows}, xlabel=xlabel, zero=zero)
 
 
-def forests(
-    panels: Mapping[str, Mapping[str, Interval | None]], *, xlabel: str, zero: float = 0.0
-) -> Figure:
+def forests(panels: Mapping[str, Mapping[str, Drawn]], *, xlabel: str, zero: float = 0.0) -> Figure:
     """Several forests side by side, which share their rows and their scale.
 
     Args:
-        panels: title -> row -> interval; a row that one panel lacks is empty there.
+        panels: title -> row -> interval or finding; a row that one panel lacks is empty there.
     """
     names = list(dict.fromkeys(name for rows in panels.values() for name in rows))
     width = 7.2 if len(panels) == 1 else 2.0 + 3.4 * len(panels)
     fig, axes = canvas(width, 1.2 + 0.42 * len(names), columns=len(panels))
-    seen: set[tuple[str, str, str, str]] = set()
+    seen: set[Look] = set()
     drawn = list(np.atleast_1d(axes))
     for ax, (title, rows) in zip(drawn, panels.items(), strict=True):
         seen |= _intervals(ax, [(names.index(name), of) for name, of in rows.items()], zero)
@@ -392,19 +547,48 @@ def forests(
     drawn[0].set_yticks(range(len(names)), names)
     drawn[0].set_ylim(len(names) - 0.5, -0.5)
     _key_of_sides(fig, seen)
-    return fig
+    about = plain(
+        "Points with horizontal {level} intervals beside a dashed line at {zero}, one row a name; "
+        "horizontal axis: {xlabel}.",
+        level=LEVEL,
+        zero=f"{zero:g}",
+        xlabel=xlabel,
+    )
+    lie = [_told_of(title, rows, zero) for title, rows in panels.items()]
+    return _told(fig, about, *lie)
 
 
-def _intervals(
-    ax: Any, rows: Sequence[tuple[int, Interval | None]], zero: float
-) -> set[tuple[str, str, str, str]]:
+def _told_of(title: str, rows: Mapping[str, Drawn], zero: float) -> str:
+    """How the intervals of one panel lie, or what was found, and which reach farthest."""
+    sides: dict[str, list[str]] = {}
+    for name, of in rows.items():
+        look = _look_of(of, zero)
+        sides.setdefault(look[0] if look else "not testable here", []).append(name)
+    lie = {side.capitalize(): _counted(names, len(rows)) for side, names in sides.items()}
+    far = _reach(list(rows), [_interval(of) for of in rows.values()])
+    values = plain("Values reach {far}.", far=far) if far != "nothing" else ""
+    return " ".join(
+        filter(None, [plain("Panel {t}:", t=title) if title else "", _each(lie), values])
+    )
+
+
+def _counted(names: Sequence[str], rows: int) -> str:
+    """So many of the rows, and which, of many the first."""
+    more = len(names) - NAMED
+    shown = [f"“{name}”" for name in names[:NAMED]]  # a name may hold commas of its own
+    shown += [f"{more} more"] if more > 0 else []
+    return plain("{count} of {rows} ({names})", count=len(names), rows=rows, names=shown)
+
+
+def _intervals(ax: Any, rows: Sequence[tuple[int, Drawn]], zero: float) -> set[Look]:
     """Draw one panel of a forest; the looks that were used."""
     seen = set()
-    for y, interval in rows:
-        if interval is None:
+    for y, of in rows:
+        interval = _interval(of)
+        look = _look_of(of, zero)
+        if interval is None or look is None:
             ax.text(zero, y, " not testable here", va="center", fontsize=8, color="#666666")
             continue
-        look = _side(interval, zero)
         seen.add(look)
         _, colour, mark, face = look
         if interval.shown:
@@ -413,13 +597,21 @@ def _intervals(
     return seen
 
 
-def _key_of_sides(fig: Figure, seen: Collection[tuple[str, str, str, str]]) -> None:
+def _key_of_sides(fig: Figure, seen: Collection[Look]) -> None:
     from matplotlib.lines import Line2D
 
     if seen:
         keys = [
-            Line2D([], [], ls="-" if face == c else "", marker=m, color=c, mfc=face, label=said)
-            for said, c, m, face in sorted(seen)
+            Line2D(
+                [],
+                [],
+                ls="-" if face == colour else "",
+                marker=mark,
+                color=colour,
+                mfc=face,
+                label=said,
+            )
+            for said, colour, mark, face in sorted(seen)
         ]
         fig.legend(handles=keys, frameon=False, loc="outside lower center", ncols=2, fontsize=9)
 
@@ -431,6 +623,7 @@ def arm_curves(arms: Mapping[str, Sequence[Mapping[int, float]]], *, ylabel: str
         arms: arm -> for each seed: step -> outcome.
     """
     fig, ax = canvas(7.4, 4.2)
+    means = {}
     for number, (name, seeds) in enumerate(arms.items()):
         look = {"color": COLOURS[number % len(COLOURS)]}
         look["ls"] = ("-", "--", ":")[number // len(COLOURS) % 3]
@@ -440,15 +633,29 @@ def arm_curves(arms: Mapping[str, Sequence[Mapping[int, float]]], *, ylabel: str
         whole = [itemgetter(*steps)(course) for course in seeds]
         mean = np.reshape(whole, (len(seeds), len(steps))).mean(axis=0)
         ax.plot(steps, mean, marker="o", ms=3, lw=2.2, label=f"{name} ({len(seeds)})", **look)
+        whose = f"{name}, mean of {len(seeds)} seed{'s' * (len(seeds) != 1)}"
+        means[whose] = _course_of(dict(zip(steps, mean, strict=True)))
     ax.set_xlabel("GRPO step")
     ax.set_ylabel(ylabel)
     title = "arm (seeds)"
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title=title, fontsize=9)
-    return fig
+    about = plain("Lines over the steps, thin ones of single seeds; vertical axis: {y}.", y=ylabel)
+    return _told(fig, about, _each(means))
 
 
-def _side(interval: Interval, zero: float) -> tuple[str, str, str, str]:
-    """How an interval lies to the line: words, colour, mark, and the colour inside of the mark."""
+def _interval(of: Drawn) -> Interval | None:
+    return of.difference if isinstance(of, Finding) else of
+
+
+def _look_of(of: Drawn, zero: float) -> Look | None:
+    """How a row is drawn; ``None`` where there is nothing to draw."""
+    if isinstance(of, Finding):
+        return None if of.difference is None else WORD_LOOKS.get(of.word)
+    return None if of is None else _side(of, zero)
+
+
+def _side(interval: Interval, zero: float) -> Look:
+    """How an interval lies to the line."""
     if not interval.shown:
         return "value alone: too few units", FEW, "o", "white"
     if interval.low > zero:
@@ -481,7 +688,7 @@ def by_size(
     if chance is not None:
         ax.axhline(chance, color="#666666", lw=1, ls="--")
     ax.set_xscale("log")
-    ax.set_xticks(list(sizes), [f"{s:g}" for s in sizes])
+    ax.set_xticks(list(sizes), [f"{size:g}" for size in sizes])
     ax.minorticks_off()
     if ylim is None:
         ax.set_yscale("log")
@@ -495,7 +702,18 @@ def by_size(
     ax.set_ylabel(ylabel)
     if series:
         ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return fig
+    at = [f"{size:g}" for size in sizes]
+    drawn: dict[str, Interval | float] = {}
+    for name, of in series.items():
+        drawn |= _known([f"{name} at {size}" for size in at], of)
+    highest = max(drawn.items(), key=lambda point: _middle(point[1]), default=None)
+    return _told(
+        fig,
+        plain("Lines over a logarithmic axis: {x}. Vertical axis: {y}.", x=xlabel, y=ylabel),
+        _each({name: _ends(at, values) for name, values in series.items()}),
+        plain("Highest: {name}, {value}.", name=highest[0], value=highest[1]) if highest else "",
+        plain("A dashed line at {chance}.", chance=chance) if chance is not None else "",
+    )
 
 
 def cost(
@@ -524,10 +742,21 @@ def cost(
     ax.set_ylim(-0.03, 1.05)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    keys = [Line2D([], [], ls="", marker=m, color="#666666", label=n) for n, m in shapes.items()]
-    keys += [Line2D([], [], lw=4, color=c, label=n) for n, c in colours.items()]
+    keys = [
+        Line2D([], [], ls="", marker=mark, color="#666666", label=name)
+        for name, mark in shapes.items()
+    ]
+    keys += [Line2D([], [], lw=4, color=colour, label=name) for name, colour in colours.items()]
     ax.legend(handles=keys, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return fig
+    about = plain(
+        "Points with whiskers over {x}, logarithmic; vertical axis: {y}.", x=xlabel, y=ylabel
+    )
+    seen = {
+        ", ".join(name): plain("{value} for {price}", value=value, price=f"{price:.3g}")
+        for name, (price, value) in points.items()
+        if value is not None
+    }
+    return _told(fig, about, _each(seen))
 
 
 def reliability(diagrams: Mapping[str, Sequence[Bin]]) -> Figure:
@@ -536,15 +765,23 @@ def reliability(diagrams: Mapping[str, Sequence[Bin]]) -> Figure:
     ax.plot([0, 1], [0, 1], color="#666666", lw=1, ls="--")
     colours = hues(list(diagrams))
     for number, (name, bins) in enumerate(diagrams.items()):
-        x = [b.probability for b in bins]
-        y = [b.share for b in bins]
+        x = [one.probability for one in bins]
+        y = [one.share for one in bins]
         ax.plot(x, y, "os^D"[number % 4] + "-", label=name, color=colours[number])
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
     ax.set_xlabel('probability of "met", as the judge gives it')
     ax.set_ylabel("share of criteria that are met")
     ax.legend(frameon=False, loc="upper left")
-    return fig
+    seen = {}
+    for name, bins in diagrams.items():
+        said = [f"probability {written(one.probability)}" for one in bins]
+        seen[name] = _ends(said, [one.share for one in bins])
+    about = (
+        "Share of criteria that are met against the probability that the judge gives, beside the "
+        "dashed diagonal of a judge that is never off."
+    )
+    return _told(fig, about, _each(seen))
 
 
 def stages(rows: Mapping[str, Mapping[str, float]], *, xlabel: str, unit: str = "{:.0f}") -> Figure:
@@ -557,7 +794,7 @@ def stages(rows: Mapping[str, Mapping[str, float]], *, xlabel: str, unit: str = 
     fig, ax = canvas(7.0, 1.2 + 0.34 * len(rows))
     names = list(rows)
     left = np.zeros(len(rows))
-    for number, stage in enumerate(dict.fromkeys(s for row in rows.values() for s in row)):
+    for number, stage in enumerate(dict.fromkeys(name for row in rows.values() for name in row)):
         widths = np.array([rows[name][stage] for name in names])
         ax.barh(names, widths, left=left, label=stage, color=COLOURS[number % len(COLOURS)])
         left += widths
@@ -570,7 +807,14 @@ def stages(rows: Mapping[str, Mapping[str, float]], *, xlabel: str, unit: str = 
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(xlabel)
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return fig
+    seen = {}
+    for name, whole in zip(names, left, strict=True):
+        longest = max(rows[name], key=rows[name].__getitem__)
+        seen[name] = plain(
+            "{whole}, most of it {longest}", whole=unit.format(whole), longest=longest
+        )
+    about = plain("Horizontal bars cut into stages; horizontal axis: {x}.", x=xlabel)
+    return _told(fig, about, _each(seen))
 
 
 def group(rewards: Sequence[float | None], advantages: Sequence[float | None]) -> Figure:
@@ -587,8 +831,11 @@ def group(rewards: Sequence[float | None], advantages: Sequence[float | None]) -
         for at, value in enumerate(values):
             if value is None:
                 ax.text(0, at, " unscored", va="center", fontsize=8, color="#666666")
-        colours = [COLOURS[3] if a is not None and a < 0 else COLOURS[0] for a in advantages]
-        ax.barh(y, [0.0 if v is None else v for v in values], color=colours)
+        colours = [
+            COLOURS[3] if advantage is not None and advantage < 0 else COLOURS[0]
+            for advantage in advantages
+        ]
+        ax.barh(y, [0.0 if value is None else value for value in values], color=colours)
         ax.set_xlabel(label)
         ax.grid(axis="y", visible=False)
     if mean is not None:
@@ -661,7 +908,12 @@ _SHAPES = {
     "synthetic_ref": "M-6,-1.5h4.5v-4.5h3v4.5h4.5v3h-4.5v4.5h-3v-4.5h-4.5z",
     "synthetic_noref": "M-5,-3l2,-2 3,3 3,-3 2,2 -3,3 3,3 -2,2 -3,-3 -3,3 -2,-2 3,-3z",
 }
-_WIDTH, _TOP, _LEFT, _RIGHT, _HEIGHT, _ROW = 560, 38, 52, 12, 250, 21
+_WIDTH = 560
+_TOP = 38
+_LEFT = 52
+_RIGHT = 12
+_HEIGHT = 250
+_ROW = 21
 
 
 def _hue(name: str) -> str:
@@ -686,9 +938,8 @@ def _look(*, own: bool) -> str:
 
 
 def _put(parent: ElementTree.Element, tag: str, text: str = "", **attributes: object) -> None:
-    made = ElementTree.SubElement(
-        parent, tag, {name.rstrip("_").replace("_", "-"): f"{v}" for name, v in attributes.items()}
-    )
+    named = {name.rstrip("_").replace("_", "-"): f"{value}" for name, value in attributes.items()}
+    made = ElementTree.SubElement(parent, tag, named)
     made.text = text or None
 
 
@@ -735,9 +986,13 @@ def _places(sizes: Sequence[float]) -> list[float]:
     """Where each size stands on a logarithmic axis, with room for whiskers at both ends."""
     if len(sizes) < 2:
         return [(_LEFT + _WIDTH - _RIGHT) / 2 for _ in sizes]
-    low, high = math.log(min(sizes)), math.log(max(sizes))
-    first, last = _LEFT + 62, _WIDTH - _RIGHT - 62
-    return [round(first + (last - first) * (math.log(s) - low) / (high - low), 1) for s in sizes]
+    low = math.log(min(sizes))
+    high = math.log(max(sizes))
+    first = _LEFT + 62
+    last = _WIDTH - _RIGHT - 62
+    return [
+        round(first + (last - first) * (math.log(size) - low) / (high - low), 1) for size in sizes
+    ]
 
 
 def _course(svg: ElementTree.Element, arm: str, points: Sequence[tuple[float, Interval]]) -> None:

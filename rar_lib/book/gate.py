@@ -121,7 +121,8 @@ class _Scan(HTMLParser):
     ) -> None:
         super().__init__(convert_charrefs=True)
         self.problem: str | None = None
-        self._tags, self._attributes = tags, attributes
+        self._tags = tags
+        self._attributes = attributes
         self._in_style = False
 
     def _say(self, problem: str) -> None:
@@ -174,8 +175,25 @@ SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 #: What an SVG may hold: shapes, text and what places them.
 SVG_TAGS = frozenset(
-    "circle clipPath defs desc ellipse g line path polygon polyline rect style svg text title tspan"
-    " use".split()
+    [
+        "circle",
+        "clipPath",
+        "defs",
+        "desc",
+        "ellipse",
+        "g",
+        "line",
+        "path",
+        "polygon",
+        "polyline",
+        "rect",
+        "style",
+        "svg",
+        "text",
+        "title",
+        "tspan",
+        "use",
+    ]
 )
 _PLAIN = re.compile(r"[\w\s.,+#%-]*")
 _ONE = r"\s*[a-z-]+\s*:[\w\s.,+#%'-]*"
@@ -190,10 +208,44 @@ SVG_ATTRIBUTES = {
     "href": _LOCAL_PART,
     f"{XLINK} href": _LOCAL_PART,
 } | dict.fromkeys(
-    "clip-rule cx cy d fill fill-opacity fill-rule font-family font-size font-style font-weight"
-    " height id opacity points r rx ry stroke stroke-dasharray stroke-dashoffset stroke-linecap"
-    " stroke-linejoin stroke-miterlimit stroke-opacity stroke-width text-anchor version viewBox"
-    " width x x1 x2 y y1 y2".split(),
+    [
+        "clip-rule",
+        "cx",
+        "cy",
+        "d",
+        "fill",
+        "fill-opacity",
+        "fill-rule",
+        "font-family",
+        "font-size",
+        "font-style",
+        "font-weight",
+        "height",
+        "id",
+        "opacity",
+        "points",
+        "r",
+        "rx",
+        "ry",
+        "stroke",
+        "stroke-dasharray",
+        "stroke-dashoffset",
+        "stroke-linecap",
+        "stroke-linejoin",
+        "stroke-miterlimit",
+        "stroke-opacity",
+        "stroke-width",
+        "text-anchor",
+        "version",
+        "viewBox",
+        "width",
+        "x",
+        "x1",
+        "x2",
+        "y",
+        "y1",
+        "y2",
+    ],
     _PLAIN,
 )
 SVG_STYLE = re.compile(rf"\s*\*\s*\{{{_DECLARED}\}}\s*")
@@ -313,7 +365,8 @@ def clean_notebook(
     Raises:
         ReproduceError: an output failed, is not executed, or is not static.
     """
-    title, heading = name.removesuffix(".ipynb"), ""
+    title = name.removesuffix(".ipynb")
+    heading = ""
     titled_at = None
     for number, cell in enumerate(notebook["cells"]):
         source = "".join(cell["source"])
@@ -324,14 +377,15 @@ def clean_notebook(
             for level, text in re.findall(r"^(#{1,4})\s+(.+)$", source, re.M):
                 heading = text.strip()
                 if level == "#" and titled_at is None:
-                    title, titled_at = heading, number
+                    title = heading
+                    titled_at = number
         if cell["cell_type"] != "code":
             continue
         where = f"{name}, cell {number}"
         if source.strip() and cell["execution_count"] is None:
             raise ReproduceError(f"{where} was not executed. Run: make reproduce")
-        cell["outputs"] = [_clean_output(o, where, repo) for o in cell["outputs"]]
-        shown = [o.get("data", {}) for o in cell["outputs"]]
+        cell["outputs"] = [_clean_output(output, where, repo) for output in cell["outputs"]]
+        shown = [output.get("data", {}) for output in cell["outputs"]]
         if any({"image/png", "image/svg+xml"} & data.keys() for data in shown):
             _describe_image(cell["metadata"], heading or title, shown)
     if run_line and titled_at is not None:
@@ -362,7 +416,7 @@ def _said_once(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             # It stays in the file, which can be downloaded and run.
             cell["metadata"]["tags"] = [*_tags(cell), "remove-cell"]
         if cell["cell_type"] == "code":
-            cell["outputs"] = [o for o in map(_without_banner, cell["outputs"]) if o]
+            cell["outputs"] = list(filter(None, map(_without_banner, cell["outputs"])))
     return cells
 
 
@@ -454,17 +508,27 @@ def _local(text: str, repo: Path) -> str:
 
 
 def _describe_image(metadata: dict[str, Any], heading: str, shown: list[dict[str, Any]]) -> None:
-    """Give a figure an alternative text: the author's, or the heading that it stands under.
+    """Give a figure an alternative text: the author's, the figure's own, or its section's heading.
 
     A PNG of high density gets the width for which it was drawn.
     """
     options = metadata.setdefault("mystnb", {})
     image = options.setdefault("image", {})
     caption = options.get("figure", {}).get("caption", "").strip()
-    image.setdefault("alt", caption or f"Figure: {heading}")
-    pictures = [base64.b64decode("".join(d["image/png"])) for d in shown if "image/png" in d]
+    seen = " ".join(filter(None, map(_seen, shown)))
+    image.setdefault("alt", caption or seen or f"Figure: {heading}")
+    pictures = [
+        base64.b64decode("".join(data["image/png"])) for data in shown if "image/png" in data
+    ]
     for wide in filter(None, map(png_width, pictures)):
         image.setdefault("width", f"{wide}px")
+
+
+def _seen(data: dict[str, Any]) -> str:
+    """What a figure of ours says of itself; others say their type and size, in angle brackets."""
+    drawn = {"image/png", "image/svg+xml"} & data.keys()
+    said = " ".join("".join(data.get("text/plain", "")).split())
+    return "" if not drawn or said.startswith("<") else said
 
 
 def check_page(html: str, name: str, part: str = "article") -> None:
@@ -499,8 +563,23 @@ def check_page(html: str, name: str, part: str = "article") -> None:
 #: What a drawing of ours may hold.
 DRAWN = frozenset(["svg", "style", "text", "line", "path", "rect"])
 DRAWN_ATTRIBUTES = frozenset(
-    "class d height preserveaspectratio stroke-width text-anchor transform viewbox width x x1 x2 y "
-    "y1 y2".split()
+    [
+        "class",
+        "d",
+        "height",
+        "preserveaspectratio",
+        "stroke-width",
+        "text-anchor",
+        "transform",
+        "viewbox",
+        "width",
+        "x",
+        "x1",
+        "x2",
+        "y",
+        "y1",
+        "y2",
+    ]
 )
 DRAWING_PLACE = re.compile(r'<img[^>]*\ssrc="_images/([\w-]+\.svg)"[^>]*>')
 ALT = re.compile(r'\salt="([^"]*)"')

@@ -101,7 +101,8 @@ class Place:
 
 def places(notebook: NotebookNode) -> list[Place]:
     """Every cell with the heading that it stands under; a heading inside a fence is none."""
-    found, heading = [], ""
+    found = []
+    heading = ""
     for number, cell in enumerate(notebook.cells, 1):
         fenced = False
         for line in cell.source.splitlines() if cell.cell_type == "markdown" else ():
@@ -181,9 +182,9 @@ def execute(
                 f"{SIZE_LIMIT / 1e6:.0f} MB; print less, or save figures smaller"
             )
         if fault:
-            clean = _map_outputs(clean, lambda t: mask(t, secrets))
+            clean = _map_outputs(clean, lambda output: mask(output, secrets))
             if _leak(clean):  # split over outputs, or in a form that mask cannot see
-                for cell in (c for c in clean.cells if c.cell_type == "code"):
+                for cell in _code_of(clean):
                     cell.outputs = []
             atomic_write(failed, _text(clean))
             raise ReproduceError(
@@ -193,10 +194,13 @@ def execute(
         atomic_write(running, text)
         os.replace(running, target)
         failed.unlink(missing_ok=True)
-        ran = [c for c in clean.cells if c.cell_type == "code"]
-        return {"cells": len(ran), "bytes": len(text.encode())}
+        return {"cells": len(_code_of(clean)), "bytes": len(text.encode())}
     finally:
         running.unlink(missing_ok=True)
+
+
+def _code_of(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def secret_values(named: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -233,14 +237,15 @@ def scrubber(root: Path) -> Callable[[str], str]:
         places.append((str(Path(home)), "$RAR_HOME"))
         places.append((str(Path(home).resolve()), "$RAR_HOME"))
     # The longest first: the checkout usually lies in the home folder.
-    table = {a: b for a, b in sorted(places, key=lambda p: -len(p[0])) if a not in ("/", ".")}
+    places.sort(key=lambda place: -len(place[0]))
+    table = {path: shown for path, shown in places if path not in ("/", ".")}
     names = "|".join(map(re.escape, table)) or r"(?!)"
     # Only whole path components: /root must not change /rootfs.
     pattern = re.compile(rf"(?<![\w.~-])({names})(?![\w-])")
 
     def scrub(text: str) -> str:
         text = re.sub(r"/tmp/ipykernel_\d+/\d+\.py", "<cell>", text)
-        return pattern.sub(lambda m: table[m[1]], text)
+        return pattern.sub(lambda match: table[match[1]], text)
 
     return scrub
 
@@ -278,8 +283,12 @@ def _this_python() -> type:
 def _fault(notebook: NotebookNode, error: Exception | None) -> str | None:
     """Which cell failed and how, or None if the whole notebook ran."""
     # Numbered as in the source: papermill adds a parameter cell and an error banner.
-    written = [c for c in notebook.cells if not _ADDED & set(c.metadata.get("tags", []))]
-    code = [(n, c) for n, c in enumerate(written, 1) if c.cell_type == "code" and c.source.strip()]
+    written = [cell for cell in notebook.cells if not _ADDED & set(cell.metadata.get("tags", []))]
+    code = [
+        (n, cell)
+        for n, cell in enumerate(written, 1)
+        if cell.cell_type == "code" and cell.source.strip()
+    ]
     for number, cell in code:
         # A timeout interrupts the kernel, whose KeyboardInterrupt is not the cause.
         for output in [] if type(error).__name__ == "CellTimeoutError" else cell.outputs:
@@ -299,7 +308,7 @@ def _fault(notebook: NotebookNode, error: Exception | None) -> str | None:
 
 def _said(cell: NotebookNode) -> str:
     """The last line of a traceback that a kernel could only write to its error stream."""
-    written = "".join(o.text for o in cell.outputs if o.get("name") == "stderr")
+    written = "".join(output.text for output in cell.outputs if output.get("name") == "stderr")
     _, traceback, said = written.rpartition("Traceback (most recent call last):\n")
     lines = [line for line in _ANSI.sub("", said).splitlines() if line[:1].strip()]
     return lines[0] if traceback and lines else ""
@@ -325,7 +334,8 @@ def _leak(notebook: NotebookNode) -> str | None:
     _map(notebook, collect)
     for cell in notebook.cells:
         # A value may be split over two prints.
-        streams = [o.text for o in cell.get("outputs", []) if o.output_type == "stream"]
+        outputs = cell.get("outputs", [])
+        streams = [output.text for output in outputs if output.output_type == "stream"]
         found.append(_ANSI.sub("", "".join(streams)))
     everything = "\n".join(found)
     for name, value in secret_values():
@@ -339,9 +349,9 @@ def _map(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
-        return [_map(v, change) for v in value]
+        return [_map(item, change) for item in value]
     if isinstance(value, dict):
-        return type(value)({k: _map(v, change) for k, v in value.items()})
+        return type(value)({key: _map(item, change) for key, item in value.items()})
     return value
 
 
@@ -352,7 +362,7 @@ def _map_outputs(notebook: NotebookNode, change: Callable[[str], str]) -> Notebo
     for cell in new.cells:
         cell.metadata = _map(cell.metadata, change)
         if cell.cell_type == "code":
-            cell.outputs = [_map(o, change) for o in cell.outputs]
+            cell.outputs = [_map(output, change) for output in cell.outputs]
     return new
 
 

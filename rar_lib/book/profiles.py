@@ -1,4 +1,4 @@
-"""A profile says how much is done and with which models; `profiles.toml` holds them all."""
+"""A profile says how much is run, on which models; `profiles.toml` holds them all."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ class Profile(Frozen):
         rubric_size: Fewest and most criteria of a synthetic rubric, besides one or two pitfalls.
         synthesis_tasks: Tasks for which every judge of the profile writes rubrics.
         pairs: Preference pairs on which the judges are measured.
+        likelihood_questions: Most multiple-choice questions of a set that are read by likelihood.
+            Reading writes nothing, so there can be more of them than of those that are answered
+            by a letter.
         seeds: One training run for each.
         cell_timeout_s: Longest a notebook cell may run, in seconds.
     """
@@ -51,6 +54,7 @@ class Profile(Frozen):
     rubric_size: tuple[Count, Count]
     synthesis_tasks: Count
     pairs: Count
+    likelihood_questions: Count
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     cell_timeout_s: Count
 
@@ -117,7 +121,8 @@ def load(name: str, file: Path = FILE) -> Profile:
         return Profile.model_validate({"name": name, **_suited(values)})
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'profile'}: {e['msg']}" for e in error.errors()
+            f"{'.'.join(map(str, fault['loc'])) or 'profile'}: {fault['msg']}"
+            for fault in error.errors()
         )
         raise DataError(
             f"profile {name!r} in {file.name}: {faults}. The keys are those of Profile: "

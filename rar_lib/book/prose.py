@@ -49,7 +49,7 @@ def written(value: Any) -> str:
     if isinstance(value, (Interval, Finding)):
         return str(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return listed([written(v) for v in value])
+        return listed([written(item) for item in value])
     return str(value)
 
 
@@ -89,9 +89,11 @@ def _filled(template: str, values: Mapping[str, Any], shown: Callable[[str], str
     typed = [text for text, *_ in parts if re.search(r"\d", text)]
     if typed:
         raise ValueError(f"a number is typed into {typed[0]!r}: give it as a value")
-    before, found = "", ""
+    before = ""
+    found = ""
     for text, name, spec, conversion in parts:
-        before, found = before + text, found + text
+        before += text
+        found += text
         if name is not None:
             _check(name, conversion, before)
             value = values[name]

@@ -67,13 +67,19 @@ BROWSE_POLICY = f"{POLICY}; script-src '{{script}}'"
 FULL = 300
 #: Of one task; the others are counted.
 _SIDE_BY_SIDE = 8
-#: Characters of a text, of a name, and rows of a table.
-_TEXT, _NAME, _ROWS, _REST = 4_000, 80, 30, 1_000
+#: Characters of a text and of a name.
+_TEXT = 4_000
+_NAME = 80
+#: Rows of a table.
+_ROWS = 30
+#: Tasks that are listed without their responses; the others are counted.
+_REST = 1_000
 _REASONS = 12
 #: Files of tasks in the folder of a run.
 _TASKS = ("train.jsonl", "held_out.jsonl")
 #: Ids of the responses in a file of grades of held-out answers.
-BEFORE, AFTER = "before", "after"
+BEFORE = "before"
+AFTER = "after"
 
 Source = str | Path | Run | Sequence[GradedResponse]
 Pairs = list[tuple[str, str]]
@@ -340,7 +346,8 @@ class _Card(NamedTuple):
 def _grades_view(rows: Sequence[GradedResponse], texts: _Texts) -> dict[str, Any]:
     if not rows:
         raise DataError("no grades to report: give at least one")
-    criteria, lost = by_criterion(rows), unscored(rows)
+    criteria = by_criterion(rows)
+    lost = unscored(rows)
     categories = by_category(rows)
     view: dict[str, Any] = {
         "kind": "grades",
@@ -372,7 +379,8 @@ def _judges(rows: Sequence[GradedResponse]) -> str:
 
 
 def _headline(rows: Sequence[GradedResponse]) -> list[_Card]:
-    mean, tasks = mean_score(rows), len({row.task for row in rows})
+    mean = mean_score(rows)
+    tasks = len({row.task for row in rows})
     without = sum(row.score is None for row in rows)
     cards = [_Card("mean score", "none", "no response has a score")]
     if mean is not None:
@@ -393,7 +401,8 @@ def _headline(rows: Sequence[GradedResponse]) -> list[_Card]:
 
 
 def _mean_card(label: str, mean: Mean, unit: str) -> _Card:
-    found, over = mean.interval, _counted(mean.interval.n, unit)
+    found = mean.interval
+    over = _counted(found.n, unit)
     note = f"over {over}, too few for an interval"
     if found.shown:
         note = f"95 % interval [{found.low:.2f}, {found.high:.2f}] over {over}"
@@ -415,7 +424,7 @@ def _graded_tasks(rows: Sequence[GradedResponse], texts: _Texts) -> list[_Shown]
     """The task with the lowest mean first, those without a score last."""
     grouped = _grouped(rows, lambda row: row.task)
     means = {task: _plain_mean(map(_SCORE, found)) for task, found in grouped.items()}
-    order = sorted(grouped, key=lambda t: (means[t] is None, means[t] or 0.0))
+    order = sorted(grouped, key=lambda task: (means[task] is None, means[task] or 0.0))
     found = []
     for place, task in enumerate(order, start=1):
         answers = [_graded_answer(row, texts) for row in grouped[task]]
@@ -467,11 +476,13 @@ def _who(rows: Sequence[GradedResponse]) -> list[tuple[_Who, int]]:
 
 
 def _run_view(run: Run, texts: _Texts, grades: Sequence[GradedResponse]) -> dict[str, Any]:
-    measures, lost = _measures(run, grades), [row.reason for row in grades if row.score is None]
+    measures = _measures(run, grades)
+    lost = [row.reason for row in grades if row.score is None]
     curve = run.curve()
     changes = _changes(*_sides(grades))
     rollouts = _rollouts(run, texts)
     settings = _at(run.identity, "settings")
+    versions = _at(run.identity, "versions") or {}
     view: dict[str, Any] = {
         "kind": "run",
         "title": f"Training run: {run.arm}, {_counted(len(run.log), 'step')}",
@@ -493,7 +504,7 @@ def _run_view(run: Run, texts: _Texts, grades: Sequence[GradedResponse]) -> dict
         "rollouts": rollouts[:_ROWS],
         "more_rollouts": len(rollouts[_ROWS:]),
         "settings": _settings(run),
-        "versions": [(str(k), str(v)) for k, v in (_at(run.identity, "versions") or {}).items()],
+        "versions": [(str(name), str(version)) for name, version in versions.items()],
         "cost": _run_cost(run),
         **_in_full(_answered_tasks(run, measures, texts, grades)),
     }
@@ -535,7 +546,9 @@ class _Measure(NamedTuple):
     finding: Finding
 
 
-_GAVE, _WATCHED, _UNKNOWN = "gave the reward", "gave no reward", "is not recorded"
+_GAVE = "gave the reward"
+_WATCHED = "gave no reward"
+_UNKNOWN = "is not recorded"
 
 
 def _measures(run: Run, grades: Sequence[GradedResponse]) -> list[_Measure]:
@@ -640,9 +653,10 @@ class _Change(NamedTuple):
 
 def _changes(before: Sequence[GradedResponse], after: Sequence[GradedResponse]) -> list[_Change]:
     """Of all categories, then of every criterion judged on both sides, what fell most first."""
-    first, last = by_category(before), by_category(after)
+    first = by_category(before)
+    last = by_category(after)
     found = []
-    for category in (c for c in Category if c in first and c in last):
+    for category in [name for name in Category if name in first and name in last]:
         difference = _paired_credit(before, after, attrgetter("category"), category)
         found.append(_Change(category, None, first[category], last[category], difference))
     old = {_key(one.criterion): one for one in by_criterion(before)}
@@ -710,7 +724,7 @@ def _rollouts(run: Run, texts: _Texts) -> list[_Rollouts]:
 def _described(task: str, criterion: str, texts: _Texts) -> str:
     known = texts.tasks.get(task)
     rubric = known.rubric.criteria if known and known.rubric else ()
-    return next((c.description for c in rubric if c.id == criterion), criterion)
+    return next((one.description for one in rubric if one.id == criterion), criterion)
 
 
 def _answered_tasks(
@@ -874,7 +888,8 @@ def _settings(run: Run) -> Pairs:
     for name in ("weights", "wording", "prompt", "engine"):
         if found := _at(judge, "identity", name):
             rows.append((f"judge: {name}", str(found)))
-    rows += [(f"judge: {k}", str(v)) for k, v in (_at(judge, "settings") or {}).items()]
+    asked = _at(judge, "settings") or {}
+    rows += [(f"judge: {name}", str(value)) for name, value in asked.items()]
     for name in ("keep", "seed"):
         if (found := _at(run.identity, "reward", name)) is not None:
             rows.append((f"reward: {name}", str(found)))
@@ -894,7 +909,9 @@ def _run_cost(run: Run) -> Pairs:
             seconds = _number(value)
             if key.startswith("seconds/") and seconds is not None:
                 stages[key] = stages.get(key, 0.0) + seconds
-    rows += [(f"of it: {key.removeprefix('seconds/')}", _time(s)) for key, s in stages.items()]
+    rows += [
+        (f"of it: {key.removeprefix('seconds/')}", _time(spent)) for key, spent in stages.items()
+    ]
     if run.checkpoint_seconds:
         rows.append(("of it: checkpoints", _time(math.fsum(run.checkpoint_seconds))))
     tokens = _number(run.log[-1].get("num_tokens")) if run.log else None
@@ -921,7 +938,7 @@ def _usage_rows(used: Usage) -> Pairs:
 #: Answers on such a page; of a long run some steps are left out, evenly.
 _ANSWERS = 1_500
 #: In JSON between script tags these would end it, or the line of an old script.
-_INERT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+_INERT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 Leaf = dict[str, Any]
 
@@ -951,7 +968,7 @@ def browse_page(
     here = files("rar_lib.book")
     script = "\n" + here.joinpath("rollouts.js").read_text(encoding="utf-8")
     style = "\n".join(
-        ["", *(here.joinpath(f).read_text(encoding="utf-8") for f in ("report.css", _STYLE))]
+        ["", *(here.joinpath(file).read_text(encoding="utf-8") for file in ("report.css", _STYLE))]
     )
     return _template().module.whole(  # type: ignore[attr-defined, no-any-return]
         title=_short(title.strip() or f"Rollouts: {leaves[0]['name']}", 2 * _NAME),
@@ -1212,7 +1229,8 @@ def _held_out_step(look: _Look, name: str, asked: Iterable[_Asked]) -> Leaf:
 
 def _trained_leaves(run: Run, steps: Sequence[Mapping[str, Any]]) -> list[Leaf]:
     """Tasks that were trained on, each with the steps that drew it."""
-    by, arm = _reward_name(run), _at(run.identity, "reward", "arm")
+    by = _reward_name(run)
+    arm = _at(run.identity, "reward", "arm")
     found: dict[str, Leaf] = {}
     asked: dict[str, _Asked] = {}
     drawn = [(row["step"], group) for row in steps for group in row["groups"]]
@@ -1394,12 +1412,16 @@ class _Scale:
 
 
 def _line(name: str, points: Sequence[_Point], scale: _Scale, *, whiskers: bool) -> _Line:
-    path, whisk, marks, pen_up = "", "", [], True
+    path = ""
+    whisk = ""
+    marks = []
+    pen_up = True
     for point in points:
         if point.y is None:
             pen_up = True
             continue
-        x, y = scale.x(point.x), scale.y(point.y)
+        x = scale.x(point.x)
+        y = scale.y(point.y)
         path += f"{'M' if pen_up else 'L'}{x} {y}"
         marks.append((x, y))
         pen_up = False
@@ -1427,11 +1449,13 @@ def _ticks(low: float, high: float, most: float = math.inf) -> list[float]:
     ceiling = most if high <= most else math.inf
     least = 0.05 if most < math.inf else max(abs(high) / 10, 1e-3)
     if (lacking := least - (high - low)) > 0:
-        low, high = max(floor, low - lacking / 2), min(ceiling, high + lacking / 2)
+        low = max(floor, low - lacking / 2)
+        high = min(ceiling, high + lacking / 2)
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough * 0.999)
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
     return [number * step for number in range(first, max(last, first + 1) + 1)]
 
 
@@ -1511,7 +1535,7 @@ def _short(text: str, most: int) -> str:
 
 def _digest(text: str) -> str:
     """The beginning of a digest, or an address whole."""
-    known = len(text) == 64 and all(c in "0123456789abcdef" for c in text)
+    known = len(text) == 64 and all(sign in "0123456789abcdef" for sign in text)
     return text[:12] if known else _short(text, _NAME)
 
 

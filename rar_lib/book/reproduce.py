@@ -120,7 +120,7 @@ def parts_of(
     if not lock.is_file():
         raise ReproduceError(f"{lock} does not exist: restore it from git, or run `make lock`")
     locked = re.findall(r"^([\w.-]+)==", lock.read_text(encoding="utf-8"), re.MULTILINE)
-    cells = [[c.cell_type, c.source] for c in notebook.read(step.source).cells]
+    cells = [[cell.cell_type, cell.source] for cell in notebook.read(step.source).cells]
     reports = any(kind == "code" and _REPORTS.search(source) for kind, source in cells)
     last = load(step.manifest)
     asked = last["parts"]["inputs"] if last else {}
@@ -201,7 +201,8 @@ def reason(step: Step, parts: dict[str, Any]) -> str | None:
         return None
     reasons = []
     for name, words in _CHANGED.items():
-        old, new = manifest["parts"][name], parts[name]
+        old = manifest["parts"][name]
+        new = parts[name]
         if old == new:
             continue
         if isinstance(new, dict):
@@ -305,7 +306,8 @@ def reproduce(
             working in ``out``, or a notebook's metadata is wrong.
         KeyboardInterrupt: on Ctrl-C or SIGTERM; the last good state stays.
     """
-    notebooks, out = notebooks.resolve(), out.resolve()  # papermill changes the folder
+    notebooks = notebooks.resolve()  # papermill changes the folder
+    out = out.resolve()
     root = notebooks.parent
     steps = _steps(notebooks, out, only)
     with _alone(out), _sigterm_as_interrupt():
@@ -314,7 +316,8 @@ def reproduce(
         todo = [step for step, why in _plan(steps, profile, root, library, force) if why]
         done: list[Result] = []
         with contextlib.ExitStack() as stack:
-            course, gflops = Course({}), None
+            course = Course({})
+            gflops = None
             if todo:
                 course, gflops = _course(todo, profile, root, library, product)
                 said = _estimate(course, profile, gflops)
@@ -366,7 +369,8 @@ def replay(
         ReproduceError: a notebook failed, for one because a call is not on record; one that it is
             after was neither replayed nor run; or another run is working in ``out``.
     """
-    notebooks, out = notebooks.resolve(), out.resolve()
+    notebooks = notebooks.resolve()
+    out = out.resolve()
     target = out / "replay"
     done: list[Result] = []
     with _alone(out), _sigterm_as_interrupt(), _environment("RAR_CASSETTE", "replay"):
@@ -376,7 +380,7 @@ def replay(
         for step in steps:
             if step not in todo:
                 _log.info(f"{step.stem}: left out, it computes with a model of its own")
-        course = Course({s.stem: _short(load(out / f"{s.stem}.json")) for s in todo})
+        course = Course({step.stem: _short(load(out / f"{step.stem}.json")) for step in todo})
         for n, step in enumerate(todo, 1):
             with view(f"[{n}/{len(todo)}] {step.stem}", step.stem, course) as tell:
                 seconds = _run(step, profile, notebooks.parent, library, tell=tell, short=True)
@@ -394,7 +398,7 @@ def _steps(
     for source in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         rar = dict(notebook.read(source).metadata.get("rar", {}))
         step = Step(source, out, rar, before)
-        earlier = {s.stem for s in steps}
+        earlier = {other.stem for other in steps}
         if wrong := sorted(set(rar.get("after", [])) - earlier):
             raise ReproduceError(
                 f"{source.name}: metadata rar.after names {', '.join(wrong)}, which is not an "
@@ -404,12 +408,12 @@ def _steps(
     if not steps:
         raise ReproduceError(f"{notebooks} holds no notebook named like 01_name.ipynb")
     for name in only or ():
-        if not any(name in (s.stem, s.stem[:2]) for s in steps):
-            known = ", ".join(s.stem for s in steps)
+        if not any(name in (step.stem, step.stem[:2]) for step in steps):
+            known = ", ".join(step.stem for step in steps)
             raise ReproduceError(f"there is no notebook {name!r}; choose from: {known}")
     if not only:
         return steps
-    return [s for s in steps if s.stem in only or s.stem[:2] in only]
+    return [step for step in steps if step.stem in only or step.stem[:2] in only]
 
 
 def _plan(
@@ -422,7 +426,7 @@ def _plan(
     """
     plan: list[tuple[Step, str | None]] = []
     for step in steps:
-        again = [s.stem for s, why in plan if why and s.stem in step.after]
+        again = [earlier.stem for earlier, why in plan if why and earlier.stem in step.after]
         why = reason(step, parts_of(step, profile, root, library, pending=again))
         plan.append((step, why or ("forced" if force else None)))
     return plan
@@ -442,7 +446,8 @@ def _run(
     # Taken before the run: a library edited meanwhile makes the next run repeat this one.
     parts = parts_of(step, profile, root, library)
     calls = _calls(step.out)
-    start, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    start = datetime.datetime.now(datetime.UTC)
+    clock = time.monotonic()
     work = _prepare(step)
     executed = work / step.executed.name
     with _environment(notebook.WORK, str(work)):
@@ -457,7 +462,8 @@ def _run(
         )
     seconds = time.monotonic() - clock
     parts["inputs"] = _read_in(work)
-    data, last = _left_in(work / "data"), load(step.manifest)
+    data = _left_in(work / "data")
+    last = load(step.manifest)
     added = max(0, _calls(step.out) - calls)
     asked = added > 0 or _folders(data) != _folders(last["data"] if last else {})
     manifest = {

@@ -1,4 +1,4 @@
-"""Results that were recorded once and lie in the repository, with machine and date.
+"""Results that were recorded once, kept in the repository with what they were measured on.
 
     found = results.load("judges")     # results/judges/judges.json
 
@@ -148,9 +148,11 @@ def lacking(record: Mapping[str, Any] | None, labels: Sequence[str]) -> str:
     compared = [run for run in runs if label(run) in labels]
     there = {label(run) for run in compared}
     if missing := [name for name in labels if name not in there]:
-        return f"no run of {' and of '.join(missing)} is recorded"
+        said = f"no run of {' and of '.join(missing)} is recorded"
+        return "; ".join([said, *_apart(record, missing)])
     if (seeds := len(seeds_of(compared, labels))) < MIN_SEEDS:
-        return f"recorded with {seeds} common seed{'s' * (seeds != 1)}, {MIN_SEEDS} are needed"
+        said = f"recorded with {seeds} common seed{'s' * (seeds != 1)}, {MIN_SEEDS} are needed"
+        return "; ".join([said, *_apart(record, labels)])
     for name in ORIGIN:
         if not all(run.get(name) for run in compared):
             return f"the recorded runs do not name their {name}"
@@ -159,6 +161,16 @@ def lacking(record: Mapping[str, Any] | None, labels: Sequence[str]) -> str:
     except DataError as error:
         return str(error)
     return ""
+
+
+def _apart(record: Mapping[str, Any] | None, labels: Sequence[str]) -> list[str]:
+    """Which seeds of these arms a record sets apart, and why."""
+    found = record.get("apart", []) if record else []
+    return [
+        f"set apart is {one['arm']} with seed {one['seed']}: {one['why']}"
+        for one in found
+        if one["arm"] in labels
+    ]
 
 
 def _distinct(runs: Runs, name: str) -> list[str]:
@@ -175,14 +187,16 @@ def held_out(runs: Runs) -> dict[str, dict[str, Scores]]:
     """Grader -> arm -> task id -> score after training, averaged over seeds.
 
     ``base`` is what the same graders gave the policy before training. A task that some seed
-    has no score for is unscored.
+    has no score for is unscored. Runs without notes are left out: their policy is asked another
+    question, and starts elsewhere.
 
     Raises:
         DataError: the runs come from several machines or versions.
     """
+    runs = [run for run in runs if not run.get("closed")]
     check_one_origin(runs)
     found: dict[str, dict[str, Scores]] = {}
-    for grader in dict.fromkeys(g for run in runs for g in run.get("held_out", {})):
+    for grader in dict.fromkeys(name for run in runs for name in run.get("held_out", {})):
         graded = [run for run in runs if grader in run.get("held_out", {})]
         found[grader] = {"base": _average([run["held_out"][grader]["before"] for run in graded])}
         for name in dict.fromkeys(map(label, graded)):

@@ -1,4 +1,4 @@
-"""What every notebook needs: the profile, its data, its models, and a folder for results.
+"""What every notebook opens: a profile with its data, its models, its folder for results.
 
 study = Study.open(profile)
 judge = Judge(study.chat("qwen-1.5b"))

@@ -1,4 +1,4 @@
-"""Numbers and model text, made safe to show as tables and lines."""
+"""Tables of numbers, with the text of models made safe to show."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ def numbers(name: str, row: str, column: str) -> list[Any]:
     """
     table = _published().get(name)
     if not isinstance(table, dict):
-        known = ", ".join(k for k, v in _published().items() if isinstance(v, dict))
+        known = ", ".join(key for key, value in _published().items() if isinstance(value, dict))
         raise DataError(f"published.json has no table {name!r}; it has: {known}")
     if column not in table["columns"][1:]:
         known = ", ".join(table["columns"][1:])
         raise DataError(f"{name} in published.json has no column {column!r}; it has: {known}")
-    found = [r for r in table["rows"] if row in (EVERY_ROW, r[0])]
+    found = [cells for cells in table["rows"] if row in (EVERY_ROW, cells[0])]
     if not found:
-        known = ", ".join(str(r[0]) for r in table["rows"])
+        known = ", ".join(str(cells[0]) for cells in table["rows"])
         raise DataError(f"{name} in published.json has no row {row!r}; it has: {known}")
     at = table["columns"].index(column)
-    return [r[at] for r in found]
+    return [cells[at] for cells in found]
 
 
 def quoted(name: str) -> Table:
@@ -211,21 +211,23 @@ def findings(found: Mapping[str, Finding]) -> Table:
         [
             {
                 "claim": name.split(".", 1)[-1].replace("_", " "),
-                "difference": f.difference,
-                "tasks": f.difference.n if f.difference else None,
-                "p": _three(f.p),
-                "p (Holm)": _three(f.p_holm),
-                "detectable": f.detectable,
-                "finding": str(f),
+                "difference": finding.difference,
+                "tasks": finding.difference.n if finding.difference else None,
+                "p": p_value(finding.p),
+                "p (Holm)": p_value(finding.p_holm),
+                "detectable": finding.detectable,
+                "finding": str(finding),
             }
-            for name, f in found.items()
+            for name, finding in found.items()
         ]
     )
 
 
-def _three(p: float | None) -> str | None:
-    """A p-value: two decimals would make one of 0.004 look like none."""
-    return None if p is None else f"{p:.3f}"
+def p_value(p: float | None) -> str | None:
+    """A p-value for reading, ``None`` without one: rounded, one of 0.0004 would look like none."""
+    if p is None:
+        return None
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def cell(value: Any) -> Any:

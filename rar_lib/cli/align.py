@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from rar_lib.evaluation.trust import Alignment, Answers, Plan, Trust
 
 #: Columns of the table: what is measured, and judges beside each other.
-_FIRST, _WIDE, _BESIDE = 20, 20, 3
+_FIRST = 20
+_WIDE = 20
+_BESIDE = 3
 #: Reasons for what is unscored that are shown of a judge.
 _REASONS = 3
 _FOOT = (
@@ -142,7 +144,7 @@ def align(
     if answers is None:
         raise typer.Exit(1)
     _save(asked, work, answers)
-    lost = any(v.met is None for said in answers for _, v in said.labels) or any(
+    lost = any(verdict.met is None for said in answers for _, verdict in said.labels) or any(
         grade.score is None for said in answers for of in said.grades.values() for grade in of
     )
     if work.left_out or lost:
@@ -202,14 +204,16 @@ def read_work(asked: Asked, columns: dict[str, str]) -> Work:
     if asked.responses:
         found = load_responses(asked.responses, tasks.items, encoding=asked.encoding)
         own.show(found, "response")
-        texts, left_out = found.items, left_out + found.left_out
+        texts = found.items
+        left_out = left_out + found.left_out
     labelled: list[Label | Preference] = []
     for path, given in _columns(asked, columns):
         loaded = load_labels(
             path, tasks.items, responses=texts, columns=given, encoding=asked.encoding
         )
         _show(loaded)
-        both = {type(item).__name__ for item in loaded.items} & {type(i).__name__ for i in labelled}
+        both = {type(item).__name__ for item in loaded.items}
+        both &= {type(item).__name__ for item in labelled}
         if both:
             raise DataError(
                 f"{path} holds {' and '.join(sorted(both)).lower()}s as a file before it does: put "
@@ -238,7 +242,8 @@ def _columns(asked: Asked, columns: dict[str, str]) -> list[tuple[Path, dict[str
             raise DataError(f"no column {column!r} for {name} in {files}")
     split = []
     for path, found in there:
-        split.append((path, {n: column for n, column in columns.items() if column in ("", *found)}))
+        chosen = {name: column for name, column in columns.items() if column in ("", *found)}
+        split.append((path, chosen))
     return split
 
 
@@ -347,7 +352,9 @@ def _save(asked: Asked, work: Work, answers: Sequence[Answers]) -> None:
         typer.echo(line)
     typer.echo(f"{output}: every figure, verdict and score, as JSON")
     if all(trust.unscored == trust.responses for trust in found.judges):
-        said = (grade.reason for of in answers for g in of.grades.values() for grade in g)
+        said = (
+            grade.reason for of in answers for several in of.grades.values() for grade in several
+        )
         raise UnscoredError(f"no judge gave an answer; the first: {next(said)}")
 
 
@@ -470,47 +477,49 @@ def _value(found: Interval | None) -> float | None:
 
 
 _CRITERIA: dict[str, Cell] = {
-    "labels, tasks": _of(lambda c: f"{c.labels:,}, {c.tasks:,}", "criteria"),
-    "accuracy": _of(lambda c: c.agreement.accuracy, "criteria"),
-    "always commonest": _of(lambda c: c.commonest, "criteria"),
-    "balanced": _of(lambda c: c.agreement.balanced, "criteria"),
-    "Cohen's kappa": _of(lambda c: c.kappa, "criteria"),
-    "AUC": _of(lambda c: c.agreement.auc, "criteria"),
-    "lead that shows": _of(lambda c: c.above_chance.detectable, "criteria"),
-    "calibration error": _of(lambda c: c.agreement.ece, "criteria"),
-    "Brier score": _of(lambda c: c.brier, "criteria"),
-    "unscored": _of(lambda c: c.unscored, "criteria"),
+    "labels, tasks": _of(lambda found: f"{found.labels:,}, {found.tasks:,}", "criteria"),
+    "accuracy": _of(lambda found: found.agreement.accuracy, "criteria"),
+    "always commonest": _of(lambda found: found.commonest, "criteria"),
+    "balanced": _of(lambda found: found.agreement.balanced, "criteria"),
+    "Cohen's kappa": _of(lambda found: found.kappa, "criteria"),
+    "AUC": _of(lambda found: found.agreement.auc, "criteria"),
+    "lead that shows": _of(lambda found: found.above_chance.detectable, "criteria"),
+    "calibration error": _of(lambda found: found.agreement.ece, "criteria"),
+    "Brier score": _of(lambda found: found.brier, "criteria"),
+    "unscored": _of(lambda found: found.unscored, "criteria"),
 }
 _PREFERENCES: dict[str, Cell] = {
-    "pairs, tasks": _of(lambda p: f"{p.pairs:,}, {p.tasks:,}", "preferences"),
-    "strictly higher": _of(lambda p: p.strict, "preferences"),
-    "a tie as one half": _of(lambda p: p.half, "preferences"),
-    "lead that shows": _of(lambda p: p.above_chance.detectable, "preferences"),
-    "ties": _of(lambda p: p.ties, "preferences"),
-    "unscored": _of(lambda p: p.unscored, "preferences"),
+    "pairs, tasks": _of(lambda found: f"{found.pairs:,}, {found.tasks:,}", "preferences"),
+    "strictly higher": _of(lambda found: found.strict, "preferences"),
+    "a tie as one half": _of(lambda found: found.half, "preferences"),
+    "lead that shows": _of(lambda found: found.above_chance.detectable, "preferences"),
+    "ties": _of(lambda found: found.ties, "preferences"),
+    "unscored": _of(lambda found: found.unscored, "preferences"),
 }
 _CALIBRATED: dict[str, Cell] = {
     "accuracy": _of(
-        lambda c: _both(
-            _value(c.before and c.before.accuracy), _value(c.after and c.after.accuracy)
+        lambda found: _both(
+            _value(found.before and found.before.accuracy),
+            _value(found.after and found.after.accuracy),
         ),
         "calibration",
     ),
-    "always commonest": _of(lambda c: c.commonest, "calibration"),
-    "accuracy gain": _of(lambda c: _gain(c.accuracy), "calibration"),
+    "always commonest": _of(lambda found: found.commonest, "calibration"),
+    "accuracy gain": _of(lambda found: _gain(found.accuracy), "calibration"),
     "calibration error": _of(
-        lambda c: _both(c.before and c.before.ece, c.after and c.after.ece), "calibration"
+        lambda found: _both(found.before and found.before.ece, found.after and found.after.ece),
+        "calibration",
     ),
     "Brier score": _of(
-        lambda c: _both(_value(c.brier_before), _value(c.brier_after)), "calibration"
+        lambda found: _both(_value(found.brier_before), _value(found.brier_after)), "calibration"
     ),
-    "Brier gain": _of(lambda c: _gain(c.brier), "calibration"),
+    "Brier gain": _of(lambda found: _gain(found.brier), "calibration"),
 }
 _COST: dict[str, Cell] = {
     "readable share": _of(lambda share: share, "share"),
-    "calls": _of(lambda u: u.calls, "usage"),
-    "tokens read": _of(lambda u: u.prompt_tokens, "usage"),
-    "tokens written": _of(lambda u: u.completion_tokens, "usage"),
+    "calls": _of(lambda spent: spent.calls, "usage"),
+    "tokens read": _of(lambda spent: spent.prompt_tokens, "usage"),
+    "tokens written": _of(lambda spent: spent.completion_tokens, "usage"),
     "seconds": _of(lambda seconds: f"{seconds:.1f}", "seconds"),
-    "money": _of(lambda u: _money(u.money), "usage"),
+    "money": _of(lambda spent: _money(spent.money), "usage"),
 }

@@ -183,7 +183,9 @@ def context_for(work: Work) -> int:
     from rar_lib.judging.messages import prompts_of
 
     by_id = {task.id: task for task in work.tasks}
-    longest = max(work.responses, key=lambda r: len(r.text) + len(by_id[r.task].question))
+    longest = max(
+        work.responses, key=lambda response: len(response.text) + len(by_id[response.task].question)
+    )
     prompts = prompts_of(by_id[longest.task], longest.text, work.arm)
     # Four characters a token is English prose; code and other scripts have fewer.
     needed = max(map(tokens, prompts)) * 1.5 + TEMPLATE + 64

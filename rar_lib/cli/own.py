@@ -206,13 +206,13 @@ def show_problems(problems: Sequence[Problem]) -> None:
         typer.echo(f"and {len(problems) - SHOWN:,} more like these", err=True)
 
 
-def wrapped(text: str, indent: str = "", *, width: int = 80) -> str:
+def wrapped(text: str, indent: str = "") -> str:
     """Text of anybody's in lines that fit, its invisible characters shown, no word cut."""
     lines = escaped(text, keep="\n").splitlines()
     return "\n".join(
         textwrap.fill(
             line,
-            width,
+            80,
             subsequent_indent=indent,
             break_long_words=False,
             break_on_hyphens=False,

@@ -1,4 +1,4 @@
-"""`rar plan`: memory, calls, tokens, time and cost of a profile, before anything starts."""
+"""`rar plan`: memory, calls, tokens, time, cost of a profile, before anything starts."""
 
 from __future__ import annotations
 
@@ -67,26 +67,31 @@ def profile_work(profile: Profile, tasks: Sequence[Task], pairs: Sequence[Pair])
         tasks: those of the training, then those that rubrics are written for and pairs stand on.
         pairs: preference pairs on which the judges are measured.
     """
-    by_id = {t.id: t for t in tasks}
-    asked = [t for t in tasks if t.id.startswith("test-")][: profile.synthesis_tasks]
-    both = [(by_id[p.task_id], text) for p in pairs for text in (p.preferred, p.rejected)]
+    by_id = {task.id: task for task in tasks}
+    asked = [task for task in tasks if task.id.startswith("test-")][: profile.synthesis_tasks]
+    both = [
+        (by_id[pair.task_id], text) for pair in pairs for text in (pair.preferred, pair.rejected)
+    ]
     writing = sum(
-        (synthesis_work(asked, with_reference=r, size=profile.rubric_size) for r in (True, False)),
+        (
+            synthesis_work(asked, with_reference=with_it, size=profile.rubric_size)
+            for with_it in (True, False)
+        ),
         Work(),
     )
     judging = sum((grading_work(both, arm) for arm in _MEASURED), Work())
     # A rollout as long as it may get; every prompt of a step is answered `rollouts` times.
     rollout = "word " * (profile.training.max_completion * 4 // 5)
-    trained = [t for t in tasks if t not in asked][: profile.training.prompts_per_step]
+    trained = [task for task in tasks if task not in asked][: profile.training.prompts_per_step]
     step = grading_work(
         # Each its own text: only what stands before the response is shared.
-        [(t, f"{n} {rollout}") for t in trained for n in range(profile.training.rollouts)],
+        [(task, f"{n} {rollout}") for task in trained for n in range(profile.training.rollouts)],
         "implicit",
     )
     training = Work(
         *(
-            getattr(step, f) * profile.training.steps * len(profile.seeds)
-            for f in Work.__annotations__
+            getattr(step, name) * profile.training.steps * len(profile.seeds)
+            for name in Work.__annotations__
         )
     )
     return {
@@ -125,13 +130,16 @@ class Devices:
         Raises:
             DataError: no such backend or model shape, or a layout that can't be.
         """
-        chosen: Backend | None = next((b for b in get_args(Backend) if b == self.backend), None)
+        chosen: Backend | None = next(
+            (backend for backend in get_args(Backend) if backend == self.backend), None
+        )
         if chosen is None:
             choice = ", ".join(get_args(Backend))
             raise DataError(f"no backend {self.backend!r}; choose one of: {choice}")
         if self.rollout_server and not self.apart:
             raise DataError("a rollout server has a GPU of its own: say --apart, too")
-        settings, cuda = profile.training, profile.device == "cuda"
+        settings = profile.training
+        cuda = profile.device == "cuda"
         if self.rollout_server and cuda:
             settings = settings.model_copy(update={"rollout_server": _ANY_SERVER})
         own = _GPU_GB * 1e9 if cuda else machine.memory_bytes()
@@ -243,8 +251,12 @@ def _with_judge(profile: Profile, judge: str) -> Profile:
     """The profile with another rewarding judge, served in place of the old one."""
     if not judge or judge == profile.judge:
         return profile
-    judges = tuple(dict.fromkeys(judge if m == profile.judge else m for m in profile.judges))
-    servers = tuple(dict.fromkeys(judge if m == profile.judge else m for m in profile.servers))
+    judges = tuple(
+        dict.fromkeys(judge if model == profile.judge else model for model in profile.judges)
+    )
+    servers = tuple(
+        dict.fromkeys(judge if model == profile.judge else model for model in profile.servers)
+    )
     return profile.model_copy(update={"judge": judge, "judges": judges, "servers": servers})
 
 

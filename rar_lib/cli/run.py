@@ -1,4 +1,4 @@
-"""`rar reproduce`, `rar replay`, `rar book`, `rar claims`: the chapters, run and published."""
+"""`rar reproduce`, `rar replay`, `rar book`, `rar claims`: the chapters."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def claims(
 
     rows = book.ledger(profile)
     for row in rows:
-        p = row.finding and row.finding.p_holm
+        corrected = row.finding and row.finding.p_holm
         parts = [str(row.difference)] if row.difference else []
-        parts += [f"p (Holm) {p:.3g}"] if p is not None else []
+        parts += [f"p (Holm) {corrected:.3g}"] if corrected is not None else []
         typer.echo(f"{row.claim.id}: {', '.join([*parts, str(row.finding or row.word)])}")
     found = book.counts(rows)
     typer.echo(", ".join(f"{number} {word}" for word, number in found.items() if number))

@@ -356,7 +356,12 @@ def _groups(settings: Settings, arm: Arm, tasks: Sequence[Task]) -> Work:
     one = grading_work([(task, texts[0]) for task in tasks], arm)
     two = grading_work([(task, text) for task in tasks for text in texts], arm)
     more = settings.rollouts - 1
-    return Work(*(a + (b - a) * more for a, b in zip(astuple(one), astuple(two), strict=True)))
+    return Work(
+        *(
+            single + (double - single) * more
+            for single, double in zip(astuple(one), astuple(two), strict=True)
+        )
+    )
 
 
 def summary(run: Run, folder: Path, settings: Settings) -> str:
@@ -364,7 +369,7 @@ def summary(run: Run, folder: Path, settings: Settings) -> str:
     lines = [f"run: {folder / 'run.json'} ({run.backend}, {len(run.log)} steps)"]
     if run.resumed_at:
         lines[0] += f", continued after step {', '.join(map(str, run.resumed_at))}"
-    means = [s["mean"] for s in run.steps if s["mean"] is not None]
+    means = [step["mean"] for step in run.steps if step["mean"] is not None]
     if means:
         lines.append(f"mean reward: {means[0]:.3f} in the first step, {means[-1]:.3f} in the last")
     load_run = f"from rar_lib import Run; run = Run.load({str(folder / 'run.json')!r})"
@@ -613,7 +618,7 @@ def kept_parts(parts: Parts, asked: Asked) -> Parts:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(other) from error
     said = asked.held_out is not None or parts.given
-    if not same or (said and {t.id for t in held} != {t.id for t in parts.held_out}):
+    if not same or (said and {task.id for task in held} != {task.id for task in parts.held_out}):
         raise DataError(other)
     return found
 
@@ -627,7 +632,9 @@ def settings_of(values: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        wrong = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        )
         raise DataError(f"these settings can't be: {wrong}") from error
 
 
@@ -738,7 +745,7 @@ def _asking(
     everything = [*parts.train, *parts.held_out]
     work = GradingWork(
         everything,
-        [Response(t.id, "1", longest) for t in everything],
+        [Response(task.id, "1", longest) for task in everything],
         _ways(asked.arm, parts.held_out)[role],
         0,
     )
@@ -764,7 +771,8 @@ def job_of(asked: Asked, parts: Parts, settings: Settings, judges: Mapping[str, 
     Raises:
         DataError: the second judge is the first one.
     """
-    training, other = judges.get(TRAINING), judges.get(HOLD_OUT)
+    training = judges.get(TRAINING)
+    other = judges.get(HOLD_OUT)
     if training and other and training.identity == other.identity:
         raise DataError(
             f"the judge of the held-out answers, {other.chat.model!r}, is the one that gives the "

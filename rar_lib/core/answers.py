@@ -34,7 +34,21 @@ _INCHES = re.compile(r'(?<=\d)"')
 _POINTED = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d.])")
 _INITIALS = re.compile(r"\b(?:[A-Za-z]\.){2,}")
 _ARTICLE = re.compile(r"^\W*(?:[Tt]he|[Aa]n|a)\s+(?=[^\W\d]{3,})")
-_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_WORDS = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
 _NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b")
 _BRACED = r"\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 #: What LaTeX writes for signs and fractions, in turn.
@@ -124,17 +138,17 @@ def same(one: str, other: str) -> bool:
     """
     if max(len(one), len(other)) > _LONGEST:
         return one.split() == other.split() != []
-    a = _pieces(one)
-    b = _pieces(other)
-    if not a or not b:
+    ours = _pieces(one)
+    theirs = _pieces(other)
+    if not ours or not theirs:
         return False
     ends = _ends(one), _ends(other)
     if None not in ends and ends[0] != ends[1]:
         return False
-    values = _value(a), _value(b)
+    values = _value(ours), _value(theirs)
     if None not in values:
         return values[0] == values[1]
-    return a == b or _measure(a) == _measure(b) != None  # noqa: E711
+    return ours == theirs or _measure(ours) == _measure(theirs) != None  # noqa: E711
 
 
 def _ends(text: str) -> tuple[str, str] | None:
@@ -160,7 +174,7 @@ def _without_markup(text: str) -> str:
     text = _TAG.sub("", _RAISED_TAG.sub(r"^(\1)", html.unescape(text)))
     if quoted := _QUOTED.fullmatch(text):
         text = quoted[1] or quoted[2] or ""
-    text = _PRIME.sub(lambda m: m[1] + ("\u2032" if len(m[2]) == 1 else "\u2033"), text)
+    text = _PRIME.sub(lambda found: found[1] + ("\u2032" if len(found[2]) == 1 else "\u2033"), text)
     if text.count('"') == 1:
         text = _INCHES.sub("\u2033", text)
     text = _INITIALS.sub(lambda letters: letters[0].replace(".", ""), text)
@@ -246,7 +260,9 @@ def _grouped(pieces: Sequence[str]) -> list[str]:
                 continue
             begin = opened.pop()
             inside = [
-                p for n, p in enumerate(pieces[begin + 1 : place], begin + 1) if n not in dropped
+                piece
+                for n, piece in enumerate(pieces[begin + 1 : place], begin + 1)
+                if n not in dropped
             ]
             before = pieces[begin - 1] if begin else ""
             after = pieces[place + 1] if place + 1 < len(pieces) else ""

@@ -1,4 +1,4 @@
-"""What the numbers let one say of a claim: five words, and when each may be used.
+"""What the numbers let one say of a claim, in one of five words.
 
     findings = decide_family({"rubric beats Likert": compare(gaps, tasks)}, margins=0.05)
     print(findings["rubric beats Likert"])
@@ -152,9 +152,9 @@ def decide_family(
     """
     _check_alpha(alpha)
     limits = _margins(margins, list(comparisons))
-    asked = {name: _comparison(c) for name, c in comparisons.items()}
-    corrected = family({name: c for name, c in asked.items() if c is not None})
-    smallest = holm({name: _smallest_p(c) for name, c in corrected.items()})
+    asked = {name: _comparison(given) for name, given in comparisons.items()}
+    corrected = family({name: given for name, given in asked.items() if given is not None})
+    smallest = holm({name: _smallest_p(given) for name, given in corrected.items()})
     found = {}
     for name, given in comparisons.items():
         if name in corrected:
@@ -210,9 +210,9 @@ def _margins(
     return limits
 
 
-def _smallest_p(c: Comparison) -> float:
+def _smallest_p(compared: Comparison) -> float:
     """Student's test over seeds and tasks has no smallest."""
-    return _smallest_of(c.difference.n) if c.seeds is None else 0.0
+    return _smallest_of(compared.difference.n) if compared.seeds is None else 0.0
 
 
 def _smallest_of(n: int) -> float:
@@ -225,32 +225,34 @@ def _comparison(given: Comparison | Finding | None) -> Comparison | None:
 
 
 def _decide(
-    c: Comparison, margin: float | None, alpha: float, smallest: float, members: int
+    compared: Comparison, margin: float | None, alpha: float, smallest: float, members: int
 ) -> Finding:
-    n = c.difference.n
+    n = compared.difference.n
     word: Word
-    needed, seeds, reason = None, None, ""
-    if c.p_holm is not None and c.p_holm <= alpha and c.difference.value != 0:
-        word = "supported" if c.difference.value > 0 else "contradicted"
+    needed = None
+    seeds = None
+    reason = ""
+    if compared.p_holm is not None and compared.p_holm <= alpha and compared.difference.value != 0:
+        word = "supported" if compared.difference.value > 0 else "contradicted"
     elif smallest > alpha:
         word = "not testable here"
         reason = f"{n} tasks can't reach p = {alpha:g} in a family of {members}"
-    elif margin is not None and c.difference.shown and _inside(c.difference, margin):
+    elif margin is not None and compared.difference.shown and _inside(compared.difference, margin):
         word = "no difference larger than d"
     else:
         word = "undecided"
-        needed = _needed(c, margin, alpha / members)
-        seeds = _needed_seeds(c, margin, alpha / members)
+        needed = _needed(compared, margin, alpha / members)
+        seeds = _needed_seeds(compared, margin, alpha / members)
     return Finding(
         word,
-        c.difference,
-        c.p,
-        c.p_holm,
+        compared.difference,
+        compared.p,
+        compared.p_holm,
         margin,
-        c.detectable,
+        compared.detectable,
         needed,
         reason,
-        c.seeds,
+        compared.seeds,
         seeds,
     )
 
@@ -259,18 +261,20 @@ def _inside(interval: Interval, margin: float) -> bool:
     return -margin <= interval.low and interval.high <= margin
 
 
-def _distances(c: Comparison, margin: float | None, strictest: float) -> list[tuple[float, float]]:
+def _distances(
+    compared: Comparison, margin: float | None, strictest: float
+) -> list[tuple[float, float]]:
     """What a standard error must be small against, each with the error level: either decides.
 
     The difference seen must show at Holm's strictest level, or the margin must be as far from it as
     the power asks on both sides of the interval.
     """
-    seen = abs(c.difference.value)
+    seen = abs(compared.difference.value)
     found = [(seen, strictest)] if seen > 1e-12 else []
     return found + ([(margin - seen, ALPHA)] if margin is not None and seen < margin else [])
 
 
-def _needed(c: Comparison, margin: float | None, strictest: float) -> int | None:
+def _needed(compared: Comparison, margin: float | None, strictest: float) -> int | None:
     """Tasks at which the difference seen, or its being inside the margin, would show.
 
     The standard error falls with the root of the number of tasks (Cohen 1988): for 80 % power the
@@ -278,14 +282,17 @@ def _needed(c: Comparison, margin: float | None, strictest: float) -> int | None
     the part between seeds stays whatever the number of tasks; where that alone is too large, no
     number of tasks decides.
     """
-    n, fixed, df = c.difference.n, 0.0, math.inf
-    if c.seeds is not None:
-        fixed, df = c.seeds.only_seeds, min(c.seeds.n, n) - 1
+    n = compared.difference.n
+    fixed = 0.0
+    df = math.inf
+    if compared.seeds is not None:
+        fixed = compared.seeds.only_seeds
+        df = min(compared.seeds.n, n) - 1
     usual = minimum_detectable(1.0, df=df)
     found = []
-    for distance, level in _distances(c, margin, strictest):
+    for distance, level in _distances(compared, margin, strictest):
         stricter = minimum_detectable(1.0, df=df, level=1.0 - level) / usual
-        ratio = (c.detectable * stricter / distance) ** 2
+        ratio = (compared.detectable * stricter / distance) ** 2
         if fixed * ratio < 1.0:
             found.append(ratio * (1.0 - fixed) / (1.0 - fixed * ratio))
     # Undecided at n: where the approximation says that n is enough, one more is the least.
@@ -296,15 +303,17 @@ def _needed(c: Comparison, margin: float | None, strictest: float) -> int | None
 _MOST_SEEDS = 1000
 
 
-def _needed_seeds(c: Comparison, margin: float | None, strictest: float) -> int | None:
+def _needed_seeds(compared: Comparison, margin: float | None, strictest: float) -> int | None:
     """Seeds that would decide on the same tasks, as :func:`_needed`; ``None`` for none.
 
     More seeds lower all of the error but that of the tasks, and Student's quantiles, too.
     """
-    if c.seeds is None or c.difference.se is None:
+    if compared.seeds is None or compared.difference.se is None:
         return None
-    n, seeds, se = c.difference.n, c.seeds, c.difference.se
-    distances = _distances(c, margin, strictest)
+    n = compared.difference.n
+    seeds = compared.seeds
+    se = compared.difference.se
+    distances = _distances(compared, margin, strictest)
 
     def decides(more: int) -> bool:
         left = seeds.only_tasks + (1.0 - seeds.only_tasks) * seeds.n / more

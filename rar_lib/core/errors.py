@@ -1,4 +1,7 @@
-"""One exception type per boundary. Every message names the thing, the value and the fix."""
+"""One exception type per boundary.
+
+Every message names the thing, the value and the fix.
+"""
 
 from __future__ import annotations
 

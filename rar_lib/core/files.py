@@ -1,4 +1,4 @@
-"""Files written whole or not at all, where they are kept, and the digest that names a state."""
+"""Files on the disk: written whole or not at all, kept in one place, known by a digest."""
 
 from __future__ import annotations
 

@@ -113,7 +113,8 @@ class Course:
         for name, seconds in self.taken.items():
             own = self.forecast.get(name)
             if own is not None and name not in self.short:
-                spent, meant = spent + seconds, meant + own
+                spent = spent + seconds
+                meant = meant + own
         return spent, meant
 
     def chapter_left(self, name: str, elapsed: float) -> float | None:
@@ -126,12 +127,12 @@ class Course:
 
     def left(self, name: str, elapsed: float) -> float:
         """Seconds that this chapter and those after it still take, of those that are known."""
-        rest = [n for n in self.forecast if n not in self.taken and n != name]
+        rest = [one for one in self.forecast if one not in self.taken and one != name]
         pace = self.ratio(name, elapsed)
-        others = _known(self.forecast[n] for n in rest if n not in self.short)
-        brief = _known(self.forecast[n] for n in rest if n in self.short)
+        others = _known(self.forecast[one] for one in rest if one not in self.short)
+        brief = _known(self.forecast[one] for one in rest if one in self.short)
         return (self.chapter_left(name, elapsed) or 0.0) + pace * others + brief
 
 
 def _known(seconds: Iterable[float | None]) -> float:
-    return sum(s for s in seconds if s is not None)
+    return sum(value for value in seconds if value is not None)

@@ -117,7 +117,8 @@ def once(work: Callable[[], T]) -> T:
     """
     if count() == 1:
         return work()
-    value, error = None, None
+    value = None
+    error = None
     if is_first():
         try:
             value = work()
@@ -157,7 +158,8 @@ async def in_turn() -> AsyncIterator[Callable[[], Awaitable[object]]]:
     """
     loop = asyncio.get_running_loop()
     line = _turns.setdefault(loop, [])
-    before, mine = list(line), asyncio.Event()
+    before = list(line)
+    mine = asyncio.Event()
     line.append(mine)
 
     async def turn() -> None:

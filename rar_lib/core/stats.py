@@ -1,4 +1,4 @@
-"""Intervals, agreement and paired comparisons, small and exact enough to check by hand.
+"""The statistics of a comparison, small enough to check by hand.
 
     found = compare([0.5, 0.0, 1.0, -0.5], ["t1", "t1", "t2", "t3"])
     found.difference, found.p, found.detectable
@@ -135,7 +135,8 @@ def cluster_interval(
     found = statistic(data)
     if found is None:
         raise ValueError("the statistic is undefined for this sample")
-    value, members = float(found), members_of(clusters)
+    value = float(found)
+    members = members_of(clusters)
     n = len(members)
     seen = data if data.ndim == 1 else np.array([value])
     edges = min(bounds[0], float(seen.min())), max(bounds[1], float(seen.max()))
@@ -144,7 +145,8 @@ def cluster_interval(
     if se <= 1e-12:
         low, high = still(value, n, edges)
         return Interval(value, low, high, n, max(value - low, high - value) / quantile)
-    low, high = value - quantile * se, value + quantile * se
+    low = value - quantile * se
+    high = value + quantile * se
     return Interval(value, max(edges[0], low), min(edges[1], high), n, se)
 
 
@@ -170,7 +172,7 @@ def members_of(clusters: Sequence[Hashable]) -> list[NDArray[np.intp]]:
     rows: dict[Hashable, list[int]] = {}
     for row, label in enumerate(clusters):
         rows.setdefault(label, []).append(row)
-    return [np.array(r, dtype=np.intp) for r in rows.values()]
+    return [np.array(places, dtype=np.intp) for places in rows.values()]
 
 
 def cluster_share(wins: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
@@ -207,8 +209,8 @@ def still(value: float, n: int, bounds: tuple[float, float]) -> tuple[float, flo
     Lippman-Hand 1983), and those may lie anywhere in ``bounds``.
     """
     low, high = bounds
-    q = 1.0 - 0.05 ** (1.0 / n)
-    return value - q * (value - low), value + q * (high - value)
+    share = 1.0 - 0.05 ** (1.0 / n)
+    return value - share * (value - low), value + share * (high - value)
 
 
 def pairwise_accuracy(preferred: ArrayLike, rejected: ArrayLike, *, ties: float) -> float:
@@ -217,11 +219,13 @@ def pairwise_accuracy(preferred: ArrayLike, rejected: ArrayLike, *, ties: float)
     The paper counts strictly higher only (``ties=0``); chance is then below one half for a
     judge that ties often, so ``ties=0.5`` is always shown beside it.
     """
-    a = np.asarray(preferred, dtype=np.float64)
-    b = np.asarray(rejected, dtype=np.float64)
-    if a.shape != b.shape or a.size == 0:
-        raise ValueError(f"need as many preferred as rejected scores, got {a.shape} and {b.shape}")
-    return float(np.mean((a > b) + ties * (a == b)))
+    above = np.asarray(preferred, dtype=np.float64)
+    below = np.asarray(rejected, dtype=np.float64)
+    if above.shape != below.shape or above.size == 0:
+        raise ValueError(
+            f"need as many preferred as rejected scores, got {above.shape} and {below.shape}"
+        )
+    return float(np.mean((above > below) + ties * (above == below)))
 
 
 def auc(scores: ArrayLike, labels: ArrayLike) -> float | None:
@@ -229,12 +233,12 @@ def auc(scores: ArrayLike, labels: ArrayLike) -> float | None:
 
     ``None`` where only one class is present: there is nothing to separate.
     """
-    s = np.asarray(scores, dtype=np.float64)
+    given = np.asarray(scores, dtype=np.float64)
     y = np.asarray(labels, dtype=bool)
-    if s.shape != y.shape:
-        raise ValueError(f"need one label per score, got {s.shape} and {y.shape}")
-    true = s[y]
-    false = np.sort(s[~y])
+    if given.shape != y.shape:
+        raise ValueError(f"need one label per score, got {given.shape} and {y.shape}")
+    true = given[y]
+    false = np.sort(given[~y])
     if not len(true) or not len(false):
         return None
     # How many false scores lie below each true one; the mean of both sides halves the ties.
@@ -252,13 +256,13 @@ def balanced_accuracy(verdicts: ArrayLike, labels: ArrayLike) -> float | None:
         verdicts: shape (n,), yes or no.
         labels: shape (n,), the truth.
     """
-    v = np.asarray(verdicts, dtype=bool)
+    said = np.asarray(verdicts, dtype=bool)
     y = np.asarray(labels, dtype=bool)
-    if v.shape != y.shape:
-        raise ValueError(f"need one label per verdict, got {v.shape} and {y.shape}")
+    if said.shape != y.shape:
+        raise ValueError(f"need one label per verdict, got {said.shape} and {y.shape}")
     if y.all() or not y.any():
         return None
-    return float((v[y].mean() + (~v[~y]).mean()) / 2.0)
+    return float((said[y].mean() + (~said[~y]).mean()) / 2.0)
 
 
 def kappa(one: ArrayLike, other: ArrayLike) -> float | None:
@@ -269,12 +273,14 @@ def kappa(one: ArrayLike, other: ArrayLike) -> float | None:
     Args:
         one, other: shape (n,), n >= 1, yes or no.
     """
-    a = np.asarray(one, dtype=np.float64)
-    b = np.asarray(other, dtype=np.float64)
-    if a.shape != b.shape or not a.size:
-        raise ValueError(f"need as many answers of one as of the other, got {a.shape}, {b.shape}")
-    chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
-    return None if chance >= 1.0 else (float((a == b).mean()) - chance) / (1.0 - chance)
+    first = np.asarray(one, dtype=np.float64)
+    second = np.asarray(other, dtype=np.float64)
+    if first.shape != second.shape or not first.size:
+        raise ValueError(
+            f"need as many answers of one as of the other, got {first.shape}, {second.shape}"
+        )
+    chance = float(first.mean() * second.mean() + (1 - first.mean()) * (1 - second.mean()))
+    return None if chance >= 1.0 else (float((first == second).mean()) - chance) / (1.0 - chance)
 
 
 @dataclass(frozen=True)
@@ -307,8 +313,12 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 10) 
         raise ValueError("probabilities must be in [0, 1]")
     edges = np.quantile(p, np.linspace(0, 1, bins + 1)[1:-1])
     which = np.searchsorted(edges, p, "left")
-    found = [(p[which == b], y[which == b]) for b in range(bins)]
-    return [Bin(len(q), float(q.mean()), float(t.mean())) for q, t in found if len(q)]
+    found = [(p[which == place], y[which == place]) for place in range(bins)]
+    return [
+        Bin(len(inside), float(inside.mean()), float(true.mean()))
+        for inside, true in found
+        if len(inside)
+    ]
 
 
 def expected_calibration_error(
@@ -321,7 +331,8 @@ def expected_calibration_error(
     would push it up once more.
     """
     found = reliability(probabilities, labels, bins=bins)
-    return sum(b.n * abs(b.probability - b.share) for b in found) / sum(b.n for b in found)
+    apart = sum(point.n * abs(point.probability - point.share) for point in found)
+    return apart / sum(point.n for point in found)
 
 
 #: Rewards and verdict probabilities closer than this are the same: one point in a hundred of a
@@ -357,11 +368,11 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float | None:
     Args:
         x, y: shape (n,).
     """
-    a = np.asarray(x, dtype=np.float64)
-    b = np.asarray(y, dtype=np.float64)
-    if len(a) < 2 or a.std() == 0 or b.std() == 0:
+    left = np.asarray(x, dtype=np.float64)
+    right = np.asarray(y, dtype=np.float64)
+    if len(left) < 2 or left.std() == 0 or right.std() == 0:
         return None
-    return float(np.clip(np.corrcoef(a, b)[0, 1], -1.0, 1.0))
+    return float(np.clip(np.corrcoef(left, right)[0, 1], -1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -429,6 +440,7 @@ def minimum_detectable(
     Args:
         se: standard error of the difference.
         df: degrees of freedom of its estimate, one less than tasks; infinite for a known one.
+        level, power: who plans a study of their own chooses them.
     """
     return (_student((1.0 + level) / 2.0, df) + _student(power, df)) * se
 
@@ -458,7 +470,8 @@ def crossed(table: ArrayLike) -> Comparison:
         raise ValueError(f"need seeds x tasks, two or more of each, all scored, got {data.shape}")
     seeds, n = data.shape
     df = min(seeds, n) - 1
-    value, quantile = float(data.mean()), _student(0.975, df)
+    value = float(data.mean())
+    quantile = _student(0.975, df)
     se, made_of = _crossed_se(data)
     if se <= 1e-12:
         low, high = still(value, min(seeds, n), (-1.0, 1.0))
@@ -466,7 +479,8 @@ def crossed(table: ArrayLike) -> Comparison:
         p = 1.0 if abs(value) <= 1e-12 else 2.0 ** (1 - seeds)
     else:
         half = quantile * _pigeonhole_se(data)
-        low, high = max(-1.0, value - half), min(1.0, value + half)
+        low = max(-1.0, value - half)
+        high = min(1.0, value + half)
         p = _student_p(value / se, df)
     interval = Interval(value, low, high, n, se)
     return Comparison(interval, minimum_detectable(se, df=df), p, seeds=made_of)
@@ -479,17 +493,18 @@ def _crossed_se(data: NDArray[np.float64]) -> tuple[float, Seeds]:
     tasks and of the rest.
     """
     seeds, n = data.shape
-    of_seed, of_task = data.mean(axis=1), data.mean(axis=0)
+    of_seed = data.mean(axis=1)
+    of_task = data.mean(axis=0)
     rest = data - of_seed[:, None] - of_task[None, :] + data.mean()
-    e = float((rest**2).sum()) / ((seeds - 1) * (n - 1))
-    a = max(e, n * float(of_seed.var(ddof=1)))
-    b = max(e, seeds * float(of_task.var(ddof=1)))
-    whole = a + b - e
+    left_over = float((rest**2).sum()) / ((seeds - 1) * (n - 1))
+    seed_part = max(left_over, n * float(of_seed.var(ddof=1)))
+    task_part = max(left_over, seeds * float(of_task.var(ddof=1)))
+    whole = seed_part + task_part - left_over
     se = float(np.sqrt(whole / (seeds * n)))
     if se <= 1e-12:  # nothing varies: what there is less of is what is missing
         fewer = float(seeds <= n)
         return se, Seeds(seeds, fewer, 1.0 - fewer)
-    return se, Seeds(seeds, (a - e) / whole, (b - e) / whole)
+    return se, Seeds(seeds, (seed_part - left_over) / whole, (task_part - left_over) / whole)
 
 
 def _pigeonhole_se(data: NDArray[np.float64], *, resamples: int = 2000, seed: int = 0) -> float:
@@ -537,8 +552,10 @@ def sign_flip_p(
 
 def family(comparisons: Mapping[str, Comparison]) -> dict[str, Comparison]:
     """The same comparisons with ``p_holm`` filled in, corrected for all of them together."""
-    adjusted = holm({name: c.p for name, c in comparisons.items()})
-    return {name: replace(c, p_holm=adjusted[name]) for name, c in comparisons.items()}
+    adjusted = holm({name: compared.p for name, compared in comparisons.items()})
+    return {
+        name: replace(compared, p_holm=adjusted[name]) for name, compared in comparisons.items()
+    }
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Text made harmless, and free of what was only thought.
+"""Text that is safe to show, to compare, to count.
 
 Model text is hostile until proven otherwise: :func:`visible` strips invisible characters and
 breaks template tokens, :func:`fence` keeps it between back-ticks that it cannot close.
@@ -44,7 +44,11 @@ def visible(text: str) -> str:
     of programs. Idempotent. A token such as ``<|im_end|>`` would let a response end its own chat
     turn: a space behind its first character takes that from it.
     """
-    kept = (c for n, c in enumerate(text) if _is_seen(c) or _joins(text, n) or _parts(text, n))
+    kept = (
+        character
+        for n, character in enumerate(text)
+        if _is_seen(character) or _joins(text, n) or _parts(text, n)
+    )
     return _TEMPLATE.sub(lambda first: first[0] + " ", "".join(kept))
 
 
@@ -54,8 +58,12 @@ def is_blank(text: str) -> bool:
     Marks that combine with a letter are seen with one only; fillers and the Braille cell without a
     dot are white space by another name.
     """
-    shown = (c for c in visible(text) if c not in _FILLERS and not c.isspace())
-    return all(unicodedata.category(c)[0] == "M" for c in shown)
+    shown = (
+        character
+        for character in visible(text)
+        if character not in _FILLERS and not character.isspace()
+    )
+    return all(unicodedata.category(character)[0] == "M" for character in shown)
 
 
 def _is_seen(character: str) -> bool:
@@ -76,7 +84,8 @@ def _joins(text: str, place: int) -> bool:
     """
     if text[place] not in _JOINERS or not place:
         return False
-    before, after = text[place - 1], text[place + 1 : place + 2]
+    before = text[place - 1]
+    after = text[place + 1 : place + 2]
     widens = text[place] == "\u200d"
     ends = "\u0620" <= before <= "\u06d5" or unicodedata.combining(before) == 9
     if _is_joined(before) and (_is_joined(after) or (widens and ends)):
@@ -155,3 +164,126 @@ def fence(text: str) -> str:
 def normalise(text: str) -> str:
     """Unicode form, case and white space made equal; signs stay, because x+1 is not x-1."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+#: Words of a rubric's own language: they say nothing about the topic.
+_RUBRIC_WORDS = frozenset(
+    {
+        "about",
+        "above",
+        "after",
+        "also",
+        "because",
+        "been",
+        "before",
+        "being",
+        "below",
+        "between",
+        "both",
+        "cannot",
+        "clear",
+        "clearly",
+        "could",
+        "does",
+        "each",
+        "either",
+        "else",
+        "even",
+        "every",
+        "explain",
+        "explains",
+        "explanation",
+        "from",
+        "give",
+        "gives",
+        "have",
+        "help",
+        "helps",
+        "identifies",
+        "identify",
+        "include",
+        "includes",
+        "including",
+        "into",
+        "just",
+        "like",
+        "made",
+        "make",
+        "makes",
+        "mention",
+        "mentions",
+        "more",
+        "most",
+        "much",
+        "must",
+        "name",
+        "names",
+        "need",
+        "needs",
+        "only",
+        "other",
+        "over",
+        "provide",
+        "provides",
+        "reason",
+        "recommend",
+        "recommends",
+        "response",
+        "same",
+        "should",
+        "some",
+        "state",
+        "states",
+        "such",
+        "suggest",
+        "suggests",
+        "than",
+        "that",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "through",
+        "under",
+        "used",
+        "uses",
+        "using",
+        "very",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "while",
+        "will",
+        "with",
+        "without",
+        "would",
+        "your",
+    }
+)
+
+
+def content_words(text: str) -> set[str]:
+    """Words of four letters or more that are not function words, cut to six letters.
+
+    Cutting makes forms of a word agree (``dissolves``, ``dissolved``) without a stemmer.
+    """
+    found = re.findall(r"[a-z]{4,}", text.lower())
+    return {word[:6] for word in found if word not in _RUBRIC_WORDS}
+
+
+_SENTENCE_END = re.compile(r"[.!?]['\")\]]*\s+(?=['\"(\[]?[A-Z])")
+_ABBREVIATION = re.compile(
+    r"\b(?:[A-Za-z]|e\.g|i\.e|etc|vs|cf|ca|approx|Dr|Mr|Mrs|Ms|Prof|St|Fig|Eq|No|spp?|al)\.$"
+)
+
+
+def sentences(text: str) -> int:
+    """How many sentences: an end mark, a space and a capital, common abbreviations aside."""
+    ends = (end.start() + 1 for end in _SENTENCE_END.finditer(text.strip()))
+    return 1 + sum(not _ABBREVIATION.search(text.strip()[:end]) for end in ends)

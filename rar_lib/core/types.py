@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rar_lib.core.errors import DataError
+
 Text = Annotated[str, Field(min_length=1, max_length=20_000)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -23,6 +25,18 @@ ARMS: tuple[Arm, ...] = (
     "direct_likert",
     "reference_likert",
 )
+
+
+def arm_named(name: str) -> Arm:
+    """The arm of that name: one of the ways in which a judge grades.
+
+    Raises:
+        DataError: there is none.
+    """
+    for arm in ARMS:
+        if arm == name:
+            return arm
+    raise DataError(f"no arm {name!r}; choose from: {', '.join(ARMS)}")
 
 
 class Category(StrEnum):
@@ -75,8 +89,8 @@ class Rubric(Frozen):
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Rubric:
-        ids = [c.id for c in self.criteria]
-        twice = sorted({i for i in ids if ids.count(i) > 1})
+        ids = [criterion.id for criterion in self.criteria]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
         if twice:
             raise ValueError(f"criterion ids must be unique; repeated: {', '.join(twice)}")
         return self
@@ -159,7 +173,7 @@ class Usage(Frozen):
 
     def __add__(self, other: Usage) -> Usage:
         """The sum; its money is known if that of every part with calls is."""
-        counts = {k: getattr(self, k) + getattr(other, k) for k in _COUNTS}
+        counts = {field: getattr(self, field) + getattr(other, field) for field in _COUNTS}
         costs = [part.money for part in (self, other) if part.calls]
         known = [cost for cost in costs if cost is not None]
         return Usage(**counts, money=sum(known) if costs and len(known) == len(costs) else None)
@@ -177,7 +191,8 @@ class Price:
 
     def of(self, usage: Usage) -> float:
         """What a grade, or a sum of them, cost; cached tokens at the full price."""
-        read, written = usage.prompt_tokens * self.prompt, usage.completion_tokens * self.completion
+        read = usage.prompt_tokens * self.prompt
+        written = usage.completion_tokens * self.completion
         return (read + written) / 1e6
 
 

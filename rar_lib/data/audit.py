@@ -1,4 +1,4 @@
-"""Statistics of a set of tasks and rubrics: what is in it, and what is wrong with it.
+"""An audit of a set of tasks: what is in it, what is wrong with it.
 
 Pure functions over tasks, used for RaR-Mini and, unchanged, for the released sets. Shares are
 in [0, 1]; words are runs of non-space characters. A task without a rubric counts for the
@@ -18,9 +18,8 @@ import numpy as np
 
 from rar_lib.core.scoring import PAPER_WEIGHTS, Weights
 from rar_lib.core.stats import pearson
-from rar_lib.core.text import normalise
+from rar_lib.core.text import content_words, normalise
 from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
-from rar_lib.core.words import content_words
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)?(?![\w])")
 _OPTION = re.compile(r"(?:(?<=\s)|^)\(?([A-Ha-h])[.):]\s*(?=\S)")
@@ -97,18 +96,20 @@ def overview(tasks: Sequence[Task]) -> Overview:
         ValueError: no task has a rubric.
     """
     rated = _rated(tasks)
-    criteria = [c for _, rubric in rated for c in rubric.criteria]
-    counts = Counter(c.category for c in criteria)
-    pitfalls = Counter(c.polarity for c in criteria if c.category is Category.PITFALL)
+    criteria = [criterion for _, rubric in rated for criterion in rubric.criteria]
+    counts = Counter(criterion.category for criterion in criteria)
+    pitfalls = Counter(
+        criterion.polarity for criterion in criteria if criterion.category is Category.PITFALL
+    )
     sizes = [len(rubric.criteria) for _, rubric in rated]
     mode, at_mode = _mode(sizes)
-    references = [len(t.reference.split()) for t in tasks if t.reference]
+    references = [len(task.reference.split()) for task in tasks if task.reference]
     return Overview(
         tasks=len(tasks),
         rubrics=len(rated),
         criteria=len(criteria),
-        categories={c: counts[c] for c in Category},
-        shares={c: counts[c] / len(criteria) for c in Category},
+        categories={category: counts[category] for category in Category},
+        shares={category: counts[category] / len(criteria) for category in Category},
         pitfalls_good=pitfalls[Polarity.GOOD],
         pitfalls_bad=pitfalls[Polarity.BAD],
         size_mean=float(np.mean(sizes)),
@@ -116,38 +117,31 @@ def overview(tasks: Sequence[Task]) -> Overview:
         size_median=float(median(sizes)),
         size_mode=int(mode),
         share_at_mode=at_mode,
-        question_words=float(np.mean([len(t.question.split()) for t in tasks])),
+        question_words=float(np.mean([len(task.question.split()) for task in tasks])),
         reference_words=float(np.mean(references)) if references else 0.0,
-        size_question_correlation=pearson(sizes, [len(t.question.split()) for t, _ in rated]),
+        size_question_correlation=pearson(sizes, [len(task.question.split()) for task, _ in rated]),
     )
 
 
-def defects(tasks: Sequence[Task], *, common: float = 1.0) -> Defects:
+def defects(tasks: Sequence[Task]) -> Defects:
     """Duplicates, generic and repeated criteria, checkable questions.
-
-    Args:
-        common: content words that occur in more than this share of the tasks do not anchor a
-            criterion to its task; 0.01 is near the published audit's rule for 20,000 tasks.
 
     Raises:
         ValueError: no task has a rubric.
     """
     rated = _rated(tasks)
-    texts = {id(t): _content(f"{t.question} {t.reference or ''}") for t in tasks}
-    seen = Counter(word for words in texts.values() for word in words)
-    frequent = frozenset(w for w, n in seen.items() if n > common * len(tasks))
     owners: dict[str, set[int]] = {}
     for index, (_, rubric) in enumerate(rated):
         for criterion in rubric.criteria:
             owners.setdefault(normalise(criterion.description), set()).add(index)
-    pairs = [(task, c) for task, rubric in rated for c in rubric.criteria]
+    pairs = [(task, criterion) for task, rubric in rated for criterion in rubric.criteria]
     stated = sum(_gives_the_answer_away(task, rubric) for task, rubric in rated)
-    repeated = sum(len(owners[normalise(c.description)]) > 1 for _, c in pairs)
-    generic = sum(not (_content(c.description) & texts[id(t)]) - frequent for t, c in pairs)
+    repeated = sum(len(owners[normalise(criterion.description)]) > 1 for _, criterion in pairs)
+    generic = sum(is_generic(task, criterion) for task, criterion in pairs)
     return Defects(
-        empty_references=sum(not t.reference for t in tasks),
-        duplicate_questions=len(tasks) - len({normalise(t.question) for t in tasks}),
-        multiple_choice=sum(is_multiple_choice(t) for t in tasks) / len(tasks),
+        empty_references=sum(not task.reference for task in tasks),
+        duplicate_questions=len(tasks) - len({normalise(task.question) for task in tasks}),
+        multiple_choice=sum(is_multiple_choice(task) for task in tasks) / len(tasks),
         answer_stated=stated / len(rated),
         generic_criteria=generic / len(pairs),
         repeated_criteria=repeated / len(pairs),
@@ -157,7 +151,7 @@ def defects(tasks: Sequence[Task], *, common: float = 1.0) -> Defects:
 def is_generic(task: Task, criterion: Criterion) -> bool:
     """No number and no content word of the criterion is in the question or the reference.
 
-    Content words are those of :func:`rar_lib.core.words.content_words`: four letters or more, cut
+    Content words are those of :func:`rar_lib.core.text.content_words`: four letters or more, cut
     to six, without function words and the words that rubrics are made of ("mentions").
     """
     task_words = _content(f"{task.question} {task.reference or ''}")
@@ -169,13 +163,13 @@ def is_multiple_choice(task: Task) -> bool:
     if isinstance(task, MultipleChoice):
         return True
     marks = list(_OPTION.finditer(task.question))
-    letters = [m.group(1).lower() for m in marks]
+    letters = [match.group(1).lower() for match in marks]
     for start in (i for i, letter in enumerate(letters) if letter == "a"):
         if letters[start : start + 3] != ["a", "b", "c"]:
             continue
-        ends = [m.start() for m in marks[start + 1 : start + 3]]
+        ends = [match.start() for match in marks[start + 1 : start + 3]]
         spans = [task.question[marks[start + k].end() : ends[k]].strip() for k in range(2)]
-        if all(s and len(s.split()) <= 40 and not _ASKS.search(s) for s in spans):
+        if all(span and len(span.split()) <= 40 and not _ASKS.search(span) for span in spans):
             return True
     return False
 
@@ -183,10 +177,16 @@ def is_multiple_choice(task: Task) -> bool:
 def points_by_category(tasks: Sequence[Task]) -> dict[Category, Points]:
     """Published weights for each category that has any: near 1, the weight adds nothing."""
     found: dict[Category, list[float]] = {}
-    for criterion in (c for t in tasks if t.rubric for c in t.rubric.criteria):
+    for criterion in (
+        criterion for task in tasks if task.rubric for criterion in task.rubric.criteria
+    ):
         if criterion.points is not None:
             found.setdefault(criterion.category, []).append(criterion.points)
-    return {c: Points(len(found[c]), *_mode(found[c])) for c in Category if c in found}
+    return {
+        category: Points(len(found[category]), *_mode(found[category]))
+        for category in Category
+        if category in found
+    }
 
 
 def weights_against_mean(
@@ -214,9 +214,9 @@ def weights_against_mean(
     weighted = []
     plain = []
     for _, rubric in _rated(tasks):
-        w = np.array([weights[c.category] for c in rubric.criteria])
-        good = rng.random((draws, len(w))) < met  # (draws, k), polarity already applied
-        weighted.append(good @ w / w.sum())
+        each = np.array([weights[criterion.category] for criterion in rubric.criteria])
+        good = rng.random((draws, len(each))) < met  # (draws, k), polarity already applied
+        weighted.append(good @ each / each.sum())
         plain.append(good.mean(axis=1))
     return pearson(np.concatenate(weighted), np.concatenate(plain))
 
@@ -243,7 +243,7 @@ def measures(tasks: Sequence[Task]) -> dict[str, float | None]:
         "rubrics of the most frequent size, share": size.share_at_mode,
         "size of rubric and length of question, correlation": size.size_question_correlation,
         "words per question": size.question_words,
-        **{f"{c.value}, share": share for c, share in size.shares.items()},
+        **{f"{category.value}, share": share for category, share in size.shares.items()},
         "pitfalls worded as failure, share": size.pitfalls_bad / pitfalls if pitfalls else None,
         "pitfalls worded as avoidance, share": size.pitfalls_good / pitfalls if pitfalls else None,
         "empty references": flaws.empty_references,
@@ -262,7 +262,7 @@ def measures(tasks: Sequence[Task]) -> dict[str, float | None]:
 
 
 def _rated(tasks: Sequence[Task]) -> list[tuple[Task, Rubric]]:
-    rated = [(t, t.rubric) for t in tasks if t.rubric is not None]
+    rated = [(task, task.rubric) for task in tasks if task.rubric is not None]
     if not rated:
         raise ValueError(f"none of the {len(tasks)} tasks has a rubric; load a set with rubrics")
     return rated
@@ -270,7 +270,7 @@ def _rated(tasks: Sequence[Task]) -> list[tuple[Task, Rubric]]:
 
 def _mode(values: Sequence[float]) -> tuple[float, float]:
     counts = Counter(values)
-    top = min(counts, key=lambda v: (-counts[v], v))
+    top = min(counts, key=lambda value: (-counts[value], value))
     return top, counts[top] / len(values)
 
 
@@ -310,8 +310,12 @@ class Near:
 
 def overlap(train: Iterable[Task], test: Sequence[Task]) -> Overlap:
     """Test questions that occur in train word for word, after :func:`normalise`."""
-    known = {normalise(t.question) for t in train}
-    return Overlap(len(test), tuple(t.id for t in test if normalise(t.question) in known))
+    known = {normalise(task.question) for task in train}
+    return Overlap(len(test), tuple(task.id for task in test if normalise(task.question) in known))
+
+
+#: Rows of the sparse product that are in memory at once.
+_CHUNK = 500
 
 
 def near_duplicates(
@@ -319,12 +323,11 @@ def near_duplicates(
     right: Sequence[Task] | None = None,
     *,
     threshold: float = 0.8,
-    chunk: int = 500,
 ) -> list[Near]:
     """Pairs of similar questions by TF-IDF cosine of character 3- to 5-grams, highest first.
 
-    The sparse product is made ``chunk`` rows at a time, so that memory grows with
-    ``chunk * len(right)`` and not with the product of both sizes.
+    The sparse product is made a few hundred rows at a time, so that memory grows with the size of
+    ``right`` and not with the product of both sizes.
 
     Args:
         right: another split; without it, pairs within ``left``, each once.
@@ -338,15 +341,17 @@ def near_duplicates(
     vectorizer = TfidfVectorizer(
         analyzer="char_wb", ngram_range=(3, 5), preprocessor=normalise, dtype=np.float32
     )
-    fitted = vectorizer.fit_transform([t.question for t in [*left, *([] if within else others)]])
-    a = fitted[: len(left)]
-    b_transposed = (a if within else fitted[len(left) :]).T.tocsc()
+    fitted = vectorizer.fit_transform(
+        [task.question for task in [*left, *([] if within else others)]]
+    )
+    ours = fitted[: len(left)]
+    theirs = (ours if within else fitted[len(left) :]).T.tocsc()
     found = []
-    for start in range(0, len(left), chunk):
-        block = (a[start : start + chunk] @ b_transposed).tocoo()
+    for start in range(0, len(left), _CHUNK):
+        block = (ours[start : start + _CHUNK] @ theirs).tocoo()
         keep = block.data >= threshold
         for i, j, cosine in zip(block.row[keep], block.col[keep], block.data[keep], strict=True):
             if not within or start + i < j:
                 near = Near(left[start + i].id, others[j].id, min(1.0, float(cosine)))
                 found.append(near)
-    return sorted(found, key=lambda n: (-n.cosine, n.left, n.right))
+    return sorted(found, key=lambda near: (-near.cosine, near.left, near.right))

@@ -1,4 +1,4 @@
-"""A user's own task or pair file, looked at line by line: what is wrong, and what is in it.
+"""A user's own task or pair file, looked at line by line.
 
 The loaders stop at the first bad line; :func:`check` reads on and reports every one, by the
 same rules, and adds warnings for what loads but is probably not meant. Nothing of the file
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rar_lib.core.text import sentences
 from rar_lib.core.types import Category, Pair, Polarity, Task
-from rar_lib.core.words import sentences
 from rar_lib.data.jsonl import Problem, Row, read, scan, short
 from rar_lib.data.tasks import load_tasks, pair_check, task_problems
 
@@ -123,22 +123,22 @@ def show(path: str | Path, tasks: str | Path | None = None) -> Summary:
             counts.update([f"axis {pair.axis}", f"difficulty {pair.difficulty}"])
         if good:
             example = _pair_example(good[0])
-        ordered = {"pairs": len(good), "tasks": len({p.task_id for p in good})}
+        ordered = {"pairs": len(good), "tasks": len({pair.task_id for pair in good})}
         return Summary(
             str(path), "pairs", {**ordered, **dict(sorted(counts.items()))}, example, bad
         )
     rows, bad = _split(data, Task, task_problems)
-    criteria = [c for t in rows if t.rubric for c in t.rubric.criteria]
-    counts.update(f"domain {t.domain}" for t in rows)
-    kinds = Counter(c.category for c in criteria)
+    criteria = [criterion for task in rows if task.rubric for criterion in task.rubric.criteria]
+    counts.update(f"domain {task.domain}" for task in rows)
+    kinds = Counter(criterion.category for criterion in criteria)
     ordered = {
         "tasks": len(rows),
         **dict(sorted(counts.items())),
-        "with reference": sum(t.reference is not None for t in rows),
-        "with rubric": sum(t.rubric is not None for t in rows),
+        "with reference": sum(task.reference is not None for task in rows),
+        "with rubric": sum(task.rubric is not None for task in rows),
         "criteria": len(criteria),
-        **{c.value: kinds[c] for c in Category},
-        "worded as a failure": sum(x.polarity is Polarity.BAD for x in criteria),
+        **{category.value: kinds[category] for category in Category},
+        "worded as a failure": sum(criterion.polarity is Polarity.BAD for criterion in criteria),
     }
     return Summary(str(path), "tasks", ordered, _task_example(rows[0]) if rows else (), bad)
 

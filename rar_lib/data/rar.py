@@ -1,4 +1,4 @@
-"""RaR-Medicine and RaR-Science as tasks, with an account of every row and criterion.
+"""The released RaR sets as tasks, with an account of every row.
 
 A row holds ``question``, ``reference_answer`` and ``rubric``, a list of items with
 ``description``, ``title`` and ``weight``; the category is a prefix of the description. Policy, so
@@ -84,7 +84,7 @@ def _hub(repository: str, split: str, revision: str) -> Source:
             f"{what}: could not be loaded ({type(error).__name__}: {_first_line(error)}); check "
             "the network and the names, or download the split's parquet file and pass rows=PATH"
         ) from error
-    found = {c for f in data.cache_files for c in _COMMIT.findall(f["filename"])}
+    found = {commit for file in data.cache_files for commit in _COMMIT.findall(file["filename"])}
     commit = found.pop() if len(found) == 1 else None
     if _COMMIT.fullmatch(revision) and commit not in (None, revision):
         raise DataError(
@@ -117,7 +117,7 @@ def _first_line(error: BaseException) -> str:
 
 
 _CEILING = {"question": 20_000, "reference_answer": 20_000, "rubric": 60}
-_NAMES = {c.lower(): c for c in Category}
+_NAMES = {category.lower(): category for category in Category}
 #: Words that the released sets use as a category and that can only mean one.
 _KNOWN_SLIPS = {"importance": Category.IMPORTANT, "option": Category.OPTIONAL}
 
@@ -130,7 +130,9 @@ def category(prefix: str | None) -> tuple[Category | None, bool]:
     if word in _KNOWN_SLIPS:
         return _KNOWN_SLIPS[word], True
     # The first letter must agree: "unimportant" is one edit away from its opposite.
-    close = difflib.get_close_matches(word, [n for n in _NAMES if n[:1] == word[:1]], 1, 0.85)
+    close = difflib.get_close_matches(
+        word, [name for name in _NAMES if name[:1] == word[:1]], 1, 0.85
+    )
     return (_NAMES[close[0]], True) if close else (None, False)
 
 
@@ -148,7 +150,9 @@ def problem(row: Any) -> tuple[str, str] | None:
 
 
 def _wrong_text(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    question, reference, rubric = row["question"], row["reference_answer"], row["rubric"]
+    question = row["question"]
+    reference = row["reference_answer"]
+    rubric = row["rubric"]
     if not isinstance(question, str) or not question.strip():
         return "question", f"found {question!r}; allowed: text"
     if not isinstance(reference, str | None):
@@ -370,7 +374,7 @@ def _check(
 def _questions(name: Name, revision: str, rows: Rows | None) -> set[str]:
     source = open_rows(REPOSITORIES[name], "train", revision, rows)
     found = [row.get("question") for _, row in source.rows if isinstance(row, Mapping)]
-    questions = {normalise(q) for q in found if isinstance(q, str)}
+    questions = {normalise(text) for text in found if isinstance(text, str)}
     if not questions:
         raise DataError(f"{source.name}: holds no 'question' to compare with; give the train split")
     return questions

@@ -82,7 +82,7 @@ class Loaded(Generic[T]):
     @property
     def left_out(self) -> int:
         """How many rows were not read."""
-        return len({p.line for p in self.problems if p.level == "error"})
+        return len({problem.line for problem in self.problems if problem.level == "error"})
 
     @property
     def guess(self) -> str:
@@ -268,7 +268,9 @@ def _delimited(path: Path, data: bytes, encoding: str) -> Sheet:
     skipped = 0
     delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ""
     if said := re.match(r"sep=(.)\r?\n", text):  # as Excel writes and hides it
-        delimiter, text, skipped = said[1], text[said.end() :], 1
+        delimiter = said[1]
+        text = text[said.end() :]
+        skipped = 1
     records = _records(text, delimiter or _delimiter(text), skipped)
     header = next((cells for _, cells, _ in records if cells), [])
     columns = tuple(name.strip() for name in header)

@@ -1,4 +1,4 @@
-"""Tasks and preference pairs, loaded, drawn and saved; RaR-Mini.
+"""Tasks, or pairs of responses to them: loaded, drawn, saved; RaR-Mini.
 
 A pitfall must state its polarity, gold labels must cover exactly the criteria of the rubric, and
 ids occur once; :mod:`rar_lib.data.jsonl` says what is refused before that. Where less than all is
@@ -50,7 +50,7 @@ def load_mini(split: Split = "all") -> list[Task]:
     name = "tasks.jsonl"
     tasks = _load(_packaged(name), name, Task, task_problems)
     wanted = _prefix(split)
-    return [t for t in tasks if t.id.startswith(wanted)]
+    return [task for task in tasks if task.id.startswith(wanted)]
 
 
 def load_mini_pairs(split: Split = "all") -> list[Pair]:
@@ -62,7 +62,7 @@ def load_mini_pairs(split: Split = "all") -> list[Pair]:
     name = "pairs.jsonl"
     pairs = _load(_packaged(name), name, Pair, pair_check(load_mini()))
     wanted = _prefix(split)
-    return [p for p in pairs if p.task_id.startswith(wanted)]
+    return [pair for pair in pairs if pair.task_id.startswith(wanted)]
 
 
 def tried_pairs() -> frozenset[str]:
@@ -102,7 +102,7 @@ def load_pairs(path: str | Path, tasks: Sequence[Task]) -> list[Pair]:
 
 def draw_tasks(tasks: Sequence[Task], n: int) -> list[Task]:
     """A seeded draw of ``n`` tasks, stratified by domain and topic (see :func:`stratified`)."""
-    return stratified(tasks, n, lambda t: (t.domain, (t.domain, t.topic)))
+    return stratified(tasks, n, lambda task: (task.domain, (task.domain, task.topic)))
 
 
 def split_tasks(
@@ -152,12 +152,12 @@ def draw_pairs(pairs: Sequence[Pair], n: int, tasks: Sequence[Task]) -> list[Pai
 
     A task's first pair comes before any second one (see :func:`stratified`).
     """
-    domain = {t.id: t.domain for t in tasks}
+    domain = {task.id: task.domain for task in tasks}
     return stratified(
         pairs,
         n,
-        lambda p: (p.axis, p.difficulty, domain[p.task_id]),
-        group=lambda p: p.task_id,
+        lambda pair: (pair.axis, pair.difficulty, domain[pair.task_id]),
+        group=lambda pair: pair.task_id,
     )
 
 
@@ -211,14 +211,14 @@ def off_share(drawn: Sequence[Item], levels: Callable[[Item], Levels]) -> float:
     worst = 0.0
     for length, item in enumerate(drawn, 1):
         taken.update(enumerate(levels(item)))
-        off = max(abs(taken[level] - length * k / len(drawn)) for level, k in size.items())
+        off = max(abs(taken[level] - length * count / len(drawn)) for level, count in size.items())
         worst = max(worst, off)
     return worst
 
 
 def _shuffled(items: Sequence[Item], seed: tuple[int, int]) -> list[Item]:
     """By a digest of the ids: the same on every machine, whatever order they came in."""
-    return sorted(items, key=lambda i: hashlib.sha256(f"{seed} {i.id}".encode()).digest())
+    return sorted(items, key=lambda item: hashlib.sha256(f"{seed} {item.id}".encode()).digest())
 
 
 def _in_turn(
@@ -228,17 +228,21 @@ def _in_turn(
     size: Counter[Hashable] = Counter(level for item in items for level in _kinds(levels(item)))
     taken: Counter[Hashable] = Counter()
     drawn: list[Item] = []
-    queues, served, later = _queues(items, levels), set[Hashable](), list[Item]()
+    queues = _queues(items, levels)
+    served = set[Hashable]()
+    later = list[Item]()
     while len(drawn) < len(items):
         for queue in queues.values():
             while queue and group(queue[-1]) in served:
                 later.append(queue.pop())
         open_ = [cell for cell, queue in queues.items() if queue]
         if not open_:  # every group has given an item: the next round begins
-            queues, served, later = _queues(later, levels), set(), []
+            queues = _queues(later, levels)
+            served = set()
+            later = []
             continue
         passed = (len(drawn) + 1, len(items))
-        cell = min(open_, key=lambda c: _due(_kinds(c), passed, taken, size))
+        cell = min(open_, key=lambda kind: _due(_kinds(kind), passed, taken, size))
         drawn.append(queues[cell].pop())
         taken.update(_kinds(cell))
         served.add(group(drawn[-1]))
@@ -283,10 +287,10 @@ def save_tasks(path: str | Path, tasks: Iterable[Task]) -> None:
     rows = list(tasks)
     if not rows:
         raise DataError(f"{path}: no tasks to save; a task file holds at least one")
-    twice = sorted(repeated(t.id for t in rows))
+    twice = sorted(repeated(item.id for item in rows))
     if twice:
         raise DataError(f"{path}: repeated task ids {', '.join(twice)}; ids must be unique")
-    text = "".join(t.model_dump_json() + "\n" for t in rows)
+    text = "".join(item.model_dump_json() + "\n" for item in rows)
     try:
         atomic_write(target, text)
     except OSError as error:
@@ -322,7 +326,7 @@ def task_problems(task: Task) -> list[Problem]:
 
 def pair_check(tasks: Sequence[Task]) -> Callable[[Pair], list[Problem]]:
     """The check of a pair against the task that it names: known, with a rubric, fully labelled."""
-    known = {t.id: t for t in tasks}
+    known = {task.id: task for task in tasks}
     names = ", ".join(sorted(known)) or "none, no tasks were given"
 
     def check(pair: Pair) -> list[Problem]:
@@ -332,13 +336,14 @@ def pair_check(tasks: Sequence[Task]) -> Callable[[Pair], list[Problem]]:
         if task.rubric is None:
             found = f"task {pair.task_id!r} has no rubric to label against"
             return [Problem(0, "task_id", found, "a task with a rubric")]
-        expected = {c.id for c in task.rubric.criteria}
+        expected = {criterion.id for criterion in task.rubric.criteria}
         allowed = f"true or false for each criterion of task {task.id!r}, no more"
         problems: list[Problem] = []
         for field in ("gold_preferred", "gold_rejected"):
             found_ids = set(getattr(pair, field))
             if found_ids != expected:
-                missing, extra = sorted(expected - found_ids), sorted(found_ids - expected)
+                missing = sorted(expected - found_ids)
+                extra = sorted(found_ids - expected)
                 problems.append(
                     Problem(0, field, f"missing {missing}, unexpected {extra}", allowed)
                 )

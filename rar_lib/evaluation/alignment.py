@@ -72,7 +72,7 @@ class PairGrades:
     @property
     def usage(self) -> Usage:
         """Cost of all grades together."""
-        return sum((g.usage for g in (*self.preferred, *self.rejected)), Usage())
+        return sum((grade.usage for grade in (*self.preferred, *self.rejected)), Usage())
 
     @property
     def cost(self) -> Cost:
@@ -98,21 +98,21 @@ class PairGrades:
 
         ``None`` where nothing was read from probabilities.
         """
-        known = scored(g.share for g in (*self.preferred, *self.rejected))
+        known = scored(grade.share for grade in (*self.preferred, *self.rejected))
         return sum(known) / len(known) if known else None
 
     @property
     def ties(self) -> int:
         """Scored pairs whose two responses score the same."""
-        return sum(a == b for _, a, b in self.scored())
+        return sum(better == worse for _, better, worse in self.scored())
 
     def scored(self) -> list[tuple[Pair, float, float]]:
         """Pairs with both scores, as (pair, preferred score, rejected score)."""
         rows = zip(self.pairs, self.preferred, self.rejected, strict=True)
         return [
-            (pair, a.score, b.score)
-            for pair, a, b in rows
-            if a.score is not None and b.score is not None
+            (pair, better.score, worse.score)
+            for pair, better, worse in rows
+            if better.score is not None and worse.score is not None
         ]
 
     def without(self, ids: Collection[str]) -> PairGrades:
@@ -127,7 +127,10 @@ class PairGrades:
 
     def wins(self, *, ties: float) -> dict[str, float]:
         """Pair id -> 1 where the preferred response scores higher, ``ties`` where equal."""
-        return {pair.id: pairwise_accuracy([a], [b], ties=ties) for pair, a, b in self.scored()}
+        return {
+            pair.id: pairwise_accuracy([better], [worse], ties=ties)
+            for pair, better, worse in self.scored()
+        }
 
     def accuracy(self, *, ties: float = 0.0) -> Interval | None:
         """Pairwise preference accuracy; the paper's tie rule is ``ties=0`` (strictly higher).
@@ -135,13 +138,15 @@ class PairGrades:
         The share is over pairs, its interval over tasks; ``None`` if nothing was scored.
         """
         wins = list(self.wins(ties=ties).values())
-        return cluster_share(wins, [p.task_id for p, _, _ in self.scored()]) if wins else None
+        return cluster_share(wins, [pair.task_id for pair, _, _ in self.scored()]) if wins else None
 
     def against(self, other: PairGrades, *, ties: float) -> tuple[list[float], list[str]]:
         """Wins minus the other's on every pair that both scored, and the tasks of these pairs."""
-        left, right = self.wins(ties=ties), other.wins(ties=ties)
-        common = [p for p in self.pairs if p.id in left and p.id in right]
-        return [left[p.id] - right[p.id] for p in common], [p.task_id for p in common]
+        left = self.wins(ties=ties)
+        right = other.wins(ties=ties)
+        common = [pair for pair in self.pairs if pair.id in left and pair.id in right]
+        gaps = [left[pair.id] - right[pair.id] for pair in common]
+        return gaps, [pair.task_id for pair in common]
 
     def verdicts(self) -> list[tuple[str, Verdict, bool]]:
         """Scored verdicts as (task id, verdict, gold label); unscored ones are left out.
@@ -150,8 +155,8 @@ class PairGrades:
             DataError: a verdict has no gold label (the rubric is not the authors' own).
         """
         rows = []
-        for pair, a, b in zip(self.pairs, self.preferred, self.rejected, strict=True):
-            for grade, gold in ((a, pair.gold_preferred), (b, pair.gold_rejected)):
+        for pair, better, worse in zip(self.pairs, self.preferred, self.rejected, strict=True):
+            for grade, gold in ((better, pair.gold_preferred), (worse, pair.gold_rejected)):
                 for verdict in grade.verdicts:
                     if verdict.criterion_id not in gold:
                         raise DataError(
@@ -172,7 +177,9 @@ async def grade_pairs(
         KeyError: a pair names a task that is not among ``tasks``.
     """
     by_id = {task.id: task for task in tasks}
-    items = [(by_id[p.task_id], text) for p in pairs for text in (p.preferred, p.rejected)]
+    items = [
+        (by_id[pair.task_id], text) for pair in pairs for text in (pair.preferred, pair.rejected)
+    ]
     grades = await grade_many(judge, items, arm, progress=progress)
     return PairGrades(
         judge=judge.chat.model,
@@ -222,14 +229,16 @@ class CriterionAgreement:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> CriterionAgreement:
         """The reverse of :meth:`to_json`."""
-        intervals = {k: Interval.from_json(value[k]) for k in ("accuracy", "balanced", "auc")}
+        intervals = {
+            name: Interval.from_json(value[name]) for name in ("accuracy", "balanced", "auc")
+        }
         return CriterionAgreement(**{**value, **intervals})
 
 
 def criterion_agreement(graded: PairGrades) -> CriterionAgreement:
     """How often the judge's verdict equals the gold label (arm ``explicit``)."""
     rows = graded.verdicts()
-    given = sum(len(g.verdicts) for g in (*graded.preferred, *graded.rejected))
+    given = sum(len(grade.verdicts) for grade in (*graded.preferred, *graded.rejected))
     return agreement_of(rows, given - len(rows))
 
 
@@ -243,9 +252,17 @@ def agreement_of(rows: Sequence[tuple[str, Verdict, bool]], unscored: int) -> Cr
     if not rows:
         return CriterionAgreement(0, unscored, None, None, None, None)
     tasks = [task for task, _, _ in rows]
-    soft = all(v.probability is not None for _, v, _ in rows)
-    p = [float(v.met or 0) if v.probability is None else v.probability for _, v, _ in rows]
-    data = np.array([[float(v.met or 0), q, y] for (_, v, y), q in zip(rows, p, strict=True)])
+    soft = all(verdict.probability is not None for _, verdict, _ in rows)
+    p = [
+        float(verdict.met or 0) if verdict.probability is None else verdict.probability
+        for _, verdict, _ in rows
+    ]
+    data = np.array(
+        [
+            [float(verdict.met or 0), probability, gold]
+            for (_, verdict, gold), probability in zip(rows, p, strict=True)
+        ]
+    )
     both = 0 < data[:, 2].sum() < len(data)
     return CriterionAgreement(
         n=len(rows),
@@ -271,14 +288,14 @@ def calibrate(graded: PairGrades) -> Calibration:
     Raises:
         DataError: another split, a judge calibrated already or unknown, too little to fit on.
     """
-    outside = sorted({p.task_id for p in graded.pairs if not p.task_id.startswith("val-")})
+    outside = sorted({pair.task_id for pair in graded.pairs if not pair.task_id.startswith("val-")})
     if outside:
         raise DataError(f"calibration is fitted on val only; {outside[0]!r} is not of that split")
     if graded.identity is None or graded.calibration is not None:
         state = "unknown" if graded.identity is None else "calibrated already"
         raise DataError(f"the judge {graded.judge!r} is {state}: grade with a bare Judge first")
     rows = graded.verdicts()
-    p = [v.probability for _, v, _ in rows if v.probability is not None]
+    p = [verdict.probability for _, verdict, _ in rows if verdict.probability is not None]
     if not p or len(p) < len(rows):
         raise DataError(
             f"{graded.judge!r} in arm {graded.arm} gave no probabilities: calibrate "
@@ -287,18 +304,18 @@ def calibrate(graded: PairGrades) -> Calibration:
     return fit(p, [gold for _, _, gold in rows], judge=graded.identity)
 
 
-def against(a: PairGrades, b: PairGrades, *, ties: float = 0.5) -> Comparison | None:
+def against(one: PairGrades, other: PairGrades, *, ties: float = 0.5) -> Comparison | None:
     """Accuracy of ``a`` minus that of ``b``, paired over the pairs that both scored.
 
     ``None`` if they have no scored pair in common.
     """
-    gaps, tasks = a.against(b, ties=ties)
+    gaps, tasks = one.against(other, ties=ties)
     return compare(gaps, tasks) if gaps else None
 
 
-def difference(a: PairGrades, b: PairGrades, *, ties: float = 0.5) -> Interval | None:
+def difference(one: PairGrades, other: PairGrades, *, ties: float = 0.5) -> Interval | None:
     """The difference of :func:`against` alone, with its interval."""
-    found = against(a, b, ties=ties)
+    found = against(one, other, ties=ties)
     return found.difference if found else None
 
 
@@ -319,16 +336,19 @@ def extra_gain(
     Returns:
         The comparison over tasks; ``None`` without a pair scored by all.
     """
-    common, (a, b, c, d) = _judged(*left, *right, ties=ties)
-    gaps = [(a[p.id] - b[p.id]) - (c[p.id] - d[p.id]) for p in common]
-    return compare(gaps, [p.task_id for p in common]) if gaps else None
+    common, (left_arm, left_base, right_arm, right_base) = _judged(*left, *right, ties=ties)
+    gaps = [
+        (left_arm[pair.id] - left_base[pair.id]) - (right_arm[pair.id] - right_base[pair.id])
+        for pair in common
+    ]
+    return compare(gaps, [pair.task_id for pair in common]) if gaps else None
 
 
 def _judged(*graded: PairGrades, ties: float) -> tuple[list[Pair], list[dict[str, float]]]:
     """The pairs that all of them scored, and the wins of each."""
-    wins = [g.wins(ties=ties) for g in graded]
+    wins = [grades.wins(ties=ties) for grades in graded]
     judged = set[str].intersection(*map(set, wins))
-    return [p for p in graded[0].pairs if p.id in judged], wins
+    return [pair for pair in graded[0].pairs if pair.id in judged], wins
 
 
 #: With two judges a spread is one difference, squared.
@@ -363,10 +383,10 @@ def spread_difference(
     common, wins = _judged(*left, *right, ties=ties)
     rows: dict[str, list[list[float]]] = {}
     for pair in common:
-        rows.setdefault(pair.task_id, []).append([w[pair.id] for w in wins])
+        rows.setdefault(pair.task_id, []).append([won[pair.id] for won in wins])
     if len(rows) < 3:
         return not_testable(f"{len(rows)} tasks were scored by every judge, three are needed")
-    table = np.array([np.mean(r, axis=0) for r in rows.values()])
+    table = np.array([np.mean(of_task, axis=0) for of_task in rows.values()])
     gaps = variance_between(table[:, : len(left)]) - variance_between(table[:, len(left) :])
     return compare(gaps, list(rows))
 
@@ -386,7 +406,8 @@ VERSUS: Mapping[str, tuple[str, str]] = {
 OF_EVERY_JUDGE = ("implicit_over_likert", "explicit_over_likert", "explicit_over_implicit")
 #: Of those, what the paper says of all sizes together.
 AT_EVERY_SIZE = ("implicit_over_likert", "explicit_over_likert")
-SMALL, SPREAD = "alignment.small_gains_most", "alignment.spread_smaller"
+SMALL = "alignment.small_gains_most"
+SPREAD = "alignment.spread_smaller"
 
 
 def paper_claims(
@@ -479,7 +500,8 @@ def variance_between(table: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     n, judges = table.shape
     y = table - table.mean(axis=1, keepdims=True)
-    sums, squares = y.sum(axis=0), (y**2).sum(axis=0)
+    sums = y.sum(axis=0)
+    squares = (y**2).sum(axis=0)
     whole = float((sums**2 - squares).sum()) / ((judges - 1) * n * (n - 1))
     rest = ((sums - y) ** 2 - (squares - y**2)).sum(axis=1)
     without = rest / ((judges - 1) * (n - 1) * (n - 2))
@@ -494,7 +516,7 @@ def margins(graded: PairGrades) -> dict[str, float]:
     by_task: dict[str, list[float]] = {}
     for pair, better, worse in graded.scored():
         by_task.setdefault(pair.task_id, []).append(better - worse)
-    return {task: float(np.mean(m)) for task, m in by_task.items()}
+    return {task: float(np.mean(values)) for task, values in by_task.items()}
 
 
 def discrimination(graded: PairGrades) -> Interval | None:
@@ -520,5 +542,5 @@ def ranking_agreement(graded: PairGrades, gold: Mapping[str, tuple[float, float]
         rows = by_task.setdefault(pair.task_id, [])
         rows += zip((better, worse), gold[pair.id], strict=True)
     taus = [float(kendalltau(*zip(*rows, strict=True)).statistic) for rows in by_task.values()]
-    known = [t for t in taus if t == t]  # NaN: one side is constant, there is no ranking
+    known = [tau for tau in taus if tau == tau]  # NaN: one side is constant, there is no ranking
     return float(np.mean(known)) if known else None

@@ -1,4 +1,4 @@
-"""Attacks on a judge: the corpus, and what each text gains.
+"""Attacks on a judge: the corpus, with what each text gains.
 
     results = await probe(judge, tasks, responses, "implicit")
     for family, result in by_family(results).items():
@@ -33,8 +33,8 @@ from rar_lib.core.stats import (
     scored,
     task_interval,
 )
+from rar_lib.core.text import content_words
 from rar_lib.core.types import Arm, Frozen, Grade, Polarity, Slug, Task, Text
-from rar_lib.core.words import content_words
 from rar_lib.data.jsonl import json_rows
 from rar_lib.judging.judge import Judge, grade_many
 
@@ -91,14 +91,18 @@ class Attack(Frozen):
 def _of_rubric(task: Task) -> dict[str, str]:
     """What an attacker who has read the rubric could throw in; failures are left out."""
     criteria = task.rubric.criteria if task.rubric else ()
-    good = [c for c in criteria if c.polarity is Polarity.GOOD]
-    sentences = [c.description.rstrip(".") for c in good]
-    words = sorted(set().union(*(content_words(s) for s in sentences)))
-    full = {w[:6]: w for s in sentences for w in re.findall(r"[a-z]{4,}", s.lower())}
+    good = [criterion for criterion in criteria if criterion.polarity is Polarity.GOOD]
+    sentences = [criterion.description.rstrip(".") for criterion in good]
+    words = sorted(set().union(*(content_words(sentence) for sentence in sentences)))
+    full = {
+        word[:6]: word
+        for sentence in sentences
+        for word in re.findall(r"[a-z]{4,}", sentence.lower())
+    }
     return {
-        "titles": "; ".join(c.title for c in good),
-        "criteria": "; ".join(s[:1].lower() + s[1:] for s in sentences),
-        "keywords": ", ".join(full[w] for w in words),
+        "titles": "; ".join(criterion.title for criterion in good),
+        "criteria": "; ".join(sentence[:1].lower() + sentence[1:] for sentence in sentences),
+        "keywords": ", ".join(full[word] for word in words),
     }
 
 
@@ -163,14 +167,14 @@ class AttackResult:
     @property
     def unscored(self) -> int:
         """Tasks without a gain."""
-        return sum(g is None for g in self.gains)
+        return sum(gain is None for gain in self.gains)
 
     def successes(self, threshold: float = THRESHOLD) -> tuple[bool, ...]:
         """Whether the reward rose by more than ``threshold``, for each task.
 
         An attacked response that could not be scored earned nothing: no success.
         """
-        return tuple(g is not None and g > threshold for g in self.gains)
+        return tuple(gain is not None and gain > threshold for gain in self.gains)
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,9 @@ async def probe(
         responses: one per task; weak ones leave the attack room to gain.
     """
     honest = list(zip(tasks, responses, strict=True))
-    attacked = [(t, attack.rewrite(t, r)) for attack in attacks for t, r in honest]
+    attacked = [
+        (task, attack.rewrite(task, response)) for attack in attacks for task, response in honest
+    ]
     grades = await grade_many(judge, honest + attacked, arm, progress=progress)
     before = grades[: len(honest)]
     after = grades[len(honest) :]
@@ -227,26 +233,26 @@ def by_family(
     """
     found: dict[Family, FamilyResult] = {}
     for family in FAMILIES:
-        rows = [r for r in results if r.attack.family == family]
+        rows = [result for result in results if result.attack.family == family]
         if not rows:
             continue
-        tasks = list(zip(*(r.gains for r in rows), strict=True))
-        hits = list(zip(*(r.successes(threshold) for r in rows), strict=True))
+        tasks = list(zip(*(row.gains for row in rows), strict=True))
+        hits = list(zip(*(row.successes(threshold) for row in rows), strict=True))
         known = [scored(gains) for gains in tasks]
         means = [fmean(gains) for gains in known if gains]
         found[family] = FamilyResult(
             family=family,
             attacks=len(rows),
-            success=cluster_share([fmean(h) for h in hits], range(len(hits))),
+            success=cluster_share([fmean(tried) for tried in hits], range(len(hits))),
             gain=task_interval(means) if means else None,
-            unscored=sum(r.unscored for r in rows),
+            unscored=sum(row.unscored for row in rows),
         )
     return found
 
 
 def hit_rates(results: Sequence[AttackResult], threshold: float = THRESHOLD) -> tuple[float, ...]:
     """For each task, the share of attacks that succeed; the control is no attack."""
-    rows = [r.successes(threshold) for r in results if r.attack.family != "control"]
+    rows = [result.successes(threshold) for result in results if result.attack.family != "control"]
     return tuple(fmean(hits) for hits in zip(*rows, strict=True))
 
 
@@ -264,10 +270,10 @@ def success_change(
     Paired by task: both sides attack the same responses, in the same order. ``None`` if they
     have no attack in common.
     """
-    both = {r.attack.id for r in before} & {r.attack.id for r in after}
-    old = hit_rates([r for r in before if r.attack.id in both])
-    new = hit_rates([r for r in after if r.attack.id in both])
-    changes = [b - a for a, b in zip(old, new, strict=True)]
+    both = {result.attack.id for result in before} & {result.attack.id for result in after}
+    old = hit_rates([result for result in before if result.attack.id in both])
+    new = hit_rates([result for result in after if result.attack.id in both])
+    changes = [after_it - before_it for before_it, after_it in zip(old, new, strict=True)]
     return compare(changes, range(len(changes))) if changes else None
 
 
@@ -284,20 +290,23 @@ def against_control(
     """
     attacked = _gains_by_task(
         [
-            r
-            for r in results
-            if r.attack.family == family or (family is None and r.attack.family != "control")
+            result
+            for result in results
+            if result.attack.family == family
+            or (family is None and result.attack.family != "control")
         ]
     )
-    control = _gains_by_task([r for r in results if r.attack.family == "control"])
+    control = _gains_by_task([result for result in results if result.attack.family == "control"])
     if not attacked or not control:
         return None
     pairs = zip(attacked, control, strict=True)
-    differences = [fmean(a) - fmean(b) for a, b in pairs if a and b]
+    differences = [
+        fmean(attacked) - fmean(plain) for attacked, plain in pairs if attacked and plain
+    ]
     return compare(differences, range(len(differences))) if differences else None
 
 
 def _gains_by_task(results: Sequence[AttackResult]) -> list[list[float]]:
     """What the attacks gained on each task; nothing if there is no attack."""
-    rows = [r.gains for r in results]
+    rows = [result.gains for result in results]
     return [scored(column) for column in zip(*rows, strict=True)]

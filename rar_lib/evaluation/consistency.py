@@ -21,6 +21,8 @@ from rar_lib.judging.judge import Judge, grade_many, is_empty
 from rar_lib.judging.messages import Messages, Wording
 
 Under = Literal["re-ask", "paraphrase"]
+#: Temperature of an answer that is to differ from another one.
+_SAMPLED_AT = 0.7
 
 
 @dataclass(frozen=True)
@@ -60,23 +62,24 @@ def self_agreement(first: PairGrades, second: PairGrades) -> SelfAgreement:
     shift_tasks: list[str] = []
     sides = ((first.preferred, second.preferred), (first.rejected, second.rejected))
     for once, twice in sides:
-        for pair, a, b in zip(first.pairs, once, twice, strict=True):
-            if a.score is not None and b.score is not None:
-                shifts.append(abs(a.score - b.score))
+        for pair, one, again in zip(first.pairs, once, twice, strict=True):
+            if one.score is not None and again.score is not None:
+                shifts.append(abs(one.score - again.score))
                 shift_tasks.append(pair.task_id)
-            known = {v.criterion_id: v.met for v in b.verdicts}
-            for verdict in a.verdicts:
+            known = {verdict.criterion_id: verdict.met for verdict in again.verdicts}
+            for verdict in one.verdicts:
                 other = known.get(verdict.criterion_id)
                 if verdict.met is not None and other is not None:
                     met.append((verdict.met, other))
                     met_tasks.append(pair.task_id)
-    before, after = first.wins(ties=0.5), second.wins(ties=0.5)
-    both = [p for p in first.pairs if p.id in before and p.id in after]
-    same = [float(before[p.id] == after[p.id]) for p in both]
+    before = first.wins(ties=0.5)
+    after = second.wins(ties=0.5)
+    both = [pair for pair in first.pairs if pair.id in before and pair.id in after]
+    same = [float(before[pair.id] == after[pair.id]) for pair in both]
     return SelfAgreement(
-        verdicts=cluster_share([a == b for a, b in met], met_tasks) if met else None,
+        verdicts=cluster_share([one == again for one, again in met], met_tasks) if met else None,
         kappa=kappa(*zip(*met, strict=True)) if met else None,
-        preferences=cluster_share(same, [p.task_id for p in both]) if same else None,
+        preferences=cluster_share(same, [pair.task_id for pair in both]) if same else None,
         shift=cluster_interval(shifts, shift_tasks, bounds=(0.0, 1.0)) if shifts else None,
         n=len(shifts),
     )
@@ -89,25 +92,24 @@ async def ask_twice(
     arm: Arm,
     *,
     under: Under,
-    temperature: float = 0.7,
     progress: str = "",
 ) -> SelfAgreement:
     """Grade the pairs twice by one judge.
 
     Args:
-        under: ``re-ask`` samples two answers with different seeds at ``temperature`` (at
-            temperature 0 the same prompt gives the same answer, which says nothing);
-            ``paraphrase`` asks in both wordings, under the judge's own reading.
+        under: ``re-ask`` samples two answers with different seeds (at temperature 0 the same prompt
+            gives the same answer, which says nothing); ``paraphrase`` asks in both wordings, under
+            the judge's own reading.
 
     Raises:
         DataError: a paraphrase by a calibrated judge: the calibration fits one wording only.
     """
     if under == "re-ask":
-        sampled = replace(judge, reading="sampled", calibration=None, temperature=temperature)
+        sampled = replace(judge, reading="sampled", calibration=None, temperature=_SAMPLED_AT)
         twice = [replace(sampled, seed=seed) for seed in (1, 2)]
     else:
         twice = [replace(judge, messages=Messages(wording)) for wording in get_args(Wording)]
-    found = [await grade_pairs(j, tasks, pairs, arm, progress=progress) for j in twice]
+    found = [await grade_pairs(judge, tasks, pairs, arm, progress=progress) for judge in twice]
     return self_agreement(*found)
 
 
@@ -123,12 +125,12 @@ def mismatched_references(tasks: Sequence[Task]) -> list[Task]:
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    known = [t for t in tasks if t.reference]
-    texts = [normalise(t.reference or "") for t in known]
+    known = [task for task in tasks if task.reference]
+    texts = [normalise(task.reference or "") for task in known]
     if len(set(texts)) < 2:
         raise DataError(f"need two different references to exchange, got {len(set(texts))}")
     vectorizer = TfidfVectorizer(stop_words="english", sublinear_tf=True)
-    rows = vectorizer.fit_transform([t.question for t in known])
+    rows = vectorizer.fit_transform([task.question for task in known])
     near = (rows @ rows.T).toarray()
     ids = np.unique(texts, return_inverse=True)[1]
     near[ids[:, None] == ids[None, :]] = -1.0
@@ -171,7 +173,7 @@ async def reference_control(
     Raises:
         DataError: a task without reference, or not among ``tasks``.
     """
-    wrong = {t.id: t for t in mismatched_references(tasks)}
+    wrong = {task.id: task for task in mismatched_references(tasks)}
     strange = [task.id for task, _ in items if task.id not in wrong]
     if strange:
         raise DataError(f"task {strange[0]!r} has no reference among the tasks to draw from")
@@ -187,13 +189,13 @@ async def reference_control(
     ids = [task for _, _, task in rows]
 
     def share(ties: float) -> Interval | None:
-        wins = [pairwise_accuracy([a], [b], ties=ties) for a, b, _ in rows]
+        wins = [pairwise_accuracy([right], [wrong], ties=ties) for right, wrong, _ in rows]
         return cluster_share(wins, ids) if wins else None
 
     return ReferenceControl(
         strict=share(0.0),
         half=share(0.5),
-        gain=cluster_interval([a - b for a, b, _ in rows], ids) if rows else None,
-        ties=sum(a == b for a, b, _ in rows),
+        gain=cluster_interval([right - wrong for right, wrong, _ in rows], ids) if rows else None,
+        ties=sum(right == wrong for right, wrong, _ in rows),
         unscored=len(items) - len(rows),
     )

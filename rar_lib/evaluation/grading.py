@@ -1,4 +1,4 @@
-"""Responses of one's own graded, one row each, and what the rows say together.
+"""One's own responses, graded one row each.
 
     tasks = load_questions("tasks.jsonl").items
     responses = load_responses("responses.csv", tasks).items
@@ -25,7 +25,6 @@ from rar_lib.core.files import atomic_write
 from rar_lib.core.scoring import PREDEFINED
 from rar_lib.core.stats import Interval, cluster_share, scored
 from rar_lib.core.types import (
-    ARMS,
     Arm,
     Category,
     Frozen,
@@ -35,6 +34,7 @@ from rar_lib.core.types import (
     Task,
     Unit,
     Usage,
+    arm_named,
 )
 from rar_lib.data.jsonl import Problem, raw_lines, read
 from rar_lib.data.questions import Response
@@ -128,8 +128,7 @@ def gradable(
     Raises:
         DataError: there is no such arm.
     """
-    if arm not in ARMS:
-        raise DataError(f"no arm {arm!r}; choose from: {', '.join(ARMS)}")
+    arm_named(arm)
     by_id = {task.id: task for task in tasks}
     fit: list[Response] = []
     unfit: dict[str, list[Response]] = {}
@@ -144,7 +143,8 @@ def gradable(
     for name, left in unfit.items():
         what = f"task {name!r} has no {need}, which arm {arm} grades by"
         if name not in by_id:
-            what, mend = f"task {name!r} is none of the {len(by_id)} tasks", "add it, or correct it"
+            what = f"task {name!r} is none of the {len(by_id)} tasks"
+            mend = "add it, or correct it"
         more = f" ({len(left)} responses)" if len(left) > 1 else ""
         problems.append(Problem(left[0].line, "", f"{what}{more}", "", mend=mend))
     return fit, problems
@@ -260,7 +260,7 @@ def responses_work(
     at, and for a model that thinks all the room that its dialect gives it.
     """
     by_id = {task.id: task for task in tasks}
-    return items_work(judge, [(by_id[r.task], r.text) for r in responses], arm)
+    return items_work(judge, [(by_id[response.task], response.text) for response in responses], arm)
 
 
 def items_work(judge: Judge, items: Sequence[tuple[Task, str]], arm: Arm) -> Work:
@@ -392,7 +392,8 @@ def unscored(grades: Sequence[GradedResponse]) -> list[Unscored]:
     for grade in grades:
         if grade.score is not None:
             continue
-        reasons = [v.reason for v in grade.verdicts if v.met is None] or [grade.reason]
+        reasons = [verdict.reason for verdict in grade.verdicts if verdict.met is None]
+        reasons = reasons or [grade.reason]
         for reason in reasons:
             label = f"{grade.task}/{grade.response}"
             found.setdefault(reason or "no reason given", {})[label] = None

@@ -1,4 +1,4 @@
-"""Held-out tasks graded: before, during and after training, with intervals over tasks.
+"""Held-out tasks, graded at every look of a run, with intervals over tasks.
 
     watch = Watch(2, look_with({"training": (judge, "implicit"), "hold-out": (other, "explicit")},
                                study.test_tasks))
@@ -59,7 +59,7 @@ async def evaluate(
     Raises:
         DataError: a task without rubric, or without a response.
     """
-    missing = [t.id for t in tasks if t.id not in responses]
+    missing = [task.id for task in tasks if task.id not in responses]
     if missing:
         raise DataError(f"no response for {', '.join(missing)}: answer every task first")
     items = [(task, responses[task.id]) for task in tasks]
@@ -71,13 +71,13 @@ async def evaluate(
         if not grade.verdicts:
             scores[task.id] = None
             continue
-        met = [v.met for v in grade.verdicts]
+        met = [verdict.met for verdict in grade.verdicts]
         scores[task.id] = healthbench_score(signed_points(task.rubric), met)
-    ids = [t.id for t in tasks]
+    ids = [task.id for task in tasks]
     return Evaluation(
         grader=judge.chat.model,
         scores=scores,
-        rewards={i: g.score for i, g in zip(ids, grades, strict=True)},
+        rewards={name: grade.score for name, grade in zip(ids, grades, strict=True)},
         grades=dict(zip(ids, grades, strict=True)),
     )
 
@@ -119,7 +119,8 @@ def share_of_way(after: Scores, before: Scores, reference: Scores) -> Interval |
         The share with its interval over tasks; *not testable here* where no task was scored on
         both sides, or there is no way to go: the references score no higher.
     """
-    gain, way = paired_difference(after, before), paired_difference(reference, before)
+    gain = paired_difference(after, before)
+    way = paired_difference(reference, before)
     if gain is None or way is None:
         return not_testable("no task was scored on both sides")
     if way.value <= 0:
@@ -171,7 +172,8 @@ def training_effect(runs: Sequence[SeedGains]) -> Comparison | Finding:
         raise DataError(f"a seed stands twice among {seeds}: give each run of one arm once")
     for run in runs[1:]:
         for what in ("machine", "versions"):
-            one, other = getattr(runs[0], what), getattr(run, what)
+            one = getattr(runs[0], what)
+            other = getattr(run, what)
             if one != other:
                 raise DataError(
                     f"{what} of seed {run.seed} differ from those of seed {seeds[0]} "
@@ -219,38 +221,45 @@ def by_axis(found: Evaluation, tasks: Sequence[Task]) -> dict[str, dict[str, flo
         if task.rubric is None or not verdicts:
             continue
         criteria = task.rubric.criteria
-        met = [v.met for v in verdicts]
-        axes = tag_scores(task.rubric, met)
+        met = [verdict.met for verdict in verdicts]
+        axes = axis_scores(task.rubric, met)
         if not axes:
-            for category in {c.category for c in criteria}:
+            for category in {criterion.category for criterion in criteria}:
                 part = [
-                    (c, m) for c, m in zip(criteria, met, strict=True) if c.category == category
+                    (criterion, said)
+                    for criterion, said in zip(criteria, met, strict=True)
+                    if criterion.category == category
                 ]
-                good = [None if m is None else is_good(c, m) for c, m in part]
+                good = [
+                    None if said is None else is_good(criterion, said) for criterion, said in part
+                ]
                 known = scored(good)
                 axes[category] = sum(known) / len(good) if len(known) == len(good) else None
         for name, score in axes.items():
             scores.setdefault(str(name).removeprefix("axis:"), {})[task.id] = score
-    order = {str(c): n for n, c in enumerate(Category)}
+    order = {str(category): n for n, category in enumerate(Category)}
     return dict(sorted(scores.items(), key=lambda item: (order.get(item[0], 99), item[0])))
 
 
-def tag_scores(
-    rubric: Rubric, met: Sequence[bool | None], prefix: str = "axis:"
-) -> dict[str, float | None]:
-    """HealthBench's formula on the criteria of each tag, e.g. ``axis:accuracy``.
+def axis_scores(rubric: Rubric, met: Sequence[bool | None]) -> dict[str, float | None]:
+    """HealthBench's formula on the criteria of each axis, by its tag: ``axis:accuracy``.
 
-    A tag without positive points has no score and is left out, as HealthBench does. ``None``
+    An axis without positive points has no score and is left out, as HealthBench does. ``None``
     where a verdict is missing. Points and verdicts are in the order of the rubric.
     """
     points = signed_points(rubric)
     scores = {}
-    for tag in sorted({t for c in rubric.criteria for t in c.tags if t.startswith(prefix)}):
+    tags = {tag for criterion in rubric.criteria for tag in criterion.tags}
+    for tag in sorted(tag for tag in tags if tag.startswith("axis:")):
         chosen = [
-            (p, m) for c, p, m in zip(rubric.criteria, points, met, strict=True) if tag in c.tags
+            (point, said)
+            for criterion, point, said in zip(rubric.criteria, points, met, strict=True)
+            if tag in criterion.tags
         ]
-        if any(p > 0 for p, _ in chosen):
-            scores[tag] = healthbench_score([p for p, _ in chosen], [m for _, m in chosen])
+        if any(point > 0 for point, _ in chosen):
+            scores[tag] = healthbench_score(
+                [point for point, _ in chosen], [said for _, said in chosen]
+            )
     return scores
 
 
@@ -269,7 +278,10 @@ class Graded:
     def made_of(self) -> dict[str, Any]:
         """All that can change what is measured, as JSON: part of the identity of a run."""
         by = {role: [judge.made_of, arm] for role, (judge, arm) in self.graders.items()}
-        return {"graders": by, "tasks": digest([t.model_dump(mode="json") for t in self.tasks])}
+        return {
+            "graders": by,
+            "tasks": digest([task.model_dump(mode="json") for task in self.tasks]),
+        }
 
     def __call__(self, step: int, answers: dict[str, str]) -> dict[str, Scores]:
         """Role -> task id -> reward in [0, 1], ``None`` where the grader could not score."""

@@ -50,8 +50,8 @@ def load_honest(half: Half | None = None) -> tuple[Honest, ...]:
     every = tuple(Honest.model_validate(row) for _, row in json_rows(data, name))
     if half is None:
         return every
-    tuning = {t.id for t in stratified(every, len(every) // 2, lambda t: (t.kind,))}
-    return tuple(t for t in every if (t.id in tuning) == (half == "tuning"))
+    tuning = {text.id for text in stratified(every, len(every) // 2, lambda text: (text.kind,))}
+    return tuple(text for text in every if (text.id in tuning) == (half == "tuning"))
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ class FalseAlarms:
     @property
     def cut(self) -> Interval:
         """Share of texts of which mode strip takes something away before grading."""
-        return proportion(sum(a.left != a.honest.text.strip() for a in self.accused), self.texts)
+        return proportion(
+            sum(accused.left != accused.honest.text.strip() for accused in self.accused), self.texts
+        )
 
 
 def false_alarms(texts: Sequence[Honest], tasks: Sequence[Task]) -> FalseAlarms:
@@ -105,7 +107,7 @@ def false_alarms(texts: Sequence[Honest], tasks: Sequence[Task]) -> FalseAlarms:
     for task in tasks:
         if task.rubric:
             rubrics.setdefault(task.domain, []).append(task.rubric)
-    if missing := sorted({t.domain for t in texts} - set(rubrics)):
+    if missing := sorted({text.domain for text in texts} - set(rubrics)):
         raise ValueError(f"no task with a rubric in {', '.join(missing)}: give some")
     turn = {domain: cycle(found) for domain, found in rubrics.items()}
     accused = []

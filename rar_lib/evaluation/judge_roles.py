@@ -25,6 +25,8 @@ MIN_AUC = 0.75
 MARGIN = 0.05
 #: Share of a batch without a score at which training stops: a judge that loses more is no reward.
 MAX_UNSCORED = 0.25
+#: Of the judge that gave the reward, and of the one that did not.
+_ROLES = ("training", "hold-out")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def may_hold_out(agreement: CriterionAgreement, *, detectable: float, effect: fl
         raise ValueError(
             f"need an effect above 0 and no less than 0 detectable: {effect=}, {detectable=}"
         )
-    auc, balanced = agreement.auc, agreement.balanced
+    auc = agreement.auc
+    balanced = agreement.balanced
     faults = _too_few(auc)
     if auc is not None and auc.shown and auc.low < MIN_AUC:
         faults.append(f"its AUC {auc} is not certainly {MIN_AUC:g} or more")
@@ -99,12 +102,7 @@ def may_hold_out(agreement: CriterionAgreement, *, detectable: float, effect: fl
     return Gate(not faults, "; ".join(faults) or good, auc, smallest=smallest)
 
 
-def may_confirm(
-    looks: Sequence[Look],
-    agreement: CriterionAgreement | None,
-    *,
-    roles: tuple[str, str] = ("training", "hold-out"),
-) -> Gate:
+def may_confirm(looks: Sequence[Look], agreement: CriterionAgreement | None) -> Gate:
     """May the hold-out judge of a run confirm the rise that the training judge saw?
 
     As :func:`may_hold_out`. The two may grade on scales of their own, such as one rating and a mean
@@ -112,14 +110,14 @@ def may_confirm(
     answers (:func:`rar_lib.evaluation.held_out.spread`).
 
     Args:
-        looks: of the run; those of one grader alone have none to ask about.
+        looks: of the run, by the judge that gave the reward (``training``) and by one that did not
+            (``hold-out``); those of one grader alone have none to ask about.
         agreement: the hold-out judge's with gold labels; ``None`` where it was not measured.
-        roles: of the judge that gave the reward, and of the one that did not.
     """
-    if any(role not in look for look in looks for role in roles):
+    if any(role not in look for look in looks for role in _ROLES):
         return Gate(False, "there is no second judge that looked", None)
-    seen, other = (rise(looks, role) for role in roles)
-    scale, own = (spread(looks, role) for role in roles)
+    seen, other = (rise(looks, role) for role in _ROLES)
+    scale, own = (spread(looks, role) for role in _ROLES)
     fault = ""
     if agreement is None:
         fault = "its agreement with labels was not measured"
@@ -177,7 +175,8 @@ def may_reward(
     elif rates:
         faults.append("it rates whole responses, and no preference was given to hold that against")
     if not good and not faults:
-        faults, open_ = open_, []
+        faults = open_
+        open_ = []
     if share is not None and share < MIN_SHARE:
         faults.append(f"{share:.2f} of its probability is readable, {MIN_SHARE:g} is needed")
     elif share is not None:

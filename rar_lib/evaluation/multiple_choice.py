@@ -1,4 +1,4 @@
-r"""Multiple choice by the paper's protocol (v2, section 4.5 and A.4): ask, read, count.
+r"""Multiple choice by the paper's protocol (v2, sections 4.5, A.4): ask, read, count.
 
     questions = question_sets("mini", limit=24)["medqa"]
     answers = ask(policy, questions, runs=2, max_tokens=96, kept=folder / "medqa-base.json")
@@ -97,16 +97,6 @@ class Reading(NamedTuple):
     way: Literal["boxed", "last line", "none"]
 
 
-def boxed_answer(text: str, options: int | Sequence[str] = len(LETTERS)) -> str | None:
-    r"""The letter in the last ``\boxed{...}``, upper case.
-
-    The last box decides: if it holds no single letter of the ``options`` offered, or is
-    never closed, there is no answer, whatever an earlier box says.
-    """
-    content = last_box(text)
-    return None if content is None else _letter(content, options)
-
-
 def answer_letter(text: str, options: int | Sequence[str] = len(LETTERS)) -> Reading:
     r"""The letter of a reply and how it was read.
 
@@ -150,11 +140,12 @@ def _named(lines: Sequence[str], options: int | Sequence[str]) -> str | None:
         rest = lines[place + 1 :]
         named = found[1] if found else ""
         if _ANSWER.fullmatch(f"{line} x") and not named.strip("*_:. ") and rest:
-            named, rest = rest[0], rest[1:]  # the answer stands on a line of its own
+            named = rest[0]  # the answer stands on a line of its own
+            rest = rest[1:]
         elif not found:
             continue
         letter = _letter(named.strip("*_ "), options) or _reasoned(named, options)
-        others = {m[1] for part in rest for m in _LONE.finditer(part)}
+        others = {match[1] for part in rest for match in _LONE.finditer(part)}
         return None if others - {letter} else letter
     return None
 
@@ -174,7 +165,7 @@ def _last(lines: Sequence[str], options: int | Sequence[str]) -> str | None:
     if not re.match(r"[*_(\[]*[A-J](?![a-z])", line):
         return None
     letter = _letter(line, options)
-    listed = {m[1] for part in lines[:-1] if (m := _OPTION_LINE.match(part))}
+    listed = {found[1] for part in lines[:-1] if (found := _OPTION_LINE.match(part))}
     return None if listed - {letter} else letter
 
 
@@ -226,7 +217,8 @@ def _beside_its_text(said: str, options: int | Sequence[str]) -> str | None:
     """The letter that stands with exactly its option's text: "B a cat", "a cat (B)"."""
     if isinstance(options, int):
         return None
-    first, behind = _WITH_TEXT.fullmatch(said), _BEHIND_TEXT.fullmatch(said)
+    first = _WITH_TEXT.fullmatch(said)
+    behind = _BEHIND_TEXT.fullmatch(said)
     pairs = [first.groups()] if first else []
     pairs += [(behind[2], behind[1])] if behind else []
     for letter, text in pairs:
@@ -322,17 +314,19 @@ def ask(
         kept: JSON file with the texts. If they are of this policy and these prompts they are
             read from there and the policy is not asked; else it is written anew.
     """
-    asked = [(q, run, *shuffled(q, run)) for run in range(runs) for q in questions]
-    tasks = [Task(id=q.id, question=prompt) for q, _, prompt, _ in asked]
-    prompts = digest([policy_messages(t) for t in tasks])
+    asked = [
+        (question, run, *shuffled(question, run)) for run in range(runs) for question in questions
+    ]
+    tasks = [Task(id=question.id, question=prompt) for question, _, prompt, _ in asked]
+    prompts = digest([policy_messages(task) for task in tasks])
     mark = f"{policy.mark}; at most {max_tokens} tokens; prompts {prompts}"
     texts = _stored(kept, mark)
     if texts is None:
         texts = policy.respond(tasks, max_tokens)
         atomic_write(kept, json.dumps({"mark": mark, "texts": texts}, indent=1))
     return [
-        Answer(q.id, run, right, text, answer_letter(text, in_order(q, run)))
-        for (q, run, _, right), text in zip(asked, texts, strict=True)
+        Answer(question.id, run, right, text, answer_letter(text, in_order(question, run)))
+        for (question, run, _, right), text in zip(asked, texts, strict=True)
     ]
 
 
@@ -347,7 +341,7 @@ def _stored(kept: Path, mark: str) -> list[str] | None:
 def outcomes(answers: Sequence[Answer]) -> dict[str, list[int | None]]:
     """What became of each question, its runs in order."""
     found: dict[str, list[int | None]] = {}
-    for answer in sorted(answers, key=lambda a: a.run):
+    for answer in sorted(answers, key=lambda answer: answer.run):
         found.setdefault(answer.question, []).append(answer.outcome)
     return found
 
@@ -391,7 +385,7 @@ def _share_of_likeliest(values: Sequence[float], answer: int) -> float | None:
 
 def ways(answers: Sequence[Answer]) -> dict[str, float]:
     """Shares of replies read from the box, from the last line, and not at all."""
-    count = Counter(a.reading.way for a in answers)
+    count = Counter(answer.reading.way for answer in answers)
     return {way: count[way] / len(answers) for way in ("boxed", "last line", "none")}
 
 
@@ -401,18 +395,20 @@ def accuracy(found: Outcomes) -> Interval | None:
     The interval is over questions; the rule of three gives its width where all answers are right or
     none is. ``None`` if there is no answer at all.
     """
-    rows = [(float(o or 0), q) for q, runs in found.items() for o in runs]
-    return cluster_share([w for w, _ in rows], [q for _, q in rows]) if rows else None
+    rows = [(float(outcome or 0), question) for question, runs in found.items() for outcome in runs]
+    if not rows:
+        return None
+    return cluster_share([won for won, _ in rows], [question for _, question in rows])
 
 
 def readable(found: Outcomes) -> dict[str, list[float | None]]:
     """The answers that could be read, unreadable ones left out instead of counted as wrong."""
-    return {q: scored(runs) for q, runs in found.items()}
+    return {question: scored(runs) for question, runs in found.items()}
 
 
 def by_question(found: Outcomes) -> dict[str, float | None]:
     """Share of a question's runs that are right, for paired differences between policies."""
-    return {q: _share_right(runs) for q, runs in found.items() if runs}
+    return {question: _share_right(runs) for question, runs in found.items() if runs}
 
 
 def _share_right(runs: Sequence[float | None]) -> float:
@@ -421,10 +417,10 @@ def _share_right(runs: Sequence[float | None]) -> float:
 
 def unreadable(found: Outcomes) -> float | None:
     """Share of replies without a readable answer; ``None`` if there is no reply."""
-    every = [o for runs in found.values() for o in runs]
+    every = [outcome for runs in found.values() for outcome in runs]
     return every.count(None) / len(every) if every else None
 
 
 def chance(questions: Sequence[MultipleChoice]) -> float:
     """Share that a guesser gets right who always gives a letter."""
-    return fmean(1 / len(q.options) for q in questions)
+    return fmean(1 / len(question.options) for question in questions)

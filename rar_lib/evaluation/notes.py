@@ -1,4 +1,4 @@
-"""Notes beside a question: sentences of which some answer it, and what a response conveys of them.
+"""Notes beside a question: how many of the useful ones a response conveys.
 
     tasks = with_notes(load_mini())           # the policy sees question and notes, the judge only
     found = conveyed(task, response)          # the question
@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rar_lib.core.errors import DataError
+from rar_lib.core.text import content_words, sentences
 from rar_lib.core.types import Task
-from rar_lib.core.words import content_words, sentences
 
 #: Share of a sentence's content words from which on it counts as conveyed.
 RECALL = 0.5
@@ -106,7 +106,7 @@ def _share(lines: Sequence[str], said: set[str]) -> float:
 def _beside(tasks: Sequence[Task]) -> dict[str, Task]:
     """Task id -> the task whose reference stands beside its own: the next in a seeded ring."""
     rings: dict[str, list[Task]] = {}
-    for task in sorted(tasks, key=lambda t: t.id):
+    for task in sorted(tasks, key=lambda task: task.id):
         if not task.reference:
             raise DataError(f"task {task.id!r} has no reference: notes are made of references")
         rings.setdefault(task.domain, []).append(task)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -35,18 +36,21 @@ class Variant:
         pitfalls_as_avoidance: read every pitfall as worded "avoids ...", which is what Eq. 1
             with positive weights does to data that words them as failures (wrong polarity).
         rule: ``mean`` is Eq. 1. ``veto`` takes it times the least credit of an Essential criterion,
-            so that one which is not met leaves nothing; ``least`` is the least credit of any.
+            so that one which is not met leaves nothing; ``category`` is Eq. 1 with the least credit
+            of a category in the place of each of its criteria, so that a category pays as far as
+            all of it is met; ``least`` is the least credit of any.
     """
 
     name: str
     weights: Weights
     pitfalls_as_avoidance: bool = False
-    rule: Literal["mean", "veto", "least"] = "mean"
+    rule: Literal["mean", "veto", "category", "least"] = "mean"
 
 
 Variants = Sequence[Variant] | None
-_PITFALL_08, _NO_PITFALLS = ({**PAPER_WEIGHTS, Category.PITFALL: w} for w in (0.8, 0.0))
-_ESSENTIAL = {c: float(c is Category.ESSENTIAL) for c in Category}
+_PITFALL_08 = {**PAPER_WEIGHTS, Category.PITFALL: 0.8}
+_NO_PITFALLS = {**PAPER_WEIGHTS, Category.PITFALL: 0.0}
+_ESSENTIAL = {category: float(category is Category.ESSENTIAL) for category in Category}
 PAPER = Variant("paper (Pitfall 0.9)", PAPER_WEIGHTS)
 VARIANTS: tuple[Variant, ...] = (
     PAPER,
@@ -65,9 +69,11 @@ KEYS = {
     "wrong polarity": "wrong_polarity",
     "random": "random",
 }
-#: Not means: a critical criterion that can veto, as Rubicon has it, and all criteria or nothing.
+#: Not means: a critical criterion that can veto, as Rubicon has it, categories of which each counts
+#: only where all of its criteria are met, and all criteria or nothing.
 AGGREGATES: tuple[Variant, ...] = (
     Variant("veto by an Essential", PAPER_WEIGHTS, rule="veto"),
+    Variant("a whole category or nothing of it", PAPER_WEIGHTS, rule="category"),
     Variant("all criteria or nothing", PAPER_WEIGHTS, rule="least"),
 )
 
@@ -99,27 +105,36 @@ def recompute(
         ValueError: the verdicts are not those of this rubric.
     """
     values: dict[str, bool | float | None] = {
-        v.criterion_id: v.met if hard or v.probability is None else v.probability for v in verdicts
+        one.criterion_id: one.met if hard or one.probability is None else one.probability
+        for one in verdicts
     }
-    if odd := sorted({c.id for c in rubric.criteria} ^ set(values)):
+    if odd := sorted({one.id for one in rubric.criteria} ^ set(values)):
         raise ValueError(f"the verdicts are not of this rubric: {', '.join(odd)} differ")
-    kept = [c for c in rubric.criteria if variant.weights[c.category] > 0]
+    kept = [one for one in rubric.criteria if variant.weights[one.category] > 0]
     if not kept:
         return None
     if variant.pitfalls_as_avoidance:
         good = {"polarity": Polarity.GOOD}
-        kept = [c.model_copy(update=good) if c.category == "Pitfall" else c for c in kept]
+        kept = [one.model_copy(update=good) if one.category == "Pitfall" else one for one in kept]
 
     def mean(part: Sequence[Criterion]) -> float | None:
         subset = rubric.model_copy(update={"criteria": tuple(part)})
-        return explicit_score(subset, {c.id: values[c.id] for c in part}, variant.weights)
+        of_part = {one.id: values[one.id] for one in part}
+        return explicit_score(subset, of_part, variant.weights)
 
     whole = mean(kept)
     if variant.rule == "mean" or whole is None:
         return whole
-    needed = [c for c in kept if variant.rule == "least" or c.category is Category.ESSENTIAL]
-    least = min(scored(mean([c]) for c in needed), default=1.0)  # of one criterion: its credit
-    return least if variant.rule == "least" else whole * least
+    credits: dict[Category, list[float]] = {}
+    for one in kept:  # the mean of one criterion is its credit
+        credits.setdefault(one.category, []).extend(scored([mean([one])]))
+    least = {category: min(of) for category, of in credits.items()}
+    if variant.rule == "category":
+        shares = [variant.weights[category] * len(of) for category, of in credits.items()]
+        return float(np.average(list(least.values()), weights=shares))
+    if variant.rule == "least":
+        return min(least.values())
+    return whole * least.get(Category.ESSENTIAL, 1.0)
 
 
 @dataclass(frozen=True)
@@ -146,7 +161,7 @@ class PairSensitivity:
 
 
 def summarise_pairs(
-    graded: PairGrades, tasks: Sequence[Task], variants: Variants = None, *, hard: bool = False
+    graded: PairGrades, tasks: Sequence[Task], variants: Variants = None
 ) -> list[PairSensitivity]:
     """What every variant does to ranks and to pairwise accuracy.
 
@@ -159,10 +174,10 @@ def summarise_pairs(
         DataError: another arm, or a task without rubric.
     """
     rows = _rows(graded, tasks)
-    base = _rewards(rows, PAPER, hard=hard)
+    base = _rewards(rows, PAPER)
     found = []
-    for name, family in groupby(variants or (*VARIANTS, *random_weights()), key=lambda v: v.name):
-        new = np.array([_rewards(rows, v, hard=hard) for v in family])
+    for name, family in groupby(variants or (*VARIANTS, *random_weights()), key=attrgetter("name")):
+        new = np.array([_rewards(rows, variant) for variant in family])
         known = ~np.isnan(new).any(axis=(0, 2))
         win = new[:, known, 0] > new[:, known, 1]
         tie = new[:, known, 0] == new[:, known, 1]
@@ -184,7 +199,7 @@ def summarise_pairs(
 
 
 def against_paper(
-    graded: PairGrades, tasks: Sequence[Task], variants: Variants = None, *, hard: bool = False
+    graded: PairGrades, tasks: Sequence[Task], variants: Variants = None
 ) -> dict[str, Comparison]:
     """Pairwise accuracy by the paper's weights minus that by each variant, pair by pair.
 
@@ -196,11 +211,12 @@ def against_paper(
         pair are left out.
     """
     rows = _rows(graded, tasks)
-    base = _credit(_rewards(rows, PAPER, hard=hard))
-    others = [v for v in variants or (*VARIANTS, *random_weights()) if v.name != PAPER.name]
+    base = _credit(_rewards(rows, PAPER))
+    every = variants or (*VARIANTS, *random_weights())
+    others = [variant for variant in every if variant.name != PAPER.name]
     found = {}
-    for name, family in groupby(others, key=lambda v: v.name):
-        credits = [_credit(_rewards(rows, v, hard=hard)) for v in family]
+    for name, family in groupby(others, key=attrgetter("name")):
+        credits = [_credit(_rewards(rows, variant)) for variant in family]
         differences = base - np.mean(credits, axis=0)
         known = ~np.isnan(differences)
         ids = [task for (_, task, *_), k in zip(rows, known, strict=True) if k]
@@ -216,22 +232,23 @@ def _rows(graded: PairGrades, tasks: Sequence[Task]) -> Rows:
     """Rubric, task and both grades of every pair that the judge scored."""
     if graded.arm != "explicit":
         raise DataError(f"sensitivity needs verdicts of arm explicit, got {graded.arm}")
-    rubrics = {t.id: t.rubric for t in tasks}
+    rubrics = {task.id: task.rubric for task in tasks}
     rows = []
-    for pair, a, b in zip(graded.pairs, graded.preferred, graded.rejected, strict=True):
+    both = zip(graded.pairs, graded.preferred, graded.rejected, strict=True)
+    for pair, preferred, rejected in both:
         rubric = rubrics.get(pair.task_id)
         if rubric is None:
             raise DataError(f"no rubric for {pair.task_id!r}: give the tasks that were judged")
-        if a.score is not None and b.score is not None:
-            rows.append((rubric, pair.task_id, a, b))
+        if preferred.score is not None and rejected.score is not None:
+            rows.append((rubric, pair.task_id, preferred, rejected))
     return rows
 
 
-def _rewards(rows: Rows, variant: Variant, *, hard: bool) -> NDArray[np.float64]:
+def _rewards(rows: Rows, variant: Variant) -> NDArray[np.float64]:
     """Rewards of preferred and rejected response, shape (rows, 2); NaN where there is none."""
     found = []
     for rubric, _, *both in rows:
-        found.append([recompute(rubric, g.verdicts, variant, hard=hard) for g in both])
+        found.append([recompute(rubric, grade.verdicts, variant) for grade in both])
     return np.array(found, dtype=np.float64).reshape(-1, 2)
 
 
@@ -278,22 +295,24 @@ def summarise_groups(
     def rewards(variant: Variant) -> list[list[float | None]]:
         found = []
         for rubric, grades in groups:
-            judged = [g.verdicts for g in grades if g.score is not None]
-            found.append([recompute(rubric, v, variant, hard=hard) for v in judged])
+            judged = [grade.verdicts for grade in grades if grade.score is not None]
+            found.append([recompute(rubric, verdicts, variant, hard=hard) for verdicts in judged])
         return found
 
     base = rewards(PAPER)
     found = []
-    for name, family in groupby(variants or (*VARIANTS, *random_weights()), key=lambda v: v.name):
-        draws = [rewards(v) for v in family]
+    for name, family in groupby(variants or (*VARIANTS, *random_weights()), key=attrgetter("name")):
+        draws = [rewards(variant) for variant in family]
         taus: list[float | None] = []
         same: list[bool] = []
         for new in draws:
             # A variant without a criterion of this rubric scores nobody in its group.
-            inside = [(a, b) for a, b in zip(base, new, strict=True) if None not in b]
-            each = [t for a, b in inside if (t := _correlation("kendall", a, b)) is not None]
+            inside = [
+                (old, group) for old, group in zip(base, new, strict=True) if None not in group
+            ]
+            each = scored([_correlation("kendall", *both) for both in inside])
             taus.append(float(np.mean(each)) if each else None)
-            same += [a == b for _, group in inside for a, b in combinations(group, 2)]
+            same += [x == y for _, group in inside for x, y in combinations(group, 2)]
         found.append(
             GroupSensitivity(
                 variant=name,
@@ -306,13 +325,13 @@ def summarise_groups(
     return found
 
 
-def _correlation(kind: str, a: Any, b: Any) -> float | None:
+def _correlation(kind: str, x: Any, y: Any) -> float | None:
     """Rank correlation; ``None`` where one side is constant and there are no ranks."""
     from scipy.stats import kendalltau, spearmanr
 
-    if len(np.unique(a)) < 2 or len(np.unique(b)) < 2:
+    if len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
         return None
-    return float((kendalltau if kind == "kendall" else spearmanr)(a, b).statistic)
+    return float((kendalltau if kind == "kendall" else spearmanr)(x, y).statistic)
 
 
 def _over_draws(values: Sequence[float | None]) -> Interval | None:

@@ -154,7 +154,9 @@ def queue(arrivals: Sequence[float], services: Sequence[float], servers: int) ->
     """
     if servers < 1:
         raise DataError(f"a queue needs a server, not {servers}")
-    if len(arrivals) != len(services) or any(a > b for a, b in itertools.pairwise(arrivals)):
+    if len(arrivals) != len(services) or any(
+        one > following for one, following in itertools.pairwise(arrivals)
+    ):
         raise DataError("a queue takes arrivals in order, with a service time for each")
     free = [0.0] * min(servers, max(len(arrivals), 1))
     left = []
@@ -170,7 +172,8 @@ def simulate(load: Load, machine: Machine) -> Step:
     Raises:
         DataError: a machine without a device or a judge slot.
     """
-    policy, lengths = machine.policy, load.lengths()
+    policy = machine.policy
+    lengths = load.lengths()
     place = policy.width / policy.tokens_per_s
     places = policy.devices * policy.width
     written = queue([policy.fixed] * len(lengths), [n * place for n in lengths], places)
@@ -224,7 +227,8 @@ def fitted(steps: Sequence[Measured], *, slots: int = 1) -> Machine:
     """
     if not steps:
         raise DataError("a machine is fitted to measured steps; give at least one")
-    fixed, each = {}, {}
+    fixed = {}
+    each = {}
     for stage in ("generate", "judge", "update"):
         units = [_units(step.load, slots)[stage] for step in steps]
         fixed[stage], each[stage] = _line(units, [step.stages[stage] for step in steps], stage)
@@ -338,7 +342,8 @@ def slowdown(known: Mapping[str, Assumption]) -> float:
 
     The step has no judge: a rule checks its answers. So it tests generation and update alone.
     """
-    gpus, rollouts = int(known["nemo_gpus"].value), int(known["nemo_rollouts"].value)
+    gpus = int(known["nemo_gpus"].value)
+    rollouts = int(known["nemo_rollouts"].value)
     load = _load(known, rollouts, 0, response=known["nemo_tokens"].value, prompt=0.0)
     machine = Machine(_decoder(known, gpus), Slots(1, 0.0), _update_token(known))
     return known["nemo_step"].value / simulate(load, machine).seconds
@@ -377,7 +382,7 @@ def outlook(
         bill = 0.0
         if not local:
             bill = estimate(total, price=price).money or 0.0
-        hours, slow_hours = (known["steps"].value * s.seconds / 3600 for s in (step, slow))
+        hours, slow_hours = (known["steps"].value * kind.seconds / 3600 for kind in (step, slow))
         rent = count * known["gpu_hour"].value
         rows.append(
             Row(

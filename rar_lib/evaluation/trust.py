@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ from rar_lib.core.stats import (
     scored,
     sign_flip_p,
 )
-from rar_lib.core.types import Arm, Grade, Rubric, Task, Usage, Verdict
+from rar_lib.core.types import Arm, Grade, Rubric, Task, Usage, Verdict, arm_named
 from rar_lib.data.jsonl import repeated
 from rar_lib.data.labels import Label, Preference, split
 from rar_lib.data.questions import Response
@@ -85,7 +85,7 @@ class Answers:
         reasons = Counter[str]()
         for grades in self.grades.values():
             for grade in grades:
-                lost = [v.reason for v in grade.verdicts if v.met is None]
+                lost = [verdict.reason for verdict in grade.verdicts if verdict.met is None]
                 if grade.score is None:
                     reasons.update(reason or "no reason given" for reason in lost or [grade.reason])
         return dict(reasons.most_common())
@@ -300,7 +300,7 @@ def plan(tasks: Sequence[Task], labelled: Sequence[Labelled], arm: Arm) -> Plan:
     by_id = {task.id: task for task in tasks}
     _check_known(by_id, labelled)
     labels, pairs = split(labelled)
-    sides = [(p.task, text) for p in pairs for text in (p.preferred, p.rejected)]
+    sides = [(pair.task, text) for pair in pairs for text in (pair.preferred, pair.rejected)]
     whole = dict.fromkeys(sides)
     named: dict[tuple[str, str], dict[str, None]] = {}
     for label in labels:
@@ -386,8 +386,7 @@ async def ask(
     """What one judge says; arguments and errors are those of :func:`align_judges`."""
     if judge.calibration is not None:
         raise DataError(f"{judge.chat.model!r} is calibrated already: align the bare judge")
-    if arm not in get_args(Arm):
-        raise DataError(f"no arm {arm!r}; choose from: {', '.join(get_args(Arm))}")
+    arm_named(arm)
     labels, pairs = split(labelled)
     if not labelled:
         raise DataError("nothing is labelled: give labels of criteria, or preferences")
@@ -403,7 +402,9 @@ async def ask(
     verdicts = []
     for label in labels:
         given = found["explicit", label.task, label.response].verdicts
-        verdicts.append((label, next(v for v in given if v.criterion_id == label.criterion)))
+        verdicts.append(
+            (label, next(verdict for verdict in given if verdict.criterion_id == label.criterion))
+        )
     return Answers(
         judge=judge.chat.model,
         identity=judge.identity,
@@ -411,7 +412,8 @@ async def ask(
         arm=arm,
         labels=tuple(verdicts),
         preferences=tuple(
-            (p, found[arm, p.task, p.preferred], found[arm, p.task, p.rejected]) for p in pairs
+            (pair, found[arm, pair.task, pair.preferred], found[arm, pair.task, pair.rejected])
+            for pair in pairs
         ),
         grades=grades,
         concurrency=judge.chat.at_once,
@@ -491,7 +493,11 @@ def _mean_share(grades: Sequence[Grade]) -> float | None:
 
 
 def _rows(said: Answers) -> list[_Row]:
-    return [(label.task, v, label.met) for label, v in said.labels if v.met is not None]
+    return [
+        (label.task, verdict, label.met)
+        for label, verdict in said.labels
+        if verdict.met is not None
+    ]
 
 
 def _criteria(said: Answers) -> Criteria:
@@ -515,7 +521,7 @@ def _commonest(rows: Sequence[_Row]) -> float:
 
 
 def _kappa(rows: Sequence[_Row]) -> Interval | None:
-    data = np.array([[float(v.met or 0), float(y)] for _, v, y in rows])
+    data = np.array([[float(verdict.met or 0), float(label)] for _, verdict, label in rows])
     if not rows or _kappa_of(data) is None:
         return None
     return cluster_interval(data, [task for task, _, _ in rows], _kappa_of)
@@ -533,7 +539,11 @@ def _brier(rows: Sequence[_Row]) -> Interval | None:
 
 
 def _squares(rows: Sequence[_Row]) -> list[float]:
-    return [(v.probability - y) ** 2 for _, v, y in rows if v.probability is not None]
+    return [
+        (verdict.probability - label) ** 2
+        for _, verdict, label in rows
+        if verdict.probability is not None
+    ]
 
 
 def _lead_of_auc(auc: Interval | None) -> Comparison | None:
@@ -562,7 +572,8 @@ def _wins(said: Answers, *, ties: float) -> dict[Preference, float]:
 
 
 def _preferences(said: Answers) -> Preferences:
-    strict, half = _wins(said, ties=0.0), _wins(said, ties=0.5)
+    strict = _wins(said, ties=0.0)
+    half = _wins(said, ties=0.5)
     tasks = [pair.task for pair in half]
     ties_half = cluster_share(list(half.values()), tasks) if half else None
     lead = None
@@ -586,7 +597,8 @@ def _calibrated(said: Answers, halves: Halves) -> CalibrationCheck:
         for label, verdict in said.labels
         if verdict.met is not None and not is_empty(label.response)
     ]
-    fitted_on, held_out = set(halves.fitted_on), set(halves.held_out)
+    fitted_on = set(halves.fitted_on)
+    held_out = set(halves.held_out)
     one = [row for row in rows if row[0] in fitted_on]
     other = [row for row in rows if row[0] in held_out]
     if not one or not other:
@@ -594,14 +606,14 @@ def _calibrated(said: Answers, halves: Halves) -> CalibrationCheck:
     if len(_squares(rows)) < len(rows):
         return CalibrationCheck(None, "sampled verdicts have no probability")
     try:
-        p = scored(v.probability for _, v, _ in one)
+        p = scored(verdict.probability for _, verdict, _ in one)
         found = fit(p, [label for *_, label in one], judge=said.identity)
     except DataError as error:
         return CalibrationCheck(None, str(error))
     after = [(task, _moved(verdict, found), label) for task, verdict, label in other]
     tasks = [task for task, _, _ in other]
     pairs = list(zip(other, after, strict=True))
-    right = [float(b[1].met == b[2]) - float(a[1].met == a[2]) for a, b in pairs]
+    right = [float(other[1].met == other[2]) - float(one[1].met == one[2]) for one, other in pairs]
     closer = np.subtract(_squares(other), _squares(after))
     gains = decide_family({"right": compare(right, tasks), "closer": compare(closer, tasks)})
     return CalibrationCheck(
@@ -633,7 +645,8 @@ def compared(answers: Sequence[Answers]) -> dict[str, Finding]:
         if first.labels:
             asked[f"{name}: criteria"] = _gap(_right(other), _right(first))
         if first.preferences:
-            mine, theirs = _wins(other, ties=0.5), _wins(first, ties=0.5)
+            mine = _wins(other, ties=0.5)
+            theirs = _wins(first, ties=0.5)
             asked[f"{name}: preferences"] = _gap(mine, theirs)
     return decide_family(asked)
 
@@ -651,7 +664,11 @@ def _names(answers: Sequence[Answers]) -> list[str]:
 
 
 def _right(said: Answers) -> dict[Label, float]:
-    return {label: float(v.met == label.met) for label, v in said.labels if v.met is not None}
+    return {
+        label: float(verdict.met == label.met)
+        for label, verdict in said.labels
+        if verdict.met is not None
+    }
 
 
 def _gap(one: Mapping[Any, float], other: Mapping[Any, float]) -> Comparison | None:

@@ -142,7 +142,8 @@ class Turns:
             if self._is_shut(number):  # asked before it was
                 return False
             news = turn.out_until is None
-            turn.out_until, turn.refused = self.clock() + self.pause_s, None
+            turn.out_until = self.clock() + self.pause_s
+            turn.refused = None
             return news
 
     def refused(self, number: int, error: Refused) -> bool:
@@ -155,7 +156,8 @@ class Turns:
             until = self.clock() + (math.inf if error.after_s is None else error.after_s)
             news = turn.refused is None
             if news or until > (turn.out_until or 0.0):
-                turn.out_until, turn.refused = until, error
+                turn.out_until = until
+                turn.refused = error
             return news
 
     def refusals(self) -> dict[int, Refused]:
@@ -170,5 +172,6 @@ class Turns:
             if self._is_shut(number):
                 return False
             news = turn.out_until is not None
-            turn.out_until, turn.refused = None, None
+            turn.out_until = None
+            turn.refused = None
             return news

@@ -232,7 +232,8 @@ def fit(probabilities: ArrayLike, labels: ArrayLike, *, judge: Identity) -> Cali
 def _platt(x: NDArray[np.float64], y: NDArray[np.bool_]) -> tuple[float, float]:
     from sklearn.linear_model import LogisticRegression
 
-    true, false = int(y.sum()), int((~y).sum())
+    true = int(y.sum())
+    false = int((~y).sum())
     target = np.where(y, (true + 1) / (true + 2), 1 / (false + 2))
     # A fraction as target: the row once as true with that weight, once as false with the rest.
     model = LogisticRegression(C=math.inf, max_iter=1000).fit(
@@ -240,7 +241,8 @@ def _platt(x: NDArray[np.float64], y: NDArray[np.bool_]) -> tuple[float, float]:
         np.repeat([1, 0], len(x)),
         sample_weight=np.concatenate([target, 1.0 - target]),
     )
-    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    slope = float(model.coef_[0, 0])
+    intercept = float(model.intercept_[0])
     if slope < 0:
         share = float(target.mean())
         return 0.0, math.log(share / (1.0 - share))
@@ -248,8 +250,8 @@ def _platt(x: NDArray[np.float64], y: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def _log_odds(p: ArrayLike) -> NDArray[np.float64]:
-    q = np.clip(np.asarray(p, dtype=np.float64), _EDGE, 1.0 - _EDGE)
-    return np.asarray(np.log(q) - np.log1p(-q))
+    inside = np.clip(np.asarray(p, dtype=np.float64), _EDGE, 1.0 - _EDGE)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
 def _line(x: NDArray[np.float64], slope: float, intercept: float) -> NDArray[np.float64]:

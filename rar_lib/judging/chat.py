@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
 T = TypeVar("T")
-C = TypeVar("C", bound="Chat")
+AnyChat = TypeVar("AnyChat", bound="Chat")
 _Clients = WeakKeyDictionary[
     asyncio.AbstractEventLoop, "tuple[AsyncOpenAI, asyncio.Semaphore, AsyncGenerator[None]]"
 ]
@@ -627,7 +627,8 @@ class Chat:
     def _hidden(self, text: str) -> str:
         """Text with stars for every secret that was sent."""
         said = self.speaks
-        names = [n for part in (said.headers, said.query, said.body) for n in variables_in(part)]
+        parts = (said.headers, said.query, said.body)
+        names = [name for part in parts for name in variables_in(part)]
         for name in [self._key_name, *names]:
             secret = os.environ.get(name, "").strip() if name else ""
             if len(secret) >= _SECRET_LENGTH:
@@ -649,7 +650,7 @@ class Chat:
         return JudgeFault(f"{type(error).__name__}: {refusal.words}")
 
 
-def _knowing(made: C, chat: Chat) -> C:
+def _knowing(made: AnyChat, chat: Chat) -> AnyChat:
     """A chat of the same addresses, which knows what is known of them."""
     if chat._each:
         object.__setattr__(made, "_turns", chat._turns)

@@ -1,4 +1,4 @@
-"""What will it cost? Calls, tokens, seconds and money, before they are spent.
+"""What will it cost? Calls, tokens, seconds, money, before they are spent.
 
     work = grading_work([(task, response)], "explicit")
     print(estimate(work, await measure_rate(chat)))
@@ -109,18 +109,21 @@ def grading_work(items: Sequence[tuple[Task, str]], arm: Arm) -> Work:
         seen = begun.setdefault(task.id, [])
         for prompt in prompts_of(task, response, arm):
             count = tokens(prompt) + TEMPLATE
-            fresh = count - max((common_length(prompt, s) for s in seen), default=0) // 4
+            fresh = (
+                count - max((common_length(prompt, earlier) for earlier in seen), default=0) // 4
+            )
             total += Work(1, count, fresh, 1)
             seen.append(prompt)
     return total
 
 
-def common_length(a: str, b: str) -> int:
+def common_length(one: str, other: str) -> int:
     """Length of the common beginning of two texts, by halving: there are many long pairs."""
-    low, high = 0, min(len(a), len(b))
+    low = 0
+    high = min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
+        if one[low:middle] == other[low:middle]:
             low = middle
         else:
             high = middle - 1
@@ -151,8 +154,8 @@ async def measure_rate(chat: Chat, *, concurrency: int = 16) -> Rate:
     reading, read = await batch("Ice floats because it is less dense than water. " * 30, 1)
     mark += concurrency
     writing, wrote = await batch("Write a long story about a river.", 32)
-    prompt = sum(r.usage.prompt_tokens for r in read)
-    written = sum(r.usage.completion_tokens for r in wrote)
+    prompt = sum(reply.usage.prompt_tokens for reply in read)
+    written = sum(reply.usage.completion_tokens for reply in wrote)
     return Rate(
         prompt_per_s=prompt / reading,
         completion_per_s=written / writing,

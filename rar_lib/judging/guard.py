@@ -102,8 +102,38 @@ _VOICED = frozenset("\uff9e\uff9f")
 _FORMULAS = frozenset({"", "GREEK", "LATIN"})
 #: Words of four letters or more that join others; shorter ones do anyway.
 _JOINING = frozenset(
-    "because does each from have into more must should since than that their them then there these "
-    "they this until what when where which while will with without would your".split()
+    {
+        "because",
+        "does",
+        "each",
+        "from",
+        "have",
+        "into",
+        "more",
+        "must",
+        "should",
+        "since",
+        "than",
+        "that",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "until",
+        "what",
+        "when",
+        "where",
+        "which",
+        "while",
+        "will",
+        "with",
+        "without",
+        "would",
+        "your",
+    }
 )
 #: A block of code whole, else up to a full stop or a line's end.
 _SENTENCE = re.compile(rf"(?s:{_CODE})\n*|[^.!?。\n]*(?:\.(?=\d)[^.!?。\n]*)*[.!?。]*\n*")
@@ -111,7 +141,11 @@ _SENTENCE = re.compile(rf"(?s:{_CODE})\n*|[^.!?。\n]*(?:\.(?=\d)[^.!?。\n]*)*[
 
 def plain(text: str) -> str:
     """The text as a reader sees it: no invisible characters, wide and look-alike letters folded."""
-    shown = "".join(c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")
+    shown = "".join(
+        character
+        for character in text
+        if character in "\n\t" or unicodedata.category(character)[0] != "C"
+    )
     return unicodedata.normalize("NFKC", _few_marks(shown)).translate(_LOOKALIKES)
 
 
@@ -125,16 +159,20 @@ def _few_marks(text: str) -> str:
         return text
     kept: list[str] = []
     marks = 0
-    for c in text:
-        marks = marks + 1 if c in _VOICED or unicodedata.category(c)[0] == "M" else 0
+    for character in text:
+        combines = character in _VOICED or unicodedata.category(character)[0] == "M"
+        marks = marks + 1 if combines else 0
         if marks <= _MOST_MARKS:
-            kept.append(c)
+            kept.append(character)
     return "".join(kept)
 
 
 def _invisible(text: str, _: Rubric | None) -> bool:
     """Characters that no reader sees, or words that mix Latin with look-alike letters."""
-    hidden = any(unicodedata.category(c) == "Cf" or 0xFF21 <= ord(c) <= 0xFF5A for c in text)
+    hidden = any(
+        unicodedata.category(character) == "Cf" or 0xFF21 <= ord(character) <= 0xFF5A
+        for character in text
+    )
     return hidden or bool(re.search(r"[A-Za-z][\u0400-\u052f]|[\u0400-\u052f][A-Za-z]", text))
 
 
@@ -142,8 +180,10 @@ def _foreign(text: str, rubric: Rubric | None) -> bool:
     """Words in a script that neither the rubric nor formulas use (Greek letters are formulas)."""
     if text.isascii():
         return False
-    known = _scripts(tuple(c.description for c in rubric.criteria) if rubric else ())
-    return sum(_script(c) not in known for c in text if c.isalpha()) >= 4
+    known = _scripts(
+        tuple(criterion.description for criterion in rubric.criteria) if rubric else ()
+    )
+    return sum(_script(character) not in known for character in text if character.isalpha()) >= 4
 
 
 def _script(character: str) -> str:
@@ -161,9 +201,11 @@ def _copies(text: str, rubric: Rubric | None) -> bool:
     if rubric is None:
         return False
     words = " ".join(re.findall(r"\w+", text.lower()))
-    titles, starts = _phrases(tuple((c.title, c.description) for c in rubric.criteria))
+    titles, starts = _phrases(
+        tuple((criterion.title, criterion.description) for criterion in rubric.criteria)
+    )
     # A good response shares facts with the rubric, but not its way to introduce them.
-    return sum(t in words for t in titles) >= 3 or any(s in words for s in starts)
+    return sum(title in words for title in titles) >= 3 or any(start in words for start in starts)
 
 
 @lru_cache(maxsize=16)
@@ -171,13 +213,14 @@ def _phrases(criteria: tuple[tuple[str, str], ...]) -> tuple[list[str], list[str
     """Titles of two words or more, and the first five words of descriptions that have so many."""
     titles = [" ".join(re.findall(r"\w+", title.lower())) for title, _ in criteria]
     starts = [" ".join(re.findall(r"\w+", said.lower())[:5]) for _, said in criteria]
-    return [t for t in titles if " " in t], [s for s in starts if s.count(" ") == 4]
+    long_titles = [title for title in titles if " " in title]
+    return long_titles, [start for start in starts if start.count(" ") == 4]
 
 
 def _word_list(text: str, _: Rubric | None) -> bool:
     """Eight words or more, nearly none of which make a sentence of them, in whatever language."""
     words = re.findall(r"[^\W\d_]+", text.lower())
-    joining = sum(len(w) <= 3 or w in _JOINING for w in words)
+    joining = sum(len(word) <= 3 or word in _JOINING for word in words)
     most = 0.2 if text.count(",") >= 0.5 * len(words) else 0.1
     return len(words) >= 8 and joining < most * len(words)
 
@@ -218,7 +261,7 @@ def no_content(text: str) -> bool:
 
 def sentences(text: str) -> list[str]:
     """The text cut after full stops and line ends; joined they are the text again."""
-    return [s for s in _SENTENCE.findall(text) if s]
+    return [sentence for sentence in _SENTENCE.findall(text) if sentence]
 
 
 def strip(response: str, rubric: Rubric | None) -> str:
@@ -249,7 +292,9 @@ def suspicious(response: str, rubric: Rubric | None) -> list[str]:
     for name, check in SENTENCE_CHECKS.items():
         if any(check(sentence, rubric) for sentence in parts):
             found.append(name)
-    long = [k for s in parts if (k := " ".join(plain(s).split())).count(" ") >= 4]
+    long = [
+        words for sentence in parts if (words := " ".join(plain(sentence).split())).count(" ") >= 4
+    ]
     if len(set(long)) < len(long):
         found.append("repeats itself")
     if no_content(response):

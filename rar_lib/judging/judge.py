@@ -1,4 +1,4 @@
-"""Grading: a task, a response and an arm become a grade.
+"""The judge: a response to a task becomes a grade.
 
     judge = Judge(Chat(url, "my-judge", price=Price(prompt=3.0, completion=15.0)))  # per 10^6
     grade = await judge.grade(task, "Ice floats because ...", "implicit")
@@ -35,7 +35,17 @@ from rar_lib.core.scoring import (
 )
 from rar_lib.core.stats import scored
 from rar_lib.core.text import is_blank, visible
-from rar_lib.core.types import ARMS, Arm, Category, Criterion, Grade, Rubric, Task, Usage, Verdict
+from rar_lib.core.types import (
+    Arm,
+    Category,
+    Criterion,
+    Grade,
+    Rubric,
+    Task,
+    Usage,
+    Verdict,
+    arm_named,
+)
 from rar_lib.judging.calibration import Calibration, Identity, apply
 from rar_lib.judging.chat import Chat, together
 from rar_lib.judging.messages import JudgeMessages, Messages, Reading, rubric_of
@@ -95,13 +105,13 @@ class Asked:
         before it (:func:`rar_lib.judging.reading.yes_probability`).
         """
         tokens = after_thoughts(self.reply.tokens)
-        return next((t for t in tokens if spelling(t.text)), tokens[0])
+        return next((token for token in tokens if spelling(token.text)), tokens[0])
 
     @property
     def answers(self) -> dict[str, float]:
         """Of the alternatives at that place those that answer the question."""
         known = {str(n) for n in range(1, 11)} if self.criterion is None else {"yes", "no"}
-        return {t: p for t, p in self.place.alternatives.items() if spelling(t) in known}
+        return {text: p for text, p in self.place.alternatives.items() if spelling(text) in known}
 
 
 @dataclass(frozen=True)
@@ -167,7 +177,7 @@ class Judge:
 
         A judge or a weighting of your own is known by its name and its fields, not by its code.
         """
-        own = [f.name for f in fields(self) if f.name not in ("chat", "messages")]
+        own = [field.name for field in fields(self) if field.name not in ("chat", "messages")]
         kind = type(self)
         return {
             "kind": f"{kind.__module__}.{kind.__qualname__}",
@@ -184,8 +194,7 @@ class Judge:
             ChatError: the endpoint itself is wrong, so no response could ever be graded.
             ServerError: the local server did not start, or has ended since.
         """
-        if arm not in ARMS:
-            raise DataError(f"no arm {arm!r}; allowed: {', '.join(ARMS)}")
+        arm_named(arm)
         if not isinstance(response, str):
             raise DataError(
                 f"the response to task {task.id!r} is {type(response).__name__}, not text: leave "
@@ -225,8 +234,12 @@ class Judge:
             return [await self._asked(ask, "rating")]
         rubric = PREDEFINED if arm == "predefined" else rubric_of(task)
         return await together(
-            self._asked(self.messages.criterion(task, response, c, "probability"), "verdict", c)
-            for c in rubric.criteria
+            self._asked(
+                self.messages.criterion(task, response, criterion, "probability"),
+                "verdict",
+                criterion,
+            )
+            for criterion in rubric.criteria
         )
 
     async def _asked(
@@ -266,15 +279,22 @@ class Judge:
         verdicts = tuple(verdict for verdict, _ in judged)
         usage = sum((use for _, use in judged), Usage())
         values: dict[str, bool | float | None] = {
-            v.criterion_id: v.met if v.probability is None else v.probability for v in verdicts
+            verdict.criterion_id: verdict.met
+            if verdict.probability is None
+            else verdict.probability
+            for verdict in verdicts
         }
         score = explicit_score(rubric, values, weights or self.weights)
-        failed = [f"{v.criterion_id}: {v.reason}" for v in verdicts if v.met is None]
+        failed = [
+            f"{verdict.criterion_id}: {verdict.reason}"
+            for verdict in verdicts
+            if verdict.met is None
+        ]
         return Grade(
             arm=arm,
             score=score,
             verdicts=verdicts,
-            share=_mean([v.share for v in verdicts]),
+            share=_mean([verdict.share for verdict in verdicts]),
             reason="; ".join(failed) or None,
             usage=usage,
         )
@@ -319,7 +339,8 @@ class Judge:
                 if not 1 <= rating <= 10:
                     raise JudgeFault(f"rating {str(rating)[:20]} is outside 1..10")
             else:
-                rating, share = found.value, found.share
+                rating = found.value
+                share = found.share
         except JudgeFault as fault:
             return Grade(
                 arm=arm, score=None, share=_share_of(fault), reason=str(fault), usage=calls.usage

@@ -140,18 +140,18 @@ def prompts_of(
     response: str,
     arm: Arm,
     reading: Reading = "probability",
-    *,
-    messages: JudgeMessages | None = None,
 ) -> list[str]:
-    """The text of every call that a grade takes, re-asks aside.
+    """The text of every call that a grade takes, re-asks aside, in the library's own messages.
 
     Raises:
         DataError: the arm needs a rubric or a reference that the task does not have.
     """
-    asking = messages or Messages()
+    asking = Messages()
     if arm in ("explicit", "predefined"):
         rubric = PREDEFINED if arm == "predefined" else rubric_of(task)
-        asks = [asking.criterion(task, response, c, reading) for c in rubric.criteria]
+        asks = [
+            asking.criterion(task, response, criterion, reading) for criterion in rubric.criteria
+        ]
     else:
         asks = [asking.rating(task, response, arm, reading)]
     return [text_of(ask) for ask in asks]

@@ -1,4 +1,4 @@
-"""A request as an endpoint takes it, and its reply as it comes, checked.
+"""What goes over the wire: a request as an endpoint takes it, a reply as it comes.
 
 Nothing here decides anything about a judgement: fields are named as the endpoint names them, and
 what comes back is text, tokens with their alternatives, and counts, or a fault.
@@ -173,13 +173,19 @@ def fields(request: Mapping[str, Any], said: Dialect) -> dict[str, Any]:
 def _from_environment_in(body: Mapping[str, Any]) -> dict[str, Any]:
     """A body with its variables read, at any depth."""
     words = {name: value for name, value in body.items() if isinstance(value, str)}
-    inner = {n: _from_environment_in(v) for n, v in body.items() if isinstance(v, Mapping)}
+    inner = {
+        name: _from_environment_in(value)
+        for name, value in body.items()
+        if isinstance(value, Mapping)
+    }
     return dict(body) | from_environment(words) | inner
 
 
 def variables_in(values: Mapping[str, Any]) -> list[str]:
     """The names of the environment variables that values name, at any depth."""
-    found = [v[1:] for v in values.values() if isinstance(v, str) and v.startswith("$")]
+    found = [
+        value[1:] for value in values.values() if isinstance(value, str) and value.startswith("$")
+    ]
     for inner in values.values():
         if isinstance(inner, Mapping):
             found += variables_in(inner)

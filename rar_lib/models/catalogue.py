@@ -1,4 +1,4 @@
-"""The models of this project: name, pinned SHA-256 and size, and where the bytes can be had."""
+"""The pinned models of this project: name, size, SHA-256, sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GGUF to bf16, and bf16 to int8: two programs that write a safetensors folder.
+"""Weights converted: GGUF to bf16, bf16 to int8, each by a program of its own.
 
 ``python -m rar_lib.models.convert bf16 GGUF FOLDER`` de-quantises what vLLM, Unsloth and
 transformers load. ``python -m rar_lib.models.convert int8 SOURCE FOLDER`` makes the same judge with

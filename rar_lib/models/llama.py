@@ -1,4 +1,4 @@
-"""The llama.cpp command line of a local server, and the program that it starts.
+"""The llama.cpp command line of a local server, with the program that it starts.
 
 vLLM computes in bfloat16 or int8 where the processor has such products, and with AVX2 alone in
 float32, in eight times the bytes of the 4-bit files that the weights come from. llama.cpp

@@ -1,4 +1,4 @@
-"""What a result was made on: hardware and package versions, without names of hosts or users."""
+"""What a result was made on: hardware, package versions; no name of a host or a user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this processor computes fast, and so which number format and which judge it should have."""
+"""What this processor computes fast, for the choice of number format or judge."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -48,6 +49,8 @@ from rar_lib.models.vllm_args import (
     plan,
     post_mortem,
 )
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ def registered(entry: Path, model: str) -> Endpoint | None:
     """
     try:
         found = json.loads(entry.read_text())
-        pid, base_url = int(found["pid"]), str(found["base_url"])
+        pid = int(found["pid"])
+        base_url = str(found["base_url"])
         log = Path(found["log"])
         started = process_start(pid)
         # To within what a correction of the clock may move it.
@@ -300,7 +304,8 @@ def local_chat(
         weights = folder_hash(Path(model))
     said = Dialect()
     if engine(model, settings.get("device", "cpu")) == "llama.cpp":
-        said, weights = DIALECTS["llama.cpp"], llama.identity(weights)
+        said = DIALECTS["llama.cpp"]
+        weights = llama.identity(weights)
     said = replace(said, lead=model in MODELS and MODELS[model].led)
     # A folder is served under its own name, as `plan` says.
     name = Path(model).resolve().name if folder else model
@@ -316,7 +321,11 @@ def _started(todo: Plan, entry: Path, port: int, timeout_s: float) -> Iterator[E
     base_url = f"http://127.0.0.1:{port}/v1"
     log = entry.parent.parent / "logs" / f"{todo.slug}-{port}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    env = {k: v for k, v in os.environ.items() if k not in DROPPED_ENV and not of_launcher(k)}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in DROPPED_ENV and not of_launcher(key)
+    }
     env |= todo.env
     # -I -S: bare and quick; by path, so that rar_lib is not imported.
     keeper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
@@ -350,12 +359,10 @@ def _wait_ready(
     todo: Plan, base_url: str, supervisor: subprocess.Popen[bytes], log: Path, timeout_s: float
 ) -> None:
     begin = time.monotonic()
-    live = sys.stderr.isatty()
+    usual = f", usually about {todo.usual_s:.0f} s" if todo.usual_s else ""
+    _log.info("starting %s%s", todo.name, usual)
     while True:
         waited = time.monotonic() - begin
-        if live:
-            line = f"starting {todo.name}, usually about {todo.usual_s:.0f} s: {waited:.0f} s"
-            print(f"\r{line}", end="", file=sys.stderr, flush=True)
         trouble = probe(base_url, todo.name, min(PROBE_S, timeout_s))
         # A server that died cannot be the one that answered.
         if supervisor.poll() is not None:
@@ -368,8 +375,7 @@ def _wait_ready(
             why = f"gave no token within {timeout_s:.0f} s ({trouble})"
             raise ServerError(post_mortem(todo.name, why, log))
         time.sleep(0.3)
-    if live:
-        print(f"\r\x1b[K{todo.name} ready after {waited:.0f} s", file=sys.stderr)
+    _log.info("%s ready after %.0f s", todo.name, waited)
 
 
 def _stop(supervisor: subprocess.Popen[bytes], group: int) -> None:

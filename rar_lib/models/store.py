@@ -125,7 +125,7 @@ def ready(folder: Path, identity: str) -> bool:
         return bool(
             marker["recipe"] == RECIPE
             and marker["source_sha256"] == identity
-            and all((folder / f).stat().st_size == n for f, n in marker["files"].items())
+            and all((folder / name).stat().st_size == n for name, n in marker["files"].items())
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -1,4 +1,4 @@
-"""The small process between an owner and its server, so that no server outlives its owner.
+"""The small process that ends a server when its owner has ended.
 
 Run as ``python -I -S supervisor.py GRACE_S COMMAND...``; it prints the server's
 pid on one line and then holds on until one of three things happens:
@@ -70,7 +70,8 @@ def main(grace_s: float, command: list[str]) -> int:
     signal.signal(signal.SIGINT, request_stop)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    owner, me = os.getppid(), os.getpid()
+    owner = os.getppid()
+    me = os.getpid()
 
     def in_child() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

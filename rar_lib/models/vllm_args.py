@@ -1,8 +1,7 @@
-"""The arguments and environment of a vLLM server, and what to say when it fails. Starts nothing."""
+"""What a vLLM server is started with, or fails with; nothing is started here."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Literal
 import psutil
 
 from rar_lib.core.errors import ServerError
+from rar_lib.core.files import digest
 from rar_lib.models.processor import cpu_dtype
 
 Device = Literal["cpu", "cuda"]
@@ -87,8 +87,7 @@ class Plan:
     @property
     def key(self) -> str:
         """Hash of the settings: callers with equal keys can share a server."""
-        text = json.dumps([self.args, self.env, self.weights, self.stamp], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest([self.args, self.env, self.weights, self.stamp])[:12]
 
 
 def plan(
@@ -126,7 +125,7 @@ def plan(
     files = [] if hub else sorted(folder.glob("*.safetensors"))
     if not files and not hub:
         raise ServerError(f"{folder} holds no *.safetensors weights: fetch or convert {name} again")
-    stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     weights_gb = sum(size for _, size, _ in stats) / 1e9
     args = [*program, "--model", model if hub else str(folder.resolve())]
     dtype = cpu_dtype() if device == "cpu" else "bfloat16"

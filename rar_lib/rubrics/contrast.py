@@ -65,20 +65,20 @@ def contrast_weights(
     """
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"share is {share}; it is a share of the weights and must be in [0, 1]")
-    plain = {c.id: weights[c.category] for c in rubric.criteria}
+    plain = {criterion.id: weights[criterion.category] for criterion in rubric.criteria}
     found = dict(plain)
-    for category in {c.category for c in rubric.criteria}:
+    for category in {criterion.category for criterion in rubric.criteria}:
         apart = {}
         for criterion in rubric.criteria:
             if criterion.category is category:
-                d = contrast([values[criterion.id] for values in group])
-                if d is not None:
-                    apart[criterion.id] = plain[criterion.id] * d
+                spread = contrast([values[criterion.id] for values in group])
+                if spread is not None:
+                    apart[criterion.id] = plain[criterion.id] * spread
         total = math.fsum(apart.values())
         if total > 0:
-            moved = share * math.fsum(plain[j] for j in apart)
-            for j, part in apart.items():
-                found[j] = (1 - share) * plain[j] + moved * part / total
+            moved = share * math.fsum(plain[name] for name in apart)
+            for name, part in apart.items():
+                found[name] = (1 - share) * plain[name] + moved * part / total
     return found
 
 
@@ -94,10 +94,13 @@ def weighted_score(rubric: Rubric, values: Values, weights: Mapping[str, float])
     Raises:
         ValueError: the weights add up to zero.
     """
-    total = math.fsum(weights[c.id] for c in rubric.criteria)
+    total = math.fsum(weights[criterion.id] for criterion in rubric.criteria)
     if total <= 0:
         raise ValueError(f"the weights of this rubric add up to {total}; at least one must be > 0")
-    credit = scored(_credit(c, values[c.id], weights[c.id]) for c in rubric.criteria)
+    credit = scored(
+        _credit(criterion, values[criterion.id], weights[criterion.id])
+        for criterion in rubric.criteria
+    )
     if len(credit) < len(rubric.criteria):
         return None
     return min(1.0, math.fsum(credit) / total)

@@ -42,10 +42,12 @@ def drop(rubric: Rubric, keep: float, *, task: str, seed: int, step: int, least:
     criteria = rubric.criteria
     size = min(len(criteria), max(1, least, int(keep * len(criteria) + 0.5)))
     # hash() differs between processes.
-    key = json.dumps([seed, step, task, [c.id for c in criteria]])
+    key = json.dumps([seed, step, task, [criterion.id for criterion in criteria]])
     rng = random.Random(hashlib.sha256(key.encode()).digest())
-    essential = [i for i, c in enumerate(criteria) if c.category is Category.ESSENTIAL]
-    good = [i for i, c in enumerate(criteria) if c.polarity is Polarity.GOOD]
+    essential = [
+        i for i, criterion in enumerate(criteria) if criterion.category is Category.ESSENTIAL
+    ]
+    good = [i for i, criterion in enumerate(criteria) if criterion.polarity is Polarity.GOOD]
     anchor = rng.choice(essential or good or range(len(criteria)))
     others = [i for i in range(len(criteria)) if i != anchor]
     kept = sorted([anchor, *rng.sample(others, size - 1)])

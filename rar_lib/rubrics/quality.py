@@ -1,4 +1,4 @@
-"""How good is a rubric? Numbers that need no model, and numbers that need one fixed judge.
+"""How good is a rubric? Numbers that need no model, or one fixed judge.
 
 The paper asks four things of a rubric (v2, section 3.1): grounded in expert guidance,
 comprehensive, weighted by importance, self-contained. Each becomes a measurement here.
@@ -13,8 +13,8 @@ from itertools import combinations
 
 import numpy as np
 
+from rar_lib.core.text import content_words
 from rar_lib.core.types import Category, Criterion, Rubric, Task
-from rar_lib.core.words import content_words
 from rar_lib.data.audit import is_generic
 
 #: Phrases that send the judge elsewhere: the sentence cannot be checked on its own.
@@ -52,25 +52,25 @@ class Quality:
 def measure(rubric: Rubric, task: Task, size: tuple[int, int]) -> Quality:
     """The quality of one rubric for its task; ``size`` is the allowed number of items in all."""
     criteria = rubric.criteria
-    words = [content_words(c.description) for c in criteria]
+    words = [content_words(criterion.description) for criterion in criteria]
     known = content_words(f"{task.question} {task.reference or ''}")
     wanted = content_words(task.reference or "")
     said = set().union(*words)
-    positive = {c.category for c in criteria} - {Category.PITFALL}
+    positive = {criterion.category for criterion in criteria} - {Category.PITFALL}
     rules = (
         Category.ESSENTIAL in positive,
-        any(c.category is Category.PITFALL for c in criteria),
+        any(criterion.category is Category.PITFALL for criterion in criteria),
         len(positive) > 1,
         size[0] <= len(criteria) <= size[1],
     )
     return Quality(
         compliance=_share(rules),
-        one_sentence=_share([is_one_sentence(c) for c in criteria]),
-        self_contained=_share([is_self_contained(c) for c in criteria]),
+        one_sentence=_share([is_one_sentence(criterion) for criterion in criteria]),
+        self_contained=_share([is_self_contained(criterion) for criterion in criteria]),
         grounding=len(said & known) / len(said) if said else 0.0,
         coverage=len(said & wanted) / len(wanted) if wanted else 0.0,
         redundancy=_redundancy(words),
-        generic=_share([is_generic(task, c) for c in criteria]),
+        generic=_share([is_generic(task, criterion) for criterion in criteria]),
     )
 
 
@@ -86,9 +86,10 @@ def is_self_contained(criterion: Criterion) -> bool:
 
 def _redundancy(words: Sequence[set[str]]) -> float:
     nearest = [0.0] * len(words)
-    for (i, a), (j, b) in combinations(enumerate(words), 2):
-        overlap = len(a & b) / len(a | b) if a | b else 0.0
-        nearest[i], nearest[j] = max(nearest[i], overlap), max(nearest[j], overlap)
+    for (i, one), (j, other) in combinations(enumerate(words), 2):
+        overlap = len(one & other) / len(one | other) if one | other else 0.0
+        nearest[i] = max(nearest[i], overlap)
+        nearest[j] = max(nearest[j], overlap)
     return float(np.mean(nearest)) if nearest else 0.0
 
 

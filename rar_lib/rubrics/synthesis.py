@@ -276,7 +276,7 @@ def _schema(size: Size) -> dict[str, Any]:
             "additionalProperties": False,
         }
 
-    positive = [c.value for c in Category if c is not Category.PITFALL]
+    positive = [category.value for category in Category if category is not Category.PITFALL]
     graded = item(_VIRTUES, category={"type": "string", "enum": positive})
     lists = {
         "criteria": {"type": "array", "items": graded, "minItems": size[0], "maxItems": size[1]},
@@ -362,8 +362,12 @@ def write_rubrics(
         ChatError, ServerError, CassetteError: the endpoint or the record itself is wrong.
     """
     tasks = load_tasks(questions) if isinstance(questions, Path) else list(questions)
-    bare = {t.id for t in tasks if t.rubric is None and with_reference and t.reference is None}
-    todo = [t for t in tasks if t.rubric is None and t.id not in bare]
+    bare = {
+        task.id
+        for task in tasks
+        if task.rubric is None and with_reference and task.reference is None
+    }
+    todo = [task for task in tasks if task.rubric is None and task.id not in bare]
     if bare and len(bare) == len(tasks):
         raise DataError(
             f"no reference for {', '.join(sorted(bare)[:5])}"
@@ -383,21 +387,23 @@ def write_rubrics(
         )
         results = run_sync(asked)
         lasting.check_whole()
-    by_id = {t.id: r for t, r in zip(todo, results, strict=True)}
+    by_id = {task.id: written for task, written in zip(todo, results, strict=True)}
     by_id |= {name: Synthesis(None, _NO_REFERENCE, Usage()) for name in bare}
     done: list[Task] = []
     for task in tasks:
         rubric = task.rubric or by_id[task.id].rubric
         if rubric:
             done.append(task.model_copy(update={"rubric": rubric}))
-    failed = {i: r.reason or "" for i, r in by_id.items() if r.rubric is None}
+    failed = {
+        name: written.reason or "" for name, written in by_id.items() if written.rubric is None
+    }
     if not done:
         raise DataError(f"no rubric was valid; first reason: {next(iter(failed.values()))}")
     save_tasks(target, done)
     return Written(
         path=target,
-        rubrics=sum(r.rubric is not None for r in results),
+        rubrics=sum(written.rubric is not None for written in results),
         failed=failed,
-        dropped=sum(len(r.dropped) for r in results),
-        usage=sum((r.usage for r in results), Usage()),
+        dropped=sum(len(written.dropped) for written in results),
+        usage=sum((written.usage for written in results), Usage()),
     )

@@ -25,7 +25,8 @@ from rar_lib.training.run import Run
 from rar_lib.training.train import Job, judged_arm
 
 #: Roles of the graders that look at the held-out answers.
-TRAINING, HOLD_OUT = "training", "hold-out"
+TRAINING = "training"
+HOLD_OUT = "hold-out"
 _SHOWN_SETTINGS = (
     *("steps", "prompts_per_step", "rollouts", "max_completion", "learning_rate", "lora_rank"),
     *("temperature", "loss", "kl_beta", "device"),
@@ -169,7 +170,9 @@ def _lines(job: Job, run: Run, data: str, by: dict[str, str]) -> Iterator[str]:
     values = settings.model_dump()
     yield from (f"- {name}: {as_markdown(str(values[name]))}" for name in _SHOWN_SETTINGS)
     versions = run.identity.get("versions", {})
-    yield "- " + ", ".join(f"{as_markdown(k)} {as_markdown(v)}" for k, v in versions.items())
+    yield "- " + ", ".join(
+        f"{as_markdown(key)} {as_markdown(value)}" for key, value in versions.items()
+    )
     yield from _limits(run)
     yield from _use(base, settings.max_completion, settings.device)
 

@@ -258,10 +258,10 @@ class Decoder:
         for block, (keys, values) in zip(blocks, cache.layers, strict=True):
             split = block.qkv(self._norm(x, block.before)).view(rows, width, -1, self._size)
             parts = split.transpose(1, 2)
-            q, k, v = torch.split(parts, [self._heads, self._kv, self._kv], 1)
-            keys[:, :, start:end] = _rotated(k, cos, sin)
-            values[:, :, start:end] = v
-            seen = _attended(_rotated(q, cos, sin), keys[:, :, :end], values[:, :, :end], mask)
+            query, key, value = torch.split(parts, [self._heads, self._kv, self._kv], 1)
+            keys[:, :, start:end] = _rotated(key, cos, sin)
+            values[:, :, start:end] = value
+            seen = _attended(_rotated(query, cos, sin), keys[:, :, :end], values[:, :, :end], mask)
             x = x + block.out(seen.transpose(1, 2).reshape(rows, width, -1))
             gate, up = block.gate_up(self._norm(x, block.after)).chunk(2, -1)
             x = x + block.down(F.silu(gate) * up)
@@ -273,30 +273,36 @@ class Decoder:
         return F.rms_norm(x, (x.shape[-1],), weight, self._config.rms_norm_eps)
 
 
-def _attended(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+def _attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """Attention of several heads to each head of keys; all (rows, heads, places, size).
 
     The heads of one new token that share keys are asked as if they were so many places: torch
     would copy the keys for each of them, which takes most of a token's time.
     """
-    rows, heads, width, size = q.shape
+    rows, heads, width, size = queries.shape
     if width > 1:
-        return F.scaled_dot_product_attention(q, keys, values, mask, enable_gqa=True)
-    grouped = q.reshape(rows, keys.shape[1], -1, size)
+        return F.scaled_dot_product_attention(queries, keys, values, mask, enable_gqa=True)
+    grouped = queries.reshape(rows, keys.shape[1], -1, size)
     return F.scaled_dot_product_attention(grouped, keys, values, mask).view(rows, heads, 1, size)
 
 
 def _parts(layer: Any) -> tuple[tuple[Any, ...], ...]:
     """Linear layers that share an input: q k v, o, gate up, down."""
-    a, m = layer.self_attn, layer.mlp
-    return (a.q_proj, a.k_proj, a.v_proj), (a.o_proj,), (m.gate_proj, m.up_proj), (m.down_proj,)
+    attention = layer.self_attn
+    gated = layer.mlp
+    return (
+        (attention.q_proj, attention.k_proj, attention.v_proj),
+        (attention.o_proj,),
+        (gated.gate_proj, gated.up_proj),
+        (gated.down_proj,),
+    )
 
 
 def _fused(parts: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
 
-    linear = [getattr(p, "base_layer", p) for p in parts]
-    weights = [p.weight.detach() for p in linear]
-    biases = [p.bias.detach() for p in linear if p.bias is not None]
+    linear = [getattr(part, "base_layer", part) for part in parts]
+    weights = [part.weight.detach() for part in linear]
+    biases = [part.bias.detach() for part in linear if part.bias is not None]
     return (
         torch.cat(weights) if len(weights) > 1 else weights[0],
         torch.cat(biases) if biases else None,
@@ -308,8 +314,8 @@ def _adapter(parts: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor | None, T
     if not hasattr(parts[0], "lora_A"):
         return None, None
 
-    down = torch.cat([p.lora_A["default"].weight for p in parts])
-    pieces = [p.lora_B["default"].weight * p.scaling["default"] for p in parts]
+    down = torch.cat([part.lora_A["default"].weight for part in parts])
+    pieces = [part.lora_B["default"].weight * part.scaling["default"] for part in parts]
     up: Tensor = torch.block_diag(*pieces)  # type: ignore[no-untyped-call]
     return down.to(dtype), up.to(dtype)
 
@@ -334,8 +340,10 @@ def _sample(logits: Tensor, temperature: float) -> Tensor:
 def _left_padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
 
     width = max(map(len, prompts))
-    ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
-    seen = torch.tensor([[False] * (width - len(p)) + [True] * len(p) for p in prompts])
+    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+    seen = torch.tensor(
+        [[False] * (width - len(prompt)) + [True] * len(prompt) for prompt in prompts]
+    )
     return ids, seen
 
 
@@ -385,7 +393,8 @@ def one_prompt(ids: Tensor, mask: Tensor, last: int) -> bool:
         mask: 1 where there is a token.
         last: places of the responses, at the end of each row.
     """
-    before, seen = ids[:, :-last] * mask[:, :-last], mask[:, :-last]
+    before = ids[:, :-last] * mask[:, :-last]
+    seen = mask[:, :-last]
     same = (before == before[:1]).all() and (seen == seen[:1]).all()
     packed = int(seen[0].sum()) + int(mask[:, -last:].sum())
     return len(ids) > 1 and bool(same and seen.any()) and packed <= _PACKED

@@ -52,8 +52,8 @@ def flat_mass(
         rows = [_values(grades[i]) for i in group if grades[i].score is not None]
         if len(rows) < 2:
             continue
-        weight = {c.id: weights[c.category] for c in rubric.criteria}
-        idle = [w for c, w in weight.items() if _all_alike(rows, c)]
+        weight = {criterion.id: weights[criterion.category] for criterion in rubric.criteria}
+        idle = [share for criterion, share in weight.items() if _all_alike(rows, criterion)]
         shares.append(math.fsum(idle) / math.fsum(weight.values()))
     return statistics.fmean(shares) if shares else None
 
@@ -81,7 +81,7 @@ def credit(
     by_category: dict[str, list[bool]] = {}
     by_criterion: dict[str, dict[str, list[bool]]] = {}
     for group, rubric, task_id in zip(of, rubrics, ids, strict=True):
-        criteria = {c.id: c for c in rubric.criteria}
+        criteria = {criterion.id: criterion for criterion in rubric.criteria}
         for i in group:
             for verdict in grades[i].verdicts:
                 if verdict.met is not None:
@@ -103,8 +103,8 @@ def step_record(
         lengths: of the responses, in tokens.
         of: the groups.
     """
-    pairs = [(s, n) for s, n in zip(scores, lengths, strict=True) if s is not None]
-    rewards = [s for s, _ in pairs]
+    pairs = [(score, n) for score, n in zip(scores, lengths, strict=True) if score is not None]
+    rewards = [score for score, _ in pairs]
     long = [float(n) for _, n in pairs]
     return {
         "scores": list(scores),
@@ -191,7 +191,7 @@ def joined(
         for name in ("entropy", "kl_to_base", "loss", "grad_norm", "learning_rate", "step_time"):
             row[name] = entry.get(name)
         row["clipped"] = entry.get("completions/clipped_ratio")
-        row |= {k: v for k, v in entry.items() if k.startswith("seconds/")}
+        row |= {key: value for key, value in entry.items() if key.startswith("seconds/")}
         seconds = entry.get("step_time")
         judged = record.get("judge_seconds")
         row["judge_share"] = judged / seconds if seconds and judged is not None else None
@@ -205,6 +205,8 @@ def _means(found: Mapping[str, Sequence[bool]]) -> dict[str, float]:
 
 def _values(grade: Grade) -> dict[str, float]:
     return {
-        v.criterion_id: float(v.probability if v.probability is not None else bool(v.met))
-        for v in grade.verdicts
+        verdict.criterion_id: float(
+            verdict.probability if verdict.probability is not None else bool(verdict.met)
+        )
+        for verdict in grade.verdicts
     }

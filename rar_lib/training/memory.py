@@ -23,7 +23,8 @@ from rar_lib.models.processor import cpu_dtype, engine
 from rar_lib.models.vllm_args import overhead_gb
 from rar_lib.training.settings import Settings
 
-BF16, FP32 = 2, 4
+BF16 = 2
+FP32 = 4
 _FORMAT = {BF16: "bf16", FP32: "float32"}
 
 
@@ -45,8 +46,19 @@ class Shape:
     @property
     def projections(self) -> tuple[tuple[int, int], ...]:
         """(outputs, inputs) of query, key, value, output, gate, up and down of one layer."""
-        d, q, kv, i = self.hidden, self.heads * self.head, self.kv, self.intermediate
-        return (q, d), (kv, d), (kv, d), (d, q), (i, d), (i, d), (d, i)
+        hidden = self.hidden
+        queries = self.heads * self.head
+        kv = self.kv
+        inside = self.intermediate
+        return (
+            (queries, hidden),
+            (kv, hidden),
+            (kv, hidden),
+            (hidden, queries),
+            (inside, hidden),
+            (inside, hidden),
+            (hidden, inside),
+        )
 
     @property
     def kv(self) -> int:
@@ -56,7 +68,7 @@ class Shape:
     @property
     def projected(self) -> int:
         """Parameters of the projection matrices: what is quantised."""
-        return self.layers * sum(o * i for o, i in self.projections)
+        return self.layers * sum(outputs * inputs for outputs, inputs in self.projections)
 
     @property
     def parameters(self) -> int:
@@ -72,7 +84,7 @@ class Shape:
 
     def adapter(self, rank: int) -> int:
         """Parameters of a LoRA adapter on every projection."""
-        return self.layers * sum(rank * (o + i) for o, i in self.projections)
+        return self.layers * sum(rank * (outputs + inputs) for outputs, inputs in self.projections)
 
     def int8_bytes(self, width: int = BF16) -> int:
         """Bytes of the tensors of an int8 conversion: one fp32 scale an output channel.
@@ -80,7 +92,7 @@ class Shape:
         Args:
             width: bytes of a number that is not converted.
         """
-        scales = self.layers * sum(o for o, _ in self.projections)
+        scales = self.layers * sum(outputs for outputs, _ in self.projections)
         return self.projected + scales * FP32 + (self.parameters - self.projected) * width
 
 
@@ -180,8 +192,8 @@ class Budget:
         return self.total <= self.room
 
     def __str__(self) -> str:
-        rows = [f"{_gb(x.size):>9}  {x.what}: {x.formula}" for x in self.lines]
-        notes = [f"  - {x.what}: {x.assumed}" for x in self.lines if x.assumed]
+        rows = [f"{_gb(line.size):>9}  {line.what}: {line.formula}" for line in self.lines]
+        notes = [f"  - {line.what}: {line.assumed}" for line in self.lines if line.assumed]
         verdict = "fits" if self.fits else "does not fit"
         total = f"{_gb(self.total):>9}  in all, of {_gb(self.room)}: {verdict}"
         return "\n".join([*rows, total, "assumed, not measured:", *notes])
@@ -193,7 +205,7 @@ class Budget:
             PlanError: the sum is above the memory; the message says what to change.
         """
         if not self.fits:
-            largest = max(self.lines, key=lambda x: x.size)
+            largest = max(self.lines, key=lambda line: line.size)
             raise PlanError(
                 f"{self.name} needs {_gb(self.total)} of memory, "
                 f"{_gb(self.total - self.room)} more than the {_gb(self.room)} of the device; "
@@ -312,7 +324,9 @@ def apart(
 
 def _of_one(name: str, lines: list[Line], room: float) -> Budget:
     """A device with one model, for which nothing can be advised but more memory."""
-    return Budget(name, tuple(lines), room, (f"a device of {_gb(sum(x.size for x in lines))}",))
+    return Budget(
+        name, tuple(lines), room, (f"a device of {_gb(sum(line.size for line in lines))}",)
+    )
 
 
 @dataclass(frozen=True)
@@ -381,7 +395,8 @@ def _policy(load: _Load) -> list[Line]:
 
 def _rollouts(load: _Load) -> list[Line]:
     """Keys and values of the rollouts, where they are written beside the policy."""
-    settings, cuda = load.settings, load.cuda
+    settings = load.settings
+    cuda = load.cuda
     if settings.rollout_server:
         return []
     token = shape(settings.policy).token_bytes(load.width)
@@ -416,15 +431,16 @@ def _beside(settings: Settings) -> str:
 
 def _held(load: _Load) -> Line:
     """The policy's weights, as often as they are there."""
-    settings, name = load.settings, load.settings.policy
-    s = shape(name)
-    n = s.parameters
-    rest = n - s.projected
+    settings = load.settings
+    name = load.settings.policy
+    made = shape(name)
+    n = made.parameters
+    rest = n - made.projected
     if load.cuda and load.backend == "unsloth":
         return Line(
             f"policy {name}, 4 bits",
-            f"{s.projected:,} x {_NF4_BITS:.3f} / 8 + {rest:,} x {BF16} bytes",
-            s.projected * _NF4_BITS / 8 + rest * BF16,
+            f"{made.projected:,} x {_NF4_BITS:.3f} / 8 + {rest:,} x {BF16} bytes",
+            made.projected * _NF4_BITS / 8 + rest * BF16,
             "nf4 with double quantisation for the projections, bf16 for the rest; vLLM shares "
             "these weights and takes the adapter beside them",
         )
@@ -438,13 +454,14 @@ def _held(load: _Load) -> Line:
 
 def _writer(settings: Settings, longest: int) -> list[Line]:
     """What a server that writes the rollouts holds: the policy merged with its adapter."""
-    s = shape(settings.policy)
-    rows, token = settings.rollouts * settings.prompts_per_step, s.token_bytes()
+    made = shape(settings.policy)
+    rows = settings.rollouts * settings.prompts_per_step
+    token = made.token_bytes()
     return [
         Line(
             f"policy {settings.policy}, bf16",
-            f"{s.parameters:,} x {BF16} bytes",
-            s.parameters * BF16,
+            f"{made.parameters:,} x {BF16} bytes",
+            made.parameters * BF16,
             "merged with the adapter that is sent after every step",
         ),
         Line(
@@ -471,16 +488,16 @@ def _update(load: _Load) -> list[Line]:
 
 def _activations(load: _Load) -> Line:
     """What the forward pass keeps: on a GPU the input of each layer and the inside of one."""
-    s = shape(load.settings.policy)
+    made = shape(load.settings.policy)
     unsloth = load.cuda and load.backend == "unsloth"
     rows = 1 if unsloth else load.settings.rollouts
-    inside = load.width * (8 * s.hidden + 4 * s.kv + 4 * s.intermediate)
-    layers = f"{s.layers} layers x {inside:,}"
-    kept = s.layers * inside
+    inside = load.width * (8 * made.hidden + 4 * made.kv + 4 * made.intermediate)
+    layers = f"{made.layers} layers x {inside:,}"
+    kept = made.layers * inside
     note = "all of every layer is kept; "
     if load.cuda:
-        layers = f"({s.layers} layers x {s.hidden:,} x {BF16} + {inside:,})"
-        kept = s.layers * s.hidden * BF16 + inside
+        layers = f"({made.layers} layers x {made.hidden:,} x {BF16} + {inside:,})"
+        kept = made.layers * made.hidden * BF16 + inside
         note = "input of each layer and the inside of one layer, "
         note += (
             "Unsloth trains on as few as one rollout at a time and on more where memory is free; "
@@ -528,7 +545,7 @@ def _of_judge(name: str, load: _Load) -> list[Line]:
 
 
 def _judge(name: str, kv_cache_gb: float, width: int, device: str) -> list[Line]:
-    s = shape(name)
+    made = shape(name)
     cache = kv_cache_gb * 1e9
     if engine(name, device) == "llama.cpp":
         size = MODELS[name].pinned.size
@@ -537,11 +554,11 @@ def _judge(name: str, kv_cache_gb: float, width: int, device: str) -> list[Line]
             Line(f"earlier prompts ({name})", "at most; their keys and values in 16 bits", cache),
         ]
     int8 = name in MODELS and bool(MODELS[name].base)
-    formula = f"{s.parameters:,} x {width} bytes"
+    formula = f"{made.parameters:,} x {width} bytes"
     if int8:
-        formula = f"{s.projected:,} x 1 byte and scales, the rest x {width}"
-    weights = s.int8_bytes(width) if int8 else s.parameters * width
-    token = s.token_bytes(width)
+        formula = f"{made.projected:,} x 1 byte and scales, the rest x {width}"
+    weights = made.int8_bytes(width) if int8 else made.parameters * width
+    token = made.token_bytes(width)
     reserved = f"reserved; holds {int(cache // token):,} tokens of {token:,} bytes"
     return [
         Line(f"judge {name}", formula, weights),
@@ -578,9 +595,9 @@ def _advice(load: _Load, room: float) -> list[str]:
 
 def _smaller(judge: str, cuda: bool) -> list[str]:
     """Models that could judge in place of this one, the largest first."""
-    judges = [m for m in SHAPES if "Instruct" in m or (m in MODELS and not cuda)]
-    smaller = [m for m in judges if shape(m).parameters < shape(judge).parameters]
-    return sorted(smaller, key=lambda m: -shape(m).parameters)
+    judges = [model for model in SHAPES if "Instruct" in model or (model in MODELS and not cuda)]
+    smaller = [model for model in judges if shape(model).parameters < shape(judge).parameters]
+    return sorted(smaller, key=lambda model: -shape(model).parameters)
 
 
 def _gb(size: float) -> str:

@@ -1,4 +1,4 @@
-"""The policy: how it is loaded, with a fresh adapter or a trained one, and what it answers.
+"""The policy: loaded with a fresh adapter or a trained one, it answers.
 
     policy = Policy(settings, adapter=Path("run/adapter"))    # loaded when it is first needed
     texts = policy.respond(tasks, max_tokens=96)
@@ -304,7 +304,7 @@ class Likelihoods:
             "reference": _by_id(tasks, policy.log_likelihoods(tasks, _references(tasks))),
             "with_rubric": _by_id(
                 ruled,
-                policy.log_likelihoods([shown_rubric(t) for t in ruled], _references(ruled)),
+                policy.log_likelihoods([shown_rubric(task) for task in ruled], _references(ruled)),
             ),
             "margin": _by_id(pairs, margins),
         }
@@ -342,7 +342,7 @@ def write_responses(
         ArtifactError: weights or adapter are not there.
     """
     part = path.with_name(path.name + ".part")
-    wanted = digest([policy.mark, max_tokens, [t.model_dump(mode="json") for t in tasks]])
+    wanted = digest([policy.mark, max_tokens, [task.model_dump(mode="json") for task in tasks]])
     done = _begun(part, wanted)
     left = [task for task in tasks if task.id not in done]
     if done and left:

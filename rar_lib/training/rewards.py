@@ -266,14 +266,14 @@ class RubricReward:
         record |= {
             "rollouts": _rollouts(part, scores, said),
             "judge_seconds": part.seconds,
-            "usage": sum((g.usage for g in part.grades), Usage()).model_dump(),
+            "usage": sum((grade.usage for grade in part.grades), Usage()).model_dump(),
         }
         if self.arm in ("explicit", "predefined"):
             record |= self._by_criterion(part.tasks, part.grades, of)
         if self.contrast:
             record["mean_plain"] = _mean(part.scores)
         _report(record, self.on_step, log_metric)
-        unscored = [g.reason for g in part.grades if g.score is None]
+        unscored = [grade.reason for grade in part.grades if grade.score is None]
         where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.where}"
         _check(unscored, len(part.grades), self.max_unscored, where)
         return levelled(scores, of)[own]
@@ -287,11 +287,11 @@ class RubricReward:
     ) -> _Part:
         if not completions:
             return _Part()
-        tasks = [self._shown(t, trainer_state) for t in tasks_from(column, len(completions))]
+        tasks = [self._shown(task, trainer_state) for task in tasks_from(column, len(completions))]
         texts = [text_of(completion, self.thoughts) for completion in completions]
         items = list(zip(tasks, texts, strict=True))
         start = time.perf_counter()
-        grades = await together(self.judge.grade(t, text, self.arm) for t, text in items)
+        grades = await together(self.judge.grade(task, text, self.arm) for task, text in items)
         return _Part(
             keys=list(column or ()),
             lengths=_lengths(completions, ids),
@@ -353,7 +353,8 @@ class RubricReward:
 def _values(grade: Grade) -> Values:
     """What Eq. 1 adds up: probabilities where there are some, else verdicts."""
     return {
-        v.criterion_id: v.met if v.probability is None else v.probability for v in grade.verdicts
+        verdict.criterion_id: verdict.met if verdict.probability is None else verdict.probability
+        for verdict in grade.verdicts
     }
 
 
@@ -364,7 +365,8 @@ def _mean(scores: Sequence[float | None]) -> float | None:
 
 async def _together_with_others(grading: Coroutine[Any, Any, _Part]) -> tuple[_Part, slice]:
     """:func:`_of_all`, with other rewards of the trainer at work in the same loop."""
-    part, failure = _Part(), None
+    part = _Part()
+    failure = None
     async with processes.in_turn() as turn:
         try:
             part = await grading
@@ -436,14 +438,16 @@ class VerifiableReward:
         Groups that a rule of many values leaves flat are levelled as those of a judge are
         (:func:`rar_lib.training.diagnostics.levelled`); the record keeps what the rule said.
         """
-        part, failure = _Part(), None
+        part = _Part()
+        failure = None
         try:
             part = self._checked(completions, task, completion_ids)
         except RarError as error:
             if not _shared(log_metric):
                 raise
             failure = error
-        whole, own = part, slice(len(part.scores))
+        whole = part
+        own = slice(len(part.scores))
         if _shared(log_metric):
             whole, own = _of_all(part, failure)
         of = groups(whole.keys)
@@ -493,7 +497,7 @@ def text_of(completion: Completion, thoughts: Sequence[str] = THOUGHTS) -> str:
             f"a completion is {type(completion).__name__}; allowed: text, or a list of messages "
             "with role and content"
         )
-    said = [_content(m) for m in completion if _role(m) == "assistant"]
+    said = [_content(message) for message in completion if _role(message) == "assistant"]
     return "\n\n".join(text for part in said if (text := without_thoughts(part, thoughts)))
 
 
@@ -609,7 +613,7 @@ def _report(record: dict[str, Any], on_step: OnStep | None, log_metric: LogMetri
     if log_metric is None:
         return
     scalars = {name: record.get(name) for name in _SCALARS}
-    scalars |= {f"credit/{k}": v for k, v in record.get("credit", {}).items()}
+    scalars |= {f"credit/{key}": value for key, value in record.get("credit", {}).items()}
     for name, value in scalars.items():
         if value is not None:
             log_metric(name, value)

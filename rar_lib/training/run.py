@@ -1,4 +1,4 @@
-"""What a run leaves behind: its record, its rollouts, and checkpoints that are whole or not used.
+"""What a run leaves behind: its record, its rollouts, checkpoints that are whole or not used.
 
     run = Run.load("run/run.json")
     run.curve()                 # one row a step
@@ -11,7 +11,6 @@ renamed and the one before it is used. Only folders written by the same run are 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -28,7 +27,7 @@ from filelock import FileLock, Timeout
 from rar_lib.core import processes
 from rar_lib.core.errors import CheckpointError
 from rar_lib.core.fetch import bytes_under
-from rar_lib.core.files import atomic_write, digest
+from rar_lib.core.files import atomic_write, digest, file_hash
 from rar_lib.training.diagnostics import groups, joined
 
 MARKER = "complete.json"
@@ -168,7 +167,8 @@ class Transcript:
 
 def _kept(rollout: Mapping[str, Any], advantage: float) -> dict[str, Any]:
     """A rollout without its task, which stands beside its group."""
-    return {k: v for k, v in rollout.items() if k != "task"} | {"advantage": advantage}
+    kept = {key: value for key, value in rollout.items() if key != "task"}
+    return kept | {"advantage": advantage}
 
 
 def read_transcript(path: Path) -> list[dict[str, Any]]:
@@ -221,7 +221,9 @@ def fault(folder: Path, run: str) -> str | None:
         return "it holds a link"
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        schema, owner, files = marker["schema"], marker["run"], marker["files"]
+        schema = marker["schema"]
+        owner = marker["run"]
+        files = marker["files"]
     except FileNotFoundError:
         return "it was not finished"
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -248,7 +250,11 @@ def newest(folder: Path, run: str, *, set_aside: bool = True) -> Checkpoint | No
         set_aside: false only looks, for who does not hold the folder (:func:`sole_writer`): what
             looks broken may be a checkpoint that another process is writing.
     """
-    numbered = [(int(m[1]), p) for p in folder.glob("checkpoint-*") if (m := _NAME.match(p.name))]
+    numbered = [
+        (int(match[1]), path)
+        for path in folder.glob("checkpoint-*")
+        if (match := _NAME.match(path.name))
+    ]
     for step, path in sorted(numbered, reverse=True):
         reason = fault(path, run)
         if reason is None:
@@ -283,9 +289,7 @@ def _files(folder: Path) -> dict[str, list[int | str]]:
     found: dict[str, list[int | str]] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != folder / MARKER:
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            found[path.relative_to(folder).as_posix()] = [path.stat().st_size, digest]
+            found[path.relative_to(folder).as_posix()] = [path.stat().st_size, file_hash(path)]
     return found
 
 
@@ -312,7 +316,7 @@ def check_space(folder: Path, last_good: str) -> None:
     Raises:
         CheckpointError: too little space; names the checkpoint that is still good.
     """
-    held = [p for p in folder.glob("checkpoint-*") if (p / MARKER).exists()]
+    held = [path for path in folder.glob("checkpoint-*") if (path / MARKER).exists()]
     size = max(map(bytes_under, held), default=0)
     free = shutil.disk_usage(folder).free
     if free < 1.2 * size:
@@ -341,7 +345,9 @@ class Sealer:
         """A step's record into the journal, but for its rollouts, which the transcript holds."""
         if self.transcript:
             self.transcript.held = record.get("rollouts", ())
-        self.journal.steps.append({k: v for k, v in record.items() if k != "rollouts"})
+        self.journal.steps.append(
+            {key: value for key, value in record.items() if key != "rollouts"}
+        )
 
     @contextmanager
     def sealing(self, folder: Path, step: int) -> Iterator[None]:

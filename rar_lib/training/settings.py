@@ -111,7 +111,8 @@ def prompts_each(settings: Settings) -> int:
     Raises:
         DataError: the processes can't share them evenly.
     """
-    several, prompts = launched(), settings.prompts_per_step
+    several = launched()
+    prompts = settings.prompts_per_step
     if prompts % several:
         raise DataError(
             f"{several} processes can't share {prompts} prompts a step: each takes whole groups; "

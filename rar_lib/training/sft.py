@@ -48,13 +48,13 @@ def references(tasks: Sequence[Task]) -> dict[str, str]:
     Raises:
         DataError: a task has none.
     """
-    missing = [t.id for t in tasks if t.reference is None]
+    missing = [task.id for task in tasks if task.reference is None]
     if missing:
         raise DataError(
             f"no reference answer in {', '.join(missing[:5])}: sft_reference imitates "
             "references; leave these tasks out, or train another arm"
         )
-    return {t.id: t.reference for t in tasks if t.reference is not None}
+    return {task.id: task.reference for task in tasks if task.reference is not None}
 
 
 def best_of(
@@ -83,9 +83,9 @@ def best_of(
     prompts = policy.settings.prompts_per_step
     for start in range(0, len(left), prompts):
         done += _batch(policy, left[start : start + prompts], reward, seed * 100_003 + len(done))
-        content = {"run": run, "selected": [vars(s) for s in done]}
+        content = {"run": run, "selected": [vars(item) for item in done]}
         atomic_write(kept, json.dumps(content, indent=1))
-    every = [score for s in done for score in s.scores]
+    every = [score for item in done for score in item.scores]
     share = every.count(None) / len(every)
     if share > reward.max_unscored:
         raise UnscoredError(
@@ -100,7 +100,7 @@ def _stored(kept: Path, run: str) -> list[Selected]:
     if not kept.exists():
         return []
     stored = json.loads(kept.read_text(encoding="utf-8"))
-    return [Selected(**s) for s in stored["selected"]] if stored.get("run") == run else []
+    return [Selected(**item) for item in stored["selected"]] if stored.get("run") == run else []
 
 
 def _batch(
@@ -124,20 +124,20 @@ async def _scores(
     reward: RubricReward, tasks: Sequence[Task], texts: Sequence[str]
 ) -> list[float | None]:
     items = zip(tasks, texts, strict=True)
-    grades = await together(reward.judge.grade(t, x, reward.arm) for t, x in items)
+    grades = await together(reward.judge.grade(task, text, reward.arm) for task, text in items)
     return [grade.score for grade in grades]
 
 
 def _best(task: Task, texts: Sequence[str], scores: Sequence[float | None]) -> Selected:
     """The first of the best; none where no sample could be scored."""
-    scored = [(s, text) for s, text in zip(scores, texts, strict=True) if s is not None]
+    scored = [(score, text) for score, text in zip(scores, texts, strict=True) if score is not None]
     score, response = max(scored, key=lambda pair: pair[0]) if scored else (None, None)
     return Selected(task.id, response, score, list(scores))
 
 
 def kept_responses(selected: Sequence[Selected]) -> dict[str, str]:
     """What rejection sampling gives to imitate, by task id; nothing where no sample was scored."""
-    return {s.task_id: s.response for s in selected if s.response is not None}
+    return {one.task_id: one.response for one in selected if one.response is not None}
 
 
 def imitation_set(tasks: Sequence[Task], responses: Mapping[str, str]) -> Dataset:

@@ -1,4 +1,4 @@
-"""Training a policy by any of the paper's methods, so that it can be killed and continued.
+"""A training run by any of the paper's methods, which can be killed, then continued.
 
     run = train("implicit", settings=settings, tasks=tasks, held_out=others, out=folder,
                 judge=Judge(Chat(url, "my-judge")))
@@ -17,11 +17,11 @@ import logging
 import random
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from rar_lib.core import processes
 from rar_lib.core.errors import DataError
@@ -31,6 +31,7 @@ from rar_lib.evaluation.held_out import Graded, scores_of
 from rar_lib.judging.judge import Judge
 from rar_lib.training.policy import Backend, Policy, identity_of, resolve
 from rar_lib.training.rewards import (
+    OnStep,
     Reward,
     RubricReward,
     VerifiableReward,
@@ -141,7 +142,8 @@ class Watch:
     def _of(self, roles: Collection[str]) -> Graded:
         assert isinstance(self.measure, Graded)  # else there are no roles
         graders = self.measure.graders
-        return replace(self.measure, graders={r: graders[r] for r in graders if r in roles})
+        kept = {role: grader for role, grader in graders.items() if role in roles}
+        return replace(self.measure, graders=kept)
 
     def look(
         self,
@@ -231,6 +233,7 @@ def train(
             this one is finished; checkpoints of an unfinished one stay.
         judge: gives the reward; not needed by ``rlvr``, ``sft_reference`` and ``base``.
         reward: instead of the arm's own, for another threshold, rule or wrapper; of the same arm.
+            Its ``on_step`` is called, too, and it is left as it was given.
         held_out: answered before and after.
         watch: a look at the held-out tasks by schedule.
         checkpoint_every: steps between checkpoints; a kill loses at most so many.
@@ -291,8 +294,8 @@ class Job:
             "policy": identity_of(self.settings.policy),
             "settings": self.settings.model_dump(mode="json"),
             "reward": self.reward.identity() if self.reward else None,
-            "tasks": digest([t.model_dump(mode="json") for t in self.tasks]),
-            "held_out": digest([t.model_dump(mode="json") for t in self.held_out]),
+            "tasks": digest([task.model_dump(mode="json") for task in self.tasks]),
+            "held_out": digest([task.model_dump(mode="json") for task in self.held_out]),
             "watch": self.watch.identity if self.watch else None,
             "code": digest(sources(*_DECIDE)),
             "versions": versions(_PACKAGES),
@@ -391,7 +394,8 @@ class Job:
         after = journal.before
         if self.arm != "base":
             trainer = self._trainer(policy, selected, sealer)
-            trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
+            with _heard(self.reward, sealer.note):
+                trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
             log = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
             after = self._answers(policy)
         run = Run(
@@ -406,7 +410,7 @@ class Job:
             watched=journal.watched,
             resumed_at=journal.resumed_at,
             checkpoint_seconds=journal.checkpoint_seconds,
-            selected=[vars(s) for s in selected],
+            selected=[vars(one) for one in selected],
             identity=self.identity,
         )
         return self._by_first(lambda: self._finish(run, policy)) or run
@@ -454,7 +458,7 @@ class Job:
             return []
         kept = self.checkpoints / "selected.json"
         select = partial(best_of, policy, self.tasks, self.reward, kept=kept, seed=self.seed)
-        found = processes.once(lambda: [vars(s) for s in select(run=self.fingerprint)])
+        found = processes.once(lambda: [vars(one) for one in select(run=self.fingerprint)])
         return [Selected(**one) for one in found]
 
     def _trainer(self, policy: Policy, selected: Sequence[Selected], sealer: Sealer) -> Trainer:
@@ -470,12 +474,11 @@ class Job:
         if self.reward is None or self.arm == "sft_filtered":
             filtered = self.arm == "sft_filtered"
             given = kept_responses(selected) if filtered else references(self.tasks)
-            shown = self._in_order([t for t in self.tasks if given.get(t.id)])
+            shown = self._in_order([task for task in self.tasks if given.get(task.id)])
             sft = trainer.sft_config(self.settings, out, seed=self.seed, checkpoint_every=every)
             data = imitation_set(shown, given)
             made = trainer.sft_trainer(policy, data, config=sft, sealer=sealer)
         else:
-            self.reward.on_step = sealer.note
             grpo = trainer.grpo_config(
                 self.settings,
                 out,
@@ -513,6 +516,29 @@ class Job:
     def _in_order(self, tasks: Sequence[Task]) -> list[Task]:
         settings = self.settings
         return schedule(tasks, settings.steps, prompts=settings.prompts_per_step, seed=self.seed)
+
+
+@contextlib.contextmanager
+def _heard(reward: Reward | None, note: OnStep) -> Iterator[None]:
+    """While the block lasts the run hears of each call of the reward, beside who asked to before.
+
+    The reward is the caller's: it is left as it was found.
+    """
+    if reward is None:
+        yield
+        return
+    own = reward.on_step
+
+    def both(record: dict[str, Any]) -> None:
+        note(record)
+        if own is not None:
+            own(record)
+
+    reward.on_step = both
+    try:
+        yield
+    finally:
+        reward.on_step = own
 
 
 def _measured(
@@ -598,7 +624,7 @@ def judged_arm(name: str) -> Arm | None:
     arm = parse_arm(name)
     if arm == "sft_filtered":
         return "implicit"
-    return next((judged for judged in get_args(Arm) if judged == arm), None)
+    return next((judged for judged in ARMS if judged == arm), None)
 
 
 def reward_for(arm: str, judge: Judge | None, *, keep: float = 1.0, seed: int = 0) -> Reward | None:

@@ -342,11 +342,12 @@ class Progress(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Say reward or loss, and what is left."""
         found = kwargs.get("logs") or {}
-        value = next(((n, found[n]) for n in ("reward", "loss") if n in found), None)
+        value = next(((name, found[name]) for name in ("reward", "loss") if name in found), None)
         if value is None:
             return
         now = self.clock()
-        seconds, self.last = now - self.last, now
+        seconds = now - self.last
+        self.last = now
         looks = self.journal.look_seconds
         self.steps.append(seconds - sum(looks[self._looked :]))
         self._looked = len(looks)
@@ -367,7 +368,8 @@ class Progress(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the line of a notebook; a log has its lines already."""
         if self.line and self.values:
-            (name, first), (_, last) = self.values[0], self.values[-1]
+            name, first = self.values[0]
+            _, last = self.values[-1]
             took = duration(self.clock() - self.begin)
             steps = f"{len(self.values)} step{'s' * (len(self.values) > 1)} in {took}"
             course = f"{name} {first:.3f}" + (f" to {last:.3f}" if len(self.values) > 1 else "")

@@ -1,1 +1,1 @@
-"""How well judges of three sizes grade every test pair of RaR-Mini, in every arm."""
+"""How well judges of three sizes grade every test pair of RaR-Mini, in five arms."""

@@ -5,8 +5,9 @@ Beside it ``alignment.svg``, the accuracies as a drawing, for the README.
     .venv/bin/python -m results.alignment.table
 
 A judge's row holds every arm that it has graded. Claims are decided once all judges have the arms
-of the claims about size, and an arm enters them once every judge has graded it; until then the
-record says what is missing. One judge's pieces must be of one number format, because a processor
+of the claims about size, and an arm enters them once every judge has graded it; claims about who
+wrote a rubric once the largest judge has rated under each kind; until then the record says what is
+missing. One judge's pieces must be of one number format, because a processor
 without bfloat16 products computes in float32.
 """
 
@@ -30,8 +31,10 @@ from rar_lib.evaluation.alignment import (
     SPREAD,
     PairGrades,
     criterion_agreement,
+    margins,
     paper_claims,
 )
+from rar_lib.evaluation.held_out import paired
 from rar_lib.evaluation.judge_roles import Gate, may_enter_size_claim
 from rar_lib.evaluation.sensitivity import KEYS, against_paper
 from rar_lib.judging.calibration import Identity, apply, fit
@@ -44,6 +47,11 @@ DRAWING = RESULTS.with_suffix(".svg")
 BY_SIZE = ("smollm2-135m", "qwen-0.5b", "qwen-1.5b")
 #: Without these there is no claim about size.
 NEEDED = ("implicit", "direct_likert", "explicit")
+#: Claim about who wrote a rubric -> the kinds compared, each the arm ``implicit`` under it.
+WRITERS = {
+    "rubrics.reference_margin": ("synthetic_ref", "synthetic_noref"),
+    "rubrics.authored_over_synthetic": ("implicit", "synthetic_ref"),
+}
 Graded = Mapping[str, Mapping[str, PairGrades]]
 
 
@@ -83,15 +91,26 @@ def of_all(graded: Graded) -> Graded:
     }
 
 
+def untried(graded: Graded) -> Graded:
+    """The same grades without the :func:`tried_pairs`."""
+    tried = tried_pairs()
+    return {
+        judge: {arm: of.without(tried) for arm, of in arms.items()}
+        for judge, arms in graded.items()
+    }
+
+
 def check_format(pieces: Sequence[Piece]) -> None:
-    """Refuse one judge in two number formats.
+    """Refuse one judge in two number formats, or by two engines.
 
     Raises:
         ValueError: names the judge and both.
     """
     formats: dict[str, set[str]] = {}
     for piece in pieces:
-        formats.setdefault(piece.judge, set()).add(run.header(piece)["number format"])
+        head = run.header(piece)
+        by = f"{head['number format']} by {head.get('engine') or 'an engine that is not named'}"
+        formats.setdefault(piece.judge, set()).add(by)
     for judge, found in formats.items():
         if len(found) > 1:
             raise ValueError(
@@ -193,6 +212,25 @@ def decide_weights(graded: Graded) -> dict[str, Any]:
     return {f"weights.{KEYS[name]}": one.to_json() for name, one in found.items()}
 
 
+def decide_rubrics(graded: Graded) -> dict[str, Any]:
+    """The claims about who wrote a rubric, a family of its own: how well rubrics separate a pair.
+
+    The lead of the preferred over the rejected response in the largest judge's rating, paired over
+    the tasks that have both rubrics. The record has one writer, so nothing is said of its size.
+    Nothing before that judge has graded every kind, and the arm ``explicit``, by which it is gated.
+    """
+    of = graded.get(BY_SIZE[-1], {})
+    if not {"explicit", *sum(WRITERS.values(), ())} <= set(of):
+        return {}
+    gate = gate_of(of)
+    gaps: dict[str, Comparison | Finding | None] = dict.fromkeys(WRITERS, not_testable(gate.reason))
+    if gate.passed:
+        for name, (better, other) in WRITERS.items():
+            gaps[name] = paired(margins(of[better]), margins(of[other]))
+    found = decide_family(gaps, margins=claims.margin("discrimination"))
+    return {name: one.to_json() for name, one in found.items()}
+
+
 def record(test: Graded, val: Graded, origin: Mapping[str, Any]) -> dict[str, Any]:
     """The record of all judges, from small to large.
 
@@ -207,7 +245,9 @@ def record(test: Graded, val: Graded, origin: Mapping[str, Any]) -> dict[str, An
             for name in BY_SIZE
             if name in test
         },
-        "findings": decide(of_all(test)) | decide_weights(test),
+        "findings": decide(of_all(test)) | decide_weights(test) | decide_rubrics(test),
+        # The claims of the wording that was found on some of the pairs, by the others alone.
+        "findings, untried": decide(of_all(untried(test))) | decide_weights(untried(test)),
     }
 
 

@@ -6,8 +6,9 @@
 
 Each peer runs in an environment of its own, made here from its pinned list under ``peers/``. The
 work is cut into pieces of a few tasks; a finished piece lies in ``_build/judges`` and is done
-again only when something that can change it has changed, or with --force. Results go to
-``judges.json`` beside this file; the arithmetic is in ``table.py`` and ``results/limit.py``.
+again only when something that can change it has changed, the machine included, or with --force.
+When every piece is there results go to ``judges.json`` beside this file; until then the table is
+only shown. The arithmetic is in ``table.py`` and ``results/limit.py``.
 """
 
 from __future__ import annotations
@@ -16,23 +17,28 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rar_lib.core.files import atomic_write, digest, file_hash, home, sources
+from rar_lib.core.files import versions as package_versions
 from rar_lib.core.types import Task
 from rar_lib.judging.messages import prompts_of
-from rar_lib.models.catalogue import MODELS
+from rar_lib.models.machine import hardware
+from rar_lib.models.processor import suited
 from rar_lib.models.server import Endpoint, serve_plan
-from rar_lib.models.vllm_args import plan
+from rar_lib.models.vllm_args import PACKAGES, plan
+from results.allocator import watched
 from results.judges import table
 from results.judges.items import TASKS, both_sides, item, resized, sample, tasks_by_id
-from results.limit import Watch, matmul_tflops
+from results.limit import Watch, fastest_product, number_format
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -40,7 +46,8 @@ PEERS = HERE / "peers"
 PIECES = ROOT / "_build" / "judges"
 RESULTS = HERE / "judges.json"
 TASKS_A_PIECE = 8
-SIZES, SIZE_TASKS = (1, 2, 4, 8, 16), 6
+#: The last is the most criteria that a rubric may have.
+SIZES, SIZE_TASKS = (1, 4, 16, 60), 6
 CONCURRENCY = 32
 #: Above this share of the cores for other processes a piece is measured once more.
 BUSY = 0.1
@@ -67,8 +74,11 @@ class System:
     compact: bool = False
 
 
+INT8 = "qwen-1.5b-int8"
+#: All of them; :func:`systems` leaves out what does not suit this processor.
 SYSTEMS = [
     System("rar_probability", "this judge, probabilities", "rar", "probability"),
+    System("rar_int8", "this judge, probabilities, int8", "rar", "probability", INT8),
     System("rar_sampled", "this judge, sampled JSON", "rar", "sampled"),
     System("rar_sampled_compact", "the same, no white space", "rar", "sampled", compact=True),
     System("rar_implicit", "this judge, implicit", "rar", "implicit"),
@@ -78,16 +88,28 @@ SYSTEMS = [
     System("rubric_one_shot", "rubric, one-shot", "rubric", "one_shot"),
     System("healthbench", "the HealthBench way", "healthbench", ""),
 ]
-if "qwen-1.5b-int8" in MODELS:
-    SYSTEMS.insert(
-        1,
-        System(
-            "rar_int8", "this judge, probabilities, int8", "rar", "probability", "qwen-1.5b-int8"
-        ),
-    )
 SCALED = ("rar_probability", "autorubric")
 #: For reference only: the first piece is enough.
 SHORT = ("rar_sampled_compact", "autorubric_per_item")
+
+
+def systems() -> list[System]:
+    """Those whose model suits this processor: without int8 products int8 is no judge's choice."""
+    return [system for system in SYSTEMS if suited(system.model) == system.model]
+
+
+def left_out() -> dict[str, dict[str, str]]:
+    """System that does not suit this processor -> its label, and why."""
+    here = systems()
+    why = "this processor has no int8 products"
+    return {s.name: {"label": s.label, "why": why} for s in SYSTEMS if s not in here}
+
+
+@cache
+def made_by() -> dict[str, Any]:
+    """What must be equal for pieces to stand beside each other."""
+    found = {"python": platform.python_version()} | package_versions(PACKAGES)
+    return {"machine": hardware(), "versions": found}
 
 
 def own_prompts(asked: Mapping[str, Any], variant: str) -> list[str]:
@@ -119,7 +141,7 @@ class Piece:
         rooms = ("models", *(OWN if self.system.peer == "rar" else ()))
         system = self.system
         seen: list[Any] = [self.items, self.warm, system.variant, system.model, system.compact]
-        seen += [SERVER, CONCURRENCY]
+        seen += [SERVER, CONCURRENCY, made_by()]
         if self.system.peer == "rar":
             seen += own_prompts(self.warm, self.system.variant)
         return digest([seen, [file_hash(path) for path in scripts], sources(*rooms)])[:16]
@@ -136,7 +158,7 @@ def main() -> None:
     """Measure what is missing, write the results, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no piece later")
-    parser.add_argument("--only", nargs="*", choices=[s.name for s in SYSTEMS], help="systems")
+    parser.add_argument("--only", nargs="*", choices=[s.name for s in systems()], help="systems")
     parser.add_argument("--force", action="store_true", help="measure again, with --only: those")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     parser.add_argument("--figure", type=Path, help="draw cost against criteria into this file")
@@ -148,17 +170,30 @@ def main() -> None:
             piece.path.unlink(missing_ok=True)
     if not options.table:
         run([p for p in wanted if p.result() is None], time.monotonic() + 60 * options.minutes)
-    done = [(p.system, p.part, p.items, r) for p in pieces if (r := p.result())]
-    if not done:
-        sys.exit("nothing has been measured yet: run without --table")
-    results = table.summarise(done, tasks_by_id(), SERVER | {"concurrency": CONCURRENCY})
-    RESULTS.parent.mkdir(exist_ok=True)
-    atomic_write(RESULTS, json.dumps(results, indent=1) + "\n")
-    print(table.render(results))
-    if missing := [p for p in pieces if p.result() is None]:
-        print(f"\n{len(missing)} of {len(pieces)} pieces are missing: run again to go on")
+    results = report(pieces)
     if options.figure:
         table.figure(results).savefig(options.figure)
+
+
+def report(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Show the table of what is there, and write the record if nothing is missing.
+
+    Raises:
+        SystemExit: nothing is there.
+    """
+    found = [(piece, piece.result()) for piece in pieces]
+    done = [(p.system, p.part, p.items, result) for p, result in found if result]
+    if not done:
+        sys.exit("nothing has been measured yet on this machine: run without --table")
+    server = SERVER | {"concurrency": CONCURRENCY}
+    results = table.summarise(done, tasks_by_id(), server) | {"left_out": left_out()}
+    print(table.render(results))
+    if missing := [piece.path.stem for piece, result in found if result is None]:
+        print(f"\n{len(missing)} of {len(pieces)} pieces are missing, so no record is written:")
+        print(f"{', '.join(missing)}\nRun again to go on.")
+    else:
+        atomic_write(RESULTS, json.dumps(results, indent=1) + "\n")
+    return results
 
 
 def all_pieces() -> list[Piece]:
@@ -171,7 +206,8 @@ def all_pieces() -> list[Piece]:
     val, val_pairs = sample("val")
     warm = item(tasks[TASKS], pairs[tasks[TASKS].id].preferred, "warm")
     parts: list[tuple[str, list[dict[str, Any]], Sequence[str]]] = []
-    calibrated = [s.name for s in SYSTEMS if s.variant == "probability"]
+    here = systems()
+    calibrated = [s.name for s in here if s.variant == "probability"]
     parts.append(("val", both_sides(val, val_pairs), calibrated))
     for size in SIZES:
         items = [
@@ -182,13 +218,13 @@ def all_pieces() -> list[Piece]:
     # Something of everything first: what is there can be read at any time.
     for n in range(0, TASKS, TASKS_A_PIECE):
         chosen = tasks[n : min(n + TASKS_A_PIECE, TASKS)]
-        names = [s.name for s in SYSTEMS if n == 0 or s.name not in SHORT]
+        names = [s.name for s in here if n == 0 or s.name not in SHORT]
         part = (f"tasks-{n + 1}", both_sides(chosen, pairs), names)
         parts.insert(len(parts) if n else 0, part)
     return [
         Piece(system, part, items, warm)
         for part, items, names in parts
-        for system in SYSTEMS
+        for system in here
         if system.name in names
     ]
 
@@ -239,17 +275,20 @@ def measure(piece: Piece, endpoint: Endpoint) -> dict[str, Any]:
     # litellm would otherwise ask the network for its list of prices.
     extra = {"NO_PROXY": "127.0.0.1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     limited = piece.system.peer == "rar" and piece.part.startswith("tasks-")
-    limit = matmul_tflops() if limited else None
+    kind = number_format(piece.system.model)
+    limit = fastest_product(kind) if limited else None
     watch = Watch(endpoint.pid or 0)
-    with (scratch / "log").open("w") as log:
+    with (scratch / "log").open("w") as log, watched() as memory:
         ran = subprocess.run(
             command, cwd=scratch, env=os.environ | extra, stdout=log, stderr=log, check=False
         )
     if ran.returncode or not out.exists():
         tail = (scratch / "log").read_text()[-1500:]
         raise SystemExit(f"the adapter ended with {ran.returncode}; end of its output:\n{tail}")
-    result: dict[str, Any] = json.loads(out.read_text()) | {"key": piece.key, "bf16_tflops": limit}
+    result: dict[str, Any] = json.loads(out.read_text()) | {"key": piece.key, "limit": limit}
     result |= {"date": time.strftime("%Y-%m-%d"), "versions": versions(piece.system.peer)}
+    # The server and the adapter together: what a grader takes of this machine.
+    result |= {"made_by": made_by(), "number_format": kind, "memory_gb": max(memory)}
     result["other_load"] = watch.other_load()
     outcomes = [o for i in result["items"] for o in i["outcomes"]]
     unscored = sum(o["value"] is None for o in outcomes)

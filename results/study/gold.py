@@ -49,7 +49,7 @@ from rar_lib.data.labels import Label, load_labels
 from rar_lib.data.questions import Response
 from rar_lib.evaluation.alignment import agreement_of
 from rar_lib.judging.messages import rubric_of
-from results.study import run, store
+from results.study import origin, run, store
 from results.study.run import Unit
 
 RESULTS = Path(__file__).with_name("gold.json")
@@ -99,16 +99,20 @@ def _unit(arm: str, fold: int) -> Unit:
 
 
 def recorded(unit: Unit) -> Mapping[str, Any]:
-    """A unit that is trained and graded.
+    """A unit that is trained and graded, by what the first arm's was.
 
     Raises:
-        DataError: it is not.
+        DataError: it is not, or another kind of machine or other packages made or graded it.
     """
     if (state := run.state_of(unit)) != "done":
         raise DataError(
             f"unit {unit.name} is {state}: run .venv/bin/python -m results.study.run --arms "
             f"{' '.join(ARMS)}"
         )
+    first = _unit(ARMS[0], 0)
+    heads = {one.name: store.head(one.path) for one in (first, unit) if one.path.exists()}
+    origin.shared({name: origin.made_by(head) for name, head in heads.items()})
+    origin.shared({name: origin.graded_by(head) for name, head in heads.items()})
     return store.load(unit.path)
 
 

@@ -99,6 +99,8 @@ def came_to(unit: Unit, found: Mapping[str, Any], fits: float) -> dict[str, Any]
         "words": [_words(first), _words(last)],
         "seconds": found["seconds"],
         "machine": found["machine"],
+        "number format": found["number format"],
+        "versions": found["versions"],
         "date": found["date"],
     }
     return values | {"fails": fails(rise.value, values["p"], step["kl_to_base"], fits)}

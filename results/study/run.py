@@ -12,6 +12,9 @@ before, during and after training, its greedy answers to the held-out tasks, the
 them and what it thinks of the references, as ``units/NAME.jsonl`` beside this file (``store.py``).
 What is trained is resumable step by step in _build/study, and graded when it is trained: with the
 flag --ungraded by a later call. ``table.py`` computes the findings, ``gold.py`` takes labels.
+Only what one kind of machine made is put together (``origin.py``), and other code of the library
+begins an unfinished unit anew: train the record on one machine, from a checkout that stays as it
+is.
 
 Pilots try settings on the first half with a seed that no recorded unit has; ``pilot.py`` says which
 are tried in which order, and by what rule one is taken.
@@ -22,7 +25,9 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -30,7 +35,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rar_lib.core.errors import DataError
+from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.files import atomic_write, checkout, digest
 from rar_lib.core.types import Task
 from rar_lib.data.tasks import draw_tasks, load_mini, load_mini_pairs, split_tasks
@@ -40,16 +45,15 @@ from rar_lib.judging.calibration import Calibration
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat, run_sync
 from rar_lib.judging.judge import Judge, grade_many
-from rar_lib.models.machine import hardware, versions
-from rar_lib.models.processor import cpu_dtype
+from rar_lib.models.machine import versions
 from rar_lib.models.server import local_chat
 from rar_lib.training.policy import Likelihoods
 from rar_lib.training.rewards import Reward, RubricReward, VerifiableReward
 from rar_lib.training.run import Run
 from rar_lib.training.settings import Settings
-from rar_lib.training.train import Watch, train
+from rar_lib.training.train import Job, Watch, parse_arm
 from results.rubrics import write as rubrics
-from results.study import store
+from results.study import origin, store
 
 HERE = Path(__file__).parent
 ROOT = checkout() or Path.cwd()
@@ -254,7 +258,7 @@ def needs_judge(unit: Unit) -> bool:
 def calibration_of(chat: Chat) -> Calibration:
     """The judge's line, fitted on the val pairs before the first unit and kept."""
     judge = Judge(chat)
-    path = BUILD / f"calibration-{chat.model}.json"
+    path = BUILD / f"calibration-{chat.model}-{origin.mark()}.json"
     if path.exists():
         found = Calibration.model_validate_json(path.read_text(encoding="utf-8"))
         if found.judge == judge.identity:
@@ -304,11 +308,16 @@ def every_look(unit: Unit) -> bool:
 
 
 def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
-    """Train a unit, and what it leaves, not graded yet."""
+    """Train a unit, and what it leaves, not graded yet.
+
+    Its machine is that of the last start; ``starts`` holds every one. ``decides`` is the code and
+    the packages that it may not be continued without. ``seconds`` counts training over all starts,
+    ``wall`` the whole of the last one, loading and the first look included.
+    """
     trained, held_out = tasks_of(unit)
-    run = train(
-        unit.design.trained,
-        unit.seed,
+    job = Job(
+        arm=parse_arm(unit.design.trained),
+        seed=unit.seed,
         settings=unit.settings,
         tasks=trained,
         held_out=held_out,
@@ -316,20 +325,42 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
         reward=reward_of(unit, judge),
         watch=Watch(unit.look_every, Shares(held_out), within=likelihoods_of(unit, held_out)),
     )
+    begin = time.monotonic()
+    starts = origin.starts(job)
+    if odd := origin.moved({"starts": starts}):
+        print(f"{unit.name}: {odd}; nothing is put together with it: better delete {job.out} first")
+    run = job.run()
     return {
         "arm": unit.design.name,
         "fold": unit.fold,
         "seed": unit.seed,
         "settings": unit.settings.model_dump(mode="json"),
-        "number format": cpu_dtype(),
-        "machine": hardware(),
+        "number format": starts[-1]["number format"],
+        "machine": starts[-1]["machine"],
+        "starts": starts,
         "versions": versions(),
+        "decides": {name: run.identity[name] for name in ("code", "versions")},
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seconds": round(run.seconds, 1),
+        "wall": round(time.monotonic() - begin, 1),
+        "seconds by stage": _stages(run),
+        "load at the end": round(os.getloadavg()[2], 2),
+        "resumed after": run.resumed_at,
         "calibration": _calibration(judge),
         "steps": _steps(run),
         "looks": [_look(look) for look in run.watched],
     }
+
+
+def _stages(run: Run) -> dict[str, float]:
+    """Seconds of the steps by stage, and of the checkpoints; the rest was spent on looks."""
+    found = {"checkpoints": sum(run.checkpoint_seconds)}
+    for row in run.curve():
+        for name, seconds in row.items():
+            if name.startswith("seconds/"):
+                stage = name.removeprefix("seconds/")
+                found[stage] = found.get(stage, 0.0) + seconds
+    return {stage: round(seconds, 1) for stage, seconds in found.items()}
 
 
 def _look(watched: dict[str, Any]) -> dict[str, Any]:
@@ -369,13 +400,21 @@ def with_grades(unit: Unit, found: dict[str, Any], judge: Judge) -> dict[str, An
     By the explicit sum under the whole rubric with its plain weights.
     """
     _, held_out = tasks_of(unit)
+    begin = time.monotonic()
     for look, tasks in to_grade(unit, found["looks"], held_out):
         items = [(task, look["answers"][task.id]) for task in tasks]
         label = f"{unit.name}, step {look['step']}"
         grades = run_sync(grade_many(judge, items, "explicit", progress=label))
         rows = zip(tasks, grades, strict=True)
         look["graded"] = {task.id: store.graded(grade) for task, grade in rows}
-    by = {"judge": judge.chat.model, "calibration": _calibration(judge)}
+    by = {
+        "judge": judge.chat.model,
+        "engine": judge.chat.engine,
+        "calibration": _calibration(judge),
+        **origin.here(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "seconds": round(time.monotonic() - begin, 1),
+    }
     return found | {"graded_by": by}
 
 
@@ -388,6 +427,7 @@ def _steps(run: Run) -> list[dict[str, Any]]:
     kept = (
         *("step", "mean", "mean_plain", "spread", "unscored", "flat_groups", "flat_mass"),
         *("length", "length_correlation", "clipped", "entropy", "kl_to_base"),
+        *("loss", "grad_norm", "step_time", "judge_share"),
     )
     return [{name: row.get(name) for name in kept} for row in run.curve()]
 
@@ -452,9 +492,33 @@ def _declared(one: Design) -> dict[str, Any]:
 
 
 def listing(chosen: Sequence[Unit]) -> None:
-    """Say which units are done."""
+    """Say which units are done, and which were continued on another machine."""
+    wide = max((len(unit.name) for unit in chosen), default=0) + 2
     for unit in chosen:
-        print(f"{unit.name:44}{state_of(unit)}")
+        odd = origin.moved(store.head(unit.path)) if unit.path.exists() else ""
+        print(f"{unit.name:{wide}}{state_of(unit)}{f', {odd}' if odd else ''}")
+
+
+def costs(chosen: Sequence[Unit]) -> None:
+    """Say what the chosen units of the record still take here, and whether they belong together."""
+    from results.study import cost  # it reads this module
+
+    heads = {unit: store.head(unit.path) for unit in chosen if unit.path.exists()}
+    tried = sorted((HERE / "pilot").glob("*.jsonl"))
+    print(cost.forecast(chosen, heads, [store.head(path) for path in tried]))
+    for line in _elsewhere(heads):
+        print(line)
+
+
+def _elsewhere(heads: Mapping[Unit, Mapping[str, Any]]) -> list[str]:
+    """A line for each other machine on which units of the record were trained."""
+    mine = origin.machine_of(origin.here())
+    made = Counter(map(origin.machine_of, heads.values()))
+    return [
+        f"{count} trained on {machine}: not put together with what is trained here, on {mine}"
+        for machine, count in made.items()
+        if machine != mine
+    ]
 
 
 def state_of(unit: Unit) -> str:
@@ -474,7 +538,8 @@ class Judges:
     def __call__(self, name: str) -> Judge:
         """A judge with its calibration."""
         if name not in self._known:
-            cassette = Cassette(BUILD / f"calls-{name}.sqlite", "record")
+            # Answers of another kind of machine are other answers, and no key tells them apart.
+            cassette = Cassette(BUILD / f"calls-{name}-{origin.mark()}.sqlite", "record")
             self.open_.enter_context(closing(cassette))
             chat = self.open_.enter_context(local_chat(name, cassette=cassette))
             self._known[name] = Judge(chat, calibration=calibration_of(chat))
@@ -488,7 +553,10 @@ def has_rubrics(unit: Unit) -> bool:
 
 
 def advance(chosen: Sequence[Unit], *, minutes: float, grading: bool) -> None:
-    """Train and grade what is missing, one unit after another; none is begun after so long."""
+    """Train and grade what is missing, one unit after another; none is begun after so long.
+
+    A judge that can't score too many responses stops a unit, and not those after it.
+    """
     stop = time.monotonic() + 60 * minutes
     with ExitStack() as open_:
         judges = Judges(open_)
@@ -502,11 +570,19 @@ def advance(chosen: Sequence[Unit], *, minutes: float, grading: bool) -> None:
                 print(f"{unit.name}: its rubrics are not written yet: run results.rubrics.write")
                 continue
             print(unit.name, flush=True)
-            if state == "to do":
-                judge = judges(unit.design.judge) if needs_judge(unit) else None
-                store.save(unit.path, measure(unit, judge))
-            if grading:
-                store.save(unit.path, with_grades(unit, store.load(unit.path), judges(JUDGE)))
+            try:
+                _advance(unit, state, judges, grading=grading)
+            except UnscoredError as error:
+                print(f"{unit.name} is not trained: {error}", flush=True)
+
+
+def _advance(unit: Unit, state: str, judges: Judges, *, grading: bool) -> None:
+    """What is still to do for one unit; it is saved when trained, and again when graded."""
+    if state == "to do":
+        judge = judges(unit.design.judge) if needs_judge(unit) else None
+        store.save(unit.path, measure(unit, judge))
+    if grading:
+        store.save(unit.path, with_grades(unit, store.load(unit.path), judges(JUDGE)))
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -544,8 +620,11 @@ def main() -> None:
     every = pilots(dict(map(setting, options.tried))) if options.pilot else units()
     chosen = [unit for unit in every if unit.design.name in options.arms]
     if options.list:
-        return listing(chosen)
-    advance(chosen, minutes=options.minutes, grading=not options.ungraded)
+        listing(chosen)
+        return None if options.pilot else costs(chosen)
+    if not options.pilot:
+        costs(chosen)
+    return advance(chosen, minutes=options.minutes, grading=not options.ungraded)
 
 
 if __name__ == "__main__":

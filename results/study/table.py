@@ -7,19 +7,20 @@ One run of the record is an arm with a seed, both folds put together, so that it
 secondary ones are the judge's explicit score and what the policy thinks of given answers.
 Differences are given as a share of the way from the untrained policy's answers to the references.
 Claims are decided over seeds and tasks together, as one family; an arm takes part with the seeds of
-which both folds are done.
+which both folds are done. Folds of one run, and runs of one contrast, must be made by one kind of
+machine under the same packages (``origin.py``); a run that is not is set apart, with its reason.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from rar_lib.book import claims
-from rar_lib.book.results import check_one_origin
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
@@ -27,7 +28,7 @@ from rar_lib.core.stats import Comparison, scored
 from rar_lib.core.types import Task
 from rar_lib.evaluation.held_out import MIN_SEEDS, SeedGains, paired_difference, training_effect
 from rar_lib.evaluation.notes import conveyed
-from results.study import run, store
+from results.study import origin, run, store
 from results.study.run import Unit
 
 RESULTS = Path(__file__).with_name("arms.json")
@@ -70,8 +71,13 @@ Scores = dict[str, float | None]
 
 def outcomes(unit: Unit, answers: Mapping[str, str]) -> dict[str, float]:
     """Task id -> primary outcome of a unit's answers, judged by the notes of its held-out tasks."""
-    _, held_out = run.tasks_of(Unit(run.DESIGNS[0], unit.fold, unit.seed))  # closed book, too
-    return {task.id: conveyed(task, answers[task.id]).outcome for task in held_out}
+    return {task.id: conveyed(task, answers[task.id]).outcome for task in _noted(unit.fold)}
+
+
+@cache
+def _noted(fold: int) -> list[Task]:
+    """The held-out tasks of a fold with notes, by which closed book answers are judged, too."""
+    return run.tasks_of(Unit(run.DESIGNS[0], fold, run.SEEDS[0]))[1]
 
 
 def stray(found: Mapping[str, Any]) -> str:
@@ -86,18 +92,23 @@ def stray(found: Mapping[str, Any]) -> str:
 
 
 def together(
-    name: str, seed: int, parts: Sequence[tuple[Unit, Mapping[str, Any]]]
+    name: str, seed: int, parts: Sequence[tuple[Unit, Mapping[str, Any]]], made: origin.Made
 ) -> dict[str, Any]:
-    """One run of the record from the folds of an arm and seed."""
+    """One run of the record from the folds of an arm and seed.
+
+    Args:
+        made: what made both, as :func:`origin.shared` says it.
+    """
     before: Scores = {}
     after: Scores = {}
     for unit, found in parts:
         before |= outcomes(unit, found["looks"][0]["answers"])
         after |= outcomes(unit, found["looks"][-1]["answers"])
-    first = parts[0][1]
     change = paired_difference(after, before)
+    judged, why_not = graded(parts)
     return {
         "arm": name,
+        "closed": parts[0][0].design.closed,
         "seed": seed,
         "seconds": sum(found["seconds"] for _, found in parts),
         "steps": _by_step(parts, "mean"),
@@ -107,13 +118,44 @@ def together(
         "held_out": {"conveyed": {"before": before, "after": after}},
         "course": _course(parts),
         "change": {"conveyed": change.to_json() if change else None},
-        "secondary": secondary([found for _, found in parts]),
-        "secondary_course": secondary_course([found for _, found in parts]),
+        "secondary": secondary(judged),
+        "secondary_course": secondary_course(judged),
         "stray": "; ".join(filter(None, (stray(found) for _, found in parts))),
-        "machine": f"{first['machine']}, {first['number format']}",
-        "versions": first["versions"],
+        "machine": made.machines[0],
+        "versions": dict(made.versions),
+        "judges": dict(made.judges),
+        "graded on": sorted({origin.graded_by(one).machines[0] for one in judged if _has(one)}),
+        "not graded": why_not,
+        "code": sorted({found["decides"]["code"][:12] for _, found in parts}),
         "date": max(found["date"] for _, found in parts),
     }
+
+
+def _has(found: Mapping[str, Any]) -> bool:
+    return bool(found.get("graded_by"))
+
+
+def graded(
+    parts: Sequence[tuple[Unit, Mapping[str, Any]]],
+) -> tuple[list[Mapping[str, Any]], str]:
+    """The folds of a run; without their grades where two machines or engines gave these.
+
+    Returns:
+        What the units hold, and why grades are left out, which is empty where they are not.
+    """
+    try:
+        if by := {unit.name: origin.graded_by(found) for unit, found in parts if _has(found)}:
+            origin.shared(by)
+    except DataError as error:
+        return [_ungraded(found) for _, found in parts], str(error)
+    return [found for _, found in parts], ""
+
+
+def _ungraded(found: Mapping[str, Any]) -> dict[str, Any]:
+    looks = [dict(look) for look in found["looks"]]
+    for look in looks:
+        look.pop("graded", None)
+    return {**found, "looks": looks, "graded_by": None}
 
 
 def secondary(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -208,21 +250,27 @@ def gains_of(
     Where the untrained policy has no run of a seed, it is what the arm's own run started from.
 
     Raises:
-        DataError: the two sides of a seed come from different machines or versions.
+        DataError: the runs that are needed come from different machines, versions or engines of a
+            judge; it names the odd ones.
     """
     by = {(one["arm"], one["seed"]): one for one in runs}
     found = []
+    used: list[Mapping[str, Any]] = []
     for seed in sorted(seed for arm, seed in by if arm == better):
         one, beside = by[better, seed], by.get((other, seed))
         if beside is not None:
-            check_one_origin([one, beside])
             against = beside["held_out"]["conveyed"]["after"]
+            used.append(beside)
         elif other == "base":
             against = one["held_out"]["conveyed"]["before"]
         else:
             continue
+        used.append(one)
         gains = _minus(one["held_out"]["conveyed"]["after"], against, way)
         found.append(SeedGains(seed, gains, one["machine"], one["versions"]))
+    if used:
+        made = {f"{one['arm']} with seed {one['seed']}": origin.of_run(one) for one in used}
+        origin.shared(made, map(origin.of_run, runs))
     return found
 
 
@@ -236,26 +284,38 @@ def _minus(better: Scores, other: Scores, way: float) -> Scores:
 
 
 def way_to_references(runs: Sequence[Mapping[str, Any]], tasks: Sequence[Task]) -> float:
-    """Mean outcome of the reference answers minus that of the untrained policy's."""
+    """Mean outcome of the reference answers minus that of the untrained policy's, with notes."""
     best = fmean(conveyed(task, task.reference or "").outcome for task in tasks)
-    untrained = [v for v in runs[0]["held_out"]["conveyed"]["before"].values() if v is not None]
+    closed = {design.name for design in run.DESIGNS if design.closed}
+    start = next((one for one in runs if one["arm"] not in closed), runs[0])
+    untrained = [v for v in start["held_out"]["conveyed"]["before"].values() if v is not None]
     return best - fmean(untrained)
 
 
-def decide(runs: Sequence[Mapping[str, Any]], way: float) -> dict[str, Finding]:
-    """Every contrast: those declared as the study's claims are one family, the others another."""
+def decide(
+    runs: Sequence[Mapping[str, Any]], way: float, apart: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Finding]:
+    """Every contrast: those declared as the study's claims are one family, the others another.
+
+    Args:
+        apart: arms and seeds that are no run, with ``why``, for the reason of what they leave open.
+    """
     sound = [one for one in runs if not one["stray"]]
+    out = [{**one, "why": one["stray"]} for one in runs if one["stray"]] + list(apart)
     found: dict[str, Finding] = {}
     for contrasts in (CONTRASTS, FURTHER):
         family: dict[str, Comparison | Finding | None] = {
-            f"training.{name}": _effect(sound, arms, way) for name, arms in contrasts.items()
+            f"training.{name}": _effect(sound, arms, way, out) for name, arms in contrasts.items()
         }
         found |= decide_family(family, margins=claims.margin("held_out"))
     return found
 
 
 def _effect(
-    runs: Sequence[Mapping[str, Any]], arms: tuple[str, str], way: float
+    runs: Sequence[Mapping[str, Any]],
+    arms: tuple[str, str],
+    way: float,
+    out: Sequence[Mapping[str, Any]],
 ) -> Comparison | Finding:
     try:
         gains = gains_of(runs, *arms, way)
@@ -263,7 +323,13 @@ def _effect(
             return training_effect(gains)
     except DataError as error:  # of several machines or versions
         return not_testable(str(error))
-    return not_testable(f"{len(gains)} seeds of both arms are done, three are needed")
+    said = [f"{len(gains)} seeds of both arms are done, {MIN_SEEDS} are needed"]
+    said += [
+        f"left out is {one['arm']} with seed {one['seed']}: {one['why']}"
+        for one in out
+        if one["arm"] in arms
+    ]
+    return not_testable("; ".join(said))
 
 
 Parts = list[tuple[Unit, Mapping[str, Any]]]
@@ -277,26 +343,68 @@ def complete(found: Mapping[Unit, Mapping[str, Any]]) -> dict[tuple[str, int], P
     return {key: folds for key, folds in parts.items() if len(folds) == 2}
 
 
+def pooled(
+    found: Mapping[Unit, Mapping[str, Any]],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The runs of the record, and those that are set apart because their folds differ in origin.
+
+    Returns:
+        Runs, and for each arm and seed that is none ``arm``, ``seed`` and ``why``.
+    """
+    runs: list[dict[str, Any]] = []
+    apart: list[dict[str, Any]] = []
+    every = [origin.made_by(one) for one in found.values()]
+    for (arm, seed), parts in complete(found).items():
+        try:
+            _check_settings(parts)
+            made = origin.shared({unit.name: origin.made_by(one) for unit, one in parts}, every)
+        except DataError as error:
+            apart.append({"arm": arm, "seed": seed, "why": str(error)})
+            continue
+        runs.append(together(arm, seed, parts, made))
+    return runs, apart
+
+
+def _check_settings(parts: Parts) -> None:
+    """Refuse what was trained with other settings than the study's.
+
+    Raises:
+        DataError: names the unit and what differs.
+    """
+    wanted = run.SETTINGS.model_dump(mode="json")
+    for unit, found in parts:
+        used = found["settings"]
+        other = [
+            f"{name} {used.get(name)} for {value}"
+            for name, value in wanted.items()
+            if used.get(name) != value
+        ]
+        if other:
+            raise DataError(f"{unit.name} was trained with {', '.join(other)}: train it again")
+
+
 def record(found: Mapping[Unit, Mapping[str, Any]], tasks: Sequence[Task]) -> dict[str, Any]:
     """The record of the units that are done.
 
     Args:
         tasks: all, with notes.
     """
-    runs = [together(*key, folds) for key, folds in complete(found).items()]
+    runs, apart = pooled(found)
     if not runs:
-        raise SystemExit("no arm has both folds of a seed: run results.study.run")
+        lines = ["no arm has both folds of a seed: run results.study.run"]
+        raise SystemExit("\n".join([*lines, *(one["why"] for one in apart)]))
     way = way_to_references(runs, tasks)
-    findings = {name: finding.to_json() for name, finding in decide(runs, way).items()}
+    findings = {name: finding.to_json() for name, finding in decide(runs, way, apart).items()}
     return {
         "policy": run.SETTINGS.policy,
         "judge": run.JUDGE,
         "settings": run.SETTINGS.model_dump(mode="json"),
         "way": way,
         "date": max(one["date"] for one in runs),
-        "machine": runs[0]["machine"],
-        "versions": runs[0]["versions"],
+        "machine": origin.machines(runs),
+        "versions": origin.versions(runs),
         "missing": [unit.name for unit in run.units() if unit not in found],
+        "apart": apart,
         "runs": runs,
         "findings": findings,
     }
@@ -313,7 +421,14 @@ def main() -> None:
     atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")
     for name, finding in found["findings"].items():
         print(f"{name:50}{finding['word']}")
+    for one in found["apart"]:
+        print(f"set apart: {one['arm']} with seed {one['seed']}: {one['why']}")
+    for one in found["runs"]:
+        if one["not graded"]:
+            print(f"grades left out: {one['arm']} with seed {one['seed']}: {one['not graded']}")
+    states = len({code for one in found["runs"] for code in one["code"]})
     print(f"{len(done)} of {len(done) + len(found['missing'])} units are done")
+    print(f"states of the library's code that trained them: {states}")
 
 
 if __name__ == "__main__":

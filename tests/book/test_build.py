@@ -19,7 +19,14 @@ from bs4 import BeautifulSoup
 from kept import write_kept
 from sample import new_markdown_cell, new_notebook
 
+from rar_lib.book import build as building
+from rar_lib.book import results
 from rar_lib.book.build import (
+    GENERATED,
+    SINGLE_OVER_RATING,
+    WRITTEN,
+    _not_yet,
+    _on_size,
     build,
     chapters,
     citation,
@@ -29,11 +36,14 @@ from rar_lib.book.build import (
     kept_runs,
     print_page,
     repository,
+    reproduced,
     run_line,
     status_page,
 )
 from rar_lib.book.gate import check_page
+from rar_lib.core.decision import WORDS, Finding, Word
 from rar_lib.core.errors import ReproduceError
+from rar_lib.core.stats import Interval
 
 REPO = Path(__file__).resolve().parents[2]
 BOOK = REPO / "book"
@@ -167,6 +177,151 @@ def test_a_run_without_a_record_says_so() -> None:
     assert "not recorded" in status_page({"01_x": None}, {"01_x": "X"})
 
 
+def test_the_page_of_runs_says_how_long_a_whole_one_took_where_it_was_measured() -> None:
+    assert status_page({}, {}).splitlines().count(GENERATED) == 1
+    one = {"reproduce": {"a kind, AVX2": {"cold_s": 8640.0, "unchanged_s": 4.0}}}
+    assert reproduced(one).replace("\\", "") == (
+        "A whole run of profile laptop took 2.4 hours from empty caches on a kind, AVX2."
+    )
+    one["reproduce"]["other"] = {"cold_s": 3600.0, "warm_s": 1800.0}
+    assert "; 1.0 hours from empty caches on other; 0.5 hours from filled" in reproduced(one)
+    for nothing in (None, {}, {"reproduce": {"a kind": {"unchanged_s": 4.0}}}):
+        assert reproduced(nothing).endswith("is not on record.")
+
+
+# --- what the landing page says of small judges, from records made up
+
+SMALLEST = "smollm2-135m"
+SMALL = "qwen-0.5b"
+LARGE = "qwen-1.5b"
+#: Arm -> ends of its interval.
+Arms = dict[str, tuple[float, float]]
+SUPPORTED, CONTRADICTED, NONE, UNDECIDED, UNTESTED = WORDS
+
+
+def row(arms: Arms) -> dict[str, Any]:
+    """A judge of a record."""
+    found = {}
+    for arm, ends in arms.items():
+        found[arm] = {"pairs": 92, "accuracy": Interval(sum(ends) / 2, *ends, 48).to_json()}
+    return {"gate": True, "arms": found}
+
+
+def made_up(judges: dict[str, Arms], words: dict[str, Word] | None = None) -> dict[str, Any]:
+    """A record of these judges; of some, what single criteria against one rating came to."""
+    gap = Interval(0.2, 0.1, 0.3, 48, 0.05)
+    largest = next((name for name in (LARGE, SMALL, SMALLEST) if name in judges), "")
+    found = {}
+    for judge, word in (words or {}).items():
+        finding = Finding(word, gap, 0.01, 0.02, margin=0.05, detectable=0.1, reason="why")
+        name = SINGLE_OVER_RATING if judge == largest else f"{SINGLE_OVER_RATING}, {judge}"
+        found[name] = finding.to_json()
+    rows = {judge: row(arms) for judge, arms in judges.items()}
+    return {"judges": rows, "findings": found, "missing": []}
+
+
+def on_size(arms: dict[str, Arms], words: dict[str, Word] | None = None) -> str:
+    record = made_up(arms, words)
+    return _on_size(results.judges(record), record).replace("\\", "")
+
+
+COIN = (0.4, 0.6)
+ABOVE = (0.7, 0.8)
+HIGHER = (0.8, 0.9)
+RECORDED: dict[str, Arms] = {
+    SMALLEST: {"explicit": COIN, "implicit": COIN, "direct_likert": COIN},
+    SMALL: {"explicit": ABOVE, "implicit": COIN, "direct_likert": COIN},
+    LARGE: {"explicit": HIGHER, "implicit": ABOVE, "direct_likert": COIN},
+}
+
+
+def test_the_best_result_is_said_where_the_record_has_it() -> None:
+    said = on_size(RECORDED, {SMALL: SUPPORTED, LARGE: SUPPORTED, SMALLEST: UNDECIDED})
+    assert said.startswith(
+        "**How small a judge may be.** A judge of 0.5 billion parameters needs single criteria: "
+        "asked for one rating under the whole rubric it is not seen to beat a coin, and "
+        "one of 1.5 billion is. At 0.5 billion single criteria reach 0.75 [0.70, 0.80] and one "
+        "rating 0.50 [0.40, 0.60]; that single criteria reach more: **supported**. At 1.5 billion"
+    )
+    assert "At 0.135 billion parameters no way of asking that is on record is seen" in said
+    assert "At 0.135 billion single criteria" not in said
+    assert "with 95 % intervals over 48 tasks" in said
+
+
+@pytest.mark.parametrize("word", [CONTRADICTED, NONE, UNDECIDED, UNTESTED])
+def test_a_difference_that_no_test_supports_is_no_need(word: Word) -> None:
+    said = on_size(RECORDED, {SMALL: word, LARGE: SUPPORTED})
+    assert "needs single criteria" not in said
+    shown = word.replace("larger than d", "larger than 0.05")
+    assert f"0.50 [0.40, 0.60]; that single criteria reach more: **{shown}" in said
+
+
+def test_a_difference_that_was_not_tested_is_not_called_one() -> None:
+    said = on_size(RECORDED)
+    assert "needs single criteria" not in said
+    assert said.count("no test of the difference is on record.") == 2
+
+
+def test_where_one_rating_is_enough_nothing_is_needed() -> None:
+    arms = RECORDED | {SMALL: {"explicit": HIGHER, "implicit": ABOVE}}
+    said = on_size(arms, {SMALL: SUPPORTED, LARGE: SUPPORTED})
+    assert "needs single criteria" not in said
+    assert said.count("**supported**") == 2
+
+
+def test_where_no_larger_judge_can_rate_none_is_named() -> None:
+    arms = RECORDED | {LARGE: {"explicit": HIGHER, "implicit": COIN}}
+    said = on_size(arms, {SMALL: SUPPORTED, LARGE: SUPPORTED})
+    assert "is not seen to beat a coin. At 0.5 billion" in said
+    assert "one of 1.5 billion is" not in said
+
+
+def test_judges_no_better_than_a_coin_are_named_together() -> None:
+    lost = {"explicit": COIN, "implicit": COIN}
+    said = on_size({judge: dict(lost) for judge in (SMALLEST, SMALL)})
+    assert "At 0.135 and 0.5 billion parameters no way of asking" in said
+    assert "single criteria reach" not in said
+    few = made_up({SMALL: {"explicit": ABOVE, "implicit": ABOVE}})
+    for of in few["judges"][SMALL]["arms"].values():
+        of["accuracy"]["n"] = 2  # an interval over so few is not shown, and says nothing
+    assert "At 0.5 billion parameters no way" in _on_size(results.judges(few), few)
+
+
+def test_sizes_are_not_compared_without_both_ways_of_asking() -> None:
+    assert on_size({}).endswith("so size cannot be compared.")
+    assert on_size({SMALL: {"explicit": ABOVE}}).endswith("so size cannot be compared.")
+    said = on_size(RECORDED | {SMALLEST: {"explicit": ABOVE}}, {SMALL: SUPPORTED})
+    assert "0.135" not in said
+
+
+def not_yet(missing: list[str], judges: tuple[str, ...] = (SMALLEST, SMALL)) -> str:
+    record = made_up({judge: {"explicit": ABOVE} for judge in judges})
+    return _not_yet(results.judges(record | {"missing": missing}))
+
+
+def test_what_is_missing_is_said_in_words_and_once() -> None:
+    assert not_yet([]) == "Nothing is missing."
+    written = [f"{judge}-implicit-{kind}" for judge in (SMALLEST, SMALL) for kind in WRITTEN]
+    assert not_yet(written) == (
+        "Not measured yet at any size: ratings under rubrics that a model wrote."
+    )
+    one = not_yet([f"{SMALL}-implicit-synthetic_ref", f"{SMALL}-predefined"])
+    assert one == (
+        "Not measured yet at 0.5 billion parameters: one general rubric, each criterion alone "
+        "(predefined); one rating, rubric by a model that saw the reference."
+    )
+
+
+def test_a_size_at_which_nothing_is_measured_is_said_once() -> None:
+    said = not_yet([f"{LARGE}-implicit", f"{LARGE}-explicit", f"{SMALL}-predefined"])
+    assert said == (
+        "Not measured yet at 0.5 and 1.5 billion parameters: one general rubric, each criterion "
+        "alone (predefined). Nothing is measured yet at 1.5 billion parameters."
+    )
+    every = not_yet([f"{judge}-predefined" for judge in (SMALLEST, SMALL)])
+    assert every.startswith("Not measured yet at any size: one general rubric")
+
+
 # --- how the book is cited
 
 AUTHORS = "The authors of rar-lib"
@@ -261,6 +416,20 @@ def test_a_run_that_changed_makes_another_book(tmp_path: Path, run: Path) -> Non
     path = copy / "data" / "grpo" / "rollouts.jsonl"
     path.write_text(path.read_text() + "\n")
     assert input_key(BOOK, copy, [FIRST]) != before
+
+
+@pytest.mark.parametrize("module", ["gate.py", "report.py", "build.py", "figures.py", "report.css"])
+def test_what_decides_how_a_page_looks_makes_another_book(
+    module: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gate that is made stricter is applied to chapters that were executed before."""
+    room = tmp_path / "room"
+    shutil.copytree(Path(building.__file__).parent, room)
+    monkeypatch.setattr(building, "__file__", str(room / "build.py"))
+    before = input_key(BOOK, run, [FIRST])
+    path = room / module
+    path.write_text(path.read_text() + "\n")
+    assert input_key(BOOK, run, [FIRST]) != before
 
 
 # --- Colab and Binder

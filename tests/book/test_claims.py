@@ -19,7 +19,7 @@ from rar_lib.book.profiles import load as profile_of
 from rar_lib.book.study import Study
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import MIN_UNITS, Interval, compare, holm
+from rar_lib.core.stats import MIN_UNITS, compare, holm
 from results import attacks
 from results.alignment import table as alignment_table
 from results.study import table as study_table
@@ -714,10 +714,10 @@ def test_untestable_claims_are_grouped_by_their_reason() -> None:
 def test_the_forest_has_those_that_may_speak_or_says_that_none_may() -> None:
     ledger = one_measure(claim("a"), claim("b"), claim("c"))
     gated = not_testable("below the gate")
-    shown = claims.intervals(claims.decided(ledger, live(a=finding(0.1), b=gated)))
+    shown = claims.findings(claims.decided(ledger, live(a=finding(0.1), b=gated)))
     assert list(shown) == ["judge.a"]
-    assert isinstance(shown["judge.a"], Interval)
-    nothing = claims.intervals(claims.decided(ledger, Evidence("smoke")))
+    assert isinstance(shown["judge.a"], Finding)
+    nothing = claims.findings(claims.decided(ledger, Evidence("smoke")))
     assert nothing == {"judge.a": None, "judge.b": None, "judge.c": None}
 
 
@@ -735,3 +735,132 @@ def test_a_finding_can_be_said_in_a_sentence() -> None:
     row = decide(one_measure(claim("a")), live(a=finding(0.3)))["judge.a"]
     assert prose.sentence("It is {word}.", word=row.word) == "It is supported."
     assert tables.cell(claims.line(row)["here"]).startswith("0.30 [")
+
+
+def test_a_small_p_value_does_not_look_like_none() -> None:
+    """0.00056, as the ledger has it, is neither 0.00 nor 0.000."""
+    small = replace(finding(0.3), p=0.00056)
+    row = decide(one_measure(claim("a")), live(a=small))["judge.a"]
+    assert row.finding is not None
+    assert row.finding.p_holm == pytest.approx(0.00056)
+    shown = claims.table([row], "judge").frame["p (Holm)"].item()
+    assert shown == tables.p_value(0.00056) == "<0.001"
+
+
+def said_of(rows: dict[str, Row], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+
+    def keep(template: str, **values: Any) -> None:
+        said.append(prose.sentence(template, **values).replace("\\", ""))
+
+    monkeypatch.setattr(prose, "say", keep)
+    claims.say_group(list(rows.values()), "judge")
+    return said
+
+
+def test_a_group_says_how_its_claims_came_out_and_the_largest_in_margins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {"a": finding(0.3), "b": finding(-0.4), "c": finding(0.0, spread=0.02)}
+    found["d"] = finding(0.0)
+    rows = decide(
+        one_measure(*(claim(name, says=f"So {name}.") for name in "abcde")), live(**found)
+    )
+    counted, largest = said_of(rows, monkeypatch)
+    assert counted == (
+        "Claims of this group about an effect: 5. Supported: 1; contradicted: 1; no difference "
+        "larger than the margin: 2; undecided: 0; not testable here: 1."
+    )
+    assert "is -0.40 [" in largest
+    assert largest.endswith("(share), of the claim *So b*, which is **contradicted**.")
+    assert rows["judge.b"].in_margins == pytest.approx(8.0)
+    assert rows["judge.e"].in_margins == 0.0
+    # A smaller difference of a measure with a smaller margin is the larger one.
+    narrow = replace(rows["judge.a"], measure=DECLARED.measures["accuracy_spread"])
+    (_, other) = said_of(rows | {"judge.a": narrow}, monkeypatch)
+    assert other.endswith("(squared share of pairs), of the claim *So a*, which is **supported**.")
+
+
+def test_a_group_in_which_nothing_is_decided_says_no_more_than_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (counted,) = said_of(decide(one_measure(claim("a")), Evidence("smoke")), monkeypatch)
+    assert counted.endswith("undecided: 0; not testable here: 1.")
+
+
+def test_every_group_of_measured_claims_has_its_sentence_in_the_chapter() -> None:
+    code = code_of(CHAPTER)
+    groups = {one.group for one in DECLARED.claims if one.sources or one.reason}
+    said = set(re.findall(r'claims\.say_group\(rows, "(\w+)"\)', code))
+    assert said == set(re.findall(r'claims\.table\(rows, "(\w+)"\)', code)) - {"arithmetic"}
+    assert groups - said == {"critique"}  # none of these is measured: they stand by their reason
+    assert "row.claim.says for row in members" in code  # which is listed with all that they say
+
+
+def test_decided_claims_are_said_again_without_the_pairs_that_a_wording_was_found_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = [{"record": "alignment", "key": "a"}]
+    ledger = one_measure(claim("a", sources=source), claim("b"))
+    records = {"alignment": ORIGIN | {"findings": {"a": finding(0.3).to_json()}}}
+    rows = claims.decided(ledger, Evidence("laptop", records=records))
+    said: list[str] = []
+    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
+    claims.say_untried(rows, None)
+    claims.say_untried(rows, {"findings, untried": {"b": finding(0.3).to_json()}})
+    assert not said
+    claims.say_untried(rows, {"findings, untried": {"a": finding(0.0).to_json()}})
+    (text,) = said
+    assert "*So* is **undecided" in text.replace("\\", "")
+
+
+# --- linked --------------------------------------------------------------------------------------
+
+
+def test_a_recorded_finding_leads_to_the_cell_that_shows_its_record(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    record = root / "results" / "alignment" / "alignment.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps(ORIGIN | {"findings": {"a": finding(0.3).to_json()}}))
+    (row,) = claims.ledger("smoke", root / "claims.toml", root)
+    assert claims.line(row)["evidence"] == "results/alignment/alignment.json"  # no cell reads it
+    path = root / "notebooks" / "04_judges.ipynb"
+    cells = json.loads(path.read_text())["cells"]
+    cells += [{"id": "9", "source": ['seen = results.load(\n    "alignment"\n) or {}']}]
+    path.write_text(json.dumps({"cells": cells}))
+    (row,) = claims.ledger("smoke", root / "claims.toml", root)
+    shown = "results/alignment/alignment.json, notebooks/04_judges.ipynb#9"
+    assert claims.line(row)["evidence"] == shown
+    assert row.to_json()["cell"] == "notebooks/04_judges.ipynb#9"
+    assert row.to_json()["live"] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "chapter", "reads"),
+    [
+        ("judge.explicit-over-direct-likert", "04", 'results.load("alignment")'),
+        ("weights.polarity", "06", 'results.load("alignment")'),
+        ("gaming.attacks-pay-implicit", "09", 'results.load("attacks")'),
+        ("reward.implicit-over-base", "08", 'results.load("arms")'),
+    ],
+)
+def test_each_record_of_the_ledger_is_shown_by_a_cell(name: str, chapter: str, reads: str) -> None:
+    (one,) = (claim_ for claim_ in DECLARED.claims if claim_.id == name)
+    notebook, cell = claims.shown_by(one)
+    assert notebook is not None
+    assert Path(notebook).name.startswith(f"{chapter}_")
+    found = json.loads((ROOT / notebook).read_text())["cells"]
+    assert [reads in "".join(part["source"]) for part in found if part["id"] == cell] == [True]
+
+
+def test_every_claim_with_a_record_has_a_cell_that_shows_it() -> None:
+    recorded = [one for one in DECLARED.claims if any(source.record for source in one.sources)]
+    assert recorded
+    assert [one.id for one in recorded if None in claims.shown_by(one)] == []
+
+
+def test_a_live_finding_leads_to_the_cell_that_saved_it() -> None:
+    origin = Saved("4.json", {"a": finding(0.3).to_json()}, "notebooks/04_x.ipynb", "8", live=True)
+    evidence = Evidence("smoke", saved={"findings_04": origin}, shown={"judge.a": ("b", "1")})
+    row = decide(one_measure(claim("a")), evidence)["judge.a"]
+    assert claims.line(row)["evidence"] == "this machine's run, notebooks/04_x.ipynb#8"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
@@ -18,12 +20,20 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from rar_lib.book import figures
 from rar_lib.book.notebook import execute
-from rar_lib.core.stats import Interval
+from rar_lib.core.decision import Finding, Word, not_testable
+from rar_lib.core.stats import Bin, Interval
 
 mpl.use("Agg")
 ROOT = Path(__file__).resolve().parents[2]
 EIGHT = Interval(0.5, 0.3, 0.7, 8)
 SEVEN = replace(EIGHT, n=7)
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Figures are kept until they are closed."""
+    yield
+    plt.close("all")
 
 
 def test_whiskers_need_eight_units() -> None:
@@ -201,6 +211,18 @@ def test_a_forest_says_by_colour_and_mark_on_which_side_an_interval_lies() -> No
     assert not figures.forest({"x": None}, xlabel="").legends
 
 
+def test_a_finding_is_drawn_by_its_word_wherever_its_interval_lies() -> None:
+    clear = Interval(0.5, 0.3, 0.7, 9)
+    words: list[Word] = ["supported", "contradicted", "no difference larger than d", "undecided"]
+    rows = {word: Finding(word, clear, margin=0.05) for word in words}
+    fig = figures.forest(rows | {"none": not_testable("why")}, xlabel="x")
+    marks = [ln for ln in fig.axes[0].lines if ln.get_marker() not in ("None", None, "")]
+    assert [mark.get_marker() for mark in marks] == ["^", "v", "s", "o"]
+    assert sorted(text.get_text() for text in fig.legends[0].get_texts()) == sorted(words)
+    assert [text.get_text() for text in fig.axes[0].texts] == [" not testable here"]
+    assert "Undecided: 1 of 5 (“undecided”)" in repr(fig)
+
+
 def test_panels_of_a_forest_share_rows_and_scale_and_leave_empty_what_is_not_there() -> None:
     one, two = Interval(0.5, 0.3, 0.7, 9), Interval(-0.5, -0.7, -0.3, 9)
     fig = figures.forests(
@@ -245,3 +267,104 @@ def test_the_picture_of_a_step_shows_the_policy_neither_rubric_nor_reference() -
     assert "judge (it sees the question, too)" in said
     assert len(fig.axes[0].patches) == len(figures._BOXES) + len(figures._ARROWS)
     assert figures.as_svg(fig) is not None
+
+
+# --- what is seen, in words
+
+
+def test_a_figure_that_cannot_be_seen_says_what_is_drawn_and_what_is_seen() -> None:
+    fig = figures.strips({"kept": [0.1, 0.5], "lost": []}, xlabel="margin")
+    assert repr(fig) == (
+        "Rows of dots with a bar at the mean; horizontal axis: margin. "
+        "kept: 2 from 0.10 to 0.50, mean 0.30; lost: no dot."
+    )
+    assert repr(figures.canvas()[0]).startswith("<BookFigure size")
+    shell = InteractiveShell.instance()
+    try:
+        data, _ = shell.display_formatter.format(fig)
+        assert data["text/plain"] == repr(fig)
+    finally:
+        InteractiveShell.clear_instance()
+
+
+def test_accuracy_by_size_tells_where_each_line_begins_and_ends() -> None:
+    high = Interval(0.9, 0.85, 0.95, 48)
+    series = {"explicit": [0.4, EIGHT, high], "implicit": [None, 0.5, 0.7], "none": [None] * 3}
+    fig = figures.by_size([0.135, 0.5, 1.5], series, xlabel="billions", ylabel="share", chance=0.5)
+    assert repr(fig) == (
+        "Lines over a logarithmic axis: billions. Vertical axis: share. "
+        "explicit: from 0.40 at 0.135 to 0.90 [0.85, 0.95] at 1.5; "
+        "implicit: from 0.50 at 0.5 to 0.70 at 1.5; none: nothing. "
+        "Highest: explicit at 1.5, 0.90 [0.85, 0.95]. A dashed line at 0.50."
+    )
+    one = figures.by_size([1.5], {"explicit": [SEVEN]}, xlabel="x", ylabel="y")
+    assert "explicit: 0.50 (n = 7) at 1.5. Highest" in repr(one)
+    assert "dashed" not in repr(one)
+    assert repr(figures.by_size([1.0], {}, xlabel="x", ylabel="y")).endswith("Nothing is drawn.")
+
+
+def test_a_forest_tells_how_its_intervals_lie_and_how_far_they_reach() -> None:
+    rows = {
+        "up": Interval(0.5, 0.3, 0.7, 9),
+        "down": Interval(-0.5, -0.7, -0.3, 9),
+        "few": SEVEN,
+        "none": None,
+    }
+    said = repr(figures.forest(rows, xlabel="gain"))
+    assert said == (
+        "Points with horizontal 95 % intervals beside a dashed line at 0, one row a name; "
+        "horizontal axis: gain. Interval above the line: 1 of 4 (“up”); "
+        "Interval below the line: 1 of 4 (“down”); Value alone: too few units: 1 of 4 (“few”); "
+        "Not testable here: 1 of 4 (“none”). "
+        "Values reach from -0.50 [-0.70, -0.30] at down to 0.50 [0.30, 0.70] at up."
+    )
+    panels = repr(figures.forests({"left": {"up": rows["up"]}, "right": {"a": None}}, xlabel="x"))
+    assert "Panel left: Interval above the line: 1 of 1 (“up”)." in panels
+    assert panels.endswith("Panel right: Not testable here: 1 of 1 (“a”).")
+    many = repr(figures.forest({f"row {n}": EIGHT for n in range(9)}, xlabel="x"))
+    assert "9 of 9 (“row 0”, “row 1”, “row 2”, “row 3”, “row 4”, “row 5” and 3 more)" in many
+
+
+def test_bars_tell_their_lowest_and_highest_and_how_many_pass_the_line() -> None:
+    series = {"one": [0.2, 0.6, None], "two": [EIGHT, 0.1, float("nan")]}
+    fig = figures.grouped_bars(["a", "b", "c"], series, ylabel="share", line=[0.3, 0.3, 0.4])
+    assert repr(fig) == (
+        "Groups of vertical bars: a, b and c. Vertical axis: share. "
+        "one: from 0.20 at a to 0.60 at b; two: from 0.10 at b to 0.50 [0.30, 0.70] at a. "
+        "Dashed lines at 0.30 and 0.40; 2 of 4 bars end above theirs."
+    )
+
+
+def test_a_reward_curve_tells_the_rollouts_and_every_look() -> None:
+    looks = {"hold-out": {0: EIGHT, 2: replace(EIGHT, value=0.6)}}
+    said = repr(figures.reward_curve([[0.2, 0.4], [None, 0.5]], looks))
+    assert "Mean of the rollouts: from 0.30 at step 1 to 0.50 at step 2; " in said
+    assert said.endswith(
+        "hold-out: from 0.50 [0.30, 0.70] at step 0 to 0.60 [0.30, 0.70] at step 2."
+    )
+
+
+def test_slopes_tell_the_means_and_how_many_tasks_moved_which_way() -> None:
+    before = {"training": [0.2, 0.4, 0.6], "hold-out": []}
+    after = {"training": [0.5, 0.4, 0.3], "hold-out": []}
+    said = repr(figures.slopes(before, after))
+    assert said.endswith(
+        "training: mean from 0.40 to 0.40, 1 of 3 tasks up, 1 down; hold-out: no task."
+    )
+
+
+def test_courses_costs_and_stages_are_told() -> None:
+    arms = figures.arm_curves({"explicit": [{0: 0.1, 6: 0.3}, {0: 0.3, 6: 0.5}]}, ylabel="y")
+    assert repr(arms).endswith("explicit, mean of 2 seeds: from 0.20 at step 0 to 0.40 at step 6.")
+    gains = figures.gains({"a run": {"training judge": {0: EIGHT, 4: SEVEN}}})
+    assert "a run, training judge: from 0.50 [0.30, 0.70] at step 0 to 0.50 (n = 7)" in repr(gains)
+    points = {("qwen", "explicit"): (1.25, EIGHT), ("qwen", "implicit"): (0.5, None)}
+    cost = repr(figures.cost(points, xlabel="seconds", ylabel="accuracy"))
+    assert cost.endswith("qwen, explicit: 0.50 [0.30, 0.70] for 1.25.")
+    rows = {"one": {"write": 3.0, "judge": 1.0}}
+    stages = figures.stages(rows, xlabel="s", unit="{:.1f} s")
+    assert repr(stages).endswith("one: 4.0 s, most of it write.")
+    curve = [Bin(5, 0.1, 0.2), Bin(5, 0.9, 0.8)]
+    assert "as read: from 0.20 at probability 0.10 to 0.80" in repr(
+        figures.reliability({"as read": curve})
+    )

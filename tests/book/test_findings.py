@@ -73,8 +73,8 @@ def test_claims_are_shown_with_what_they_rest_on() -> None:
         "claim": "a over b",
         "difference": "0.25 [-0.03, 0.42]",  # all equal: 0.22 of tasks may lie anywhere
         "tasks": 12,
-        "p": "0.000",
-        "p (Holm)": "0.000",
+        "p": "<0.001",
+        "p (Holm)": "<0.001",
         "detectable": "0.39",
         "finding": "supported",
     }

@@ -43,6 +43,22 @@ def test_no_absolute_path_reaches_a_page(tmp_path: Path) -> None:
     assert "results/x.json" in json.dumps(cleaned)
 
 
+@pytest.mark.parametrize(
+    ("plain", "alt"),
+    [
+        ("Rows of dots. kept: 2 from 0.10\nto 0.50.", "Rows of dots. kept: 2 from 0.10 to 0.50."),
+        ("<Figure size 640x480 with 1 Axes>", "Figure: A section"),
+        ("", "Figure: A section"),
+    ],
+)
+def test_a_figure_that_says_what_is_seen_has_that_as_alternative_text(plain: str, alt: str) -> None:
+    cell = code("draw", shown({"image/png": png(2, 2), "text/plain": plain}))
+    title = nbformat.v4.new_markdown_cell("# A title\n\n## A section")
+    notebook = json.loads(nbformat.writes(new_notebook(cells=[title, cell])))
+    _, cleaned = clean_notebook(notebook, "01_x.ipynb", REPO, "")["cells"]
+    assert cleaned["metadata"]["mystnb"]["image"]["alt"] == alt
+
+
 def test_number_columns_are_aligned_with_their_titles() -> None:
     html_text = (
         "<table class='dataframe'><thead><tr><th></th><th>arm</th><th>reward</th></tr></thead>"

@@ -536,11 +536,51 @@ HOSTILE = {
     "zero": "a\x00b\x08c\x7f",
     "noncharacter": "a\uffffb\ufdd0",
 }
-TAGS = set(
-    "html head meta title style body header p h1 h2 h3 bdi b nav ul li a main dl div dt dd section "
-    "table caption span thead tbody tr th td svg rect path line text desc details summary article "
-    "figure figcaption footer".split()
-)
+TAGS = {
+    "html",
+    "head",
+    "meta",
+    "title",
+    "style",
+    "body",
+    "header",
+    "p",
+    "h1",
+    "h2",
+    "h3",
+    "bdi",
+    "b",
+    "nav",
+    "ul",
+    "li",
+    "a",
+    "main",
+    "dl",
+    "div",
+    "dt",
+    "dd",
+    "section",
+    "table",
+    "caption",
+    "span",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "svg",
+    "rect",
+    "path",
+    "line",
+    "text",
+    "desc",
+    "details",
+    "summary",
+    "article",
+    "figure",
+    "figcaption",
+    "footer",
+}
 
 
 def hostile_grades(text: str) -> str:

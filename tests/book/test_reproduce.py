@@ -762,6 +762,19 @@ def test_every_part_of_the_key_can_be_named_as_the_reason(checkout: Checkout) ->
     assert list(parts) == list(reproduce._CHANGED)
 
 
+def test_a_model_that_another_program_serves_makes_its_chapter_stale(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer_and_reader(checkout, "good")
+    (step, _) = reproduce._steps(checkout.notebooks, checkout.out, None)
+    found = []
+    for name in ("vllm", "llama.cpp"):
+        monkeypatch.setattr(reproduce, "engine", lambda model, device, name=name: name)
+        found.append(reproduce.parts_of(step, PROFILE, checkout.root, checkout.library))
+    one, other = found
+    assert {part for part in one if one[part] != other[part]} == {"engines"}
+
+
 def test_paths_are_replaced_by_whole_components(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -786,10 +799,22 @@ def test_paths_are_replaced_by_whole_components(
 def test_only_long_values_with_telling_names_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         monkeypatch.delenv(name)
-    telling = (
-        "OPENAI_API_KEY OPENAI_APIKEY HF_TOKEN MY_SECRET DB_PASSWORD DB_PASSWD GH_PAT KEY TOKEN "
-        "AZURE_CREDENTIALS SENTRY_DSN SSH_PASSPHRASE MYSQL_PWD access_key_id"
-    ).split()
+    telling = [
+        "OPENAI_API_KEY",
+        "OPENAI_APIKEY",
+        "HF_TOKEN",
+        "MY_SECRET",
+        "DB_PASSWORD",
+        "DB_PASSWD",
+        "GH_PAT",
+        "KEY",
+        "TOKEN",
+        "AZURE_CREDENTIALS",
+        "SENTRY_DSN",
+        "SSH_PASSPHRASE",
+        "MYSQL_PWD",
+        "access_key_id",
+    ]
     for name in telling:
         monkeypatch.setenv(name, "12345678")
     for name in ("EDITOR", "PWD", "OLDPWD", "PATH", "KEYBOARD", "MONKEY", "PATTERN", "COMPATIBLE"):

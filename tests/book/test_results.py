@@ -104,6 +104,22 @@ def test_what_a_record_lacks_is_said(
     assert results.lacking(record, arms) == says
 
 
+def test_a_seed_that_a_record_sets_apart_is_named_where_it_is_missed() -> None:
+    apart = [
+        {"arm": "explicit", "seed": 0, "why": "it was continued elsewhere"},
+        {"arm": "rlvr", "seed": 0, "why": "it is another arm's"},
+    ]
+    record = FULL | {"runs": FULL["runs"][:-1], "apart": apart}
+    assert results.lacking(record, BOTH) == (
+        "recorded with 2 common seeds, 3 are needed; set apart is explicit with seed 0: it was "
+        "continued elsewhere"
+    )
+    assert results.lacking(record, ("implicit", "rlvr")) == (
+        "no run of rlvr is recorded; set apart is rlvr with seed 0: it is another arm's"
+    )
+    assert results.lacking(FULL | {"apart": apart}, BOTH) == ""
+
+
 def test_a_record_of_two_machines_names_both() -> None:
     runs = [*FULL["runs"][:-1], FULL["runs"][-1] | {"machine": "four cores"}]
     said = results.lacking(FULL | {"runs": runs}, BOTH)
@@ -117,6 +133,12 @@ def test_seeds_are_averaged_task_by_task_and_an_unscored_one_stays_unscored() ->
     assert scores["base"] == {"t1": pytest.approx(0.2), "t2": pytest.approx(0.4)}
     assert scores["implicit"] == {"t1": pytest.approx(0.5), "t2": None}
     assert scores["implicit, keep 0.5"] == {"t1": 0.3, "t2": 0.3}
+
+
+def test_runs_without_notes_do_not_move_the_base_of_the_others() -> None:
+    graded = {"judge": {"before": {"t1": 0.9, "t2": 0.9}, "after": {"t1": 0.9, "t2": 0.9}}}
+    closed = RUNS[0] | {"arm": "implicit, closed book", "closed": True, "held_out": graded}
+    assert results.held_out([*RUNS, closed]) == results.held_out(RUNS)
 
 
 def test_recorded_attacks_are_results_again(tmp_path: Path) -> None:

@@ -99,3 +99,17 @@ def test_folded_tables_are_escaped_captioned_and_open_at_the_first() -> None:
     assert "&lt;b&gt;" in html
     assert "<i>" not in html
     assert "# two" in repr(shown)
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0006, "<0.001"), (0.001, "0.001"), (0.0044, "0.004"), (0.25, "0.250"), (1.0, "1.000")],
+)
+def test_a_p_value_never_looks_like_none(p: float, text: str) -> None:
+    assert tables.p_value(p) == text
+    assert tables.table([{"p": tables.p_value(p)}]).frame["p"].item() == text
+
+
+def test_no_p_value_is_a_dash() -> None:
+    assert tables.p_value(None) is None
+    assert tables.cell(tables.p_value(None)) == "–"

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from rar_lib.cli.app import app
 
-SIZE = "--steps 1 --prompts 2 --rollouts 4 --max-tokens 8".split()
+SIZE = ["--steps", "1", "--prompts", "2", "--rollouts", "4", "--max-tokens", "8"]
 
 
 def rar(*arguments: str | Path) -> Result:

@@ -402,7 +402,7 @@ def test_an_endpoint_that_dies_keeps_its_steps_and_the_same_command_ends_it(fold
         rating = str(2 + len(request["messages"][-1]["content"]) % 8)
         return says(rating, tokens={rating: 1.0})
 
-    size = "--steps 2 --prompts 2 --rollouts 4 --max-tokens 8 -y".split()
+    size = ["--steps=2", "--prompts=2", "--rollouts=4", "--max-tokens=8", "-y"]
     with server(answer, host=AWAY) as scripted:
         done = own_train(folder, *size, url=scripted.url)
         assert done.exit_code == 1

@@ -1,16 +1,33 @@
 """Prompts: text from models and data stays data."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rar_lib.core import prompts
+from rar_lib.core.files import digest, file_hash
 from rar_lib.core.prompts import fill
 from rar_lib.core.scoring import PREDEFINED
 from rar_lib.core.text import fence, visible
 from rar_lib.data.tasks import load_mini
-from rar_lib.judging.messages import render
+from rar_lib.judging.messages import Messages, render
+
+
+def test_not_a_byte_of_a_prompt_changes_unseen() -> None:
+    """Calls on record, calibrations and the study are of these texts: a change voids them."""
+    folder = Path(prompts.__file__).parent
+    texts = {path.name: file_hash(path) for path in folder.glob("*.txt")}
+    assert len(texts) == 26
+    assert digest(texts) == "8a79caf727f84c5c684b517d4df0495be4272fed28c02198e81fd76f2517a433"
+    assert Messages().fingerprint == (
+        "2f1a5b1b3c67afd5b3d456fc19a0db3db81a079d5a021aaa9f7a5efce4d0f2ae"
+    )
+    assert Messages("b").fingerprint == (
+        "5796f03748773a8dd072ebad37e41c51948658b4268a193e5add6121cdfc9be4"
+    )
 
 
 def test_values_are_not_expanded_again() -> None:

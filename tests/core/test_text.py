@@ -1,10 +1,17 @@
-"""Text made harmless, and free of what was only thought."""
+"""Text made harmless, freed of what was only thought, and counted."""
 
 from __future__ import annotations
 
 import pytest
 
-from rar_lib.core.text import fence, is_blank, visible, without_thoughts
+from rar_lib.core.text import (
+    content_words,
+    fence,
+    is_blank,
+    sentences,
+    visible,
+    without_thoughts,
+)
 
 
 @pytest.mark.parametrize(
@@ -169,3 +176,27 @@ def test_what_shows_nothing_is_blank(text: str) -> None:
 )
 def test_what_shows_anything_is_not_blank(text: str) -> None:
     assert not is_blank(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("Names air.", 1),
+        ("Names air", 1),
+        ("Names air. Names light.", 2),
+        ("Names air! Does it? Yes.", 3),
+        ('Says "wait." Then stops.', 2),
+        ("Gives a dose, e.g. 5 mg, or i.e. Half of it.", 1),
+        ("Says that Dr. Smith and St. John agree.", 1),
+        ("Names E. coli or B. Cereus.", 1),
+        ("Gives 3.5 Volt or 7. 5 items.", 1),
+        ("Compares air vs. Water.", 1),
+        ("Names a gas, such as CO2. Explains why.", 2),
+    ],
+)
+def test_counting_sentences(text: str, count: int) -> None:
+    assert sentences(text) == count
+
+
+def test_content_words_leave_out_what_every_rubric_says() -> None:
+    assert content_words("States that the ice dissolves; it dissolved in 3 min.") == {"dissol"}

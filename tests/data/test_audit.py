@@ -107,7 +107,7 @@ def test_a_criterion_repeated_within_one_task_is_not_repeated_across_tasks() -> 
     assert defects([twice]).repeated_criteria == 0
 
 
-def test_words_that_many_tasks_share_do_not_make_a_criterion_specific() -> None:
+def test_a_word_of_the_question_makes_a_criterion_specific() -> None:
     tasks = [
         task(f"t{n}", f"What is the boiling point of {name}?", criterion(1, E, text))
         for n, (name, text) in enumerate(
@@ -115,7 +115,6 @@ def test_words_that_many_tasks_share_do_not_make_a_criterion_specific() -> None:
         )
     ]
     assert defects(tasks).generic_criteria == 0
-    assert defects(tasks, common=0.5).generic_criteria == 0.5  # "boiling" is in both tasks
 
 
 @pytest.mark.parametrize(
@@ -221,15 +220,16 @@ NEAR = [
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 500])
-def test_near_duplicates_within_a_set_are_found_once_whatever_the_chunk(chunk: int) -> None:
-    pytest.importorskip("sklearn")
-    (pair,) = near_duplicates(NEAR, threshold=0.5, chunk=chunk)
+def test_near_duplicates_within_a_set_are_found_once_whatever_the_chunk(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rar_lib.data.audit._CHUNK", chunk)
+    (pair,) = near_duplicates(NEAR, threshold=0.5)
     assert (pair.left, pair.right) == ("a", "c")
     assert 0.5 < pair.cosine < 1.0
 
 
 def test_near_duplicates_across_splits() -> None:
-    pytest.importorskip("sklearn")
     pairs = near_duplicates(NEAR[:2], [NEAR[2], NEAR[1]], threshold=0.5)
     assert [(p.left, p.right) for p in pairs] == [("b", "b"), ("a", "c")]
     assert pairs[0].cosine == pytest.approx(1.0)

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from rar_lib.cli.data import render
 from rar_lib.core.errors import DataError
-from rar_lib.core.words import sentences
 from rar_lib.data.check import check, escaped, show
 from rar_lib.data.tasks import load_tasks
 
@@ -189,26 +188,6 @@ def test_warnings(tmp_path: Path, second: dict[str, Any], expected: tuple[str, s
 def test_the_papers_sizes_are_fine(tmp_path: Path, size: int) -> None:
     rows = [{**CRITERIA[0], "id": f"c{n}", "description": f"Names {n}."} for n in range(size)]
     assert check(written(tmp_path, task(rubric={"criteria": rows}))) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("Names air.", 1),
-        ("Names air", 1),
-        ("Names air. Names light.", 2),
-        ("Names air! Does it? Yes.", 3),
-        ('Says "wait." Then stops.', 2),
-        ("Gives a dose, e.g. 5 mg, or i.e. Half of it.", 1),
-        ("Says that Dr. Smith and St. John agree.", 1),
-        ("Names E. coli or B. Cereus.", 1),
-        ("Gives 3.5 Volt or 7. 5 items.", 1),
-        ("Compares air vs. Water.", 1),
-        ("Names a gas, such as CO2. Explains why.", 2),
-    ],
-)
-def test_counting_sentences(text: str, count: int) -> None:
-    assert sentences(text) == count
 
 
 # --- Pairs -----------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from rar_lib.core.types import MultipleChoice
 from rar_lib.data import choices
 from rar_lib.data.choices import REPAIRED, load_choices, parse_options, read_gpqa, read_rows
 from rar_lib.data.jsonl import Account
-from rar_lib.evaluation.multiple_choice import answer_letter, boxed_answer
+from rar_lib.evaluation.multiple_choice import answer_letter
 
 
 def dropped(account: Account) -> dict[str, list[str]]:
@@ -296,6 +296,11 @@ def test_orders_vary_with_the_seed_and_the_question() -> None:
     assert same < 30  # 10 expected: one in 24
 
 
+def boxed(text: str, options: int = len(LETTERS)) -> str | None:
+    reading = answer_letter(text, options)
+    return reading.letter if reading.way == "boxed" else None
+
+
 @pytest.mark.parametrize(
     ("text", "letter"),
     [
@@ -342,12 +347,12 @@ def test_orders_vary_with_the_seed_and_the_question() -> None:
     ],
 )
 def test_boxed_answers(text: str, letter: str | None) -> None:
-    assert boxed_answer(text) == letter
+    assert boxed(text) == letter
 
 
 def test_a_letter_that_was_not_offered_is_no_answer() -> None:
-    assert boxed_answer(r"\boxed{E}", options=5) == "E"
-    assert boxed_answer(r"\boxed{E}", options=4) is None
+    assert boxed(r"\boxed{E}", options=5) == "E"
+    assert boxed(r"\boxed{E}", options=4) is None
     assert answer_letter("Answer: E", options=4).letter is None
 
 

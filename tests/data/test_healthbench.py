@@ -25,7 +25,7 @@ from rar_lib.data.healthbench import (
     category,
     load_healthbench,
 )
-from rar_lib.evaluation.held_out import tag_scores
+from rar_lib.evaluation.held_out import axis_scores
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "healthbench_rows.jsonl"
 ROWS: list[dict[str, Any]] = [json.loads(line) for line in FIXTURE.read_text("utf-8").splitlines()]
@@ -132,10 +132,10 @@ def test_the_score_by_hand(met: list[bool | None], expected: float | None) -> No
 
 def test_scores_by_axis() -> None:
     assert BLISTER is not None
-    scores = tag_scores(BLISTER, [True, True, False, True, True])
+    scores = axis_scores(BLISTER, [True, True, False, True, True])
     # Accuracy: (7 - 8) / 7. Completeness: 5 / (5 + 3). Communication has no positive points.
     assert scores == {"axis:accuracy": -1 / 7, "axis:completeness": 5 / 8}
-    assert tag_scores(BLISTER, [None, True, True, False, False])["axis:accuracy"] is None
+    assert axis_scores(BLISTER, [None, True, True, False, False])["axis:accuracy"] is None
 
 
 def points(*given: tuple[float | None, Polarity]) -> Rubric:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import policy_messages
+from rar_lib.core.text import content_words
 from rar_lib.core.types import Task
-from rar_lib.core.words import content_words
 from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.notes import conveyed, split, with_notes
 

@@ -74,30 +74,35 @@ def test_every_variant_by_hand(variant: str, expected: float) -> None:
     assert recompute(RUBRIC, met, BY_NAME[variant]) == pytest.approx(expected)
 
 
-VETO, ALL = AGGREGATES
+VETO, CATEGORY, ALL = AGGREGATES
 
 
 @pytest.mark.parametrize(
-    ("met", "veto", "every"),
+    ("met", "veto", "category", "every"),
     [
         # Everything is right: the failure is not there, the rest is.
-        ((True, True, True, True, False), 1.0, 1.0),
-        # One Optional is missing: 3.5 of 3.8, and not all of them.
-        ((True, True, False, True, False), 3.5 / 3.8, 0.0),
+        ((True, True, True, True, False), 1.0, 1.0, 1.0),
+        # One Optional is missing, the only one of its category: 3.5 of 3.8, and not all of them.
+        ((True, True, False, True, False), 3.5 / 3.8, 3.5 / 3.8, 0.0),
         # The only Essential is missing.
-        ((False, True, True, True, False), 0.0, 0.0),
+        ((False, True, True, True, False), 0.0, 2.8 / 3.8, 0.0),
+        # One of two pitfalls: the category pays nothing, of 3.8 all but 1.8 is left.
+        ((True, True, True, True, True), 2.9 / 3.8, 2.0 / 3.8, 0.0),
         # Probabilities: 0.6 + 0.7 * 0.4 + 0.9 + 0.9 * 0.75 = 2.455, of which 0.6 stays; the least
-        # credit of any is that of the Optional.
-        ((0.6, 0.4, 0.0, 1.0, 0.25), 0.6 * 2.455 / 3.8, 0.0),
-        ((0.6, 0.4, 0.5, 1.0, 0.25), 0.6 * 2.605 / 3.8, 0.4),
+        # credit of any is that of the Optional. Both pitfalls together earn 1.8 * 0.75 = 1.35.
+        ((0.6, 0.4, 0.0, 1.0, 0.25), 0.6 * 2.455 / 3.8, 2.23 / 3.8, 0.0),
+        ((0.6, 0.4, 0.5, 1.0, 0.25), 0.6 * 2.605 / 3.8, 2.38 / 3.8, 0.4),
         # Unscored stays unscored.
-        ((True, None, True, True, False), None, None),
+        ((True, None, True, True, False), None, None, None),
     ],
 )
-def test_a_veto_and_all_or_nothing_by_hand(
-    met: tuple[float | bool | None, ...], veto: float | None, every: float | None
+def test_ways_that_are_no_means_by_hand(
+    met: tuple[float | bool | None, ...],
+    veto: float | None,
+    category: float | None,
+    every: float | None,
 ) -> None:
-    for variant, expected in ((VETO, veto), (ALL, every)):
+    for variant, expected in ((VETO, veto), (CATEGORY, category), (ALL, every)):
         assert recompute(RUBRIC, verdicts(*met), variant) == (
             None if expected is None else pytest.approx(expected)
         )
@@ -110,14 +115,27 @@ def test_without_an_essential_nothing_can_veto() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5))
-def test_neither_pays_more_than_the_mean(probabilities: list[float]) -> None:
+def test_none_pays_more_than_the_mean(probabilities: list[float]) -> None:
     met = verdicts(*probabilities)
-    mean, veto, every = (recompute(RUBRIC, met, v) for v in (PAPER, VETO, ALL))
+    ways = (PAPER, VETO, CATEGORY, ALL)
+    mean, veto, category, every = (recompute(RUBRIC, met, variant) for variant in ways)
     assert mean is not None
     assert veto is not None
+    assert category is not None
     assert every is not None
-    assert 0 <= every <= mean + 1e-9
+    assert 0 <= every <= category + 1e-9
+    assert category <= mean + 1e-9
     assert 0 <= veto <= mean + 1e-9
+
+
+def test_a_category_keeps_its_share_of_the_weights() -> None:
+    """By the paper's numbers, and by others: two pitfalls count twice, met together or not."""
+    met = verdicts(True, False, False, True, False)
+    assert recompute(RUBRIC, met, CATEGORY) == pytest.approx(2.8 / 3.8)
+    equal = Variant("equal", UNIFORM_WEIGHTS, rule="category")
+    assert recompute(RUBRIC, met, equal) == pytest.approx(3 / 5)
+    essential = {c: float(c is Category.ESSENTIAL) for c in Category}
+    assert recompute(RUBRIC, met, Variant("one", essential, rule="category")) == 1.0
 
 
 def test_probabilities_count_unless_hard_verdicts_are_asked_for() -> None:

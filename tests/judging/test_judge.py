@@ -19,10 +19,11 @@ from rar_lib.core.types import ARMS, Arm, Criterion, Grade, Task
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.calibration import fit
 from rar_lib.judging.cassette import Cassette
-from rar_lib.judging.chat import Chat, Message, run_sync, sample
+from rar_lib.judging.chat import Chat, run_sync, sample
 from rar_lib.judging.guard import GuardedJudge
 from rar_lib.judging.judge import Judge, grade_many
 from rar_lib.judging.messages import Messages, Reading
+from rar_lib.judging.wire import Message
 
 pytestmark = pytest.mark.fault
 
@@ -138,7 +139,7 @@ def test_where_one_and_ten_cannot_be_told_apart_the_grade_is_unscored(
         (5, "explicit", "is int, not text"),
         (["Cool it."], "implicit", "is list, not text"),
         (b"Cool it.", "implicit", "is bytes, not text"),
-        ("Cool it.", "explicit_", "no arm 'explicit_'; allowed: explicit, implicit"),
+        ("Cool it.", "explicit_", "no arm 'explicit_'; choose from: explicit, implicit"),
     ],
 )
 def test_what_cannot_be_graded_is_named(response: Any, arm: Any, words: str) -> None:

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,6 +84,21 @@ def wait_for(condition: Callable[[], object], within_s: float = 20) -> None:
 
 def entries(folder: Path) -> list[Path]:
     return list((folder.parent / "home" / "run").glob("*.json"))
+
+
+def test_a_start_is_logged_and_nothing_is_printed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(server, "probe", lambda *_: None)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    todo = SimpleNamespace(name="tiny", usual_s=30.0)
+    with caplog.at_level("INFO", logger="rar_lib.models.server"):
+        server._wait_ready(todo, "", SimpleNamespace(poll=lambda: None), tmp_path, 1.0)  # type: ignore[arg-type]
+    assert caplog.messages == ["starting tiny, usually about 30 s", "tiny ready after 0 s"]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_ready_then_everything_gone(folder: Path) -> None:

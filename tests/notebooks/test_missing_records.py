@@ -1,4 +1,4 @@
-"""Chapters 4, 5 and 12 without their records: a sentence says so, and nothing empty is shown.
+"""Chapters 1, 4, 5 and 12 without their records: a sentence says so, and nothing empty is shown.
 
 The cells are those of the notebooks; no model is asked and no chapter is run.
 """
@@ -15,11 +15,11 @@ import pytest
 
 from rar_lib.book import figures, results, tables
 from rar_lib.book.prose import listed, sentence
-from rar_lib.core.decision import Finding, not_testable
-from rar_lib.core.stats import Interval
+from rar_lib.core.decision import Finding, decide_family, not_testable
+from rar_lib.core.stats import MIN_UNITS, Interval
 from rar_lib.core.types import Grade, Pair
 from rar_lib.data.tasks import load_mini_pairs, tried_pairs
-from rar_lib.evaluation.alignment import CriterionAgreement, PairGrades
+from rar_lib.evaluation.alignment import CriterionAgreement, PairGrades, against
 from rar_lib.models.catalogue import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,11 @@ READ = {
         "Nothing is recorded yet",
         "def say_at_chance",
     ),
-    "05_down_to_the_criterion": (('results.load("alignment")',), "Nothing is recorded yet", ""),
+    "05_down_to_the_criterion": (
+        ('results.load("alignment")', "as_read = {"),
+        "Nothing is recorded yet",
+        "",
+    ),
     "12_do_the_instruments_hold": (
         ('results.load("coverage")', "figures.by_size(\n        sizes", 'simulated["chosen"]'),
         "not recorded in this edition",
@@ -177,6 +181,103 @@ def test_chapter_4_compares_explicit_with_implicit_for_every_judge_that_passes(
     assert "difference 0.20 [0.10, 0.30]" in page.said[2].replace("\\", "")
 
 
+# --- what a record says under its table
+
+
+def test_chapter_1_shows_what_the_largest_judge_made_of_its_pair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = first_pair(RECORDS, monkeypatch)
+    record = RECORDS["alignment"]
+    assert record
+    largest = list(record["judges"])[-1]
+    assert f"rated by **{largest}**, the largest judge" in text(page)
+    assert len(page.tabled) == 1
+    rewards = page.names["rewards"]
+    assert rewards["implicit"]["preferred"] != rewards["explicit, same judge"]["preferred"]
+    implicit, explicit, labels = (of["preferred"] - of["rejected"] for of in rewards.values())
+    assert f"leads by {implicit:.2f}. Where this judge" in text(page)
+    assert f"the lead is {explicit:.2f}; under the gold labels it is {labels:.2f}." in text(page)
+
+
+@pytest.mark.parametrize("judges", [{}, {"small": {"arms": {"implicit": {}}}}])
+def test_chapter_1_says_that_no_rating_is_recorded(
+    judges: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = first_pair({"alignment": {"judges": judges}}, monkeypatch)
+    assert text(page) == "No judge's ratings of the two responses above are recorded yet."
+    assert page.tabled == []
+
+
+def first_pair(records: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Page:
+    (cell,) = cells("01_rewards_from_rubrics", 'results.load("alignment")')
+    pair = next(p for p in load_mini_pairs() if p.task_id == "test-med-burn")
+    gold = {"preferred": pair.gold_preferred, "rejected": pair.gold_rejected}
+    by_hand = {"preferred": 1.0, "rejected": 0.75}
+    return shown(monkeypatch, [cell], records, pair=pair, gold=gold, by_hand=by_hand, json=json)
+
+
+def test_chapter_4_compares_the_arms_of_each_judge_on_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = json.loads(json.dumps(RECORDS["alignment"]))
+    whole, part = list(record["judges"])[:2]
+    del record["judges"][part]["arms"]["direct_likert"]
+    page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
+    rows = {name: record["judges"][name]["arms"] for name in (whole, part)}
+    right = Interval.from_json(rows[whole]["explicit"]["accuracy"])
+    pairs = rows[whole]["explicit"]["pairs"]
+    assert f"**{whole}**, over {pairs} pairs: {right} are right where each" in text(page)
+    assert f"**{part}**, over" not in text(page)
+
+
+def test_chapter_5_says_what_calibration_moved_for_each_judge_that_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = json.loads(json.dumps(RECORDS["alignment"]))
+    plain, *others = record["judges"]
+    del record["judges"][plain]["agreement, calibrated"]
+    page = read("05_down_to_the_criterion", {"alignment": record}, monkeypatch)
+    assert f"to the largest, {listed([plain, *others])}: the AUC" in text(page)
+    assert f"the accuracy of **{plain}**" not in text(page)
+    for name in others:
+        as_read, moved = (
+            CriterionAgreement.from_json(record["judges"][name][key])
+            for key in ("agreement", "agreement, calibrated")
+        )
+        said = f"**{name}** from {as_read.accuracy} to {moved.accuracy}, its balanced accuracy"
+        assert f"{said} from {as_read.balanced} to {moved.balanced}, and" in text(page)
+
+
+# --- the best and the worst
+
+
+def by_part(monkeypatch: pytest.MonkeyPatch, **right: tuple[float, int]) -> Page:
+    """The sentences under the table by axis, for a share right and a number of tasks each."""
+    (cell,) = cells("04_can_the_judge_be_trusted", "ranked = sorted(")
+    found = {axis: Interval(share, share - 0.1, share, n) for axis, (share, n) in right.items()}
+    names = {"by": lambda graded, key: found if key == "axis" else {}}
+    graded = {"main": {"explicit": None}}
+    return shown(monkeypatch, [cell], {}, graded=graded, main="main", MIN_UNITS=MIN_UNITS, **names)
+
+
+def test_chapter_4_names_the_best_and_the_worst_of_the_axes_with_enough_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = MIN_UNITS - 1
+    page = by_part(
+        monkeypatch, accuracy=(0.7, 9), safety=(0.9, 9), tone=(0.1, few), clarity=(0.8, 9)
+    )
+    assert "most often on *safety*, 0.90 [0.80, 0.90], and least often on *accuracy*" in text(page)
+    assert f"By difficulty: no group has the {MIN_UNITS} tasks" in page.said[1]
+    assert "By axis: no group has" in text(by_part(monkeypatch, tone=(0.1, few)))
+
+
+def test_chapter_4_names_no_best_axis_where_all_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = by_part(monkeypatch, tone=(1.0, 9), safety=(1.0, 9)).said[0]
+    assert "which are safety and tone, the share right is 1.00" in said
+
+
 # --- kinds of rubrics
 
 
@@ -206,6 +307,32 @@ def test_chapter_4_compares_kinds_of_rubrics_over_the_same_pairs(
     assert "over 8 pairs of 8 tasks. Judges of this chapter that pass the gate: small and main" in (
         text(page)
     )
+
+
+def between(monkeypatch: pytest.MonkeyPatch, gated: list[str], *right: int) -> str:
+    """What is said of kinds of rubrics, each right on so many of 24 pairs."""
+    pairs = list({p.task_id: p for p in load_mini_pairs("test")}.values())[:24]
+    of = dict(
+        zip(
+            ("implicit", "synthetic_ref", "synthetic_noref"),
+            (graded(pairs, n) for n in right),
+            strict=True,
+        )
+    )
+    chosen = cells("04_can_the_judge_be_trusted", "kinds = {", "between = {}")
+    names = {"against": against, "decide_family": decide_family, "margin": lambda measure: 0.05}
+    known = {"pairs": pairs, "main": "main", "gated": gated, "graded": {"main": of}}
+    return text(shown(monkeypatch, chosen, {}, **known, **names)).partition(" That ")[2]
+
+
+def test_chapter_4_says_by_the_finding_which_rubric_did_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = between(monkeypatch, ["main"], 24, 12, 12)
+    assert "rubrics *authored* than under *synthetic, with reference*: **supported**" in said
+    assert "than under *synthetic, without*: **undecided" in said
+    below = between(monkeypatch, [], 24, 12, 12)
+    assert below.count("**not testable here: main does not pass the gate**") == 2
 
 
 def test_chapter_4_shows_no_empty_table_where_no_pair_has_every_kind_of_rubric(

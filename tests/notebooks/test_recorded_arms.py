@@ -11,11 +11,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rar_lib.book import figures, results, tables
 from rar_lib.book.prose import sentence
 from rar_lib.core import stats
+from rar_lib.core.decision import Finding, not_testable
 from rar_lib.evaluation.held_out import overall, paired_difference, share_of_way
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +72,9 @@ def shown(
     monkeypatch.setattr(results, "load", lambda name: {"arms": record}[name])
     said: list[str] = []
     known = {
+        "Finding": Finding,
         "figures": figures,
+        "np": np,
         "overall": overall,
         "paired_difference": paired_difference,
         "results": results,
@@ -162,14 +166,14 @@ def test_the_chapter_on_evaluation_shows_recorded_arms_beside_its_own_with_their
     # A gain of 0.10 on a way of 0.40.
     assert "0.10 (n = 2)     0.25 (n = 2)" in text
     recorded = [row for row in rows if row[0] == "recorded"]
-    assert [row[1:] for row in recorded if row[2:4] == ["implicit", "2"]] == [
-        [grader, "implicit", "2", *"0.45 (n = 2) 0.15 (n = 2) –".split()]
-        for grader in ("judge-a", "judge-b")
+    both = [" ".join(row[1:]) for row in recorded if row[2:4] == ["implicit", "2"]]
+    assert both == [
+        f"{grader} implicit 2 0.45 (n = 2) 0.15 (n = 2) –" for grader in ("judge-a", "judge-b")
     ]
     conveyed = [line.split() for line in text.splitlines() if " conveyed " in line]
     assert [row[2] for row in conveyed] == ["implicit", "implicit,"]
     # The record's way is 0.5.
-    assert conveyed[0][4:] == "0.45 (n = 2) 0.15 (n = 2) 0.30 (n = 2)".split()
+    assert " ".join(conveyed[0][4:]) == "0.45 (n = 2) 0.15 (n = 2) 0.30 (n = 2)"
     assert not any(word in text for word in ("supported", "contradicted", "undecided"))
     assert "not recorded yet" not in text
 
@@ -184,16 +188,96 @@ def test_the_chapter_on_evaluation_draws_its_own_scores_and_conveyed_ones_apart(
     assert "recorded: conveyed[" not in shown("08_evaluation", None, monkeypatch, **LIVE)
 
 
-def dropout(runs: list[dict[str, Any]] | None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+SUPPORTED = Finding(
+    "supported", stats.Interval(0.12, 0.06, 0.18, 160), 0.002, 0.004, detectable=0.08
+)
+UNDECIDED = Finding("undecided", stats.Interval(-0.02, -0.1, 0.06, 160), 0.6, 1.0, detectable=0.1)
+
+
+def test_the_training_chapter_names_the_arms_that_went_farthest_and_least_far(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    far = CHANGE | {"value": 0.3}
+    runs = [*RECORD["runs"], run("rlvr", 0, change={"conveyed": far})]
+    runs += [run("length", 0, change={"conveyed": far | {"value": 0.4}}, stray="KL")]
+    findings = {
+        "training.implicit_over_base": SUPPORTED.to_json(),
+        "training.rule_over_base": UNDECIDED.to_json(),
+        "training.sft_over_base": not_testable("no run").to_json(),
+    }
+    record = RECORD | {"runs": runs, "findings": findings}
+    text = shown("07_training_with_grpo", record, monkeypatch, **LIVE).replace("\\", "")
+    # 0.3 on a way of 0.5, and 0.1; the run that strayed counts in neither.
+    assert "*rlvr* went farthest of the trained arms on record (3): 0.60 of the way" in text
+    assert "*implicit* went least far: 0.20 (seeds: 2)" in text
+    assert "out of bounds: 1." in text
+    assert "implicit over base: supported (0.12 [0.06, 0.18]). Undecided: 1 of 3" in text
+    assert "not testable so far: 1." in text
+
+
+def test_the_training_chapter_says_nothing_of_arms_and_claims_without_a_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = shown("07_training_with_grpo", None, monkeypatch, **LIVE)
+    assert "went farthest" not in text
+    assert "seeds and tasks" not in text
+    alone = shown(
+        "07_training_with_grpo", RECORD | {"runs": RECORD["runs"][:2]}, monkeypatch, **LIVE
+    )
+    assert "*implicit* went farthest of the trained arms on record" in alone.replace("\\", "")
+    assert "least far" not in alone
+    assert "seeds and tasks" not in alone
+
+
+def dropout(
+    runs: list[dict[str, Any]] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    said: list[str] | None = None,
+    finding: Finding | None = None,
+) -> list[Any]:
     """Rows of the table of recorded runs with rubric dropout."""
+    findings = {"training.dropout_over_plain": finding.to_json()} if finding else {}
+    record = None if runs is None else {"runs": runs, "findings": findings}
     monkeypatch.setattr(results, "arms", lambda: runs)
+    monkeypatch.setattr(results, "load", lambda name: {"arms": record}[name])
     rows: list[Any] = []
     monkeypatch.setattr(tables, "table", rows.extend)
-    known: dict[str, Any] = {"overall": overall, "paired_difference": paired_difference}
-    known["say"] = lambda template, **_: None
-    cell = section("09_gaming_the_rubric", "## What later work proposes: rubric dropout")[-1]
-    exec(compile(cell, "09", "exec"), known | {"results": results, "tables": tables})
+    sentences: list[str] = [] if said is None else said
+    known: dict[str, Any] = {
+        "Finding": Finding,
+        "overall": overall,
+        "paired_difference": paired_difference,
+        "results": results,
+        "say": lambda template, **values: sentences.append(sentence(template, **values)),
+        "tables": tables,
+    }
+    for cell in section("09_gaming_the_rubric", "## What later work proposes: rubric dropout")[-2:]:
+        exec(compile(cell, "09", "exec"), known)
     return rows
+
+
+def test_what_rubric_dropout_changed_is_said_with_its_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = [run("base", 0), run("explicit", 0), run("explicit, keep 0.5", 0)]
+    for one in runs:
+        del one["keep"]
+    said: list[str] = []
+    dropout(runs, monkeypatch, said, UNDECIDED)
+    text = " ".join(said).replace("\\", "")
+    assert "than the whole rubric is **undecided**; difference" in text
+    assert "to the references: -0.02 [-0.10, 0.06]." in text
+    assert "0.40 (n = 2) after training with *explicit, keep 0.5*, 0.40 (n = 2) with the" in text
+    assert "0.30 (n = 2) before training. Seeds: 1." in text
+    undecided: list[str] = []
+    dropout(runs, monkeypatch, undecided)
+    assert len(undecided) == 1  # no finding is no sentence
+
+
+def test_without_a_record_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    dropout(None, monkeypatch, said)
+    assert said == ["No run with rubric dropout is recorded in this edition."]
 
 
 def test_rubric_dropout_is_found_by_the_name_of_its_arm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,3 +86,52 @@ def test_a_chapter_that_trains_on_tasks_of_its_own_says_how_many_make_a_step(pat
 def test_a_profiles_tasks_fill_a_step(name: str) -> None:
     profile = load(name)
     assert profile.train_tasks >= profile.training.prompts_per_step
+
+
+def raw_p_values(source: str) -> list[str]:
+    """Where a p-value goes into a table or a sentence as it is: two decimals make 0.0006 none."""
+    tree = ast.parse(source)
+    above = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    return [
+        ast.unparse(above[node])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("p", "p_holm")
+        if not _read_well(node, above)
+    ]
+
+
+def _read_well(node: ast.AST, above: dict[ast.AST, ast.AST]) -> bool:
+    """Whether it is compared, written with a format of its own, or by ``tables.p_value``."""
+    around = above[node]
+    while isinstance(around, ast.IfExp):
+        around = above[around]
+    if isinstance(around, ast.FormattedValue):
+        return around.format_spec is not None
+    called = isinstance(around, ast.Call) and ast.unparse(around.func) == "tables.p_value"
+    return called or isinstance(around, ast.Compare)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_no_chapter_rounds_a_p_value_to_two_decimals(path: Path) -> None:
+    assert [found for code in cells(path, "code") for found in raw_p_values(code)] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ['say("p {p}.", p=f.p_holm)', 'tables.table([{"p": f.p}])', 'x = f"{f.p_holm}"'],
+)
+def test_a_p_value_that_is_shown_as_it_is_is_found(source: str) -> None:
+    assert raw_p_values(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'tables.table([{"p": tables.p_value(f.p_holm)}])',
+        "tables.p_value(f.p_holm if f else None)",
+        "sum(f.p < ALPHA for f in tested)",
+        'say("p {p}.", p=f"{f.p_holm:.3f}" if f.p_holm is not None else None)',
+    ],
+)
+def test_a_p_value_may_be_compared_and_written_with_three_decimals(source: str) -> None:
+    assert raw_p_values(source) == []

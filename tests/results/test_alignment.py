@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,8 +175,27 @@ def test_one_judge_is_of_one_number_format(here: Path) -> None:
     write(one)
     write(other, **{"number format": "bfloat16"})
     table.check_format([one])
-    with pytest.raises(ValueError, match=r"qwen-0\.5b are in bfloat16 and float32"):
+    with pytest.raises(ValueError, match=r"qwen-0\.5b are in bfloat16 by .* and float32 by"):
         table.check_format([one, other])
+    write(other, engine="another")
+    with pytest.raises(
+        ValueError, match=r"float32 by an engine that is not named and float32 by a"
+    ):
+        table.check_format([one, other])
+
+
+def test_findings_without_the_tried_pairs_stand_beside_those_of_all() -> None:
+    judges = {name: sure_of(("explicit",)) for name in table.BY_SIZE}
+    found = table.record(judges, {}, ORIGIN)
+    key = "alignment.explicit_over_likert"
+    of_all, of_rest = found["findings"][key], found["findings, untried"][key]
+    assert of_all["word"] == of_rest["word"] == "supported"
+    tried = tasks_of(pair for pair in PAIRS if pair.id not in tried_pairs())
+    assert of_all["difference"]["n"] == tasks_of(PAIRS) > of_rest["difference"]["n"] == tried
+
+
+def tasks_of(pairs: Iterable[Pair]) -> int:
+    return len({pair.task_id for pair in pairs})
 
 
 def test_the_record_decides_every_claim_that_the_ledger_takes_from_it() -> None:
@@ -219,6 +239,54 @@ def test_weights_are_decided_on_all_pairs_by_the_largest_judge_alone() -> None:
         len({pair.task_id for pair in PAIRS})
     }
     assert kept["weights.wrong_polarity"]["word"] == "supported"
+
+
+def led(*leads: float) -> PairGrades:
+    """The arm ``implicit``: pair after pair the preferred response leads by these, over again."""
+    preferred = tuple(grade("implicit", 0.5) for _ in PAIRS)
+    rejected = (grade("implicit", 0.5 - leads[n % len(leads)]) for n in range(len(PAIRS)))
+    return PairGrades("a judge", "implicit", PAIRS, preferred, tuple(rejected))
+
+
+def under(written: dict[str, PairGrades]) -> dict[str, Any]:
+    """What the record says of rubrics where the largest judge has graded these kinds."""
+    largest = {"explicit": graded("explicit", 0.8, 0.2, labels=True)} | written
+    found = table.record({table.BY_SIZE[-1]: largest}, {}, ORIGIN)["findings"]
+    return {key: row for key, row in found.items() if key.startswith("rubrics.")}
+
+
+def test_rubrics_are_compared_by_how_far_they_set_a_pair_apart() -> None:
+    kinds = {"implicit": led(0.3), "synthetic_ref": led(0.1), "synthetic_noref": led(0.1)}
+    found = under(kinds)
+    assert set(found) == set(table.WRITERS)
+    authored, reference = (
+        found[f"rubrics.{key}"] for key in ("authored_over_synthetic", "reference_margin")
+    )
+    tasks = len({pair.task_id for pair in PAIRS})
+    assert (authored["word"], authored["difference"]["n"]) == ("supported", tasks)
+    assert authored["difference"]["value"] == pytest.approx(0.2)
+    assert reference["difference"]["value"] == pytest.approx(0.0)
+    assert reference["margin"] == claims.margin("discrimination")
+    other = under(kinds | {"synthetic_noref": led(0.4)})["rubrics.reference_margin"]
+    assert other["word"] == "contradicted"
+    assert other["difference"]["value"] == pytest.approx(-0.3)
+
+
+def test_rubrics_are_paired_over_the_tasks_that_have_both() -> None:
+    """A task without a valid rubric has no grades under it, and takes no part."""
+    first = {pair.id for pair in PAIRS if pair.task_id == PAIRS[0].task_id}
+    kinds = {"implicit": led(0.3, 0.1), "synthetic_ref": led(0.1), "synthetic_noref": led(0.1)}
+    fewer = kinds | {"synthetic_ref": led(0.1).without(first)}
+    tasks = len({pair.task_id for pair in PAIRS})
+    assert {row["difference"]["n"] for row in under(kinds).values()} == {tasks}
+    assert {row["difference"]["n"] for row in under(fewer).values()} == {tasks - 1}
+
+
+@pytest.mark.parametrize("kind", ["implicit", "synthetic_ref", "synthetic_noref"])
+def test_nothing_is_said_of_rubrics_before_every_kind_is_graded(kind: str) -> None:
+    kinds = {name: led(0.3) for name in ("implicit", "synthetic_ref", "synthetic_noref")}
+    assert under(kinds)
+    assert under({name: of for name, of in kinds.items() if name != kind}) == {}
 
 
 def test_a_judge_that_reads_nothing_enters_no_claim() -> None:

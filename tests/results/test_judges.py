@@ -15,8 +15,12 @@ from typing import Any
 
 import pytest
 
+from rar_lib.book import figures, tables
+from rar_lib.book import results as records
+from rar_lib.book.prose import sentence
 from rar_lib.core.types import Category, Criterion, Pair, Polarity, Rubric, Task
 from rar_lib.data.tasks import load_mini_pairs
+from rar_lib.models import processor
 from results import limit
 from results.judges import items, run, table
 
@@ -59,11 +63,16 @@ def entry(side: str, *values: bool | float | None, abstained: bool = False) -> d
     return {"id": f"a:{side}", "outcomes": outcomes}
 
 
-def piece(*items: dict[str, Any], **counts: float) -> dict[str, Any]:
+MADE_BY = {"machine": "2 cores X", "versions": {"torch": "2.0"}}
+
+
+def piece(*items: dict[str, Any], **counts: Any) -> dict[str, Any]:
     zero = dict.fromkeys([*table.TOKENS, "requests", "preemptions"], 0.0)
+    about = {"date": "2026-01-01", "versions": "", "number_format": "float32", "made_by": MADE_BY}
     return (
         zero
-        | {"items": items, "date": "2026-01-01", "versions": "", "seconds": 2.0, "other_load": 0.0}
+        | about
+        | {"items": items, "seconds": 2.0, "other_load": 0.0, "memory_gb": 5.0}
         | counts
     )
 
@@ -278,8 +287,9 @@ def test_the_table_shows_what_was_not_measured_as_a_dash() -> None:
     row = table.one_system([piece(entry("preferred", None, None))], TASKS)
     text = table.render(
         {
-            "ratio_verdicts_per_s": None,
+            "ratios_verdicts_per_s": {},
             "share_of_limit": None,
+            "share_of_limit_system": None,
             "machine": "2 cores",
             "date": "2026-01-01",
             "versions": {},
@@ -287,7 +297,7 @@ def test_the_table_shows_what_was_not_measured_as_a_dash() -> None:
         }
     )
     cells = [c.strip() for c in text.splitlines()[2].split("|")[1:-1]]
-    assert cells == ["a peer", "1.00", "0", "–", "–", "100.0%", "0.0%", "–", "2", "2"]
+    assert cells == ["a peer", "1.00", "5.0", "0", "–", "–", "100.0%", "0.0%", "–", "2", "2"]
 
 
 def test_the_pairs_asked_about_are_a_draw_of_one_a_task() -> None:
@@ -299,3 +309,254 @@ def test_the_pairs_asked_about_are_a_draw_of_one_a_task() -> None:
         drawn = Counter(getattr(pairs[task.id], factor) for task in tasks[: items.TASKS])
         for level, size in Counter(getattr(pair, factor) for pair in every).items():
             assert abs(drawn[level] - items.TASKS * size / len(every)) <= 1.5, (factor, level)
+
+
+# --- what is put together, and when a record is written
+
+
+AVX2 = frozenset({"avx2"})
+WIDE = frozenset({"avx2", "avx512bw", "avx512_vnni"})
+LABELS = {system.name: system.label for system in run.SYSTEMS}
+
+
+def measured(name: str, seconds: float, **more: Any) -> tuple[Any, ...]:
+    """Four verdicts of one system in so many seconds, as `summarise` takes them."""
+    (system,) = (system for system in run.SYSTEMS if system.name == name)
+    asked = [entry("preferred", True, False), entry("rejected", False, True)]
+    return system, "tasks-1", [], piece(*asked, seconds=seconds, **more)
+
+
+def summarised(monkeypatch: pytest.MonkeyPatch, *done: tuple[Any, ...]) -> dict[str, Any]:
+    share = {"share_of_limit": 0.4, "limit": {"format": "float32", "tflops": 1.0}}
+    monkeypatch.setattr(table, "share_of_limit", lambda *_: share)
+    return table.summarise(done, TASKS, {})
+
+
+def test_the_ratios_are_to_every_peer_and_of_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    speeds = {"rar_probability": 1.0, "autorubric": 10.0, "healthbench": 20.0}
+    found = summarised(monkeypatch, *(measured(name, s) for name, s in speeds.items()))
+    ours = {"autorubric": pytest.approx(10.0), "rubric": None, "healthbench": pytest.approx(20.0)}
+    nothing = dict.fromkeys(ours)
+    assert found["ratios_verdicts_per_s"] == {"rar_probability": ours, "rar_int8": nothing}
+    text = table.render(found)
+    assert f"{LABELS['rar_probability']} over: autorubric 10.0, rubric not measured" in text
+    assert "the HealthBench way 20.0." in text
+    assert "Share of the float32 limit (this judge, probabilities): 0.40." in text
+
+
+def test_machine_versions_and_date_are_those_of_the_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    later = measured("autorubric", 1.0, date="2026-02-02", memory_gb=7.0)
+    found = summarised(monkeypatch, measured("rar_probability", 1.0), later)
+    assert {name: found[name] for name in MADE_BY} == MADE_BY
+    assert found["date"] == "2026-02-02"
+    assert found["systems"]["autorubric"]["memory_gb"] == 7.0
+    assert found["systems"]["autorubric"]["number_format"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"machine": "4 cores Y"}, r"differ in machine \(rar_probability tasks-1: 2 cores X"),
+        ({"versions": {"torch": "2.1"}}, r"differ in torch .*autorubric tasks-1: 2\.1"),
+    ],
+)
+def test_pieces_of_several_machines_or_versions_make_no_table(
+    other: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = measured("autorubric", 1.0, made_by=MADE_BY | other)
+    with pytest.raises(SystemExit, match=said):
+        summarised(monkeypatch, measured("rar_probability", 1.0), elsewhere)
+
+
+@pytest.mark.parametrize("other", [{"machine": "4 cores Y"}, {"versions": {"torch": "2.1"}}])
+def test_a_piece_is_done_again_on_another_machine_and_under_other_versions(
+    other: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "PIECES", tmp_path)
+    monkeypatch.setattr(run, "made_by", lambda: MADE_BY)
+    item = items.item(TASK, "Because.", "a:preferred")
+    one = run.Piece(run.SYSTEMS[0], "tasks-1", [item], item)
+    one.path.write_text(json.dumps({"key": one.key}))
+    assert one.result() is not None
+    monkeypatch.setattr(run, "made_by", lambda: MADE_BY | other)
+    assert one.result() is None
+
+
+def test_what_computes_is_part_of_how_a_piece_was_made() -> None:
+    found = run.made_by()
+    assert "core" in found["machine"]
+    assert {"python", "torch", "transformers"} <= found["versions"].keys()
+
+
+@pytest.mark.parametrize(("flags", "there"), [(AVX2, False), (WIDE, True)])
+def test_int8_is_measured_only_where_the_processor_multiplies_it(
+    flags: frozenset[str], there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "flags", lambda: flags)
+    names = {p.system.name for p in run.all_pieces()}
+    assert ("rar_int8" in names) is there
+    assert ("rar_int8" in run.left_out()) is not there
+    assert names | run.left_out().keys() == {system.name for system in run.SYSTEMS}
+
+
+def test_the_cost_is_measured_up_to_the_largest_rubric() -> None:
+    parts = {p.part: p.items for p in run.all_pieces() if p.part.startswith("size-")}
+    sizes = {int(part.removeprefix("size-")): asked for part, asked in parts.items()}
+    assert sorted(sizes) == [1, 4, 16, 60]
+    assert all(len(i["criteria"]) == size for size, asked in sizes.items() for i in asked)
+    criteria = RUBRIC.criteria[:1]
+    many = [c.model_copy(update={"id": f"c{n}"}) for n in range(61) for c in criteria]
+    Rubric(criteria=tuple(many[:60]))
+    with pytest.raises(ValueError, match="at most 60"):
+        Rubric(criteria=tuple(many))
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[run.Piece]:
+    """Two pieces of work, of which the first is done."""
+    monkeypatch.setattr(run, "PIECES", tmp_path / "pieces")
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results" / "judges.json")
+    monkeypatch.setattr(run, "tasks_by_id", lambda: TASKS)
+    done = [measured("autorubric", 2.0), measured("healthbench", 4.0)]
+    warm = items.item(TASK, "Because.", "warm")
+    pieces = [run.Piece(system, part, [], warm) for system, part, _, _ in done]
+    pieces[0].path.parent.mkdir()
+    for one, (*_, result) in zip(pieces, done, strict=True):
+        one.path.write_text(json.dumps(result | {"key": one.key}))
+    return pieces
+
+
+def test_a_record_is_written_only_when_nothing_is_missing(
+    two: list[run.Piece], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = two[1].path.read_text()
+    two[1].path.unlink()
+    run.report(two)
+    shown = capsys.readouterr().out
+    assert "1 of 2 pieces are missing, so no record is written:\nhealthbench-tasks-1" in shown
+    assert "| autorubric |" in shown
+    assert not run.RESULTS.exists()
+    two[1].path.write_text(text)
+    found = run.report(two)
+    assert json.loads(run.RESULTS.read_text()) == found
+    assert "missing" not in capsys.readouterr().out
+
+
+def test_a_piece_keeps_memory_format_and_how_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The adapter is a stand-in; what stands beside its numbers is measured here."""
+    asked: list[str] = []
+
+    def adapter(command: list[str], **_: Any) -> Any:
+        out = Path(command[command.index("--out") + 1])
+        out.write_text(json.dumps({"seconds": 1.0, "items": [entry("preferred", True, False)]}))
+        return SimpleNamespace(returncode=0)
+
+    def fastest(kind: str) -> dict[str, Any]:
+        asked.append(kind)
+        return {"format": kind, "kernel": "torch.mm", "tflops": 1.0}
+
+    monkeypatch.setattr(run, "PIECES", tmp_path)
+    monkeypatch.setattr(run, "environment", lambda peer: Path(sys.executable))
+    monkeypatch.setattr(run, "fastest_product", fastest)
+    monkeypatch.setattr(run.subprocess, "run", adapter)
+    warm = items.item(TASK, "Because.", "warm")
+    monkeypatch.setattr(processor, "flags", lambda: WIDE)
+    for system, kind in ((run.SYSTEMS[0], "bfloat16"), (run.SYSTEMS[1], "int8")):
+        one = run.Piece(system, "tasks-1", [warm], warm)
+        found = run.measure(one, SimpleNamespace(base_url="http://x/v1", pid=None))  # type: ignore[arg-type]
+        assert found["limit"]["format"] == found["number_format"] == kind
+        assert found["made_by"] == run.made_by()
+        assert found["memory_gb"] >= 0.0
+    assert asked == ["bfloat16", "int8"]
+
+
+def test_a_server_that_cannot_empty_its_cache_is_told_by_whom_it_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: Any, **__: Any) -> str:
+        raise harness.urllib.error.HTTPError("url", 404, "Not Found", {}, None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(harness, "_http", refused)
+    with pytest.raises(SystemExit, match=r"as (\S+) does") as error:
+        harness.empty_cache("http://127.0.0.1:1/v1")
+    (named,) = [word for word in str(error.value).split() if word.endswith(".py")]
+    assert (Path(run.ROOT) / named).is_file()
+
+
+def test_the_figure_marks_the_sizes_that_were_measured() -> None:
+    cost = {"seconds_per_grade": 1.0, "tokens_per_grade": 10.0}
+    scaling = {"rar_probability": {"1": cost, "60": cost}, "autorubric": {"1": cost}}
+    drawn = table.figure({"scaling": scaling, "systems": {}})
+    assert list(drawn.axes[0].get_xticks()) == [1, 60]
+
+
+# --- chapter 12
+
+
+def chapter(record: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """What the two cells that read the record say, tabulate and draw."""
+    path = Path(run.ROOT) / "notebooks" / "12_do_the_instruments_hold.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    marks = ('results.load("judges")', 'others["scaling"]')
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    chosen = [text for mark in marks for text in texts if mark in text]
+    assert len(chosen) == len(marks)
+    page: dict[str, list[Any]] = {"said": [], "tabled": [], "drawn": []}
+
+    def say(template: str, **values: Any) -> None:
+        page["said"].append(sentence(template, **values).replace("\\", ""))
+
+    monkeypatch.setattr(records, "load", lambda name: record)
+    monkeypatch.setattr(figures, "by_size", lambda *given, **_: page["drawn"].append(given))
+    monkeypatch.setattr(tables, "table", page["tabled"].append)
+    names = {"results": records, "figures": figures, "tables": tables, "say": say}
+    for text in chosen:
+        exec(compile(text, "cell", "exec"), names)
+    return page
+
+
+def test_chapter_12_says_that_nothing_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = chapter(None, monkeypatch)
+    assert page["said"][0].startswith("Not measured.")
+    assert page["tabled"] == page["drawn"] == []
+
+
+def test_chapter_12_shows_a_whole_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {name: 1.0 for name in LABELS}
+    found = summarised(monkeypatch, *(measured(name, s) for name, s in speeds.items()))
+    cost = {"seconds_per_grade": 1.0}
+    found |= {
+        "left_out": {},
+        "scaling": {"rar_probability": {"1": cost}, "autorubric": {"60": cost}},
+    }
+    page = chapter(found, monkeypatch)
+    said = " ".join(page["said"])
+    assert "not measured" not in said.lower()
+    assert "over those of others: autorubric 1.0, rubric 1.0 and the HealthBench way 1.0." in said
+    assert "is 0.40 of the fastest product of this machine in float32" in said
+    (rows,) = page["tabled"]
+    assert [row["system"] for row in rows] == list(LABELS.values())
+    ((counts, lines),) = page["drawn"]
+    assert counts == [1, 60]
+    assert lines == {LABELS["rar_probability"]: [1.0, None], LABELS["autorubric"]: [None, 1.0]}
+
+
+def test_chapter_12_says_of_every_entry_that_is_missing_that_it_was_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = summarised(monkeypatch, measured("rar_probability", 1.0), measured("autorubric", 2.0))
+    found |= {"left_out": {}, "share_of_limit": None, "share_of_limit_system": None}
+    said = " ".join(chapter(found, monkeypatch)["said"])
+    assert "autorubric 2.0, rubric not measured and healthbench not measured." in said
+    assert "Not measured: *rar_int8*, because the record does not hold it." in said
+    assert "share of the machine's fastest product was not measured" in said
+    assert "by the number of criteria was not measured" in said
+    found["left_out"] = {"rar_int8": {"label": "int8", "why": "this processor has none"}}
+    said = " ".join(chapter(found, monkeypatch)["said"])
+    assert "Not measured: *int8*, because this processor has none." in said

@@ -36,6 +36,19 @@ def test_a_row_names_only_scripts_that_there_are() -> None:
     assert [name for name in named if not any((root / name).is_file() for root in roots)] == []
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if "none" in row[0]], ids=lambda row: row[1])
+def test_a_row_that_says_none_has_no_record(row: list[str]) -> None:
+    named = re.findall(r"`([\w/]+\.json)`", row[0])
+    assert [name for name in named if (RESULTS / name).is_file()] == []
+
+
+def test_what_has_a_time_on_record_is_not_called_untimed() -> None:
+    untimed = [row for row in ROWS if "not timed" in row[-1]]
+    named = re.findall(r"`([\w/]+\.json)`", " ".join(row[0] for row in untimed))
+    there = [RESULTS / name for name in named if (RESULTS / name).is_file()]
+    assert [path.name for path in there if '"seconds"' in path.read_text(encoding="utf-8")] == []
+
+
 def test_a_row_without_a_note_has_its_record() -> None:
     recorded = [row[0] for row in ROWS if "none" not in row[0]]
     assert recorded

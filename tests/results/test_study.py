@@ -10,7 +10,7 @@ import pytest
 from scripted import Reply, says, server
 
 from rar_lib.book import claims
-from rar_lib.core.errors import DataError
+from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Grade, Verdict
 from rar_lib.data.tasks import load_mini, load_mini_pairs
@@ -21,10 +21,18 @@ from rar_lib.judging.messages import prompts_of
 from rar_lib.training.policy import Likelihoods
 from rar_lib.training.rewards import RubricReward, VerifiableReward
 from results.rubrics import write as rubrics
-from results.study import pilot, run, store, table
+from results.study import origin, pilot, run, store, table
 from results.study.run import Unit
 
-ORIGIN = {"machine": "2 cores", "number format": "float32", "versions": {"torch": "1"}}
+START = {"machine": "2 cores", "number format": "float32"}
+ORIGIN: dict[str, Any] = {
+    **START,
+    "starts": [START],
+    "versions": {"torch": "1"},
+    "decides": {"code": "c0de", "versions": {"torch": "1"}},
+    "settings": run.SETTINGS.model_dump(mode="json"),
+    "calibration": None,
+}
 
 
 def named(arm: str, fold: int = 0, seed: int = 0) -> Unit:
@@ -145,7 +153,7 @@ def elsewhere(arm: str, seed: int | None = None) -> dict[str, Any]:
     done = {unit: found(unit, shares[unit.design.name]) for unit in units}
     for unit, one in done.items():
         if unit.design.name == arm and seed in (None, unit.seed):
-            one["machine"] = "4 cores"
+            one["starts"] = [START | {"machine": "4 cores"}]
     return table.record(done, [t for f in (0, 1) for t in run.tasks_of(named("base", f))[1]])
 
 
@@ -348,7 +356,7 @@ def graded(unit: Unit, found: dict[str, Any]) -> dict[str, Any]:
             for task in tasks
             if task.rubric
         }
-    return found | {"graded_by": {"judge": "j", "calibration": None}}
+    return found | {"graded_by": {"judge": "j", "engine": "", "calibration": None, **START}}
 
 
 def test_a_unit_comes_back_from_its_file_whatever_the_policy_wrote(tmp_path: Path) -> None:
@@ -371,8 +379,9 @@ def test_a_file_that_is_no_unit_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_a_full_record_stays_within_its_size(tmp_path: Path) -> None:
-    """Every unit with answers as long as 80 tokens of this policy get."""
-    answer = "0123456789" * 48  # six characters a token; English has about four and a half
+    """Every unit with answers as long as the most tokens of this policy get."""
+    # Six characters a token; English has about four and a half.
+    answer = "012345" * run.SETTINGS.max_completion
     total = 0
     sizes: dict[tuple[str, int], int] = {}
     for unit in run.units():
@@ -425,7 +434,14 @@ def test_a_judge_grades_the_first_and_last_look_by_the_whole_rubric_and_never_se
         judge = Judge(Chat(scripted.url, "scripted"))
         found = run.with_grades(unit, unit_file(unit, "An answer."), judge)
     assert [look["step"] for look in found["looks"] if "graded" in look] == [0, 12]
-    assert found["graded_by"] == {"judge": "scripted", "calibration": None}
+    by = found["graded_by"]
+    assert {name: by[name] for name in ("judge", "engine", "calibration")} == {
+        "judge": "scripted",
+        "engine": "",
+        "calibration": None,
+    }
+    assert {name: by[name] for name in origin.here()} == origin.here()
+    assert by["seconds"] >= 0
     row = found["looks"][0]["graded"][task.id]
     expected = [0.75] * len(task.rubric.criteria)
     assert row["verdicts"] == [None if n == 1 else p for n, p in enumerate(expected)]
@@ -481,6 +497,8 @@ def test_what_a_pilot_came_to_by_hand() -> None:
     one = found(unit, 0.25, kl=0.2) | {"seconds": 3.0}
     one["steps"][0]["clipped"] = 0.5
     told = pilot.came_to(unit, one, 0.9)
+    made = ("machine", "number format", "versions")
+    assert {name: told[name] for name in made} == {name: ORIGIN[name] for name in made}
     # 20 of 80 tasks go from nothing to the whole reference.
     assert told["rise"]["value"] == pytest.approx(0.25, abs=0.01)
     assert told["p"] < 1e-4
@@ -563,6 +581,24 @@ def test_units_are_trained_then_graded_and_never_twice(workshop: list[str]) -> N
     assert [run.state_of(unit) for unit in units] == ["done"] * 2
 
 
+def test_a_unit_that_the_judge_can_not_score_stops_none_of_the_others(
+    workshop: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trains = run.measure
+
+    def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
+        if unit.design.name == "implicit":
+            raise UnscoredError("9 of 32 responses are unscored")
+        return trains(unit, judge)
+
+    monkeypatch.setattr(run, "measure", measure)
+    run.advance([named("implicit"), named("rlvr")], minutes=1, grading=False)
+    assert workshop == ["trained rlvr-fold0-seed0"]
+    assert run.state_of(named("implicit")) == "to do"
+    said = capsys.readouterr().out
+    assert "implicit-fold0-seed0 is not trained: 9 of 32 responses are unscored" in said
+
+
 def test_no_unit_is_begun_after_the_minutes(workshop: list[str]) -> None:
     run.advance([named("rlvr")], minutes=-1, grading=True)
     assert workshop == []
@@ -578,8 +614,10 @@ def test_the_command_lists_and_goes_on(
     monkeypatch.setattr("sys.argv", ["run", "--arms", "rlvr", "base", "--list"])
     capsys.readouterr()
     run.main()
-    lines = capsys.readouterr().out.splitlines()
+    *lines, said, other = capsys.readouterr().out.splitlines()
     assert len(lines) == 12
+    assert said.startswith("done 0 of 12 units (6 more trained, not graded); ")
+    assert other.startswith("6 trained on 2 cores, float32: not put together with what is trained")
     assert {line.split()[0].split("-")[0]: line.split()[-1] for line in lines} == {
         "rlvr": "trained",
         "base": "do",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from rar_lib.core.types import Category, Criterion, Grade, Pair, Polarity, Rubric, Task
-from rar_lib.core.words import content_words
 from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.alignment import PairGrades, discrimination, margins, ranking_agreement
 from rar_lib.rubrics.quality import is_one_sentence, is_self_contained, measure
@@ -18,10 +17,6 @@ def criterion(n: int, text: str, category: Category = Category.ESSENTIAL) -> Cri
     return Criterion(
         id=f"c-{n}", title="A title", description=text, category=category, polarity=polarity
     )
-
-
-def test_content_words_leave_out_what_every_rubric_says() -> None:
-    assert content_words("States that the ice dissolves; it dissolved in 3 min.") == {"dissol"}
 
 
 def test_measures_by_hand() -> None:

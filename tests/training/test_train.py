@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -526,6 +527,7 @@ class Fixed:
     """Stands for a policy: answers without a model."""
 
     loaded_by = "nothing"
+    model = SimpleNamespace(save_pretrained=lambda _: None)
 
     def answers(self, tasks: Sequence[Task], longest: int) -> dict[str, str]:
         return {task.id: "Yes." for task in tasks}
@@ -564,6 +566,46 @@ def test_a_run_in_the_folder_of_another_keeps_what_that_one_has(
     unfinished.parent.rmdir()
     job(tmp_path, **base, seed=2).run()
     assert not (tmp_path / "checkpoints").exists()
+
+
+class Trainer:
+    """Stands for TRL's: a step is one call of the reward's ear."""
+
+    state = SimpleNamespace(log_history=[])
+
+    def __init__(self, reward: Any) -> None:
+        self.reward = reward
+
+    def train(self, **_: Any) -> None:
+        self.reward.on_step({"mean": 0.5, "rollouts": []})
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_who_listens_to_a_reward_does_so_while_it_trains(
+    asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rar_lib.training.train.Policy.fresh", lambda *_, **__: Fixed())
+    monkeypatch.setattr(Job, "_trainer", lambda job, *_: Trainer(job.reward))
+    heard: list[dict[str, Any]] = []
+    reward = judged()
+    mine = heard.append if asked else None
+    reward.on_step = mine
+    run = job(tmp_path, reward=reward).run()
+    assert run.steps == [{"mean": 0.5}]
+    assert heard == [{"mean": 0.5, "rollouts": []}] * asked
+    assert reward.on_step is mine
+
+
+def test_a_reward_is_left_as_it_was_when_training_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rar_lib.training.train.Policy.fresh", lambda *_, **__: Fixed())
+    monkeypatch.setattr(Job, "_trainer", lambda job, *_: Trainer(job.reward))
+    monkeypatch.setattr(Trainer, "train", lambda _, **__: 1 / 0)
+    reward = judged()
+    with pytest.raises(ZeroDivisionError):
+        job(tmp_path, reward=reward).run()
+    assert reward.on_step is None
 
 
 def test_a_look_keeps_the_answers_and_what_was_said_of_them(

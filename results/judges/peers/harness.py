@@ -159,7 +159,7 @@ def empty_cache(url: str) -> None:
     except urllib.error.HTTPError as error:
         raise SystemExit(
             f"the server at {url} cannot empty its prefix cache ({error}): "
-            "start it with VLLM_SERVER_DEV_MODE=1, as benchmarks/judges.py does"
+            "start it with VLLM_SERVER_DEV_MODE=1, as results/judges/run.py does"
         ) from error
 
 
