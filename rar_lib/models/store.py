@@ -2,7 +2,7 @@
 
 `fetch` gives the verified GGUF file of a model (`rar_lib.core.fetch`), `model_dir` the safetensors
 folder made from it, which vLLM, Unsloth and transformers load; a name in ``-int8`` an int8 one made
-from that, for vLLM::
+from that, for vLLM. What was made on the way to int8 alone goes again::
 
     home()/models/<name>-<sha12>/  the converted folder, complete once it holds rar-model.json
 
@@ -19,7 +19,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -76,11 +77,30 @@ def model_dir(name: str) -> Path:
         if _ready(model):
             return folder
         check_space(name, disk_needed([name]))
-        source = model_dir(model.base) if model.base else fetch(name)
-        _log.info("converting %s: %s MB of safetensors", name, f"{model.converted / MB:,.0f}")
-        run(source, folder, model.identity, INT8 if model.base else BF16)
+        with _source(model, folder) as source:
+            _log.info("converting %s: %s MB of safetensors", name, f"{model.converted / MB:,.0f}")
+            run(source, folder, model.identity, INT8 if model.base else BF16)
         _log.info("converted %s: %s", name, folder)
     return folder
+
+
+@contextmanager
+def _source(model: Model, folder: Path) -> Iterator[Path]:
+    """What a model is made from: the fetched file, or for int8 the bf16 folder.
+
+    A bf16 folder that nobody had asked for is made aside and removed: it is the larger of the two.
+    """
+    base = MODELS.get(model.base or "")
+    if base is None or _ready(base):
+        yield _folder(base) if base else fetch(model.name)
+        return
+    aside = folder.with_name(f"{folder.name}.base")
+    _log.info("converting %s on the way to %s", base.name, model.name)
+    try:
+        run(fetch(base.name), aside, base.identity, BF16)
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def to_serve(name: str) -> Path:

@@ -157,8 +157,9 @@ def test_a_half_written_folder_is_made_again_and_a_complete_one_is_not(
     assert len(conversion) == 2
 
 
-def test_int8_is_made_from_the_bf16_folder_which_is_made_first(
-    conversion: list[list[str]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("asked_for", [True, False])
+def test_int8_is_made_from_the_bf16_folder_which_stays_only_if_somebody_wanted_it(
+    asked_for: bool, conversion: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     int8 = replace(TINY, name="tiny-int8", base="tiny", converted=100)
     monkeypatch.setitem(MODELS, "tiny-int8", int8)
@@ -169,12 +170,19 @@ def test_int8_is_made_from_the_bf16_folder_which_is_made_first(
         return SimpleNamespace(returncode=0, stderr="", stdout="")
 
     monkeypatch.setattr("rar_lib.models.store.subprocess.run", run)
+    bf16 = home() / "models" / f"tiny-{SHA[:12]}"
+    if asked_for:
+        assert model_dir("tiny") == bf16
     folder = model_dir("tiny-int8")
     assert folder == home() / "models" / f"tiny-int8-{SHA[:12]}"
     first, second = conversion
     assert first[2:5] == ["rar_lib.models.convert", "bf16", str(home() / "blobs" / SHA)]
-    bf16 = str(home() / "models" / f"tiny-{SHA[:12]}")
-    assert second[2:5] == ["rar_lib.models.convert", "int8", bf16]
+    aside = folder.with_name(f"{folder.name}.base")
+    assert second[2:5] == ["rar_lib.models.convert", "int8", str(bf16 if asked_for else aside)]
+    assert {path.name for path in folder.parent.iterdir()} == {
+        folder.name,
+        *([bf16.name] if asked_for else []),
+    }
     assert json.loads((folder / store.MARKER).read_text())["source_sha256"] == f"{SHA}+w8a8"
     assert model_dir("tiny-int8") == folder
     assert len(conversion) == 2
