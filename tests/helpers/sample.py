@@ -62,7 +62,7 @@ def code(source: str, *outputs: Any, tags: tuple[str, ...] = ()) -> Any:
 
 def shown(data: dict[str, str]) -> Any:
     """An output of one or more types."""
-    return new_output("display_data", data={"text/plain": "plain", **data})
+    return new_output("display_data", data={"text/plain": "<plain>", **data})
 
 
 def rich_notebook(title: str) -> Any:
