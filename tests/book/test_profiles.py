@@ -45,7 +45,7 @@ def test_gpu_has_the_papers_settings_but_for_a_loras_learning_rate() -> None:
 def test_each_profile_says_how_many_questions_are_read_by_likelihood() -> None:
     """As many as its time allows: chapter 8 has fewer answered by a letter, which is generated."""
     found = {name: profiles.load(name).likelihood_questions for name in profiles.names()}
-    assert found == {"smoke": 4, "laptop": 200, "gpu": 200}
+    assert found == {"smoke": 4, "laptop": 100, "gpu": 200}
 
 
 def test_the_hold_out_judge_is_the_largest_of_those_that_do_not_reward() -> None:
