@@ -202,22 +202,21 @@ HEADLINE = "arithmetic.headline-healthbench"
 PROPOSED = {"rubric dropout": "explicit, keep 0.5", "contrast weights": "explicit, contrast 0.5"}
 
 
-def generated(executed: Path, repo: Path) -> dict[str, str]:
+def generated(repo: Path) -> dict[str, str]:
     """What the book computes for its pages: file -> text that it gets, or that it is.
 
     Of a page with several places ``file#place`` -> text of that one.
 
     Args:
-        executed: folder of a profile's run; findings that its chapters left are read there.
         repo: whose ``results/`` are read.
 
     Raises:
         DataError: a record or a finding is damaged.
     """
     alignment = results.load("alignment", repo)
-    rows = claims.ledger(executed.name, checkout=repo, build=executed.parent)
+    rows = claims.ledger(checkout=repo)
     return {
-        "index.md": landing(rows, alignment, executed.name),
+        "index.md": landing(rows, alignment),
         "after.md": followed(results.load("arms", repo)),
         f"{STATUS}.md": reproduced(results.load("times", repo)),
         **{f"{STUDY}.md#{place}": text for place, text in studied(repo).items()},
@@ -226,19 +225,26 @@ def generated(executed: Path, repo: Path) -> dict[str, str]:
     }
 
 
-def landing(rows: Sequence[claims.Row], alignment: Mapping[str, Any] | None, profile: str) -> str:
+def landing(rows: Sequence[claims.Row], alignment: Mapping[str, Any] | None) -> str:
     """The landing page's answers as Markdown: main figure, five sentences, the claims in a bar."""
     found = results.judges(alignment)
     said = [
         (_on_rubrics(found, alignment or {}), JUDGES),
-        (_on_size(found, alignment or {}), JUDGES),
+        (_on_size(found, _as_decided(alignment or {}, rows)), JUDGES),
         (_on_claims(rows), LEDGER),
         (_on_paper(rows), LEDGER),
         (_on_data(), DATA),
     ]
     parts = [_main_figure(found, alignment)] if alignment and found.accuracy else []
     parts.append("\n".join(f"- {text} {_chapter(stem)}" for text, stem in said))
-    return "\n\n".join([*parts, _claims_bar(rows, profile)])
+    return "\n\n".join([*parts, _claims_bar(rows)])
+
+
+def _as_decided(record: Mapping[str, Any], rows: Sequence[claims.Row]) -> dict[str, Any]:
+    """A record with the ledger's findings, where it has them: a page gives one verdict."""
+    decided = {row.key: row.finding.to_json() for row in rows if row.key and row.finding}
+    of = record.get("findings", {})
+    return {**record, "findings": {key: decided.get(key, value) for key, value in of.items()}}
 
 
 def _chapter(stem: str) -> str:
@@ -437,7 +443,7 @@ def _on_claims(rows: Sequence[claims.Row]) -> str:
     reasons = claims.reasons(rows)
     text = sentence(
         "**What is decided.** Of {claims} claims about an effect {decided} are decided, "
-        "{undecided} are undecided and {closed} cannot be tested by what is recorded and was run.",
+        "{undecided} are undecided and {closed} cannot be tested by what is recorded.",
         claims=len(open_),
         decided=_many(len(decided)),
         undecided=_many(sum(row.word == "undecided" for row in open_)),
@@ -525,7 +531,7 @@ def _on_data() -> str:
     )
 
 
-def _claims_bar(rows: Sequence[claims.Row], profile: str) -> str:
+def _claims_bar(rows: Sequence[claims.Row]) -> str:
     counts = claims.counts(rows)
     about = sentence(
         "**The ledger** has {entries} entries: what the paper, its reviews and its public "
@@ -533,11 +539,9 @@ def _claims_bar(rows: Sequence[claims.Row], profile: str) -> str:
         entries=len(rows),
     )
     origin = sentence(
-        "Of the findings {recorded} rest on a record and {live} on what the chapters of profile "
-        "{profile} left on the machine that built this page: a demonstration.",
-        recorded=_many(sum(bool(row.origin and not row.origin.live) for row in rows)),
-        live=_many(sum(bool(row.origin and row.origin.live) for row in rows)),
-        profile=profile,
+        "Findings that rest on a record: {recorded}. What a chapter measures while it runs is a "
+        "demonstration and decides no claim.",
+        recorded=_many(sum(row.origin is not None for row in rows)),
     )
     alt = plain(
         "A bar of {entries} entries: {counts}.",
@@ -1210,7 +1214,7 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     old = out / ".html.old"
     if old.exists() and not html.exists():  # killed between the two renames of _swap
         old.rename(html)
-    made = generated(executed, repo) | {CITED: citation(book)}
+    made = generated(repo) | {CITED: citation(book)}
     links: dict[str, str] = {}
     if where:
         known = {
@@ -1472,7 +1476,7 @@ def write_epub(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     """
     path = out / f"{EDITION}.epub"
     notebooks = _notebooks(executed, book, repo)
-    made = generated(executed, repo) | {CITED: citation(book)}
+    made = generated(repo) | {CITED: citation(book)}
     key = input_key(book, executed, list(notebooks), made)
     if _is_current(path, key):
         return path

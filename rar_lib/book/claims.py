@@ -1,12 +1,13 @@
 """The claims ledger: what the paper says, each claim beside what was found of it.
 
-    rows = ledger("laptop")
+    rows = ledger()
     print(counts(rows))
 
-``claims.toml`` declares the claims, their measures and margins. A number comes from a file
-that says how it was found: a record in ``results/``, or the findings that a chapter left in a
-profile. The first source that exists is the evidence. All p-values of a family are corrected
-together here, whatever the chapters had corrected before.
+``claims.toml`` declares the claims, their measures and margins. A number comes from a record in
+``results/``, which says how it was found and on which machine; what a chapter measures while it
+runs is a demonstration and decides nothing. The first source that holds the finding is the
+evidence. All p-values of a family are corrected together here, whatever the scripts had corrected
+before.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from rar_lib.book import prose, reproduce, results, tables
-from rar_lib.book.study import Study
+from rar_lib.book import prose, results, tables
 from rar_lib.core import files
 from rar_lib.core.decision import WORDS, Finding, decide_family, fewest_units, not_testable
 from rar_lib.core.errors import DataError
@@ -34,6 +34,12 @@ from rar_lib.core.types import Frozen
 _ROOT = files.checkout() or Path.cwd()
 FILE = Path(__file__).with_name("claims.toml")
 WRITTEN = _ROOT / results.FOLDER / "claims.json"
+#: The records that claims may rest on, and the script that makes each.
+SCRIPTS = {
+    "alignment": "results/alignment/run.py",
+    "arms": "results/study/run.py",
+    "attacks": "results/attacks.py",
+}
 #: What is said of a check of the paper's own numbers, and of what there is nothing to decide.
 CHECKS = ("holds", "does not hold")
 SHOWN = "shown"
@@ -138,27 +144,17 @@ class Check(Expression):
 
 
 class Source(Frozen):
-    """Where a finding lies: in a record, or in what a chapter left.
+    """Where a finding lies.
 
     Attributes:
-        key: name of the finding in that file.
-        record: a record of ``results/`` with ``findings``, without ``.json``.
-        data: what a chapter leaves, ``findings_NN``.
+        key: name of the finding in the record.
+        record: one of ``SCRIPTS``, which holds ``findings``.
         runs: arms that the record must hold, as :func:`rar_lib.book.results.lacking` asks.
     """
 
     key: str
-    record: str = ""
-    data: Annotated[str, Field(pattern=r"^(findings_\d\d)?$")] = ""
+    record: str
     runs: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _one(self) -> Source:
-        if bool(self.record) == bool(self.data):
-            raise ValueError(f"source {self.key!r} needs exactly one of record and data")
-        if self.data and self.runs:
-            raise ValueError(f"source {self.key!r}: runs of training come from a record only")
-        return self
 
 
 class Claim(Frozen):
@@ -210,7 +206,7 @@ def load(file: Path = FILE) -> Ledger:
 
     Raises:
         DataError: the file is missing or no TOML, a key is unknown or missing, an id stands
-            twice, or a group, measure, family or published number does not exist.
+            twice, or a group, measure, family, record or published number does not exist.
     """
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -240,7 +236,7 @@ def margin(measure: str) -> float:
 def family_size(family: str, file: Path = FILE) -> int:
     """Claims of a declared family that can have a p-value: those that are measured.
 
-    The ledger corrects together those that have one, so never more than these.
+    The ledger corrects for as many, whether or not all of them are recorded.
 
     Raises:
         DataError: no such family.
@@ -289,6 +285,8 @@ def _check_names(found: Ledger, file: str) -> None:
         _check_name(claim.group, found.groups, f"claim {claim.id!r}: group")
         if claim.measure:
             _check_name(claim.measure, found.measures, f"claim {claim.id!r}: measure")
+        for source in claim.sources:
+            _check_name(source.record, SCRIPTS, f"claim {claim.id!r}: record")
         try:
             paper_of(claim)
         except DataError as error:
@@ -423,20 +421,18 @@ def paper_of(claim: Claim) -> str:
 #: Notebook and id of its cell; ``None`` for what can't be found.
 Place = tuple[str | None, str | None]
 _NOWHERE: Place = (None, None)
-#: The chapter that shows a record, for claims whose own chapter does not.
-_SHOWS = {"alignment": "04", "arms": "08", "attacks": "09"}
+#: Group of a claim -> the chapter with a cell that shows the record behind it.
+_SHOWN_IN = {"judge": "04", "rubrics": "04", "weights": "06", "reward": "08", "gaming": "09"}
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A file of findings, and what made it.
+    """The findings of a record, and what made them.
 
     Attributes:
         file: from the root of the checkout.
         values: finding by its key.
-        cell: id of the notebook's cell that saved it, or that shows the record; ``None`` where
-            there is none.
-        live: left by a chapter of this machine's run: a demonstration, no record.
+        cell: id of the notebook's cell that shows the record; ``None`` where there is none.
     """
 
     file: str
@@ -446,7 +442,6 @@ class Saved:
     machine: str | None = None
     versions: Mapping[str, str] | None = None
     date: str | None = None
-    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -454,98 +449,46 @@ class Evidence:
     """All that the sources of a ledger name, as far as it exists.
 
     Attributes:
-        saved: findings of chapters by ``findings_NN``.
         records: whole records by name.
         files: their files from the root of the checkout; of others, where they will be.
         shown: id of a claim -> notebook and cell that show its record.
     """
 
-    profile: str
-    saved: Mapping[str, Saved] = field(default_factory=dict)
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     shown: Mapping[str, Place] = field(default_factory=dict)
 
 
-def gather(
-    declared: Ledger, profile: str, checkout: Path | None = None, build: Path | None = None
-) -> Evidence:
-    """Read the files that the sources name; one that is not there is left out.
+def gather(declared: Ledger, checkout: Path | None = None) -> Evidence:
+    """Read the records that the sources name; one that is not there is left out.
 
     Args:
         checkout: another one than that of this library.
-        build: folder of the profiles' runs, by default ``_build`` of the checkout.
 
     Raises:
-        DataError: unknown profile, or a file that is no JSON.
+        ValueError: a record is no JSON, or there are two of its name.
     """
-    sources = [source for claim in declared.claims for source in claim.sources]
-    # Without a folder a chapter that is being run reads what its runner has laid out for it.
-    study = Study.open(profile, build or (checkout and checkout / "_build"))
     root = checkout or _ROOT
-    out = (build or root / "_build") / profile
-    saved = {name: _saved(name, study, root, out) for name in _named(sources, "data")}
-    named = _named(sources, "record")
+    named = sorted({source.record for claim in declared.claims for source in claim.sources})
     records = {name: results.load(name, root) for name in named}
     return Evidence(
-        profile=profile,
-        saved={name: found for name, found in saved.items() if found is not None},
         records={name: found for name, found in records.items() if found is not None},
         files={name: results.place(name, root) for name in named},
         shown={claim.id: shown_by(claim, root) for claim in declared.claims if claim.sources},
     )
 
 
-def _named(sources: Sequence[Source], kind: str) -> list[str]:
-    return sorted({getattr(source, kind) for source in sources} - {""})
-
-
-def _saved(name: str, study: Study, root: Path, out: Path) -> Saved | None:
-    try:
-        values = study.load(name)
-    except DataError:  # that chapter has not been run
-        return None
-    notebook, cell = saved_by(name, root)
-    manifest = (reproduce.load(out / f"{Path(notebook).stem}.json") if notebook else None) or {}
-    return Saved(
-        file=f"_build/{study.profile.name}/data/{name}.json",
-        values=values,
-        notebook=notebook,
-        cell=cell,
-        machine=manifest.get("hardware"),
-        versions=manifest.get("versions"),
-        date=str(manifest["end"])[:10] if "end" in manifest else None,
-        live=True,
-    )
-
-
-def saved_by(name: str, root: Path = _ROOT) -> Place:
-    """Notebook and cell id that save ``findings_NN``; ``None`` for what can't be found."""
-    return _cell_with(rf'\.save\(\s*"{name}"', name.removeprefix("findings_"), root)
-
-
 def shown_by(claim: Claim, root: Path = _ROOT) -> Place:
     """Notebook and cell id that show the record behind a claim; ``None`` for what can't be found.
 
-    That is the cell that reads it: in the chapter that measures the same live, else in the one
-    that shows the whole record.
+    That is the first cell that reads it, in the chapter of the claim's group.
     """
-    chapters = [source.data.removeprefix("findings_") for source in claim.sources if source.data]
-    for name in (source.record for source in claim.sources if source.record):
-        for number in (*chapters, *filter(None, [_SHOWS.get(name)])):
-            found = _cell_with(rf'results\.load\(\s*"{name}"', number, root)
-            if found[1] is not None:
-                return found
-    return _NOWHERE
-
-
-def _cell_with(pattern: str, chapter: str, root: Path) -> Place:
-    """The first cell of a chapter whose source matches."""
+    chapter = _SHOWN_IN.get(claim.group, "")
+    reads = "|".join(source.record for source in claim.sources)
     for path in sorted((root / "notebooks").glob(f"{chapter}_*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if re.search(pattern, "".join(cell["source"])):
+            if re.search(rf'results\.load\(\s*"({reads})"', "".join(cell["source"])):
                 return f"notebooks/{path.name}", str(cell["id"])
-        return f"notebooks/{path.name}", None
     return _NOWHERE
 
 
@@ -617,7 +560,6 @@ class Row:
             "against": self.checked and self.checked.against,
             "source": origin and {"file": origin.file, "key": self.key},
             "cell": origin and origin.cell and f"{origin.notebook}#{origin.cell}",
-            "live": bool(origin and origin.live),
             "machine": origin and origin.machine,
             "versions": origin and origin.versions and dict(origin.versions),
             "date": origin and origin.date,
@@ -625,34 +567,30 @@ class Row:
         }
 
 
-def ledger(
-    profile: str,
-    file: Path = FILE,
-    checkout: Path | None = None,
-    *,
-    build: Path | None = None,
-) -> list[Row]:
+def ledger(file: Path = FILE, checkout: Path | None = None) -> list[Row]:
     """Every claim with its finding, in the order of the file, as `rar claims` shows it.
 
     Chapter 10 shows the same.
 
     Args:
-        checkout, build: where evidence is read, as :func:`gather` takes them.
+        checkout: where records are read, as :func:`gather` takes it.
 
     Raises:
-        DataError: as :func:`load` and :func:`gather`; what has not been run or recorded is no
+        DataError: as :func:`load`, or a finding is damaged; what has not been recorded is no
             error, its claims are *not testable here*.
+        ValueError: as :func:`gather`.
     """
     declared = load(file)
-    return decided(declared, gather(declared, profile, checkout, build))
+    return decided(declared, gather(declared, checkout))
 
 
 def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
     """The claims, decided: the p-values of each family corrected together.
 
-    A source's family decides nothing here: all that has a p is decided anew from difference,
-    interval and p. A claim without a p stays what its source says: a judge below its gate, nothing
-    scored.
+    A family has the size with which it was declared, so that no finding hangs on which of the
+    others have been recorded so far. A source's family decides nothing here: all that has a p is
+    decided anew from difference, interval and p. A claim without a p stays what its source says: a
+    judge below its gate, nothing scored.
     """
     rows = [_row(claim, declared.measure_of(claim), evidence) for claim in declared.claims]
     corrected: dict[str, Finding] = {}
@@ -666,7 +604,7 @@ def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
 def _corrected(rows: Sequence[Row]) -> dict[str, Finding]:
     asked = {row.claim.id: row.finding for row in rows if row.finding is not None}
     margins = {row.claim.id: row.measure.margin for row in rows if row.measure is not None}
-    return decide_family(asked, margins=margins)
+    return decide_family(asked, margins=margins, size=len(margins))
 
 
 def _row(claim: Claim, measure: Measure | None, evidence: Evidence) -> Row:
@@ -678,41 +616,33 @@ def _row(claim: Claim, measure: Measure | None, evidence: Evidence) -> Row:
         return Row(claim, measure)
     reasons = []
     for source in claim.sources:
-        found = _from_record(source, evidence) if source.record else _from_chapter(source, evidence)
+        found = _from_record(source, evidence)
         if isinstance(found, str):
             reasons.append(found)
             continue
+        notebook, cell = evidence.shown.get(claim.id, _NOWHERE)
         return Row(
             claim,
             measure,
             finding=_finding(found, source.key),
-            origin=_placed(found, evidence.shown.get(claim.id, _NOWHERE)),
+            origin=replace(found, notebook=notebook, cell=cell),
             key=source.key,
             seeds=_seeds(source, evidence),
         )
     return Row(claim, measure, finding=not_testable("; ".join(dict.fromkeys(reasons))))
 
 
-def _from_chapter(source: Source, evidence: Evidence) -> Saved | str:
-    chapter = int(source.data.removeprefix("findings_"))
-    found = evidence.saved.get(source.data)
-    if found is None:
-        return f"chapter {chapter} has not been run in profile {evidence.profile}"
-    if source.key not in found.values:
-        return f"chapter {chapter} leaves no finding {source.key} in profile {evidence.profile}"
-    return found
-
-
 def _from_record(source: Source, evidence: Evidence) -> Saved | str:
     record = evidence.records.get(source.record)
     file = evidence.files.get(source.record) or results.expected(source.record)
+    script = SCRIPTS[source.record]
     if source.runs and (lacking := results.lacking(record, source.runs)):
-        return lacking
+        return lacking if record else f"{lacking}; {script} would record some"
     if record is None:
-        return f"{file} is not recorded"
+        return f"{file} is not recorded; {script} would record it"
     values = record.get("findings", {})
     if source.key not in values:
-        return f"{file} holds no finding {source.key}"
+        return f"{file} holds no finding {source.key}; {script} would record it"
     if unnamed := [name for name in results.ORIGIN if not record.get(name)]:
         return f"{file} does not name its {' and '.join(unnamed)}"
     return Saved(
@@ -722,11 +652,6 @@ def _from_record(source: Source, evidence: Evidence) -> Saved | str:
         versions=record["versions"],
         date=record.get("date"),
     )
-
-
-def _placed(found: Saved, shown: Place) -> Saved:
-    """A record with the cell that shows it; what a chapter left has its own."""
-    return found if found.live else replace(found, notebook=shown[0], cell=shown[1])
 
 
 def _finding(found: Saved, key: str) -> Finding:
@@ -755,7 +680,7 @@ def counts(rows: Sequence[Row]) -> dict[str, int]:
 def findings(rows: Sequence[Row]) -> dict[str, Finding | None]:
     """What was found by claim, of those that may speak.
 
-    Where none may, the claims that chapters could speak about, each with ``None``.
+    Where none may, the claims that take no training, each with ``None``.
     """
     open_ = {row.claim.id: row.finding for row in rows if row.word in WORDS[:-1]}
     closed = [row.claim.id for row in rows if row.claim.sources and not row.claim.sources[-1].runs]
@@ -797,8 +722,8 @@ def line(row: Row) -> dict[str, Any]:
 
 def _evidence(origin: Saved) -> str:
     """What a finding rests on, with its cell as the book's pages make a link of it."""
-    what = "this machine's run" if origin.live else origin.file
-    return f"{what}, {origin.notebook}#{origin.cell}" if origin.cell else what
+    name = Path(origin.file).name  # the whole path would take the place of the claim
+    return f"{name}, {origin.notebook}#{origin.cell}" if origin.cell else name
 
 
 def table(rows: Sequence[Row], group: str) -> tables.Table:
@@ -817,7 +742,7 @@ def say_untried(rows: Sequence[Row], record: Mapping[str, Any] | None) -> None:
     alone = (record or {}).get("findings, untried", {})
     decided_ = [row for row in rows if row.word in ("supported", "contradicted")]
     for row in decided_:
-        if row.key in alone and row.origin and not row.origin.live:
+        if row.key in alone:
             found = Finding.from_json(alone[row.key])
             prose.say(
                 "Without the pairs on which the wording of single criteria was found, corrected "
@@ -859,11 +784,10 @@ def say_group(rows: Sequence[Row], group: str) -> None:
         )
 
 
-def write(rows: Sequence[Row], profile: str, path: Path = WRITTEN) -> None:
+def write(rows: Sequence[Row], path: Path = WRITTEN) -> None:
     """Leave the ledger as JSON; the same evidence gives the same file."""
     document = {
-        "note": "written by `rar claims`; findings of chapters are of one machine's run",
-        "profile": profile,
+        "note": "written by `rar claims`, from the records in results/",
         "counts": counts(rows),
         "claims": [row.to_json() for row in rows],
     }

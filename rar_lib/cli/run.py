@@ -67,9 +67,6 @@ def book(
 
 def claims(
     *,
-    profile: Annotated[
-        str, typer.Option(help="Whose chapters are read: smoke, laptop or gpu.")
-    ] = "laptop",
     out: Annotated[
         Path | None, typer.Option(help="Where the JSON goes; default results/claims.json.")
     ] = None,
@@ -77,7 +74,7 @@ def claims(
     """The paper's claims, each with its finding: a table, and results/claims.json."""
     from rar_lib.book import claims as book
 
-    rows = book.ledger(profile)
+    rows = book.ledger()
     for row in rows:
         corrected = row.finding and row.finding.p_holm
         parts = [str(row.difference)] if row.difference else []
@@ -85,7 +82,7 @@ def claims(
         typer.echo(f"{row.claim.id}: {', '.join([*parts, str(row.finding or row.word)])}")
     found = book.counts(rows)
     typer.echo(", ".join(f"{number} {word}" for word, number in found.items() if number))
-    book.write(rows, profile, out or book.WRITTEN)
+    book.write(rows, out or book.WRITTEN)
     typer.echo(f"written: {out or 'results/claims.json'}")
 
 

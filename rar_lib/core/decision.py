@@ -128,6 +128,7 @@ def decide_family(
     *,
     margins: Mapping[str, float | None] | float | None = None,
     alpha: float = ALPHA,
+    size: int | None = None,
 ) -> dict[str, Finding]:
     """Findings of claims that are decided together, corrected by Holm's method.
 
@@ -137,6 +138,8 @@ def decide_family(
             nothing was scored on both sides: neither is counted in the family.
         margins: d of each claim, or one for all; without one a claim can't be found empty.
         alpha: error of the whole family, in (0, 1).
+        size: comparisons that the family was declared with, if some have no p-value yet: what is
+            supported then stays so when they get one.
 
     Returns:
         In this order: *supported* and *contradicted* by the corrected p-value; *not testable here*
@@ -148,17 +151,17 @@ def decide_family(
 
     Raises:
         ValueError: ``alpha`` is outside (0, 1), a margin is not a number above zero, or of a claim
-            that is not in the family.
+            that is not in the family, or more claims have a p-value than were declared.
     """
     _check_alpha(alpha)
     limits = _margins(margins, list(comparisons))
     asked = {name: _comparison(given) for name, given in comparisons.items()}
-    corrected = family({name: given for name, given in asked.items() if given is not None})
-    smallest = holm({name: _smallest_p(given) for name, given in corrected.items()})
+    corrected = family({name: given for name, given in asked.items() if given is not None}, size)
+    smallest = holm({name: _smallest_p(given) for name, given in corrected.items()}, size)
     found = {}
     for name, given in comparisons.items():
         if name in corrected:
-            levels = (alpha, smallest[name], len(corrected))
+            levels = (alpha, smallest[name], size or len(corrected))
             found[name] = _decide(corrected[name], limits.get(name), *levels)
         elif isinstance(given, Finding):
             found[name] = given

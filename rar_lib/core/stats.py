@@ -550,23 +550,33 @@ def sign_flip_p(
     return float(found.pvalue)
 
 
-def family(comparisons: Mapping[str, Comparison]) -> dict[str, Comparison]:
-    """The same comparisons with ``p_holm`` filled in, corrected for all of them together."""
-    adjusted = holm({name: compared.p for name, compared in comparisons.items()})
+def family(comparisons: Mapping[str, Comparison], size: int | None = None) -> dict[str, Comparison]:
+    """The same comparisons with ``p_holm`` filled in, corrected together as :func:`holm` does."""
+    adjusted = holm({name: compared.p for name, compared in comparisons.items()}, size)
     return {
         name: replace(compared, p_holm=adjusted[name]) for name, compared in comparisons.items()
     }
 
 
-def holm(p: Mapping[str, float]) -> dict[str, float]:
+def holm(p: Mapping[str, float], size: int | None = None) -> dict[str, float]:
     """Holm's step-down correction: p-values adjusted for all comparisons of a family.
 
     The i-th smallest of m is multiplied by ``m - i + 1``, made monotone, and cut at 1
     (Holm 1979); an adjusted value below 0.05 keeps the family's error below 5 %.
+
+    Args:
+        size: m, where more comparisons were declared than have a p-value yet. Those that lack one
+            count as 1, so what is decided stays decided whatever they will turn out to be.
+
+    Raises:
+        ValueError: there are more p-values than that.
     """
+    if size is not None and size < len(p):
+        raise ValueError(f"a family of {size} has {len(p)} p-values")
+    total = len(p) if size is None else size
     adjusted: dict[str, float] = {}
     floor = 0.0
     for rank, (name, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
-        floor = max(floor, min(1.0, (len(p) - rank) * value))
+        floor = max(floor, min(1.0, (total - rank) * value))
         adjusted[name] = floor
     return {name: adjusted[name] for name in p}

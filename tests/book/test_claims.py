@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rar_lib.book import claims, prose, reproduce, results, tables
-from rar_lib.book.claims import Claim, Evidence, Expression, Ledger, Row, Saved
+from rar_lib.book import claims, prose, results, tables
+from rar_lib.book.claims import Claim, Evidence, Expression, Ledger, Row
 from rar_lib.book.profiles import load as profile_of
 from rar_lib.book.study import Study
 from rar_lib.core.decision import Finding, decide_family, not_testable
@@ -144,11 +144,43 @@ def test_a_chapter_can_take_the_declared_margin() -> None:
         claims.margin("taste")
 
 
-def test_sources_name_chapters_that_exist() -> None:
-    for claim in DECLARED.claims:
-        for source in claim.sources:
-            notebook, _ = claims.saved_by(source.data) if source.data else ("results", None)
-            assert notebook is not None, claim.id
+#: What the record of judges decides that is no claim: of one judge alone, and of random weights.
+NO_CLAIM = re.compile(r", (smollm2|qwen)-|^weights\.random$")
+#: What it decides once judges have been asked under rubrics that a model wrote.
+UNDER_WRITTEN = {
+    "alignment.synthetic_ref_over_likert",
+    "alignment.synthetic_noref_over_likert",
+    "alignment.synthetic_ref_over_noref",
+}
+ATTACKED = {
+    "gaming.attacks_pay_implicit",
+    "gaming.attacks_pay_explicit",
+    "gaming.rules_help_implicit",
+    "gaming.rules_help_explicit",
+}
+
+
+def taken(record: str) -> set[str]:
+    """The findings that the ledger asks of a record."""
+    sources = [source for claim in DECLARED.claims for source in claim.sources]
+    return {source.key for source in sources if source.record == record}
+
+
+def test_no_key_of_the_ledger_names_what_a_chapter_leaves() -> None:
+    """The live run of a chapter is a demonstration and never feeds a claim."""
+    assert set(claims.Source.model_fields) == {"key", "record", "runs"}
+    assert "findings_" not in claims.FILE.read_text(encoding="utf-8")
+    sources = [source for claim in DECLARED.claims for source in claim.sources]
+    assert {source.record for source in sources} == set(claims.SCRIPTS)
+    assert [script for script in claims.SCRIPTS.values() if not (ROOT / script).is_file()] == []
+
+
+def test_all_that_the_records_decide_of_a_claim_is_asked_for() -> None:
+    """One source less, and a finding on record would feed nothing."""
+    found = json.loads(alignment_table.RESULTS.read_text(encoding="utf-8"))["findings"]
+    decided_ = {key for key in found if not NO_CLAIM.search(key)}
+    assert taken("alignment") == decided_ | UNDER_WRITTEN | set(alignment_table.WRITERS)
+    assert taken("attacks") == ATTACKED
 
 
 def test_what_is_shown_somewhere_is_there() -> None:
@@ -157,12 +189,12 @@ def test_what_is_shown_somewhere_is_there() -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_training_feeds_a_claim_from_a_record_only() -> None:
-    """A chapter trains one seed; findings of chapters 7 and 8 are of such a policy."""
-    data = {source.data for claim in DECLARED.claims for source in claim.sources}
-    assert data - {""} == {"findings_02", "findings_04", "findings_06", "findings_09"}
+def test_training_feeds_a_claim_by_named_runs_only() -> None:
+    """A chapter trains one seed; a record of arms holds several, and says of which arms."""
     for claim in DECLARED.claims:
-        assert all(s.record and s.runs for s in claim.sources) or claim.measure != "held_out"
+        trained = [source for source in claim.sources if source.record == "arms"]
+        assert all(source.runs for source in trained)
+        assert bool(trained) == (claim.measure == "held_out")
 
 
 # --- declared wrongly ----------------------------------------------------------------------------
@@ -185,7 +217,7 @@ says = "More is more."
 places = ["v2 Figure 3"]
 paper = "figure only"
 measure = "accuracy"
-sources = [{ record = "alignment", key = "a" }, { data = "findings_04", key = "a" }]
+sources = [{ record = "alignment", key = "a" }]
 """
 SECOND = GOOD[GOOD.index("[[claim]]") :]
 QUOTED = '{ table = "main_results", column = "HealthBench", row = "implicit" }'
@@ -209,13 +241,9 @@ WRONG = [
     ('places = ["v2 Figure 3"]', "places = []", ["judge.a", "places"]),
     ('id = "judge.a"', 'id = "Judge A"', ["Judge A", "id"]),
     ('id = "judge.a"', 'id = "judge.a"\nverdict = "supported"', ["judge.a", "verdict", "keys are"]),
-    ('data = "findings_04"', 'data = "alignment"', ["judge.a", "data"]),
-    ('record = "alignment", key', "key", ["judge.a", "exactly one of record and data"]),
-    (
-        'data = "findings_04", key = "a"',
-        'data = "findings_06", key = "a", runs = ["x"]',
-        ["record"],
-    ),
+    ('record = "alignment", key', 'data = "findings_04", key', ["judge.a", "data", "record"]),
+    ('record = "alignment"', 'record = "findings_04"', ["judge.a", "findings_04", "alignment"]),
+    ('record = "alignment", key', "key", ["judge.a", "record", "required"]),
     ("[[claim]]", SECOND + "[[claim]]", ["judge.a", "twice"]),
     ("[groups]", "[groups", ["can't be read"]),
     ('paper = "figure only"', 'paper = "figure only"\nreason = "no"', ["judge.a", "exactly one"]),
@@ -320,7 +348,7 @@ def finding(gap: float, tasks: int = 24, spread: float = 0.1) -> Finding:
 def claim(name: str, **more: Any) -> Claim:
     given_ = {"paper": "figure only", "measure": "accuracy"} | more
     if "sources" not in more:
-        given_["sources"] = [{"data": "findings_04", "key": name}]
+        given_["sources"] = [{"record": "alignment", "key": name}]
     return Claim.model_validate(
         {"id": f"judge.{name}", "group": "judge", "says": "So.", "places": ["here"]} | given_
     )
@@ -338,9 +366,10 @@ def one_measure(*members: Claim) -> Ledger:
     )
 
 
-def live(**findings: Finding) -> Evidence:
+def recorded(**findings: Finding) -> Evidence:
+    """A record of judges with these findings."""
     values = {name: found.to_json() for name, found in findings.items()}
-    return Evidence("laptop", saved={"findings_04": Saved("4.json", values, live=True)})
+    return Evidence({"alignment": ORIGIN | {"findings": values}})
 
 
 def decide(ledger: Ledger, evidence: Evidence) -> dict[str, Row]:
@@ -353,24 +382,26 @@ def test_the_ledger_is_one_family_whatever_a_chapter_had_corrected() -> None:
     assert (eight.word, eight.p) == ("supported", pytest.approx(2 / 256))
     names = [f"c{n}" for n in range(10)]
     ledger = one_measure(*(claim(n) for n in names))
-    rows = decide(ledger, live(**dict.fromkeys(names, eight)))
+    rows = decide(ledger, recorded(**dict.fromkeys(names, eight)))
     assert {row.word for row in rows.values()} == {"not testable here"}
-    alone = decide(ledger, live(c0=eight))["judge.c0"]
+    assert decide(ledger, recorded(c0=eight))["judge.c0"].word == "not testable here"
+    alone = decide(one_measure(claim("c0")), recorded(c0=eight))["judge.c0"]
     assert alone.word == "supported"
 
 
-def test_claims_are_corrected_together_and_only_those_with_a_p() -> None:
+def test_claims_are_corrected_together_and_those_without_a_p_count_as_declared() -> None:
     found = {"a": finding(0.3), "b": finding(0.045), "c": finding(0.0)}
-    rows = decide(one_measure(*(claim(n) for n in "abcd")), live(**found))
+    rows = decide(one_measure(*(claim(n) for n in "abcd")), recorded(**found))
     p = {name: f.p for name, f in found.items() if f.p is not None}
-    expected = holm(p)
+    expected = holm(p, 4)
     for name in "abc":
         decided_ = rows[f"judge.{name}"].finding
         assert decided_ is not None
         assert decided_.p_holm == pytest.approx(expected[name])
     assert rows["judge.a"].word == "supported"
     assert rows["judge.d"].finding == not_testable(
-        "chapter 4 leaves no finding d in profile laptop"
+        "results/alignment/alignment.json holds no finding d; "
+        "results/alignment/run.py would record it"
     )
 
 
@@ -409,7 +440,7 @@ def test_the_ledger_decides_with_the_fewest_tasks_and_not_with_one_less() -> Non
     fewest = claims.fewest_tasks("ledger")
     words = {}
     for tasks in (fewest - 1, fewest):
-        found = live(**dict.fromkeys(names, finding(0.1, tasks=tasks, spread=0.05)))
+        found = recorded(**dict.fromkeys(names, finding(0.1, tasks=tasks, spread=0.05)))
         words[tasks] = {row.word for row in decide(ledger, found).values()}
     assert words == {fewest - 1: {"not testable here"}, fewest: {"supported"}}
 
@@ -447,7 +478,7 @@ def test_what_a_chapters_own_family_could_not_reach_is_decided_in_the_ledger() -
     eight = compare([0.1 + 0.05 * (-1) ** n for n in range(8)], range(8))
     own = decide_family({f"c{n}": eight for n in range(12)})["c0"]
     assert str(own) == "not testable here: 8 tasks can't reach p = 0.05 in a family of 12"
-    row = decide(one_measure(claim("c0")), live(c0=own))["judge.c0"]
+    row = decide(one_measure(claim("c0")), recorded(c0=own))["judge.c0"]
     assert row.finding is not None
     assert (row.word, row.finding.p_holm) == ("supported", pytest.approx(2 / 256))
     assert row.finding.reason == ""
@@ -468,89 +499,96 @@ def test_a_word_and_its_p_cannot_disagree(measured: list[tuple[float, int, int]]
         one = compare([gap + 0.1 * (-1) ** n for n in range(tasks)], range(tasks))
         found[f"c{number}"] = decide_family({str(n): one for n in range(members)})["0"]
     ledger = one_measure(*(claim(n) for n in found), claim("gated"))
-    rows = decide(ledger, live(**found, gated=not_testable("below the gate")))
+    rows = decide(ledger, recorded(**found, gated=not_testable("below the gate")))
     assert rows.pop("judge.gated").finding == not_testable("below the gate")
-    p = holm({f"judge.{name}": f.p for name, f in found.items() if f.p is not None})
+    size = len(found) + 1
+    p = holm({f"judge.{name}": f.p for name, f in found.items() if f.p is not None}, size)
     for name, row in rows.items():
         assert row.finding is not None
         assert row.finding.p_holm == pytest.approx(p[name])
         decisive = row.word in ("supported", "contradicted")
         assert decisive == (p[name] <= 0.05)
         if row.word == "not testable here":
-            assert row.finding.reason.endswith(f"in a family of {len(found)}")
+            assert row.finding.reason.endswith(f"in a family of {size}")
 
 
 def test_the_margin_is_the_ledgers_and_not_the_sources() -> None:
     near = finding(0.0, spread=0.02)
     assert near.margin == 0.01
-    row = decide(one_measure(claim("a")), live(a=near))["judge.a"]
+    row = decide(one_measure(claim("a")), recorded(a=near))["judge.a"]
     assert row.finding is not None
     assert (row.word, row.finding.margin) == ("no difference larger than d", 0.05)
 
 
-def test_a_judge_below_the_gate_stays_untestable_and_counts_in_no_family() -> None:
-    found = live(a=not_testable("below the gate"), b=finding(0.3))
+def test_a_judge_below_the_gate_stays_untestable_and_its_claim_counts_as_declared() -> None:
+    found = recorded(a=not_testable("below the gate"), b=finding(0.3))
     rows = decide(one_measure(claim("a"), claim("b")), found)
     assert rows["judge.a"].finding == not_testable("below the gate")
     other = rows["judge.b"].finding
     assert other is not None
-    assert other.p_holm == other.p
+    assert other.p is not None
+    assert other.p_holm == pytest.approx(2 * other.p)
 
 
-BOTH = [{"record": "alignment", "key": "a"}, {"data": "findings_04", "key": "a"}]
+def test_the_first_record_that_holds_the_finding_is_the_evidence() -> None:
+    both = [{"record": "alignment", "key": "a"}, {"record": "attacks", "key": "a"}]
+    ledger = one_measure(claim("a", sources=both))
+    second = ORIGIN | {"findings": {"a": finding(-0.3).to_json()}}
+    row = decide(ledger, Evidence({"attacks": second}))["judge.a"]
+    assert (row.word, row.to_json()["source"]["file"]) == ("contradicted", "results/attacks.json")
+    first = recorded(a=finding(0.3)).records
+    found = decide(ledger, Evidence({**first, "attacks": second}))["judge.a"].to_json()
+    assert (found["word"], found["n"], found["date"]) == ("supported", 24, "2026-01-02")
+    assert found["source"] == {"file": "results/alignment/alignment.json", "key": "a"}
+    assert (found["machine"], found["versions"]) == ("two cores", {"torch": "2"})
+    assert found["interval"][0] < found["value"] < found["interval"][1]
 
 
-def test_a_record_is_the_evidence_and_the_live_run_only_where_there_is_none() -> None:
-    ledger = one_measure(claim("a", sources=BOTH))
-    here = live(a=finding(0.3))
-    record = ORIGIN | {"findings": {"a": finding(-0.3).to_json()}}
-    alone = decide(ledger, here)["judge.a"]
-    assert (alone.word, alone.to_json()["live"]) == ("supported", True)
-    both = decide(ledger, replace(here, records={"alignment": record}))["judge.a"]
-    assert (both.word, both.to_json()["live"]) == ("contradicted", False)
-    assert both.to_json()["source"] == {"file": "results/alignment/alignment.json", "key": "a"}
-    assert both.to_json()["machine"] == "two cores"
-    assert both.to_json()["versions"] == {"torch": "2"}
-
-
-def test_a_record_that_names_no_machine_or_holds_no_such_finding_is_passed_over() -> None:
-    ledger = one_measure(claim("a", sources=BOTH[:1]))
-    for record, says in (
-        ({"findings": {}}, "results/alignment/alignment.json holds no finding a"),
-        (
-            {"findings": {"a": finding(0.3).to_json()}, "machine": "two cores"},
-            "results/alignment/alignment.json does not name its versions",
-        ),
-    ):
-        row = decide(ledger, Evidence("laptop", records={"alignment": record}))["judge.a"]
-        assert row.finding == not_testable(says)
-
-
-def test_nothing_run_is_no_error_and_says_what_is_missing() -> None:
-    row = decide(one_measure(claim("a", sources=BOTH)), Evidence("laptop"))["judge.a"]
+def test_a_record_that_does_not_name_its_origin_is_passed_over() -> None:
+    record = {"findings": {"a": finding(0.3).to_json()}, "machine": "two cores"}
+    row = decide(one_measure(claim("a")), Evidence({"alignment": record}))["judge.a"]
     assert row.finding == not_testable(
-        "results/alignment/alignment.json is not recorded; "
-        "chapter 4 has not been run in profile laptop"
+        "results/alignment/alignment.json does not name its versions"
     )
+
+
+@pytest.mark.parametrize("one", [c for c in DECLARED.claims if c.sources], ids=lambda c: c.id)
+def test_what_is_missing_is_named_with_the_script_that_would_record_it(one: Claim) -> None:
+    """That is no error, and the reason holds no number."""
+    (source,) = one.sources
+    ledger = DECLARED.model_copy(update={"claims": (one,)})
+    script, file = claims.SCRIPTS[source.record], results.expected(source.record)
+    row = decide(ledger, Evidence())[one.id]
+    missing = f"{file} is not recorded; {script} would record it"
+    if source.runs:
+        missing = f"no training run is recorded; {script} would record some"
+    assert row.finding == not_testable(missing)
     assert row.to_json()["source"] is None
+    assert not re.search(r"\d", missing)
+    if not source.runs:
+        row = decide(ledger, Evidence({source.record: ORIGIN | {"findings": {}}}))[one.id]
+        missing = f"{file} holds no finding {source.key}; {script} would record it"
+        assert row.finding == not_testable(missing)
 
 
 def test_a_finding_in_another_shape_names_file_and_key() -> None:
-    saved = {"findings_04": Saved("4.json", {"a": {"word": "supported"}})}
-    with pytest.raises(DataError, match=r"4\.json: a is no finding.*to_json"):
-        decide(one_measure(claim("a")), Evidence("laptop", saved=saved))
+    record = ORIGIN | {"findings": {"a": {"word": "supported"}}}
+    with pytest.raises(DataError, match=r"alignment\.json: a is no finding.*to_json"):
+        decide(one_measure(claim("a")), Evidence({"alignment": record}))
 
 
 def test_an_effect_of_training_takes_three_seeds_and_says_what_lacks() -> None:
     source = {"record": "arms", "key": "a", "runs": ["implicit", "base"]}
     ledger = one_measure(claim("a", sources=[source]))
-    none = decide(ledger, Evidence("laptop"))["judge.a"]
-    assert none.finding == not_testable("no training run is recorded")
+    none = decide(ledger, Evidence())["judge.a"]
+    assert none.finding == not_testable(
+        "no training run is recorded; results/study/run.py would record some"
+    )
     runs = [{"arm": "implicit", "seed": seed} for seed in (0, 1, 2)] + [{"arm": "base", "seed": 0}]
     record = ORIGIN | {"runs": runs[1:], "findings": {"a": finding(0.3).to_json()}}
-    two = decide(ledger, Evidence("laptop", records={"arms": record}))["judge.a"]
+    two = decide(ledger, Evidence({"arms": record}))["judge.a"]
     assert two.finding == not_testable("recorded with 2 common seeds, 3 are needed")
-    three = decide(ledger, Evidence("laptop", records={"arms": record | {"runs": runs}}))["judge.a"]
+    three = decide(ledger, Evidence({"arms": record | {"runs": runs}}))["judge.a"]
     assert (three.word, three.seeds) == ("supported", 3)
 
 
@@ -560,40 +598,34 @@ def test_an_effect_of_training_takes_three_seeds_and_says_what_lacks() -> None:
 def checkout(folder: Path) -> Path:
     (folder / "claims.toml").write_text(GOOD)
     (folder / "notebooks").mkdir()
-    cells = [
-        {"id": "7", "source": ['study.load("findings_04")']},
-        {"id": "8", "source": ["study.save(\n", '    "findings_04", {})']},
-    ]
+    cells = [{"id": "7", "source": ["study.save(\n", '    "findings_04", {})']}]
     (folder / "notebooks" / "04_judges.ipynb").write_text(json.dumps({"cells": cells}))
     return folder
 
 
-def test_a_finding_names_the_cell_that_saved_it_and_the_run(tmp_path: Path) -> None:
+def test_what_a_chapter_left_is_no_evidence(tmp_path: Path) -> None:
     root = checkout(tmp_path)
-    data = root / "_build" / "smoke" / "data"
-    data.mkdir(parents=True)
-    (data / "findings_04.json").write_text(json.dumps({"a": finding(0.3).to_json()}))
-    manifest = {"schema": reproduce.SCHEMA, "hardware": "two cores", "versions": {"torch": "2"}}
-    manifest["end"] = "2026-01-02T03:04:05+00:00"
-    (root / "_build" / "smoke" / "04_judges.json").write_text(json.dumps(manifest))
-    (row,) = claims.ledger("smoke", root / "claims.toml", root)
-    found = row.to_json()
-    assert found["cell"] == "notebooks/04_judges.ipynb#8"
-    assert found["source"] == {"file": "_build/smoke/data/findings_04.json", "key": "a"}
-    assert (found["machine"], found["date"]) == ("two cores", "2026-01-02")
-    assert (found["word"], found["n"], found["live"]) == ("supported", 24, True)
-    assert found["interval"][0] < found["value"] < found["interval"][1]
+    for profile in ("smoke", "laptop", "gpu"):
+        data = root / "_build" / profile / "data"
+        data.mkdir(parents=True)
+        for name in ("findings_04", "alignment"):
+            left = ORIGIN | {"a": finding(0.3).to_json()}
+            left["findings"] = {"a": finding(0.3).to_json()}
+            (data / f"{name}.json").write_text(json.dumps(left))
+    (row,) = claims.ledger(root / "claims.toml", root)
+    assert row.word == "not testable here"
+    assert row.origin is None
 
 
 def test_a_record_is_named_by_the_file_that_is_read(tmp_path: Path) -> None:
     root = checkout(tmp_path)
-    (row,) = claims.ledger("smoke", root / "claims.toml", root)
+    (row,) = claims.ledger(root / "claims.toml", root)
     assert row.finding is not None
     assert row.finding.reason.startswith("results/alignment/alignment.json is not recorded")
     elsewhere = root / "results" / "later" / "alignment.json"
     elsewhere.parent.mkdir(parents=True)
     elsewhere.write_text(json.dumps(ORIGIN | {"findings": {"a": finding(0.3).to_json()}}))
-    (row,) = claims.ledger("smoke", root / "claims.toml", root)
+    (row,) = claims.ledger(root / "claims.toml", root)
     assert row.to_json()["source"] == {"file": "results/later/alignment.json", "key": "a"}
     assert row.word == "supported"
 
@@ -602,33 +634,13 @@ def test_a_record_is_named_by_the_file_that_is_read(tmp_path: Path) -> None:
 def test_a_record_that_is_not_there_yet_is_named_where_its_script_leaves_it(script: Any) -> None:
     file = results.expected(script.RESULTS.stem)
     assert file == script.RESULTS.relative_to(ROOT).as_posix()
-    assert {s.record for c in DECLARED.claims for s in c.sources} == {
-        "",
-        "alignment",
-        "arms",
-        "attacks",
-    }
-
-
-def test_attacks_on_record_come_before_those_of_the_chapter() -> None:
-    gaming = [c for c in DECLARED.claims if c.group == "gaming" and c.sources]
-    assert len(gaming) == 4
-    for one in gaming:
-        recorded, live_ = one.sources
-        assert (recorded.record, live_.data) == ("attacks", "findings_09")
-        assert recorded.key == live_.key
-
-
-def test_an_unknown_profile_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="laptop"):
-        claims.ledger("desktop", checkout=checkout(tmp_path))
 
 
 def test_the_same_evidence_writes_the_same_file(tmp_path: Path) -> None:
-    rows = claims.decided(DECLARED, Evidence("laptop"))
+    rows = claims.decided(DECLARED, Evidence())
     first, second = tmp_path / "a.json", tmp_path / "b.json"
-    claims.write(rows, "laptop", first)
-    claims.write(claims.decided(DECLARED, Evidence("laptop")), "laptop", second)
+    claims.write(rows, first)
+    claims.write(claims.decided(DECLARED, Evidence()), second)
     assert first.read_bytes() == second.read_bytes()
     assert sum(json.loads(first.read_text())["counts"].values()) == len(DECLARED.claims)
 
@@ -636,29 +648,24 @@ def test_the_same_evidence_writes_the_same_file(tmp_path: Path) -> None:
 # --- nothing typed -------------------------------------------------------------------------------
 
 RECORD = json.loads((ROOT / "results" / "claims.json").read_text())
-SAYS = ("id", "group", "says", "places", "paper", "statistic", "unit", "family", "margin", "shown")
 
 
-def test_the_record_holds_what_the_code_writes_and_nothing_else() -> None:
-    """Live findings lie outside the repository: of these the p-values and words are held."""
-    gathered = claims.gather(DECLARED, RECORD["profile"])
-    evidence = replace(gathered, saved={})
-    fresh = {row.claim.id: row for row in claims.decided(DECLARED, evidence)}
-    assert [row["id"] for row in RECORD["claims"]] == list(fresh)
-    corrected = holm({r["id"]: r["p"] for r in RECORD["claims"] if r["p"] is not None})
+def test_the_record_holds_what_the_code_writes_and_nothing_else(tmp_path: Path) -> None:
+    """All of it follows from the repository; a cell that moved moves its link, too."""
+    path = tmp_path / "claims.json"
+    claims.write(claims.ledger(), path)
+    fresh = json.loads(path.read_text())
+    assert [row["id"] for row in RECORD["claims"]] == [row["id"] for row in fresh["claims"]]
+    for row, new in zip(RECORD["claims"], fresh["claims"], strict=True):
+        assert row == new, "run: .venv/bin/rar claims"
+    assert fresh == RECORD
+    size = claims.family_size("ledger")
+    corrected = holm({r["id"]: r["p"] for r in RECORD["claims"] if r["p"] is not None}, size)
     for row in RECORD["claims"]:
-        new = fresh[row["id"]].to_json()
-        assert {k: row[k] for k in SAYS} == {k: new[k] for k in SAYS}
         if row["p"] is not None:
             assert row["p_holm"] == pytest.approx(corrected[row["id"]])
             decisive = row["word"] in ("supported", "contradicted")
             assert decisive == (row["p_holm"] <= 0.05)
-        sources = fresh[row["id"]].claim.sources
-        if not any(source.data for source in sources) and row["p"] is None:
-            assert row == new
-        if not row["live"] and row["source"]:
-            kept = ("value", "interval", "n", "seeds", "p", "source", "machine", "versions", "date")
-            assert {k: row[k] for k in kept} == {k: new[k] for k in kept}
     words = [row["word"] for row in RECORD["claims"]]
     assert RECORD["counts"] == {word: words.count(word) for word in RECORD["counts"]}
     assert sum(RECORD["counts"].values()) == len(words)
@@ -681,18 +688,16 @@ def test_chapter_9_types_no_number() -> None:
     assert set(typed) <= {0}  # the first of a list
 
 
-def test_chapter_9_runs_after_every_chapter_that_the_ledger_reads() -> None:
-    rar = json.loads(CHAPTER.read_text())["metadata"]["rar"]
-    sources = [source for claim_ in DECLARED.claims for source in claim_.sources]
-    chapters = {claims.saved_by(source.data)[0] for source in sources if source.data}
-    assert {f"notebooks/{stem}.ipynb" for stem in rar["after"]} == chapters
+def test_the_ledgers_chapter_reads_no_file_of_another_chapter() -> None:
+    assert json.loads(CHAPTER.read_text())["metadata"]["rar"]["after"] == []
+    assert "study.load(" not in code_of(CHAPTER)
 
 
 # --- for reading ---------------------------------------------------------------------------------
 
 
 def test_a_table_of_claims_has_at_most_seven_columns_and_no_empty_group() -> None:
-    rows = claims.decided(DECLARED, Evidence("smoke"))
+    rows = claims.decided(DECLARED, Evidence())
     for group in DECLARED.groups:
         members = [row for row in rows if row.claim.group == group]
         assert members, group
@@ -704,20 +709,21 @@ def test_a_table_of_claims_has_at_most_seven_columns_and_no_empty_group() -> Non
 
 
 def test_untestable_claims_are_grouped_by_their_reason() -> None:
-    rows = claims.decided(DECLARED, Evidence("smoke"))
+    rows = claims.decided(DECLARED, Evidence())
     grouped = claims.reasons(rows)
     assert sum(map(len, grouped.values())) == claims.counts(rows)["not testable here"]
-    trained = {row.claim.id for row in grouped["no training run is recorded"]}
+    (why,) = (reason for reason in grouped if reason.startswith("no training run is recorded"))
+    trained = {row.claim.id for row in grouped[why]}
     assert "reward.implicit-over-direct-likert" in trained
 
 
 def test_the_forest_has_those_that_may_speak_or_says_that_none_may() -> None:
     ledger = one_measure(claim("a"), claim("b"), claim("c"))
     gated = not_testable("below the gate")
-    shown = claims.findings(claims.decided(ledger, live(a=finding(0.1), b=gated)))
+    shown = claims.findings(claims.decided(ledger, recorded(a=finding(0.1), b=gated)))
     assert list(shown) == ["judge.a"]
     assert isinstance(shown["judge.a"], Finding)
-    nothing = claims.findings(claims.decided(ledger, Evidence("smoke")))
+    nothing = claims.findings(claims.decided(ledger, Evidence()))
     assert nothing == {"judge.a": None, "judge.b": None, "judge.c": None}
 
 
@@ -732,7 +738,7 @@ def test_a_quoted_number_is_as_published() -> None:
 
 
 def test_a_finding_can_be_said_in_a_sentence() -> None:
-    row = decide(one_measure(claim("a")), live(a=finding(0.3)))["judge.a"]
+    row = decide(one_measure(claim("a")), recorded(a=finding(0.3)))["judge.a"]
     assert prose.sentence("It is {word}.", word=row.word) == "It is supported."
     assert tables.cell(claims.line(row)["here"]).startswith("0.30 [")
 
@@ -740,7 +746,7 @@ def test_a_finding_can_be_said_in_a_sentence() -> None:
 def test_a_small_p_value_does_not_look_like_none() -> None:
     """0.00056, as the ledger has it, is neither 0.00 nor 0.000."""
     small = replace(finding(0.3), p=0.00056)
-    row = decide(one_measure(claim("a")), live(a=small))["judge.a"]
+    row = decide(one_measure(claim("a")), recorded(a=small))["judge.a"]
     assert row.finding is not None
     assert row.finding.p_holm == pytest.approx(0.00056)
     shown = claims.table([row], "judge").frame["p (Holm)"].item()
@@ -764,7 +770,7 @@ def test_a_group_says_how_its_claims_came_out_and_the_largest_in_margins(
     found = {"a": finding(0.3), "b": finding(-0.4), "c": finding(0.0, spread=0.02)}
     found["d"] = finding(0.0)
     rows = decide(
-        one_measure(*(claim(name, says=f"So {name}.") for name in "abcde")), live(**found)
+        one_measure(*(claim(name, says=f"So {name}.") for name in "abcde")), recorded(**found)
     )
     counted, largest = said_of(rows, monkeypatch)
     assert counted == (
@@ -784,7 +790,7 @@ def test_a_group_says_how_its_claims_came_out_and_the_largest_in_margins(
 def test_a_group_in_which_nothing_is_decided_says_no_more_than_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (counted,) = said_of(decide(one_measure(claim("a")), Evidence("smoke")), monkeypatch)
+    (counted,) = said_of(decide(one_measure(claim("a")), Evidence()), monkeypatch)
     assert counted.endswith("undecided: 0; not testable here: 1.")
 
 
@@ -803,7 +809,7 @@ def test_decided_claims_are_said_again_without_the_pairs_that_a_wording_was_foun
     source = [{"record": "alignment", "key": "a"}]
     ledger = one_measure(claim("a", sources=source), claim("b"))
     records = {"alignment": ORIGIN | {"findings": {"a": finding(0.3).to_json()}}}
-    rows = claims.decided(ledger, Evidence("laptop", records=records))
+    rows = claims.decided(ledger, Evidence(records))
     said: list[str] = []
     monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
     claims.say_untried(rows, None)
@@ -822,23 +828,23 @@ def test_a_recorded_finding_leads_to_the_cell_that_shows_its_record(tmp_path: Pa
     record = root / "results" / "alignment" / "alignment.json"
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps(ORIGIN | {"findings": {"a": finding(0.3).to_json()}}))
-    (row,) = claims.ledger("smoke", root / "claims.toml", root)
-    assert claims.line(row)["evidence"] == "results/alignment/alignment.json"  # no cell reads it
+    (row,) = claims.ledger(root / "claims.toml", root)
+    assert claims.line(row)["evidence"] == "alignment.json"  # no cell reads it
     path = root / "notebooks" / "04_judges.ipynb"
     cells = json.loads(path.read_text())["cells"]
     cells += [{"id": "9", "source": ['seen = results.load(\n    "alignment"\n) or {}']}]
     path.write_text(json.dumps({"cells": cells}))
-    (row,) = claims.ledger("smoke", root / "claims.toml", root)
-    shown = "results/alignment/alignment.json, notebooks/04_judges.ipynb#9"
+    (row,) = claims.ledger(root / "claims.toml", root)
+    shown = "alignment.json, notebooks/04_judges.ipynb#9"
     assert claims.line(row)["evidence"] == shown
     assert row.to_json()["cell"] == "notebooks/04_judges.ipynb#9"
-    assert row.to_json()["live"] is False
 
 
 @pytest.mark.parametrize(
     ("name", "chapter", "reads"),
     [
         ("judge.explicit-over-direct-likert", "04", 'results.load("alignment")'),
+        ("rubrics.reference-margin", "04", 'results.load("alignment")'),
         ("weights.polarity", "06", 'results.load("alignment")'),
         ("gaming.attacks-pay-implicit", "09", 'results.load("attacks")'),
         ("reward.implicit-over-base", "08", 'results.load("arms")'),
@@ -854,13 +860,6 @@ def test_each_record_of_the_ledger_is_shown_by_a_cell(name: str, chapter: str, r
 
 
 def test_every_claim_with_a_record_has_a_cell_that_shows_it() -> None:
-    recorded = [one for one in DECLARED.claims if any(source.record for source in one.sources)]
-    assert recorded
-    assert [one.id for one in recorded if None in claims.shown_by(one)] == []
-
-
-def test_a_live_finding_leads_to_the_cell_that_saved_it() -> None:
-    origin = Saved("4.json", {"a": finding(0.3).to_json()}, "notebooks/04_x.ipynb", "8", live=True)
-    evidence = Evidence("smoke", saved={"findings_04": origin}, shown={"judge.a": ("b", "1")})
-    row = decide(one_measure(claim("a")), evidence)["judge.a"]
-    assert claims.line(row)["evidence"] == "this machine's run, notebooks/04_x.ipynb#8"
+    measured = [one for one in DECLARED.claims if one.sources]
+    assert measured
+    assert [one.id for one in measured if None in claims.shown_by(one)] == []

@@ -67,19 +67,12 @@ def write(repo: Path, record: dict[str, Any]) -> None:
 
 
 def made(repo: Path) -> dict[str, str]:
-    return generated(repo / "runs" / "smoke", repo)
+    return generated(repo)
 
 
 def said(repo: Path) -> str:
     """The answers as a reader sees them: without what keeps markup from being read."""
     return made(repo)["index.md"].replace("\\", "")
-
-
-def leave(repo: Path, chapter: str, **findings: Any) -> None:
-    folder = repo / "runs" / "smoke" / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    values = {name: finding.to_json() for name, finding in findings.items()}
-    (folder / f"findings_{chapter}.json").write_text(json.dumps(values))
 
 
 def counted(text: str) -> dict[str, int]:
@@ -177,12 +170,17 @@ def test_the_counts_add_up_to_all_claims(repo: Path) -> None:
         assert text in found["index.md"]
 
 
-def test_a_finding_of_a_chapter_moves_the_bar_and_is_named(repo: Path) -> None:
-    before = counted(said(repo))
+def test_a_finding_of_a_record_moves_the_bar_and_is_named(
+    repo: Path, record: dict[str, Any]
+) -> None:
+    text = said(repo)
+    before = counted(text)
     assert before["supported"] == 0
+    assert "Findings that rest on a record: none." in text
     gap = Comparison(Interval(0.31, 0.2, 0.42, 48, 0.05), 0.1, 0.0001)
     key = "alignment.explicit_over_likert"
-    leave(repo, "04", **{key: decide(gap, margin=0.05)})
+    record["findings"] = {key: decide(gap, margin=0.05).to_json()}
+    write(repo, record)
     text = said(repo)
     after = counted(text)
     assert after["supported"] == 1
@@ -191,7 +189,7 @@ def test_a_finding_of_a_chapter_moves_the_bar_and_is_named(repo: Path) -> None:
     claim = next(c for c in LEDGER.claims if any(s.key == key for s in c.sources))
     said_of = f"“{claim.says[:-1]}”: **supported**, 0.31 [0.20, 0.42], 48 tasks."
     assert said_of in text
-    assert "1 on what the chapters of profile smoke left" in text
+    assert "Findings that rest on a record: 1." in text
     assert 'class="rar-part-1"' in made(repo)["_static/claims.svg"]
 
 
@@ -199,7 +197,7 @@ def test_where_nothing_is_decided_it_says_that_and_why(repo: Path) -> None:
     text = said(repo)
     trained = [c for c in LEDGER.claims if any(s.runs for s in c.sources)]
     assert f"None of the {len(trained)} about a trained policy is decided" in text
-    assert "for each of them no training run is recorded" in text
+    assert "for each of them no training run is recorded; results/study/run.py would" in text
     effects = [c for c in LEDGER.claims if c.arithmetic is None and not c.shown]
     assert f"Of {len(effects)} claims about an effect none are decided" in text
 
@@ -212,8 +210,8 @@ def test_the_headline_is_the_ledger_s(repo: Path) -> None:
 
 
 def test_the_page_has_five_sentences_and_nothing_typed_into_their_place(repo: Path) -> None:
-    rows = claims.ledger("smoke", checkout=repo, build=repo / "runs")
-    text = landing(rows, results.load("alignment", repo), "smoke")
+    rows = claims.ledger(checkout=repo)
+    text = landing(rows, results.load("alignment", repo))
     assert len(re.findall(r"^- \*\*[A-Z]", text, re.M)) == 5
     source = (BOOK / "index.md").read_text(encoding="utf-8")
     part = source.split("## What was found\n")[1].split("\n## ")[0]

@@ -322,6 +322,20 @@ def test_holm_by_hand() -> None:
     }
     assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
     assert holm({}) == {}
+    # Two of a family of five: times 5 and 4.
+    assert holm({"a": 0.01, "b": 0.02}, 5) == {"a": pytest.approx(0.05), "b": pytest.approx(0.08)}
+    with pytest.raises(ValueError, match="a family of 1 has 2 p-values"):
+        holm({"a": 0.1, "b": 0.1}, 1)
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8), st.integers(1, 8))
+def test_what_is_decided_in_a_declared_family_stays_so_when_the_rest_is_known(
+    values: list[float], known: int
+) -> None:
+    every = {str(number): value for number, value in enumerate(values)}
+    some = {name: every[name] for name in list(every)[:known]}
+    early, late = holm(some, len(every)), holm(every)
+    assert all(late[name] <= early[name] + 1e-12 for name in some)
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0.0, 1.0), max_size=8))
