@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from functools import cache
@@ -22,6 +23,18 @@ def run(code: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
+
+
+NOTEBOOKS = sorted((SOURCE.parents[1] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_chapters_take_public_names_from_the_face(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    imports = re.findall(r"^from rar_lib\.[\w.]+ import (\([^)]*\)|.*)$", code, re.MULTILINE)
+    deep = {name for names in imports for name in re.findall(r"\w+", names)}
+    assert deep & set(rar_lib.__all__) == set()
 
 
 @pytest.mark.parametrize("name", rar_lib.__all__)

@@ -52,6 +52,7 @@ def test_a_judge_asks_other_messages_without_a_patch(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_ten_lines_train_a_policy_without_a_profile(tmp_path: Path) -> None:
     code = script("train").replace("qwen-1.5b-int8", "smollm2-135m")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
     means = run(code, tmp_path).strip().splitlines()[-1]
     assert re.fullmatch(r"\[0\.\d+, 0\.\d+\]", means)
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
