@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Frozen
 from rar_lib.models.processor import suited
+from rar_lib.models.vllm_args import KV_CACHE_GB
 from rar_lib.training.settings import Count, Settings
 
 FILE = Path(__file__).with_name("profiles.toml")
@@ -98,7 +99,7 @@ class Profile(Frozen):
         the rubric, a reference and its instructions besides.
         """
         if self.device == "cpu":
-            return {"device": "cpu", "max_model_len": 2048, "kv_cache_gb": 1.0}
+            return {"device": "cpu", "max_model_len": 2048, "kv_cache_gb": KV_CACHE_GB}
         return {"device": "cuda", "max_model_len": self.training.context + 1536, "kv_cache_gb": 4.0}
 
 

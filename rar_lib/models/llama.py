@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rar_lib.core.errors import ServerError
-from rar_lib.models.vllm_args import Plan
+from rar_lib.models.vllm_args import KV_CACHE_GB, Plan
 
 # -P: a file of the working folder must not shadow a module that the server imports.
 PROGRAM = (sys.executable, "-P", "-m", "rar_lib.models.llama")
@@ -37,7 +37,7 @@ def plan(
     model: str,
     *,
     max_model_len: int = 2048,
-    kv_cache_gb: float = 1.0,
+    kv_cache_gb: float = KV_CACHE_GB,
     program: Sequence[str] = PROGRAM,
 ) -> Plan:
     """Work out the command line for a model.

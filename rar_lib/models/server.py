@@ -40,6 +40,7 @@ from rar_lib.models.catalogue import MODELS
 from rar_lib.models.processor import engine
 from rar_lib.models.vllm_args import (
     DROPPED_ENV,
+    KV_CACHE_GB,
     PACKAGES,
     VLLM,
     Device,
@@ -171,7 +172,7 @@ def serve(
     *,
     device: Device = "cpu",
     max_model_len: int = 2048,
-    kv_cache_gb: float = 1.0,
+    kv_cache_gb: float = KV_CACHE_GB,
     timeout_s: float = 600.0,
     port: int = 0,
     _program: Sequence[str] = VLLM,

@@ -20,7 +20,7 @@ from rar_lib.core.errors import DataError, PlanError
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.llama import BESIDE_GB
 from rar_lib.models.processor import cpu_dtype, engine
-from rar_lib.models.vllm_args import overhead_gb
+from rar_lib.models.vllm_args import KV_CACHE_GB, overhead_gb
 from rar_lib.training.settings import Settings
 
 BF16 = 2
@@ -230,7 +230,7 @@ class Judges:
     rewarding: str
     watching: tuple[str, ...] = ()
     served: tuple[str, ...] = ()
-    kv_cache_gb: float = 1.0
+    kv_cache_gb: float = KV_CACHE_GB
     later: bool = False
 
     @property

@@ -223,7 +223,7 @@ def test_what_the_laptop_holds_at_each_moment_by_hand(monkeypatch: pytest.Monkey
     monkeypatch.setenv("RAR_ENGINE", "vllm")
     laptop = load("laptop")
     n = {name: shape(name).parameters * 4 for name in laptop.judges}
-    beside = {name: 1e9 * (1 + overhead_gb(size / 1e9, float32=True)) for name, size in n.items()}
+    beside = {name: 1e9 * (0.6 + overhead_gb(size / 1e9, float32=True)) for name, size in n.items()}
     server = {name: n[name] + beside[name] for name in n}
     policy, trainer = 134_515_008 * 4, 1.5e9
     cache = (32 + 48) * 152 * 46_080
@@ -256,7 +256,7 @@ def test_llama_cpp_holds_the_file_and_no_widened_weights(monkeypatch: pytest.Mon
     found = Devices(24.0).budgets(laptop, 152)["the hold-out judge's grading after it"]
     policy, trainer = 134_515_008 * 4, 1.5e9
     files = sum(MODELS[name].pinned.size for name in ("qwen-1.5b", "qwen-0.5b"))
-    assert found.total == pytest.approx(policy + trainer + files + 2 * 1e9 * (1 + BESIDE_GB))
+    assert found.total == pytest.approx(policy + trainer + files + 2 * 1e9 * (0.6 + BESIDE_GB))
     by_llama = max(budget.total for budget in Devices(24.0).budgets(laptop, 152).values())
     monkeypatch.setenv("RAR_ENGINE", "vllm")
     by_vllm = max(budget.total for budget in Devices(24.0).budgets(laptop, 152).values())
