@@ -241,10 +241,9 @@ def landing(rows: Sequence[claims.Row], alignment: Mapping[str, Any] | None) -> 
 
 
 def _as_decided(record: Mapping[str, Any], rows: Sequence[claims.Row]) -> dict[str, Any]:
-    """A record with the ledger's findings, where it has them: a page gives one verdict."""
-    decided = {row.key: row.finding.to_json() for row in rows if row.key and row.finding}
-    of = record.get("findings", {})
-    return {**record, "findings": {key: decided.get(key, value) for key, value in of.items()}}
+    """A record with the ledger's findings: the book gives one verdict."""
+    found = claims.on_record(record, rows)
+    return {**record, "findings": {key: one.to_json() for key, one in found.items()}}
 
 
 def _chapter(stem: str) -> str:
@@ -639,6 +638,7 @@ def studied(repo: Path) -> dict[str, str]:
     if design is None:
         return dict.fromkeys(STUDY_PLACES, sentence("The design of the study is not on record."))
     pilot, arms, gold = (results.load(name, repo) for name in ("pilot", "arms", "gold"))
+    decided = claims.on_record(arms, claims.ledger(checkout=repo))
     heads = _heads(design, repo)
     return {
         "outcome": _on_outcome(design),
@@ -646,8 +646,8 @@ def studied(repo: Path) -> dict[str, str]:
         "folds": _on_folds(design),
         "settings": _settings_table(design),
         "pilot": _on_pilot(design, pilot),
-        "claims": _contrasts_table(design["contrasts"]["claims"], arms),
-        "further": _contrasts_table(design["contrasts"]["further"], arms),
+        "claims": _contrasts_table(design["contrasts"]["claims"], decided),
+        "further": _contrasts_table(design["contrasts"]["further"], decided),
         "decision": _on_decision(design),
         "pooled": _on_pooling(design, arms),
         "graded": _on_grading(design),
@@ -826,14 +826,13 @@ def _on_trials(
     return f"{text} {sentence('The settings above are not those of that trial yet.')}"
 
 
-def _contrasts_table(contrasts: Mapping[str, Sequence[str]], arms: Mapping[str, Any] | None) -> str:
+def _contrasts_table(contrasts: Mapping[str, Sequence[str]], found: Mapping[str, Finding]) -> str:
     says = {
         source.key: claim.says
         for claim in claims.load().claims
         for source in claim.sources
         if source.record == "arms"
     }
-    found = arms["findings"] if arms else {}
     rows = []
     for name, (better, other) in contrasts.items():
         key = f"training.{name}"
@@ -842,10 +841,9 @@ def _contrasts_table(contrasts: Mapping[str, Sequence[str]], arms: Mapping[str, 
     return _grid(["This arm", "over this one", "Claim of the ledger", "Finding"], rows)
 
 
-def _found(value: Mapping[str, Any] | None) -> str:
-    if value is None:
+def _found(finding: Finding | None) -> str:
+    if finding is None:
         return "not recorded yet"
-    finding = Finding.from_json(dict(value))
     return f"{finding}; {finding.difference}" if finding.difference else str(finding)
 
 

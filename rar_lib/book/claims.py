@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -188,11 +189,23 @@ class Claim(Frozen):
         return self
 
 
+class Family(Frozen):
+    """Claims whose p-values are corrected together.
+
+    Attributes:
+        rule: how each of them is decided.
+        size: claims that it was declared with, recorded or not: the correction is for as many.
+    """
+
+    rule: Prose
+    size: Annotated[int, Field(ge=1)]
+
+
 class Ledger(Frozen):
-    """``claims.toml``: titles of groups, rules of families, measures, claims."""
+    """``claims.toml``: titles of groups, families, measures, claims."""
 
     groups: dict[str, Prose]
-    families: dict[str, Prose]
+    families: dict[str, Family]
     measures: dict[str, Measure]
     claims: tuple[Claim, ...]
 
@@ -234,17 +247,14 @@ def margin(measure: str) -> float:
 
 
 def family_size(family: str, file: Path = FILE) -> int:
-    """Claims of a declared family that can have a p-value: those that are measured.
-
-    The ledger corrects for as many, whether or not all of them are recorded.
+    """Claims that a family was declared with: it is corrected for as many, recorded or not.
 
     Raises:
         DataError: no such family.
     """
-    declared = load(file)
-    _check_name(family, declared.families, "family")
-    measures = (declared.measure_of(claim) for claim in declared.claims)
-    return sum(measure is not None and measure.family == family for measure in measures)
+    declared = load(file).families
+    _check_name(family, declared, "family")
+    return declared[family].size
 
 
 def fewest_tasks(family: str, file: Path = FILE) -> int:
@@ -254,7 +264,6 @@ def fewest_tasks(family: str, file: Path = FILE) -> int:
 
     Raises:
         DataError: no such family.
-        ValueError: no claim of it is measured.
     """
     return fewest_units(family_size(family, file))
 
@@ -293,6 +302,18 @@ def _check_names(found: Ledger, file: str) -> None:
             raise DataError(f"claim {claim.id!r} in {file}: {error}") from error
     for name, measure in found.measures.items():
         _check_name(measure.family, found.families, f"measure {name!r}: family")
+    _check_sizes(found, file)
+
+
+def _check_sizes(found: Ledger, file: str) -> None:
+    measures = [found.measure_of(claim) for claim in found.claims]
+    members = Counter(measure.family for measure in measures if measure)
+    for name, family in found.families.items():
+        if members[name] > family.size:
+            raise DataError(
+                f"{file}: family {name!r} has {members[name]} measured claims and was declared "
+                f"with {family.size}: declare another family for what is new"
+            )
 
 
 def _check_name(name: str, known: Mapping[str, Any], where: str) -> None:
@@ -504,6 +525,7 @@ class Row:
         checked: of arithmetic.
         origin: file behind the finding; ``None`` where there is none.
         seeds: training runs a side; ``None`` where nothing was trained.
+        size: of the family that it was corrected in; 0 where nothing is measured.
     """
 
     claim: Claim
@@ -513,6 +535,7 @@ class Row:
     origin: Saved | None = None
     key: str = ""
     seeds: int | None = None
+    size: int = 0
 
     @property
     def word(self) -> str:
@@ -593,18 +616,18 @@ def decided(declared: Ledger, evidence: Evidence) -> list[Row]:
     judge below its gate, nothing scored.
     """
     rows = [_row(claim, declared.measure_of(claim), evidence) for claim in declared.claims]
-    corrected: dict[str, Finding] = {}
-    for family in declared.families:
-        corrected |= _corrected(
-            [row for row in rows if row.measure and row.measure.family == family]
-        )
-    return [replace(row, finding=corrected.get(row.claim.id, row.finding)) for row in rows]
+    corrected: dict[str, Row] = {}
+    for name, family in declared.families.items():
+        members = [row for row in rows if row.measure and row.measure.family == name]
+        corrected |= {row.claim.id: row for row in _corrected(members, family.size)}
+    return [corrected.get(row.claim.id, row) for row in rows]
 
 
-def _corrected(rows: Sequence[Row]) -> dict[str, Finding]:
+def _corrected(rows: Sequence[Row], size: int) -> list[Row]:
     asked = {row.claim.id: row.finding for row in rows if row.finding is not None}
     margins = {row.claim.id: row.measure.margin for row in rows if row.measure is not None}
-    return decide_family(asked, margins=margins, size=len(margins))
+    found = decide_family(asked, margins=margins, size=size)
+    return [replace(row, finding=found.get(row.claim.id), size=size) for row in rows]
 
 
 def _row(claim: Claim, measure: Measure | None, evidence: Evidence) -> Row:
@@ -675,6 +698,28 @@ def counts(rows: Sequence[Row]) -> dict[str, int]:
     """How many claims have each word, all words named."""
     words = [row.word for row in rows]
     return {word: words.count(word) for word in (*WORDS, *CHECKS, SHOWN)}
+
+
+def on_record(record: Mapping[str, Any] | None, rows: Sequence[Row]) -> dict[str, Finding]:
+    """The findings of a record as this ledger has them, so that no two pages give two verdicts.
+
+    A finding that is a claim of the ledger is what the ledger decided. One that is none, such as
+    that of a small judge alone, is corrected as if it were the least of all the ledger's claims,
+    which no place among them could make milder.
+
+    Args:
+        record: as its script wrote it; without one there are no findings.
+        rows: of :func:`ledger`.
+    """
+    given = (record or {}).get("findings", {})
+    decided_ = {row.key: row.finding for row in rows if row.key in given and row.finding}
+    size = max((row.size for row in rows if row.key in decided_), default=1)
+    found = {}
+    for key, value in given.items():
+        own = Finding.from_json(value)
+        alone = decide_family({key: own}, margins=own.margin, size=size)
+        found[key] = decided_.get(key, alone[key])
+    return found
 
 
 def findings(rows: Sequence[Row]) -> dict[str, Finding | None]:

@@ -290,7 +290,7 @@ def _needed(compared: Comparison, margin: float | None, strictest: float) -> int
     df = math.inf
     if compared.seeds is not None:
         fixed = compared.seeds.only_seeds
-        df = min(compared.seeds.n, n) - 1
+        df = compared.seeds.freedom(n)
     usual = minimum_detectable(1.0, df=df)
     found = []
     for distance, level in _distances(compared, margin, strictest):
@@ -320,7 +320,7 @@ def _needed_seeds(compared: Comparison, margin: float | None, strictest: float) 
 
     def decides(more: int) -> bool:
         left = seeds.only_tasks + (1.0 - seeds.only_tasks) * seeds.n / more
-        df = min(more, n) - 1
+        df = seeds.freedom(n, more)
         return any(
             minimum_detectable(se * math.sqrt(left), df=df, level=1.0 - level) <= distance
             for distance, level in distances

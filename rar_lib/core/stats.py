@@ -383,11 +383,17 @@ class Seeds:
         n: number of seeds.
         only_seeds: share of the squared standard error that more tasks leave as it is, in [0, 1].
         only_tasks: share that more seeds leave as it is; the rest falls with either.
+        folds: parts of the tasks, each with trainings of its own.
     """
 
     n: int
     only_seeds: float
     only_tasks: float
+    folds: int = 1
+
+    def freedom(self, tasks: int, seeds: int | None = None) -> int:
+        """Degrees of freedom with so many tasks, and so many seeds instead of :attr:`n`."""
+        return min(self.folds * ((seeds or self.n) - 1), tasks - self.folds)
 
 
 @dataclass(frozen=True)
@@ -445,7 +451,7 @@ def minimum_detectable(
     return (_student((1.0 + level) / 2.0, df) + _student(power, df)) * se
 
 
-def crossed(table: ArrayLike) -> Comparison:
+def crossed(table: ArrayLike, folds: Sequence[Hashable] | None = None) -> Comparison:
     """Differences of every seed on every task: is their mean zero for other seeds and tasks, too?
 
     The interval is that of the pigeonhole bootstrap, which draws seeds and tasks independently
@@ -456,8 +462,13 @@ def crossed(table: ArrayLike) -> Comparison:
     that of the seeds' signs. Both were chosen by the simulations of ``results/coverage.py``: with
     three seeds they are conservative, and a test over tasks alone is far too easy.
 
+    With folds a seed stands for one training a fold, so what a seed adds is another thing in each:
+    means are taken within folds, variances are pooled over them, and with them their degrees of
+    freedom, two folds of three seeds have four.
+
     Args:
-        table: shape (seeds, tasks), two or more of each, in [-1, 1], no NaN.
+        table: shape (seeds, tasks), two or more of each in every fold, in [-1, 1], no NaN.
+        folds: of each task the fold in which it was held out; all are one by default.
 
     Returns:
         The comparison; ``n`` of its interval counts tasks.
@@ -466,19 +477,26 @@ def crossed(table: ArrayLike) -> Comparison:
         ValueError: another shape, or NaN in it.
     """
     data = np.asarray(table, dtype=np.float64)
-    if data.ndim != 2 or min(data.shape) < 2 or np.isnan(data).any():
+    if data.ndim != 2 or np.isnan(data).any():
+        raise ValueError(f"need seeds x tasks, two or more of each, all scored, got {data.shape}")
+    labels = [0] * data.shape[1] if folds is None else list(folds)
+    if len(labels) != data.shape[1]:
+        raise ValueError(f"need a fold of every task, got {len(labels)} of {data.shape[1]}")
+    parts = [data[:, rows] for rows in members_of(labels)]
+    if min((size for part in parts for size in part.shape), default=0) < 2:
         raise ValueError(f"need seeds x tasks, two or more of each, all scored, got {data.shape}")
     seeds, n = data.shape
-    df = min(seeds, n) - 1
     value = float(data.mean())
+    se, made_of = _crossed_se(parts)
+    df = made_of.freedom(n)
     quantile = _student(0.975, df)
-    se, made_of = _crossed_se(data)
     if se <= 1e-12:
-        low, high = still(value, min(seeds, n), (-1.0, 1.0))
+        trainings = seeds * len(parts)
+        low, high = still(value, min(trainings, n), (-1.0, 1.0))
         se = max(value - low, high - value) / quantile
-        p = 1.0 if abs(value) <= 1e-12 else 2.0 ** (1 - seeds)
+        p = 1.0 if abs(value) <= 1e-12 else 2.0 ** (1 - trainings)
     else:
-        half = quantile * _pigeonhole_se(data)
+        half = quantile * _pigeonhole_se(parts)
         low = max(-1.0, value - half)
         high = min(1.0, value + half)
         p = _student_p(value / se, df)
@@ -486,33 +504,53 @@ def crossed(table: ArrayLike) -> Comparison:
     return Comparison(interval, minimum_detectable(se, df=df), p, seeds=made_of)
 
 
-def _crossed_se(data: NDArray[np.float64]) -> tuple[float, Seeds]:
+def _crossed_se(parts: Sequence[NDArray[np.float64]]) -> tuple[float, Seeds]:
     """Standard error of the mean, and what it is made of.
 
-    The squared error is ``s / seeds + t / n + e / (seeds * n)`` with the variances of seeds, of
-    tasks and of the rest.
+    The squared error of a fold's mean is ``s / seeds + t / n + e / (seeds * n)`` with the variances
+    of seeds, of tasks and of the rest, which all folds share; folds weigh as much as their tasks.
+
+    Args:
+        parts: of each fold, shape (seeds, tasks of the fold).
     """
-    seeds, n = data.shape
-    of_seed = data.mean(axis=1)
-    of_task = data.mean(axis=0)
-    rest = data - of_seed[:, None] - of_task[None, :] + data.mean()
-    left_over = float((rest**2).sum()) / ((seeds - 1) * (n - 1))
-    seed_part = max(left_over, n * float(of_seed.var(ddof=1)))
-    task_part = max(left_over, seeds * float(of_task.var(ddof=1)))
-    whole = seed_part + task_part - left_over
-    se = float(np.sqrt(whole / (seeds * n)))
+    seeds = len(parts[0])
+    sizes = np.array([part.shape[1] for part in parts], dtype=np.float64)
+    n = float(sizes.sum())
+    freedom = n - len(parts)
+    left_over = sum(float((_rest(part) ** 2).sum()) for part in parts) / ((seeds - 1) * freedom)
+    between_seeds = [float(part.mean(axis=1).var(ddof=1)) for part in parts]
+    of_seeds = max(0.0, float(np.mean(between_seeds - left_over / sizes)))
+    apart = sum(float(((part.mean(axis=0) - part.mean()) ** 2).sum()) for part in parts)
+    of_tasks = max(0.0, apart / freedom - left_over / seeds)
+    only_seeds = of_seeds / seeds * float((sizes**2).sum()) / n**2
+    only_tasks = of_tasks / n
+    whole = only_seeds + only_tasks + left_over / (seeds * n)
+    se = float(np.sqrt(whole))
     if se <= 1e-12:  # nothing varies: what there is less of is what is missing
-        fewer = float(seeds <= n)
-        return se, Seeds(seeds, fewer, 1.0 - fewer)
-    return se, Seeds(seeds, (seed_part - left_over) / whole, (task_part - left_over) / whole)
+        fewer = float(seeds * len(parts) <= n)
+        return se, Seeds(seeds, fewer, 1.0 - fewer, len(parts))
+    return se, Seeds(seeds, only_seeds / whole, only_tasks / whole, len(parts))
 
 
-def _pigeonhole_se(data: NDArray[np.float64], *, resamples: int = 2000, seed: int = 0) -> float:
-    seeds, n = data.shape
+def _rest(part: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What neither the seed nor the task explains."""
+    of_seed, of_task = part.mean(axis=1), part.mean(axis=0)
+    rest: NDArray[np.float64] = part - of_seed[:, None] - of_task[None, :] + part.mean()
+    return rest
+
+
+def _pigeonhole_se(
+    parts: Sequence[NDArray[np.float64]], *, resamples: int = 2000, seed: int = 0
+) -> float:
     rng = np.random.default_rng(seed)
-    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
-    columns = rng.multinomial(n, np.full(n, 1 / n), resamples) / n
-    return float(((rows @ data) * columns).sum(axis=1).std())
+    n = sum(part.shape[1] for part in parts)
+    means = np.zeros(resamples)
+    for part in parts:
+        seeds, size = part.shape
+        rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+        columns = rng.multinomial(size, np.full(size, 1 / size), resamples) / size
+        means += ((rows @ part) * columns).sum(axis=1) * size / n
+    return float(means.std())
 
 
 def _student_p(statistic: float, df: float) -> float:

@@ -154,10 +154,15 @@ class SeedGains:
 MIN_SEEDS = 3
 
 
-def training_effect(runs: Sequence[SeedGains]) -> Comparison | Finding:
+def training_effect(
+    runs: Sequence[SeedGains], folds: Mapping[str, int] | None = None
+) -> Comparison | Finding:
     """An effect of training over seeds and tasks together (:func:`rar_lib.core.stats.crossed`).
 
     Tasks count that every seed scored.
+
+    Args:
+        folds: task id -> the fold that held it out, if a seed stands for one training a fold.
 
     Returns:
         The comparison, for :func:`rar_lib.core.decision.decide_family`; *not testable here* with
@@ -181,14 +186,15 @@ def training_effect(runs: Sequence[SeedGains]) -> Comparison | Finding:
                 )
     if len(runs) < MIN_SEEDS:
         return not_testable(f"{len(runs)} seeds, three are needed")
-    table = []
+    table = {}
     for task in runs[0].gains:
         gains = scored(run.gains.get(task) for run in runs)
         if len(gains) == len(runs):
-            table.append(gains)
+            table[task] = gains
     if len(table) < MIN_UNITS:
         return not_testable(f"{len(table)} tasks scored under every seed, {MIN_UNITS} are needed")
-    return crossed(np.array(table).T)
+    of_task = None if folds is None else [folds[task] for task in table]
+    return crossed(np.array(list(table.values())).T, of_task)
 
 
 def overall(scores: Scores) -> Interval | None:

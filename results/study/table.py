@@ -80,6 +80,12 @@ def _noted(fold: int) -> list[Task]:
     return run.tasks_of(Unit(run.DESIGNS[0], fold, run.SEEDS[0]))[1]
 
 
+@cache
+def _folds() -> dict[str, int]:
+    """Task id -> the fold that holds it out."""
+    return {task.id: fold for fold in (0, 1) for task in _noted(fold)}
+
+
 def stray(found: Mapping[str, Any]) -> str:
     """Why a unit may not enter a claim; empty where it may."""
     last = found["steps"][-1] if found["steps"] else {}
@@ -320,7 +326,7 @@ def _effect(
     try:
         gains = gains_of(runs, *arms, way)
         if len(gains) >= MIN_SEEDS:
-            return training_effect(gains)
+            return training_effect(gains, _folds())
     except DataError as error:  # of several machines or versions
         return not_testable(str(error))
     said = [f"{len(gains)} seeds of both arms are done, {MIN_SEEDS} are needed"]

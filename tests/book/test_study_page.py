@@ -147,7 +147,8 @@ def test_a_contrast_names_the_claim_that_it_decides(repo: Path) -> None:
     shown = {tuple(row[:2]): row[2] for row in rows(said(repo, "claims"))}
     claim = next(c for c in claims.load().claims if c.id == "reward.implicit-over-direct-likert")
     assert shown["implicit", "direct_likert"] == claim.says
-    assert shown["sft_reference", "base"] == "–"
+    controls = {tuple(row[:2]): row[2] for row in rows(said(repo, "further"))}
+    assert controls["length", "base"] == "–"
 
 
 def test_the_margin_and_its_reason_are_the_ledger_s(repo: Path) -> None:

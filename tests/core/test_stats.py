@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import t as student
 
 from rar_lib.core.stats import (
     Bin,
@@ -500,6 +501,47 @@ def test_an_effect_of_luck_with_seeds_is_rarely_called_one() -> None:
     assert by_both <= 15  # 5 % are 10
     assert by_tasks >= 60
     assert covered >= 185
+
+
+def test_a_fold_has_trainings_of_its_own() -> None:
+    """Two folds like the table above: a seed adds another thing in each, so its part is halved."""
+    one = np.array([[0.5, 0.0], [0.75, 0.25], [1.0, 0.5]])
+    both = crossed(np.hstack([one, one]), ["a", "a", "b", "b"])
+    # Variances 1/16 between seeds and 1/8 between tasks; six trainings, four tasks.
+    se = (1 / 16 / 6 + 1 / 8 / 4) ** 0.5
+    assert both.difference.se == pytest.approx(se)
+    assert both.seeds is not None
+    assert both.seeds.only_seeds == pytest.approx(1 / 96 / se**2)
+    # Folds of three seeds have four degrees of freedom between them; two folds of two tasks two.
+    assert both.seeds.freedom(4) == 2
+    assert both.seeds.freedom(160) == 4
+    assert both.p == pytest.approx(2 * student.sf(0.5 / se, 2))
+
+
+def test_one_fold_is_no_fold() -> None:
+    table = np.random.default_rng(5).normal(0.1, 0.2, (3, 24))
+    assert crossed(table, [7] * 24) == crossed(table)
+
+
+def test_folds_find_more_of_what_is_there_and_not_of_what_is_not() -> None:
+    rng = np.random.default_rng(6)
+    folds = [0] * 24 + [1] * 24
+    called = {"luck": 0, "an effect": 0, "an effect, folds not told": 0}
+    for _ in range(200):
+        luck = rng.normal(0, 0.03, (3, 2)).repeat(24, axis=1) + rng.normal(0, 0.1, (1, 48))
+        luck = luck + rng.normal(0, 0.05, (3, 48))
+        called["luck"] += crossed(luck, folds).p <= 0.05
+        called["an effect"] += crossed(luck + 0.07, folds).p <= 0.05
+        called["an effect, folds not told"] += crossed(luck + 0.07).p <= 0.05
+    assert called["luck"] <= 15  # 5 % are 10
+    assert called["an effect"] > called["an effect, folds not told"] + 20
+
+
+def test_every_task_has_a_fold_with_two_tasks_or_more() -> None:
+    with pytest.raises(ValueError, match="a fold of every task, got 3 of 4"):
+        crossed(np.ones((3, 4)), [0, 0, 1])
+    with pytest.raises(ValueError, match="two or more of each"):
+        crossed(np.ones((3, 3)), [0, 0, 1])
 
 
 def test_the_error_of_seeds_and_tasks_is_made_of_three_parts() -> None:

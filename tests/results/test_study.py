@@ -203,8 +203,6 @@ def test_the_ledger_asks_for_what_the_study_decides_and_for_nothing_else() -> No
         "training.rule_over_base",
         "training.length_over_base",
         "training.explicit_over_length",
-        "training.explicit_over_base",
-        "training.sft_over_base",
         "training.contrast_over_plain",
         "training.dropout_over_plain",
     }
