@@ -4,16 +4,18 @@
     python -m results.step_time --list      # what is measured
     python -m results.step_time --table     # of what is measured, without measuring
 
-Steps of four sizes are timed, each after one step that is not counted: 135M as policy and as judge,
+Steps of five sizes are timed, each after one step that is not counted: 135M as policy and as judge,
 groups of eight, one rating a response. :func:`rar_lib.evaluation.step_time.fitted` is given the
-smallest size and one four times as large; the size between them and one twice as large as the
-larger are predicted, from the lengths that were written, and compared by the seconds of the whole
-step. The goal, chosen beforehand, is an error of at most 15 % in both.
+smallest size and one four times as large; the size between them and those twice and four times as
+large as the larger are predicted, from the lengths that were written, and compared by the seconds
+of the whole step. The goal, chosen beforehand, is an error of at most 15 % in each of them.
 
-A step's ``update`` is all that is neither generation nor judging, its checkpoint included. What is
-measured lies in ``_build/step_time``, a file a size, and is taken up again by the same machine with
-the same packages. A size during which other processes took more than a tenth of the cores is
-refused: its time is theirs, too. Results: step_time.json.
+A step's ``update`` is all that is neither generation nor judging, its checkpoint included. Beside
+the seconds stands the most memory that the training process and the server held. A process keeps
+what it once took, so the sizes are measured from small to large. What is measured lies in
+``_build/step_time``, a file a size, and is taken up again by the same machine with the same
+packages. A size during which other processes took more than a tenth of the cores is refused: its
+time is theirs, too. Results: step_time.json.
 """
 
 from __future__ import annotations
@@ -42,15 +44,16 @@ from rar_lib.models.machine import hardware, versions
 from rar_lib.models.server import local_chat, serve
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import train
+from results.allocator import watched
 from results.grpo_step import Clock, tasks_of
-from results.limit import Watch
+from results.limit import Watch, peak_gb
 
 RESULTS = Path(__file__).with_name("step_time.json")
 PIECES = Path(__file__).parents[1] / "_build" / "step_time"
 JUDGE = "smollm2-135m"
 GROUP = 8
 #: Rollouts a step, in the order in which they are measured, and how many steps count.
-SIZES = {8: 3, 32: 3, 16: 3, 64: 2}
+SIZES = {8: 3, 16: 3, 32: 3, 64: 2, 128: 2}
 FITTED_ON = (8, 32)
 WARM_UP = 1
 GOAL = 0.15
@@ -91,7 +94,7 @@ def measure(rollouts: int, chat: Chat, group: int) -> Row:
     """
     training, clock, watch = settings(rollouts), Clock(), Watch(group)
     tasks = tasks_of(training)
-    with tempfile.TemporaryDirectory() as out:
+    with tempfile.TemporaryDirectory() as out, watched() as server:
         run = train(
             "implicit",
             settings=training,
@@ -112,6 +115,7 @@ def measure(rollouts: int, chat: Chat, group: int) -> Row:
         "warm_up": steps[:WARM_UP],
         "steps": steps[WARM_UP:],
         "other_load": watch.other_load(),
+        "memory_gb": {"training": peak_gb(), "server": max(server)},
         "backend": run.backend,
         "date": datetime.now(UTC).date().isoformat(),
         "made_by": made_by(),

@@ -8,7 +8,7 @@ caches filled by the cold run. *unchanged*: the same command again in the same c
 lives in a temporary folder that is removed, unless --keep names one. Results go to
 results/times.json, by kind of processor, with machine and date, and into the README's table. The
 chapters' own times and the machine's matrix product go there, too: the forecast of `rar reproduce`
-reads them. Standard library only.
+reads them; beside them stands what the cold run's own forecast said. Standard library only.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def main() -> None:
         seconds["cold"] = run(options.target, clone(base / "a"), base)
         live = {"disk_gb": round(used_gb(base), 1)}
         live |= chapters(base / "a") if options.target == "reproduce" else {}
+        live |= forecasts.get(options.target, {})
         seconds["unchanged"] = run(options.target, base / "a", base)
         if not options.skip_warm:
             shutil.rmtree(base / "a")
@@ -108,19 +110,39 @@ def run(target: str, folder: Path, base: Path) -> float:
     watch = threading.Thread(target=watch_memory, args=(over, peaks.setdefault(target, [])))
     watch.start()
     try:
-        done = subprocess.run(
-            ["make", target], cwd=folder, env={**os.environ, **caches}, check=False
-        )
+        with subprocess.Popen(
+            ["make", target],
+            cwd=folder,
+            env={**os.environ, **caches},
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        ) as child:
+            forecasts[target] = forecast(child.stdout or ())
     finally:
         over.set()
         watch.join()
-    if done.returncode:
-        sys.exit(f"make {target} failed with {done.returncode}; nothing was recorded for this run")
+    if child.returncode:
+        sys.exit(f"make {target} failed with {child.returncode}; nothing was recorded for this run")
     return round(time.monotonic() - start, 1)
 
 
 #: Target -> GB in use on the whole machine, every two seconds.
 peaks: dict[str, list[float]] = {}
+
+
+#: Target -> what its last run said beforehand of its chapters, in seconds.
+forecasts: dict[str, dict[str, float]] = {}
+
+
+def forecast(lines: Iterable[str]) -> dict[str, float]:
+    """Pass the output of a run on, line by line; what it said that its chapters would take."""
+    found = {}
+    for line in lines:
+        print(line, end="", flush=True)
+        if said := re.search(r"\d+ of \d+ notebooks to run: about (\d+) min", line):
+            found["forecast_s"] = 60.0 * int(said[1])
+    return found
 
 
 def watch_memory(over: threading.Event, seen: list[float]) -> None:

@@ -202,8 +202,14 @@ def shade(colour: str, light: float) -> str:
     return "#" + "".join(f"{round(part):02x}" for part in dark + (bright - dark) * light)
 
 
-def canvas(width: float = 7.0, height: float = 3.4, columns: int = 1) -> tuple[Figure, Any]:
-    """An empty figure in the book's style; several panels share their vertical axis."""
+def canvas(
+    width: float = 7.0, height: float = 3.4, columns: int = 1, *, shared: bool = True
+) -> tuple[Figure, Any]:
+    """An empty figure in the book's style.
+
+    Args:
+        shared: several panels have one vertical axis; else each has a unit of its own.
+    """
     import matplotlib.pyplot as plt
     from cycler import cycler
 
@@ -219,7 +225,10 @@ def canvas(width: float = 7.0, height: float = 3.4, columns: int = 1) -> tuple[F
     }
     with plt.rc_context(style):
         made = plt.subplots(
-            ncols=columns, figsize=(width, height), sharey=columns > 1, FigureClass=_own()
+            ncols=columns,
+            figsize=(width, height),
+            sharey=shared and columns > 1,
+            FigureClass=_own(),
         )
         live = plt.isinteractive()
     _show_as_svg()
@@ -757,6 +766,83 @@ def cost(
         if value is not None
     }
     return _told(fig, about, _each(seen))
+
+
+#: What grows with the work, by its name in ``growth.json``: the size in words, its cost, its unit.
+GROWS = {
+    "criteria": ("criteria in the rubric", "seconds_per_grade", "seconds a grade"),
+    "in_flight": ("grades in flight", "grades_per_s", "grades a second"),
+    "rollouts": ("rollouts a step", "seconds_per_step", "seconds a step"),
+}
+_PROPORTION: dict[str, Any] = {"color": "#666666", "ls": "--", "lw": 1}
+
+
+def growth(record: Mapping[str, Any]) -> Figure:
+    """What judging costs as the work grows: a panel for each kind of work that was measured.
+
+    Both axes of a panel are logarithmic, so that growth in proportion is a straight line; one
+    through the first size is drawn dashed. Beside each size stands the memory that was in use.
+
+    Args:
+        record: ``growth.json``; for each name of ``GROWS`` its ``rows``, small ones first, with
+            ``memory_gb`` or ``None``, and its ``slope``. At least one has rows.
+    """
+    there = [name for name in GROWS if record[name]["rows"]]
+    fig, axes = canvas(7.4, 2.95, columns=len(there), shared=False)
+    for name, ax in zip(there, np.atleast_1d(axes), strict=True):
+        _growing(ax, name, record[name])
+    keys = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    fig.legend(*keys, frameon=False, loc="outside lower center", ncols=2, fontsize=9)
+    about = (
+        "Lines beside dashed ones of growth in proportion; both axes of a panel are logarithmic."
+    )
+    seen = {}
+    for name, (size, cost, unit) in GROWS.items():
+        named = plain("{unit} over {size}", unit=unit.capitalize(), size=size)
+        seen[named] = _grown(name, cost, record[name])
+    return _told(fig, about, _each(seen))
+
+
+def _growing(ax: Any, name: str, found: Mapping[str, Any]) -> None:
+    """One panel of :func:`growth`."""
+    from matplotlib.ticker import LogLocator
+
+    size, cost, unit = GROWS[name]
+    x = [row[name] for row in found["rows"]]
+    y = [row[cost] for row in found["rows"]]
+    ax.plot(x, y, "o-", ms=5, color=COLOURS[0], label="measured, with the memory in use")
+    label = "growth in proportion: slope 1"
+    ax.plot(x, [y[0] * at / x[0] for at in x], **_PROPORTION, label=label)
+    for at, row in zip(zip(x, y, strict=True), found["rows"], strict=True):
+        look = {"textcoords": "offset points", "fontsize": 8, "color": "#333333"}
+        ax.annotate(_gb(row), at, (4, -11), **look)
+    ax.set(xscale="log", yscale="log", xlabel=size, ylabel=unit)
+    slope = found["slope"]
+    ax.set_title("" if slope is None else plain("slope {slope}", slope=slope), fontsize=10)
+    ax.margins(0.22)
+    ax.set_box_aspect(1)
+    ax.set_xticks(x, [f"{at:g}" for at in x])
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+
+
+def _grown(name: str, cost: str, found: Mapping[str, Any]) -> str:
+    """A panel of :func:`growth` in words: every size with its cost and its memory."""
+    if not found["rows"]:
+        return NOT_YET
+    points = []
+    for row in found["rows"]:
+        said = plain("{cost} at {size}", cost=f"{row[cost]:.3g}", size=row[name])
+        points.append(f"{said} ({_gb(row)})" if _gb(row) else said)
+    if found["slope"] is None:
+        return plain("{points}", points=points)
+    return plain("{points}, slope {slope}", points=points, slope=found["slope"])
+
+
+def _gb(row: Mapping[str, Any]) -> str:
+    """Memory with its unit; empty where it was not recorded."""
+    return "" if row["memory_gb"] is None else f"{row['memory_gb']:.1f} GB"
 
 
 def reliability(diagrams: Mapping[str, Sequence[Bin]]) -> Figure:

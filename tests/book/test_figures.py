@@ -91,6 +91,55 @@ def test_of_what_a_judge_might_have_said_the_likeliest_are_drawn_and_answers_are
     axes.figure.canvas.draw()  # a dollar sign in a token begins no formula
 
 
+#: A grade of 16 criteria takes 4 times as long as one of 4; more in flight change nothing.
+GROWN: dict[str, Any] = {
+    "criteria": {
+        "rows": [
+            {"criteria": 4, "seconds_per_grade": 2.0, "memory_gb": 4.25},
+            {"criteria": 16, "seconds_per_grade": 8.0, "memory_gb": 5.0},
+        ],
+        "slope": 1.0,
+    },
+    "in_flight": {
+        "rows": [{"in_flight": n, "grades_per_s": 0.5, "memory_gb": 5.0} for n in (1, 8, 64)],
+        "slope": -1e-17,
+    },
+    "rollouts": {
+        "rows": [{"rollouts": 8, "seconds_per_step": 7.85, "memory_gb": None}],
+        "slope": None,
+    },
+}
+
+
+def test_what_grows_is_drawn_beside_growth_in_proportion_with_its_memory() -> None:
+    first, second, third = figures.growth(GROWN).axes
+    for axes in (first, second, third):
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    course, proportion = second.lines
+    assert list(course.get_ydata()) == [0.5, 0.5, 0.5]
+    assert list(proportion.get_ydata()) == [0.5, 4.0, 32.0]
+    titles = [axes.get_title() for axes in (first, second, third)]
+    assert titles == ["slope 1.00", "slope 0.00", ""]
+    assert [text.get_text() for text in first.texts] == ["4.2 GB", "5.0 GB"]
+    assert [text.get_text() for text in third.texts] == [""]
+    assert first.get_ylim() != second.get_ylim(), "each panel has a unit of its own"
+    (key,) = first.figure.legends
+    assert [text.get_text() for text in key.texts] == [
+        "measured, with the memory in use",
+        "growth in proportion: slope 1",
+    ]
+
+
+@pytest.mark.parametrize("left_out", list(figures.GROWS))
+def test_what_was_not_measured_has_no_panel_and_is_named(left_out: str) -> None:
+    fig = figures.growth(GROWN | {left_out: {"rows": [], "slope": None}})
+    size, _, unit = figures.GROWS[left_out]
+    assert [axes.get_xlabel() for axes in fig.axes] == [
+        other for other, *_ in figures.GROWS.values() if other != size
+    ]
+    assert f"{unit.capitalize()} over {size}: not measured yet" in repr(fig)
+
+
 def test_a_figure_of_no_group_that_was_scored_is_a_figure() -> None:
     left, _ = figures.group([None, None], [None, None]).axes
     assert not left.lines
@@ -367,4 +416,15 @@ def test_courses_costs_and_stages_are_told() -> None:
     curve = [Bin(5, 0.1, 0.2), Bin(5, 0.9, 0.8)]
     assert "as read: from 0.20 at probability 0.10 to 0.80" in repr(
         figures.reliability({"as read": curve})
+    )
+
+
+def test_what_grows_is_told_size_by_size() -> None:
+    assert repr(figures.growth(GROWN)) == (
+        "Lines beside dashed ones of growth in proportion; both axes of a panel are logarithmic. "
+        "Seconds a grade over criteria in the rubric: 2 at 4 (4.2 GB) and 8 at 16 (5.0 GB), "
+        "slope 1.00; "
+        "Grades a second over grades in flight: 0.5 at 1 (5.0 GB), 0.5 at 8 (5.0 GB) and "
+        "0.5 at 64 (5.0 GB), slope 0.00; "
+        "Seconds a step over rollouts a step: 7.85 at 8."
     )

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rar_lib.book import reproduce
+from rar_lib.book.profiles import load
+from rar_lib.core.pace import Course
 from results import times
 
 
@@ -84,3 +87,53 @@ def test_of_a_run_that_failed_nothing_is_recorded(
     with pytest.raises(SystemExit, match="failed"):
         times.main()
     assert kept == []
+
+
+def made(folder: Path, *lines: str) -> Path:
+    """A folder in which ``make reproduce`` does these lines."""
+    folder.mkdir()
+    (folder / "Makefile").write_text("\n\t".join(["reproduce:", *lines]) + "\n")
+    return folder
+
+
+def test_a_run_is_passed_on_and_its_forecast_of_the_chapters_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(times, "peaks", {})
+    monkeypatch.setattr(times, "forecasts", {})
+    course = Course({"01_x": 1500.0, "02_y": 720.0})
+    said = f"2 of 2 notebooks to run: {reproduce._estimate(course, load('smoke'), 857.9)}"
+    first = made(tmp_path / "a", f"@echo '{said}'", "@echo done")
+    assert times.run("reproduce", first, tmp_path) >= 0
+    assert times.forecasts == {"reproduce": {"forecast_s": 2220.0}}
+    assert capfd.readouterr().out.splitlines()[1:] == [said, "done"]
+    times.run("reproduce", made(tmp_path / "b", "@echo up to date"), tmp_path)
+    assert times.forecasts == {"reproduce": {}}
+    with pytest.raises(SystemExit, match="make reproduce failed with 2"):
+        times.run("reproduce", made(tmp_path / "c", "@false"), tmp_path)
+
+
+@pytest.mark.parametrize("target", ["reproduce", "test"])
+def test_the_forecast_on_record_is_that_of_the_cold_run(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forecasts: dict[str, dict[str, float]] = {}
+    said = iter([{"forecast_s": 2220.0}, {}, {"forecast_s": 60.0}])
+
+    def run(target: str, *_: object) -> float:
+        forecasts[target] = next(said) if target == "reproduce" else {}
+        return 1.0
+
+    kept: list[dict[str, object]] = []
+    for name, fake in (("run", run), ("forecasts", forecasts), ("clone", lambda folder: folder)):
+        monkeypatch.setattr(times, name, fake)
+    monkeypatch.setattr(times, "record", lambda _target, _seconds, _commit, live: kept.append(live))
+    monkeypatch.setattr(times, "used_gb", lambda folder: 9.04)
+    folder = tmp_path / "new"
+    monkeypatch.setattr("sys.argv", ["times.py", target, "--keep", str(folder), "--skip-warm"])
+    times.main()
+    (live,) = kept
+    expected = {"disk_gb": 9.0}
+    if target == "reproduce":
+        expected |= {"chapters": {}, "forecast_s": 2220.0}
+    assert live == expected
