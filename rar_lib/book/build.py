@@ -613,6 +613,7 @@ MEANT = {
     "max_completion": "longest response in tokens",
     "context": "longest prompt with its response in tokens",
     "steps": "updates",
+    "schedule": "course of the learning rate",
     "learning_rate": "learning rate",
     "lora_rank": "rank of the adapter",
     "temperature": "temperature of the rollouts",
@@ -774,12 +775,30 @@ def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str
     names = list(trials[0])
     lines = []
     for place, trial in enumerate(trials):
-        values = [_inline(place + 1), *(_inline(trial[name]) for name in names)]
+        also = [f"{MEANT[name]}: {value}" for name, value in trial.items() if name not in names]
+        tried = (place + 1, *(trial[name] for name in names), "; ".join(also) or "–")
+        values = [_inline(value) for value in tried]
         row = rows[place] if place < len(rows) else None
         lines.append([*values, *_came_to(row, taken is not None)])
-    columns = ["Trial", *(MEANT[name].capitalize() for name in names), "Rise", "p", "KL"]
+    columns = ["Trial", *(MEANT[name].capitalize() for name in names), "Also", "Rise", "p", "KL"]
     columns += ["Fit", "Cut", "Came to"]
-    return "\n\n".join([said, _grid(columns, lines), _on_trials(design, rows, taken)])
+    parts = [said, _grid(columns, lines), _on_trials(design, rows, taken)]
+    return "\n\n".join([*parts, *_on_beside(pilot or {})])
+
+
+def _on_beside(pilot: Mapping[str, Any]) -> list[str]:
+    """What was looked at beside the trials, if anything was."""
+    if not (beside := pilot.get("beside")):
+        return []
+    text = sentence(
+        "Beside the trials {arm} was trained on the same half with {settings}: the outcome rose by "
+        "{rise}, p {p:.2g}.",
+        arm=beside["arm"],
+        settings=[f"{MEANT[name]} {value}" for name, value in beside["trial"].items()],
+        rise=Interval.from_json(beside["rise"]),
+        p=beside["p"],
+    )
+    return [text]
 
 
 def _came_to(row: Mapping[str, Any] | None, taken: bool) -> list[str]:

@@ -703,22 +703,26 @@ def counts(rows: Sequence[Row]) -> dict[str, int]:
 def on_record(record: Mapping[str, Any] | None, rows: Sequence[Row]) -> dict[str, Finding]:
     """The findings of a record as this ledger has them, so that no two pages give two verdicts.
 
-    A finding that is a claim of the ledger is what the ledger decided. One that is none, such as
-    that of a small judge alone, is corrected as if it were the least of all the ledger's claims,
-    which no place among them could make milder.
+    A finding that is a claim of the ledger is what the ledger says of it, *not testable here*
+    included. One that is none, such as that of a small judge alone, is corrected as if its p were
+    the smallest of the family, which is the strictest place.
 
     Args:
         record: as its script wrote it; without one there are no findings.
         rows: of :func:`ledger`.
     """
     given = (record or {}).get("findings", {})
-    decided_ = {row.key: row.finding for row in rows if row.key in given and row.finding}
-    size = max((row.size for row in rows if row.key in decided_), default=1)
+    of_ledger: dict[str, Row] = {}
+    for row in rows:
+        keys = [row.key] if row.key else [source.key for source in row.claim.sources]
+        of_ledger |= {key: row for key in keys if key in given and row.finding}
+    size = max((row.size for row in of_ledger.values() or rows), default=1)
     found = {}
     for key, value in given.items():
         own = Finding.from_json(value)
         alone = decide_family({key: own}, margins=own.margin, size=size)
-        found[key] = decided_.get(key, alone[key])
+        told = of_ledger[key].finding if key in of_ledger else None
+        found[key] = told or alone[key]
     return found
 
 

@@ -459,12 +459,14 @@ def crossed(table: ArrayLike, folds: Sequence[Hashable] | None = None) -> Compar
     freedom of the smaller side. The p-value is that of the two-way random-effects
     analysis of variance with the same degrees of freedom (Cameron, Gelbach and Miller 2011):
     variances between seeds, between tasks and the rest, none below zero; where nothing varies,
-    that of the seeds' signs. Both were chosen by the simulations of ``results/coverage.py``: with
-    three seeds they are conservative, and a test over tasks alone is far too easy.
+    that of the trainings' signs. Both were chosen by the simulations of ``results/coverage.py``:
+    with three seeds they are conservative, and a test over tasks alone is far too easy. No interval
+    is narrower than the test's own.
 
     With folds a seed stands for one training a fold, so what a seed adds is another thing in each:
     means are taken within folds, variances are pooled over them, and with them their degrees of
-    freedom, two folds of three seeds have four.
+    freedom, two folds of three seeds have four. What is said is then about these folds: what a
+    fold's training tasks do to all its seeds alike is not drawn anew by other seeds or tasks.
 
     Args:
         table: shape (seeds, tasks), two or more of each in every fold, in [-1, 1], no NaN.
@@ -485,18 +487,18 @@ def crossed(table: ArrayLike, folds: Sequence[Hashable] | None = None) -> Compar
     parts = [data[:, rows] for rows in members_of(labels)]
     if min((size for part in parts for size in part.shape), default=0) < 2:
         raise ValueError(f"need seeds x tasks, two or more of each, all scored, got {data.shape}")
-    seeds, n = data.shape
+    n = data.shape[1]
     value = float(data.mean())
     se, made_of = _crossed_se(parts)
     df = made_of.freedom(n)
     quantile = _student(0.975, df)
     if se <= 1e-12:
-        trainings = seeds * len(parts)
-        low, high = still(value, min(trainings, n), (-1.0, 1.0))
+        trainings = [float(mean) for part in parts for mean in part.mean(axis=1)]
+        low, high = still(value, min(len(trainings), n), (-1.0, 1.0))
         se = max(value - low, high - value) / quantile
-        p = 1.0 if abs(value) <= 1e-12 else 2.0 ** (1 - trainings)
+        p = sign_flip_p(trainings, range(len(trainings)))
     else:
-        half = quantile * _pigeonhole_se(parts)
+        half = quantile * max(se, _pigeonhole_se(parts))
         low = max(-1.0, value - half)
         high = min(1.0, value + half)
         p = _student_p(value / se, df)

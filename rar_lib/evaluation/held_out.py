@@ -9,6 +9,7 @@ The training judge's own score can be gamed; a grader that gives no reward shows
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -193,7 +194,9 @@ def training_effect(
             table[task] = gains
     if len(table) < MIN_UNITS:
         return not_testable(f"{len(table)} tasks scored under every seed, {MIN_UNITS} are needed")
-    of_task = None if folds is None else [folds[task] for task in table]
+    of_task = [folds[task] if folds else 0 for task in table]
+    if min(Counter(of_task).values()) < 2:
+        return not_testable("a fold has fewer than two tasks that every seed scored")
     return crossed(np.array(list(table.values())).T, of_task)
 
 

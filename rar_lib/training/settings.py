@@ -37,6 +37,9 @@ class Settings(Frozen):
             2,000 is what the same group used later (arXiv 2605.12474, Table 3).
         context: longest prompt plus response in tokens.
         steps: optimiser steps.
+        schedule: what the learning rate does after a tenth of the steps to warm up: it stays
+            ``constant``, or falls along a ``linear`` way to 0 at the last step. The paper's warms
+            up over a tenth of the steps and is then constant (v2, Table 10).
         learning_rate: peak learning rate. The paper's 5e-6 (``PAPER_LEARNING_RATE``) is for all
             weights; the best rate of a LoRA is about ten times that, in reinforcement learning too
             (Schulman et al. 2025, "LoRA Without Regret").
@@ -70,6 +73,7 @@ class Settings(Frozen):
     context: Count = 3584
     steps: Count = 300
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
+    schedule: Literal["constant", "linear"] = "constant"
     lora_rank: Count = 64
     temperature: Annotated[float, Field(gt=0)] = 1.0
     loss: Literal["grpo", "dapo", "bnpo", "dr_grpo"] = "grpo"

@@ -87,6 +87,10 @@ def sft_config(settings: Settings, out: Path, *, seed: int, checkpoint_every: in
     )
 
 
+#: Settings' names for what transformers calls otherwise.
+SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear"}
+
+
 def common_settings(
     settings: Settings, out: Path, *, seed: int, checkpoint_every: int = 1
 ) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def common_settings(
         "dataloader_pin_memory": not on_cpu,
         "gradient_checkpointing": False,
         "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "constant_with_warmup",
+        "lr_scheduler_type": SCHEDULES[settings.schedule],
         "warmup_steps": settings.steps // 10,
         "max_steps": settings.steps,
         "logging_steps": 1,

@@ -132,7 +132,7 @@ def test_what_is_measured_was_declared_with_margin_and_rule() -> None:
         assert measure is not None, claim.id
         assert measure.margin > 0
         family = DECLARED.families[measure.family]
-        assert "corrected" in family.rule or "As the" in family.rule
+        assert "Holm" in family.rule
 
 
 def test_no_measure_is_declared_that_no_claim_uses() -> None:
@@ -475,11 +475,23 @@ def test_a_record_is_told_in_the_words_of_the_ledger() -> None:
     assert claims.on_record(None, rows) == {}
 
 
+def test_what_the_ledger_refuses_no_page_tells() -> None:
+    """A record without its machine decides nothing; what is no claim is corrected all the same."""
+    found = recorded(a=finding(0.3), small=finding(0.045))
+    record = {"findings": found.records["alignment"]["findings"]}
+    ledger = one_measure(claim("a"), claim("b"), claim("c"))
+    told = claims.on_record(record, claims.decided(ledger, Evidence({"alignment": record})))
+    assert told["a"].word == "not testable here"
+    p = finding(0.045).p
+    assert p is not None
+    assert told["small"].p_holm == pytest.approx(min(1.0, 3 * p))
+
+
 @pytest.mark.parametrize(
     "path", sorted(CHAPTER.parent.glob("*.ipynb")), ids=lambda path: str(path.stem)
 )
 def test_no_chapter_reads_a_verdict_past_the_ledger(path: Path) -> None:
-    found = re.findall(r"(?:\.get\(|\[)\s*\"findings\"", code_of(path))
+    found = re.findall(r"""(?:\.get\(|\[)\s*["']findings["']""", code_of(path))
     # Chapter 6 gives the differences of the record, and no word.
     assert len(found) == 2 * path.stem.startswith("06")
 

@@ -518,6 +518,25 @@ def test_a_fold_has_trainings_of_its_own() -> None:
     assert both.p == pytest.approx(2 * student.sf(0.5 / se, 2))
 
 
+def test_folds_that_pull_apart_without_any_variance_are_no_effect() -> None:
+    """Three trainings at +0.5 and three at -0.4: their signs say nothing."""
+    found = crossed(np.hstack([np.full((3, 10), 0.5), np.full((3, 10), -0.4)]), [0] * 10 + [1] * 10)
+    assert found.difference.value == pytest.approx(0.05)
+    assert found.p > 0.5
+    same = crossed(np.full((3, 20), 0.25), [0] * 10 + [1] * 10)
+    assert same.p == pytest.approx(2 / 2**6)
+
+
+def test_no_interval_is_narrower_than_the_test() -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(100):
+        table = rng.normal(0.05, 0.1, (3, 1)) + rng.normal(0, 0.02, (3, 24))
+        for folds in (None, [0] * 12 + [1] * 12):
+            found = crossed(table, folds)
+            outside = not found.difference.low <= 0.0 <= found.difference.high
+            assert not outside or found.p <= 0.05
+
+
 def test_one_fold_is_no_fold() -> None:
     table = np.random.default_rng(5).normal(0.1, 0.2, (3, 24))
     assert crossed(table, [7] * 24) == crossed(table)

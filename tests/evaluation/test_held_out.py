@@ -182,6 +182,22 @@ def test_an_effect_of_training_is_over_seeds_and_tasks_that_all_scored() -> None
     assert effect.difference.n == 8
 
 
+def test_a_seed_is_one_training_in_each_fold() -> None:
+    runs = [run_of(s, *[g + 0.1 * s for g in GAINS]) for s in range(3)]
+    folds = {f"t{i}": i % 2 for i in range(len(GAINS))}
+    effect = training_effect(runs, folds)
+    assert isinstance(effect, Comparison)
+    assert effect == crossed(
+        [[g + 0.1 * s for g in GAINS] for s in range(3)], [i % 2 for i in range(len(GAINS))]
+    )
+    assert effect.seeds is not None
+    assert (effect.seeds.folds, effect.seeds.freedom(9)) == (2, 4)
+    assert effect.p < crossed([[g + 0.1 * s for g in GAINS] for s in range(3)]).p
+    lonely = training_effect(runs, {task: int(task == "t0") for task in folds})
+    assert isinstance(lonely, Finding)
+    assert "fewer than two tasks" in lonely.reason
+
+
 def test_seeds_that_disagree_undo_what_their_tasks_seem_to_show() -> None:
     shifts = (0.0, -0.3, 0.2)
     runs = [run_of(s, *[0.1 + g + shift for g in GAINS]) for s, shift in enumerate(shifts)]

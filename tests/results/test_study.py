@@ -522,7 +522,11 @@ def test_the_rule_of_the_pilot(rise: float, p: float, kl: float, fits: float, ba
 @pytest.mark.model
 def test_which_limits_hold_the_reference_answers() -> None:
     """What the rule was changed for: none fits in 80 tokens, nine in ten fit in 112."""
-    shares = [pilot.fitting(limit) for limit in (80, 112, 1024)]
+    settings = run.SETTINGS.model_copy(update={"policy": "smollm2-135m", "context": 2048})
+    limits = (80, 112, 1024)
+    shares = [
+        pilot.fitting(settings.model_copy(update={"max_completion": limit})) for limit in limits
+    ]
     assert shares[0] == 0.0
     assert pilot.LEAST_FITTING <= shares[1] < shares[2] == 1.0
 
@@ -675,3 +679,8 @@ def test_an_outcome_that_nobody_could_judge_is_left_out_and_never_0() -> None:
     }
     bare = [{"looks": [{"step": 0, "answers": {}}]}]
     assert table.secondary(bare) == table.secondary_course(bare) == {}
+
+
+def test_a_contrast_counts_the_trainings_of_both_halves() -> None:
+    found = recorded({"base": 0.0, "implicit": 0.6})["findings"]["training.implicit_over_base"]
+    assert (found["seeds"]["n"], found["seeds"]["folds"]) == (3, 2)

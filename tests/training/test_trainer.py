@@ -236,6 +236,7 @@ CHOICES: dict[str, tuple[str, Any]] = {
     "max_completion": ("max_completion_length", 9),
     "rollouts": ("num_generations", 6),
     "learning_rate": ("learning_rate", 1e-4),
+    "schedule": ("lr_scheduler_type", "linear"),
     "steps": ("max_steps", 7),
 }
 
