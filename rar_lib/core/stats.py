@@ -536,7 +536,8 @@ def _crossed_se(parts: Sequence[NDArray[np.float64]]) -> tuple[float, Seeds]:
 
 def _rest(part: NDArray[np.float64]) -> NDArray[np.float64]:
     """What neither the seed nor the task explains."""
-    of_seed, of_task = part.mean(axis=1), part.mean(axis=0)
+    of_seed = part.mean(axis=1)
+    of_task = part.mean(axis=0)
     rest: NDArray[np.float64] = part - of_seed[:, None] - of_task[None, :] + part.mean()
     return rest
 

@@ -36,7 +36,7 @@ more of all notes, of those that answer and of those that don't.
 Then it was asked whether this policy can learn the task at all: :data:`BESIDE` trains it on the
 reference answers themselves, which is an arm of the study, on the pilot's half with the pilot's
 seed, and it was looked at. It raises the outcome little. The next larger policy, untrained,
-conveyed twice as much. So that one is tried from the seventh trial on. In that trial the outcome
+conveyed clearly more. So that one is tried from the seventh trial on. In that trial the outcome
 was still rising at its end, and 112 of its tokens hold fewer of the references than the rule asks:
 twice the steps under a longer limit were put before twice the rate.
 

@@ -509,7 +509,7 @@ def test_binder_is_said_to_hold_no_judge() -> None:
     assert all("gives 1 to 2 GB of memory" in text for text in said.values())
     assert "asks no model, so all of its cells are meant to run" in said["01_alone"]
     for stem in ("02_asks", "03_asks_after"):
-        assert "takes at least 3.0 GB besides its weights, so no judge fits" in said[stem]
+        assert "takes at least 2.6 GB besides its weights, so no judge fits" in said[stem]
     assert "the files of chapters 2 and 3 that it reads are made with a judge" in said["04_reads"]
     assert "does not fit" in said["04_reads"]
 

@@ -189,6 +189,7 @@ def test_while_the_pilot_runs_it_says_what_each_trial_came_to(repo: Path) -> Non
     text = said(repo, "pilot")
     first, second = rows(text)[:2]
     assert first[4:] == [
+        "–",
         "0.12 [0.08, 0.16]",
         "1.5e-05",
         "0.21",
@@ -279,17 +280,17 @@ def test_findings_and_runs_set_aside_are_shown(repo: Path) -> None:
         "training.implicit_over_base": decide(gap, margin=0.05),
         "training.explicit_over_base": not_testable("nothing of it is there"),
     }
-    runs = [
-        {"arm": "rlvr", "seed": 1, "stray": "KL 1.20 nats a token"},
-        {"arm": "base", "seed": 1, "stray": ""},
-    ]
-    record = {"findings": {k: f.to_json() for k, f in findings.items()}, "runs": runs}
+    made = {"machine": "2 cores", "versions": {"trl": "1"}, "date": "2026-01-01"}
+    runs = [{"arm": "rlvr", "seed": 1, "stray": "KL 1.20 nats a token"}]
+    runs += [{"arm": a, "seed": s, "stray": ""} for a in ("implicit", "base") for s in range(3)]
+    record = {"findings": {k: f.to_json() for k, f in findings.items()}, "runs": runs} | made
     write(repo, "arms", record)
     shown = {tuple(row[:2]): row[3] for row in rows(said(repo, "claims"))}
     assert shown["implicit", "base"] == "supported; 0.31 [0.20, 0.42]"
-    assert shown["explicit", "base"] == "not testable here: nothing of it is there"
+    # In the words of the ledger, which names what is lacking.
+    assert shown["explicit", "base"] == "not testable here: no run of explicit is recorded"
     assert shown["sft_reference", "base"] == "not recorded yet"
-    assert "Set aside of 2 runs: rlvr with seed 1 (KL 1.20 nats a token)." in said(repo, "pooled")
+    assert "Set aside of 7 runs: rlvr with seed 1 (KL 1.20 nats a token)." in said(repo, "pooled")
 
 
 def test_labels_are_told_of_when_they_are_there(repo: Path) -> None:

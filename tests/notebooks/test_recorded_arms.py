@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rar_lib.book import figures, results, tables
+from rar_lib.book import claims, figures, results, tables
 from rar_lib.book.prose import sentence
 from rar_lib.core import stats
 from rar_lib.core.decision import Finding, not_testable
@@ -72,7 +72,8 @@ def shown(
     monkeypatch.setattr(results, "load", lambda name: {"arms": record}[name])
     said: list[str] = []
     known = {
-        "Finding": Finding,
+        "on_record": claims.on_record,
+        "ledger": list,  # of no claims: what is recorded stands as it was decided
         "figures": figures,
         "np": np,
         "overall": overall,
@@ -244,7 +245,8 @@ def dropout(
     monkeypatch.setattr(tables, "table", rows.extend)
     sentences: list[str] = [] if said is None else said
     known: dict[str, Any] = {
-        "Finding": Finding,
+        "on_record": claims.on_record,
+        "ledger": list,
         "overall": overall,
         "paired_difference": paired_difference,
         "results": results,

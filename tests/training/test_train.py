@@ -363,6 +363,7 @@ OTHER_SETTINGS: dict[str, Any] = {
     "context": 99,
     "steps": 5,
     "learning_rate": 1e-3,
+    "schedule": "linear",
     "lora_rank": 2,
     "temperature": 0.7,
     "loss": "dapo",
