@@ -95,6 +95,9 @@ def clone(folder: Path) -> Path:
     return folder
 
 
+OF_AN_OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+
+
 def run(target: str, folder: Path, base: Path) -> float:
     """Seconds of ``make TARGET`` with caches under ``base``; stops if it fails."""
     caches = {
@@ -104,6 +107,8 @@ def run(target: str, folder: Path, base: Path) -> float:
         "PIP_CACHE_DIR": str(base / "pip"),
         "TORCHINDUCTOR_CACHE_DIR": str(base / "inductor"),
     }
+    # A make around this one would hand down its own flags and variables, such as PROFILE.
+    outside = {name: value for name, value in os.environ.items() if name not in OF_AN_OUTER_MAKE}
     print(f"make {target} in {folder}", flush=True)
     start = time.monotonic()
     over = threading.Event()
@@ -113,7 +118,7 @@ def run(target: str, folder: Path, base: Path) -> float:
         with subprocess.Popen(
             ["make", target],
             cwd=folder,
-            env={**os.environ, **caches},
+            env={**outside, **caches},
             stdout=subprocess.PIPE,
             text=True,
             errors="replace",

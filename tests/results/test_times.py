@@ -96,14 +96,26 @@ def made(folder: Path, *lines: str) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    "outside",
+    [{}, {"MAKELEVEL": "1"}, {"MAKELEVEL": "1", "MAKEFLAGS": "w -- PROFILE=other"}],
+    ids=["a shell", "inside make test", "inside make with a variable"],
+)
 def test_a_run_is_passed_on_and_its_forecast_of_the_chapters_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    outside: dict[str, str],
 ) -> None:
+    for name in (*times.OF_AN_OUTER_MAKE, "PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in outside.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(times, "peaks", {})
     monkeypatch.setattr(times, "forecasts", {})
     course = Course({"01_x": 1500.0, "02_y": 720.0})
     said = f"2 of 2 notebooks to run: {reproduce._estimate(course, load('smoke'), 857.9)}"
-    first = made(tmp_path / "a", f"@echo '{said}'", "@echo done")
+    first = made(tmp_path / "a", f"@echo '{said}'", "@echo done$(PROFILE)")
     assert times.run("reproduce", first, tmp_path) >= 0
     assert times.forecasts == {"reproduce": {"forecast_s": 2220.0}}
     assert capfd.readouterr().out.splitlines()[1:] == [said, "done"]
