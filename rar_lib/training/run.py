@@ -99,6 +99,7 @@ class Journal:
         steps: the reward's own record, one a step.
         watched: what the caller measured on held-out tasks, by schedule.
         before: greedy answers to the held-out tasks before training, by task id.
+        after: those of the look after the last step, if there was one.
         seconds: time spent in training, over all parts of a resumed run.
         checkpoint_seconds: what each checkpoint cost.
         resumed_at: the last finished step at each restart.
@@ -108,6 +109,7 @@ class Journal:
     steps: list[dict[str, Any]] = field(default_factory=list)
     watched: list[dict[str, Any]] = field(default_factory=list)
     before: dict[str, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     checkpoint_seconds: list[float] = field(default_factory=list)
     resumed_at: list[int] = field(default_factory=list)

@@ -214,6 +214,7 @@ def train(
     judge: Judge | None = None,
     reward: Reward | None = None,
     held_out: Sequence[Task] = (),
+    before: Mapping[str, str] | None = None,
     backend: Backend = "auto",
     watch: Watch | None = None,
     checkpoint_every: int = 1,
@@ -235,6 +236,8 @@ def train(
         reward: instead of the arm's own, for another threshold, rule or wrapper; of the same arm.
             Its ``on_step`` is called, too, and it is left as it was given.
         held_out: answered before and after.
+        before: the untrained policy's greedy answers to them by task id, where another run on this
+            machine has written them: ``run.before`` of any arm. They are not written again.
         watch: a look at the held-out tasks by schedule.
         checkpoint_every: steps between checkpoints; a kill loses at most so many.
         callbacks: of transformers' trainer, beside our own.
@@ -245,7 +248,7 @@ def train(
         UnscoredError: too many responses of a step could not be scored.
         CheckpointError: no space for a checkpoint, or another process trains into ``out``.
         DataError: unknown arm, a reward of another arm, or the arm needs a judge, a reference or an
-            answer that is not there.
+            answer that is not there, or ``before`` lacks one.
     """
     return Job(
         arm=parse_arm(arm),
@@ -255,6 +258,7 @@ def train(
         out=out,
         reward=reward or reward_for(arm, judge),
         held_out=held_out,
+        before=before,
         backend=backend,
         watch=watch,
         checkpoint_every=checkpoint_every,
@@ -278,6 +282,7 @@ class Job:
     seed: int = 0
     reward: Reward | None = None
     held_out: Sequence[Task] = ()
+    before: Mapping[str, str] | None = None
     backend: Backend = "auto"
     watch: Watch | None = None
     checkpoint_every: int = 1
@@ -296,6 +301,7 @@ class Job:
             "reward": self.reward.identity() if self.reward else None,
             "tasks": digest([task.model_dump(mode="json") for task in self.tasks]),
             "held_out": digest([task.model_dump(mode="json") for task in self.held_out]),
+            "before": digest(self._given) if self.before is not None else None,
             "watch": self.watch.identity if self.watch else None,
             "code": digest(sources(*_DECIDE)),
             "versions": versions(_PACKAGES),
@@ -305,6 +311,17 @@ class Job:
     def fingerprint(self) -> str:
         """SHA-256 of the identity."""
         return fingerprint(self.identity)
+
+    @property
+    def _given(self) -> dict[str, str]:
+        """The untrained policy's answers that the caller has, to the held-out tasks alone."""
+        given = self.before or {}
+        if lost := [task.id for task in self.held_out if task.id not in given]:
+            raise DataError(
+                f"before lacks an answer to the held-out task {lost[0]!r}: give all of them, as "
+                "another run's .before holds them, or none"
+            )
+        return {task.id: given[task.id] for task in self.held_out}
 
     @property
     def checkpoints(self) -> Path:
@@ -397,7 +414,7 @@ class Job:
             with _heard(self.reward, sealer.note):
                 trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
             log = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
-            after = self._answers(policy)
+            after = journal.after or self._answers(policy)
         run = Run(
             arm=self.arm,
             seed=self.seed,
@@ -446,7 +463,7 @@ class Job:
     def _begin(self, policy: Policy, journal: Journal, transcript: Transcript | None) -> None:
         """The answers before training, and the first look at them."""
         begin = time.perf_counter()
-        journal.before = self._answers(policy)
+        journal.before = self._answers(policy) if self.before is None else self._given
         if self.watch:
             look = self._look(policy, self.watch, transcript)
             journal.watched = [look(0, journal.before)]
@@ -494,16 +511,23 @@ class Job:
             made.add_callback(trainer.Progress(sealer.journal, every))
         if self.watch:
             look = self._look(policy, self.watch, sealer.transcript)
-            seen = partial(self._seen, policy, look)
+            seen = partial(self._seen, policy, look, sealer.journal)
             made.add_callback(trainer.Look(self.watch.every, seen, sealer.journal))
         for callback in (*self.callbacks, *trainer.trackers(self.report_to, self.out)):
             made.add_callback(callback)
         return made  # type: ignore[no-any-return]
 
     def _seen(
-        self, policy: Policy, look: Callable[[int, dict[str, str]], dict[str, Any]], step: int
+        self,
+        policy: Policy,
+        look: Callable[[int, dict[str, str]], dict[str, Any]],
+        journal: Journal,
+        step: int,
     ) -> dict[str, Any]:
-        return look(step, self._answers(policy))
+        answers = self._answers(policy)
+        if step == self.settings.steps:
+            journal.after = answers
+        return look(step, answers)
 
     def _look(
         self, policy: Policy, watch: Watch, transcript: Transcript | None

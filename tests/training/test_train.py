@@ -221,6 +221,58 @@ def test_kill_9_after_the_last_step_and_a_broken_checkpoint(tmp_path: Path) -> N
 
 
 @pytest.mark.model
+def test_held_out_answers_are_written_once_a_look_and_not_where_they_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    own = Policy.answers
+
+    def answers(policy: Policy, tasks: Sequence[Task], max_tokens: int) -> dict[str, str]:
+        written.append(len(tasks))
+        return own(policy, tasks, max_tokens)
+
+    monkeypatch.setattr(Policy, "answers", answers)
+    seen: dict[int, dict[str, str]] = {}
+    held_out = load_mini("test")[:2]
+    change = {"steps": 2, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS, "max_completion": 8}
+    settings = load("smoke").training.model_copy(update=change)
+
+    def run(out: str, before: dict[str, str] | None) -> Run:
+        return train(
+            "sft_reference",
+            SEED,
+            settings=settings,
+            tasks=TASKS,
+            held_out=held_out,
+            before=before,
+            out=tmp_path / out,
+            backend="transformers",
+            watch=Watch(1, lambda step, answers: seen.update({step: dict(answers)}) or {}),
+        )
+
+    first = run("first", None)
+    assert written == [2, 2, 2]  # before, after one step and after the last
+    assert (first.before, first.after) == (seen[0], seen[2])
+    other = run("other", first.before | {"a task of another run": "Not asked here."})
+    assert written == [2, 2, 2, 2, 2]
+    assert (other.before, other.after) == (first.before, first.after)
+    assert seen[0] == first.before
+    assert read_transcript(tmp_path / "other" / TRANSCRIPT)[1]["answers"] == first.before
+
+
+def test_known_answers_must_be_to_all_held_out_tasks(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"before lacks an answer .* {TASKS[1].id!r}"):
+        train(
+            "base",
+            settings=load("smoke").training,
+            tasks=TASKS,
+            held_out=TASKS[:2],
+            before={TASKS[0].id: "An answer."},
+            out=tmp_path,
+        )
+
+
+@pytest.mark.model
 @pytest.mark.parametrize("arm", ["sft_reference", "rlvr", "base"])
 def test_the_arms_without_a_judge(arm: str, tmp_path: Path) -> None:
     with server(opinion) as scripted:
@@ -457,6 +509,7 @@ PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "reward": ({}, {"reward": judged(MOVED)}),
     "tasks": ({}, {"tasks": TASKS[::-1]}),
     "held_out": ({}, {"held_out": TASKS[:1]}),
+    "before": ({"held_out": TASKS[:1]}, {"before": {TASKS[0].id: "An answer."}}),
     "watch": (HELD, {"watch": looks(MOVED)}),
     "code": ({}, {}),
     "versions": ({}, {}),
