@@ -3,10 +3,10 @@
 papermill has executed the notebooks; nothing is executed here. The steps are: stage
 (sources and checked notebooks side by side, and what is computed from records: the landing page's
 answers, the page on the study, the status page), render (jupyter-book, warnings are errors), fill
-(the page of rollouts, from what the chapters' runs have kept), draw (our SVG into its pages), lead
-(to Colab and Binder, if the book names a public repository), harden (a Content-Security-Policy in
-every page), swap (the old book stays readable until the new one is complete). A key over all
-inputs makes an unchanged book free.
+(the page of rollouts, from what the chapters' runs and the study have kept), draw (our SVG into its
+pages), lead (to Colab and Binder, if the book names a public repository), harden (a
+Content-Security-Policy in every page), swap (the old book stays readable until the new one is
+complete). A key over all inputs makes an unchanged book free.
 
 What may stand in a page is decided by :mod:`rar_lib.book.gate`. The page of rollouts is filled by a
 template that escapes each value, and by a script of ours that makes text nodes of inert JSON.
@@ -24,13 +24,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rar_lib.book import claims, figures, report, results, tables
@@ -39,13 +41,14 @@ from rar_lib.book.profiles import load as load_profile
 from rar_lib.book.prose import listed, plain, sentence
 from rar_lib.core.decision import ALPHA, WORDS, Finding
 from rar_lib.core.errors import DataError, ReproduceError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import atomic_write, file_hash
 from rar_lib.core.stats import Interval
-from rar_lib.core.types import Category
+from rar_lib.core.types import Category, Task
 from rar_lib.data.polarity import read
 from rar_lib.data.tasks import load_mini, load_tasks
 from rar_lib.evaluation.held_out import MIN_SEEDS
 from rar_lib.evaluation.notes import RECALL
+from rar_lib.judging.messages import rubric_of
 from rar_lib.models.vllm_args import overhead_gb
 from rar_lib.training.run import TRANSCRIPT, Run
 from rar_lib.training.settings import Settings
@@ -200,6 +203,11 @@ COUNTED = {
 HEADLINE = "arithmetic.headline-healthbench"
 #: Arms of the training study that answer a proposal of later work.
 PROPOSED = {"rubric dropout": "explicit, keep 0.5", "contrast weights": "explicit, contrast 0.5"}
+#: The finding on each of them against the arm without it.
+OVER_PLAIN = {
+    "rubric dropout": "training.dropout_over_plain",
+    "contrast weights": "training.contrast_over_plain",
+}
 
 
 def generated(repo: Path) -> dict[str, str]:
@@ -217,7 +225,7 @@ def generated(repo: Path) -> dict[str, str]:
     rows = claims.ledger(checkout=repo)
     return {
         "index.md": landing(rows, alignment),
-        "after.md": followed(results.load("arms", repo)),
+        "after.md": followed(results.load("arms", repo), rows),
         f"{STATUS}.md": reproduced(results.load("times", repo)),
         **{f"{STUDY}.md#{place}": text for place, text in studied(repo).items()},
         f"_static/{JUDGES_DRAWING}": figures.judge_drawing(results.judges(alignment)),
@@ -555,22 +563,76 @@ def _claims_bar(rows: Sequence[claims.Row]) -> str:
     return f"{about} {_chapter(LEDGER)}\n\n::::{{div}} rar-claims\n{bar}\n::::\n\n{origin}"
 
 
-def followed(arms: Mapping[str, Any] | None) -> str:
-    """What the study has on record of proposals of later work, as Markdown."""
+def followed(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row] = ()) -> str:
+    """What the study has on record of proposals of later work, as Markdown.
+
+    Args:
+        arms: the record of the study's runs; ``None`` where there is none.
+        rows: of the ledger, which decides what is recorded.
+    """
     runs = results.runs_of(arms) or []
     seeds = {name: len(results.seeds_of(runs, [label])) for name, label in PROPOSED.items()}
-    gap = sum("gap" in run.get("secondary", {}) for run in runs)
-    if not any(seeds.values()) and not gap:
+    with_gap = [run for run in runs if "gap" in run.get("secondary", {})]
+    if not any(seeds.values()) and not with_gap:
         return sentence(
             "The training study has recorded none of the three yet, so this book cannot say what "
             "they change."
         )
-    return sentence(
+    counted = sentence(
         "The training study has recorded {seeds}, and the gap in {gap} of {runs} runs.",
-        seeds=[f"{name} with {count} seed{'s' * (count != 1)}" for name, count in seeds.items()],
-        gap=gap,
+        seeds=[f"{name} with {_seeds(count)}" for name, count in seeds.items()],
+        gap=len(with_gap),
         runs=len(runs),
     )
+    found = claims.on_record(arms, rows)
+    said = [_over_plain(name, found.get(key)) for name, key in OVER_PLAIN.items()]
+    return "\n".join([f"{counted}\n", *said, _on_gap(with_gap)])
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"
+
+
+def _over_plain(name: str, finding: Finding | None) -> str:
+    """A line on a proposal against the explicit reward without it."""
+    text = sentence(
+        "- That the explicit reward trains a better policy with {name} than without: **{finding}**",
+        name=name,
+        finding=finding or "not recorded yet",
+    )
+    if finding is None or finding.difference is None:
+        return f"{text}."
+    return text + sentence(
+        ", a difference of {difference} of the way to the reference answers, over {n} tasks.",
+        difference=finding.difference,
+        n=finding.difference.n,
+    )
+
+
+def _on_gap(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A line on how far the gap moved under the proposals, and without them."""
+    changes: dict[str, list[float]] = {}
+    for run in runs:
+        if not run["stray"]:
+            change = run["secondary"]["gap"]["change"]["value"]
+            changes.setdefault(results.label(run), []).append(change)
+    arms = [arm for arm in (SINGLE, *PROPOSED.values()) if arm in changes]
+    if not arms:
+        return sentence("- How far the gap moves under these rewards: **not recorded yet**.")
+    return sentence(
+        "- The gap moved, in nats a token and on average over seeds, by {changes}: below zero, the "
+        "sight of the rubric helps less than before training. It decides nothing; [the "
+        "study](study.md#what-is-measured) has it for the others.",
+        changes=[
+            f"{_signed(fmean(changes[arm]))} with {arm} ({_seeds(len(changes[arm]))})"
+            for arm in arms
+        ],
+    )
+
+
+def _signed(value: float) -> str:
+    """Two decimals with a sign; what is rounded to zero has none below it."""
+    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 # --- how the study was made ----------------------------------------------------------------------
@@ -579,12 +641,20 @@ def followed(arms: Mapping[str, Any] | None) -> str:
 STUDY = "study"
 #: The places of that page.
 STUDY_PLACES = (
-    *("outcome", "arms", "folds", "settings", "pilot", "claims", "further", "decision"),
+    *("outcome", "secondary", "arms", "folds", "settings", "pilot", "claims", "further"),
+    "decision",
     *("pooled", "graded", "gold", "state"),
 )
 UNITS = "results/study/units"
 #: What is read of a unit's first line.
-_OF_UNIT = ("seconds", "machine", "number format", "date", "settings")
+_OF_UNIT = ("seed", "seconds", "machine", "number format", "date", "settings")
+#: Secondary outcomes by their names in the record, as the table heads its columns.
+SECONDARY = {
+    "explicit": "Judge's score",
+    "reference": "Reference answer",
+    "gap": "Gap",
+    "margin": "Preferred over rejected",
+}
 #: How a policy is trained, by the name of the method.
 TRAINED_BY = {
     "base": "not trained",
@@ -643,6 +713,7 @@ def studied(repo: Path) -> dict[str, str]:
     heads = _heads(design, repo)
     return {
         "outcome": _on_outcome(design),
+        "secondary": _on_secondary(design, arms),
         "arms": _arms_table(design),
         "folds": _on_folds(design),
         "settings": _settings_table(design),
@@ -670,11 +741,14 @@ def _heads(design: Mapping[str, Any], repo: Path) -> dict[str, dict[str, Any]]:
             found[name] = {key: head[key] for key in _OF_UNIT}
             found[name]["done"] = bool(head.get("graded_by"))
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path.name} is no unit of the study ({error!r}): remove it, and run "
-                "results.study.run"
-            ) from error
+            raise _no_unit(path, error) from error
     return found
+
+
+def _no_unit(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path.name} is no unit of the study ({error!r}): remove it, and run results.study.run"
+    )
 
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -699,6 +773,56 @@ def _on_outcome(design: Mapping[str, Any]) -> str:
         recall=100 * RECALL,
         tokens=design["settings"]["max_completion"],
     )
+
+
+def _on_secondary(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
+    runs = results.runs_of(arms)
+    if not runs:
+        return sentence("No run is on record yet, so there are none to show.")
+    sound = [run for run in runs if not run["stray"]]
+    by: dict[str, list[dict[str, Any]]] = {}
+    for run in sound:
+        by.setdefault(results.label(run), []).append(run)
+    names = dict.fromkeys([*(arm["name"] for arm in design["arms"]), *by])
+    rows = [_secondary_row(name, by[name]) for name in names if name in by]
+    said = sentence(
+        "Means over seeds, whose number stands behind the arm: after training, and in brackets how "
+        "far that is from the untrained policy. All but the score and the words are in nats a "
+        "token. *Words* are those of an answer after training, *KL* is that of the last step. "
+        "Answers after training that the judge could not score: {unscored}. Runs set aside, which "
+        "are not in the table: {strays}.",
+        unscored=_many(_unscored(sound)),
+        strays=_many(len(runs) - len(sound)),
+    )
+    return f"{_grid(['Arm', *SECONDARY.values(), 'Words', 'KL'], rows)}\n\n{said}"
+
+
+def _secondary_row(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    kl = [run["kl_to_base"][-1] for run in runs if run["kl_to_base"]]
+    known = [value for value in kl if value is not None]
+    cells = [
+        f"{name} ({len(runs)})",
+        *(_secondary_cell(runs, outcome) for outcome in SECONDARY),
+        f"{fmean(run['words'] for run in runs):.0f}",
+        f"{fmean(known):.2f}" if known else "–",
+    ]
+    return [_inline(cell) for cell in cells]
+
+
+def _secondary_cell(runs: Sequence[Mapping[str, Any]], outcome: str) -> str:
+    """Where an outcome stands and how far it moved; says so where not every seed has it."""
+    found = [run["secondary"][outcome] for run in runs if outcome in run["secondary"]]
+    if not found:
+        return "–"
+    after = fmean(row["after"] for row in found)
+    moved = fmean(row["change"]["value"] for row in found)
+    cell = f"{round(after, 2) + 0.0:.2f} ({_signed(moved)})"
+    return cell if len(found) == len(runs) else f"{cell}, {_seeds(len(found))}"
+
+
+def _unscored(runs: Sequence[Mapping[str, Any]]) -> int:
+    graded = [run["secondary"].get("explicit", {}) for run in runs]
+    return sum(row.get("unscored", 0) for row in graded)
 
 
 def _arms_table(design: Mapping[str, Any]) -> str:
@@ -772,18 +896,31 @@ def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str
         fits=100 * declared["least_fitting"],
     )
     taken = pilot["taken"] if pilot else None
+    parts = [said, _tried_table(trials), _came_to_table(trials, rows, taken is not None)]
+    parts.append(_on_trials(design, rows, taken))
+    return "\n\n".join([*parts, *_on_beside(pilot or {})])
+
+
+def _tried_table(trials: Sequence[Mapping[str, Any]]) -> str:
+    """The settings of each trial: those that the first one names, and what others change beside."""
     names = list(trials[0])
     lines = []
-    for place, trial in enumerate(trials):
+    for place, trial in enumerate(trials, start=1):
         also = [f"{MEANT[name]}: {value}" for name, value in trial.items() if name not in names]
-        tried = (place + 1, *(trial[name] for name in names), "; ".join(also) or "–")
-        values = [_inline(value) for value in tried]
+        tried = (place, *(trial[name] for name in names), "; ".join(also) or "–")
+        lines.append([_inline(value) for value in tried])
+    return _grid(["Trial", *(MEANT[name].capitalize() for name in names), "Also"], lines)
+
+
+def _came_to_table(
+    trials: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], taken: bool
+) -> str:
+    """What each trial measured, and what the rule says of it."""
+    lines = []
+    for place in range(len(trials)):
         row = rows[place] if place < len(rows) else None
-        lines.append([*values, *_came_to(row, taken is not None)])
-    columns = ["Trial", *(MEANT[name].capitalize() for name in names), "Also", "Rise", "p", "KL"]
-    columns += ["Fit", "Cut", "Came to"]
-    parts = [said, _grid(columns, lines), _on_trials(design, rows, taken)]
-    return "\n\n".join([*parts, *_on_beside(pilot or {})])
+        lines.append([_inline(place + 1), *_came_to(row, taken)])
+    return _grid(["Trial", "Rise", "p", "KL", "Fit", "Cut", "Came to"], lines)
 
 
 def _on_beside(pilot: Mapping[str, Any]) -> list[str]:
@@ -912,23 +1049,26 @@ def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> st
 def _on_grading(design: Mapping[str, Any]) -> str:
     tasks = design["tasks"]
     seeds = design["seeds"]
-    looks = design["looks"]
+    first, others = design["looks"][str(seeds[0])], design["looks"][str(seeds[-1])]
     arms = len(design["arms"])
     held, graded, course = (sum(tasks[name]) for name in ("held out", "graded", "course"))
-    between = looks[1:-1]
+    every = sum(map(len, design["looks"].values()))
     return sentence(
-        "There is a look after steps {looks}. Of the {held} held-out tasks the judge grades the "
+        "With seed {seed} there is a look after steps {first}, with the others after {others}; the "
+        "first is before training, and as all units of a half begin with the same policy, it is "
+        "taken from `base`. Of the {held} held-out tasks the judge grades the "
         "answers to {graded} at the first and at the last look, and with seed {seed} those to "
         "{course} of them at the looks between. So it grades at most {some} of at most {all} "
         "answers. Likelihoods are asked of {inner} tasks, with seed {seed} at each look, with the "
         "others at the first and the last.",
-        looks=looks,
+        first=first,
+        others=others,
         held=held,
         graded=graded,
         course=course,
         seed=seeds[0],
-        some=arms * (len(seeds) * 2 * graded + len(between) * course),
-        all=arms * len(seeds) * len(looks) * held,
+        some=arms * (len(seeds) * 2 * graded + len(first[1:-1]) * course),
+        all=arms * every * held,
         inner=sum(tasks["likelihoods"]),
     )
 
@@ -945,15 +1085,47 @@ def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None) -> str:
     if gold is None:
         return f"{text} {sentence('Nobody has labelled any of them yet.')}"
     agreed = gold["agreement"]
-    return f"{text} " + sentence(
+    people = sentence(
         "Two people have labelled {items} answers to {tasks} tasks; of {cells} cells that both "
         "filled they agree on {raw}, with a kappa of {kappa}.",
         items=gold["items"],
         tasks=gold["tasks"],
         cells=agreed["cells"],
         raw=Interval.from_json(agreed["raw"]),
-        kappa=Interval.from_json(agreed["kappa"]) if agreed["kappa"] else None,
+        kappa=Interval.from_json(agreed["kappa"]),
     )
+    return "\n\n".join([f"{text} {people}", _judge_on_gold(gold), _arms_on_gold(gold)])
+
+
+def _judge_on_gold(gold: Mapping[str, Any]) -> str:
+    """How often the judge says what both people say: over all answers, and by arm."""
+    whole = gold["judge"]["all"]
+    return sentence(
+        "Of the {n} criteria of which both say the same the judge agrees on {accuracy} (balanced "
+        "accuracy {balanced}; without a verdict: {unscored}). By the arm whose answer it is: "
+        "{arms}.",
+        n=whole["n"],
+        accuracy=Interval.from_json(whole["accuracy"]),
+        balanced=Interval.from_json(whole["balanced"]),
+        unscored=_many(whole["unscored"]),
+        arms=_intervals({arm: row["accuracy"] for arm, row in gold["judge"].items()}, "all"),
+    )
+
+
+def _arms_on_gold(gold: Mapping[str, Any]) -> str:
+    """How good the answers of each arm are, by labels and judge together."""
+    return sentence(
+        "By labels and judge together the answers of an arm score {quality}; minus those of `base` "
+        "that is {gains}.",
+        quality=_intervals({arm: row["both"] for arm, row in gold["quality"].items()}),
+        gains=_intervals({arm: row["both"] for arm, row in gold["over base"].items()}),
+    )
+
+
+def _intervals(found: Mapping[str, Any], *but: str) -> list[str]:
+    """Each interval with its name behind it."""
+    known = {name: Interval.from_json(value) for name, value in found.items() if name not in but}
+    return [f"{of or 'unknown'} ({name})" for name, of in known.items()]
 
 
 def _on_state(design: Mapping[str, Any], heads: Mapping[str, Mapping[str, Any]]) -> str:
@@ -1238,14 +1410,14 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
             stem: load_notebook(path)["metadata"].get("rar", {}) for stem, path in notebooks.items()
         }
         links = elsewhere(known, where, results.load("times", repo))
-    key = input_key(book, executed, list(notebooks), made | links)
+    key = input_key(book, executed, list(notebooks), made | links | _browsed_units(repo))
     if (html / KEY_FILE).is_file() and (html / KEY_FILE).read_text() == key:
         _log.info(f"book: unchanged, nothing to build ({_shown(html / 'index.html', repo)})")
         return html
     src = _stage(book, notebooks, out / "src", repo)
     _write(src, made)
     rendered = _render(src, out / ".work")
-    fill(rendered, executed / "data")
+    fill(rendered, executed / "data", repo)
     draw(rendered, src)
     _lead(rendered, links)
     _harden(rendered)
@@ -1286,7 +1458,7 @@ def input_key(
     """Return a SHA-256 over everything that decides what the book looks like.
 
     Args:
-        made: what :func:`generated` returned.
+        made: what :func:`generated` returned, and whatever else of records a page shows.
     """
     digest = hashlib.sha256()
     digest.update(json.dumps(dict(made or {})).encode())
@@ -1369,7 +1541,7 @@ def _render(src: Path, work: Path, builder: str = "html") -> Path:
     return made
 
 
-def fill(html: Path, data: Path) -> None:
+def fill(html: Path, data: Path, repo: Path) -> None:
     """Put the rollout browser on its page, where the book has one and something was kept.
 
     Raises:
@@ -1377,7 +1549,7 @@ def fill(html: Path, data: Path) -> None:
         DataError: a run is damaged.
     """
     page = html / f"{ROLLOUTS}.html"
-    leaves = kept_runs(data)
+    leaves = kept_runs(data, repo)
     if not page.is_file() or not leaves:
         return
     here = files("rar_lib.book")
@@ -1400,11 +1572,12 @@ def fill(html: Path, data: Path) -> None:
     )
 
 
-def kept_runs(data: Path) -> list[report.Leaf]:
-    """What the chapters' runs have kept, as the rollout browser shows it.
+def kept_runs(data: Path, repo: Path) -> list[report.Leaf]:
+    """What the chapters' runs have kept, as the rollout browser shows it, and the study's arms.
 
     Args:
         data: folder where the chapters leave their results.
+        repo: whose ``results/study`` is read.
 
     Raises:
         DataError: a run is damaged.
@@ -1424,7 +1597,142 @@ def kept_runs(data: Path) -> list[report.Leaf]:
         record = json.loads(path.read_text(encoding="utf-8"))
         name = "Chapter 6: the same responses graded in five ways"
         found.append(report.browsed_arms(record, tasks, name))
-    return [leaf for leaf in found if leaf["tasks"]]
+    return [leaf for leaf in [*found, *study_runs(repo)] if leaf["tasks"]]
+
+
+@dataclass(frozen=True)
+class _Half:
+    """A graded unit of the study: an arm trained on one half, and its answers to the other.
+
+    Attributes:
+        judge: that graded the answers.
+        answers: step of a look -> task id -> text.
+        grades: step of a look -> task id -> grade as a run writes it, where there is one.
+    """
+
+    arm: str
+    fold: int
+    seed: int
+    judge: str
+    answers: dict[int, dict[str, str]] = field(default_factory=dict)
+    grades: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def course(self) -> set[str]:
+        """The tasks whose answers were graded at every look."""
+        return set.intersection(*(set(self.grades.get(step, ())) for step in self.answers))
+
+
+def study_runs(repo: Path) -> list[report.Leaf]:
+    """The study's arms as the rollout browser shows them: answers before and after training.
+
+    Of each arm the first seed, both halves together, and the tasks whose answers were graded at
+    every look: all units would make a page that nobody loads.
+
+    Args:
+        repo: whose ``results/study`` is read; units that are not graded yet are left out.
+
+    Raises:
+        DataError: a unit is damaged, or its tasks are not this book's.
+    """
+    tasks = {task.id: task for task in load_mini("all")}
+    arms: dict[str, list[_Half]] = {}
+    shown: dict[int, set[str]] = {}
+    for path in _units_to_browse(repo):
+        half = _half(path, tasks)
+        arms.setdefault(half.arm, []).append(half)
+        shown[half.fold] = shown.get(half.fold, half.course) & half.course
+    return [_study_leaf(halves, shown, list(tasks.values())) for halves in arms.values()]
+
+
+def _units_to_browse(repo: Path) -> list[Path]:
+    """The graded units of the first seed, in the order in which they are run."""
+    design = results.load("design", repo)
+    if design is None:
+        return []
+    heads = _heads(design, repo)
+    first = design["seeds"][0]
+    names = [name for name, head in heads.items() if head["done"] and head["seed"] == first]
+    return [repo / UNITS / f"{name}.jsonl" for name in names]
+
+
+def _browsed_units(repo: Path) -> dict[str, str]:
+    """Hashes of those files, which decide what a page shows."""
+    return {f"{UNITS}/{path.name}": file_hash(path) for path in _units_to_browse(repo)}
+
+
+def _half(path: Path, tasks: Mapping[str, Task]) -> _Half:
+    """A unit from its file, whose lines ``results/study/store.py`` describes."""
+    try:
+        # Not by splitlines: a text may hold other characters that end a line.
+        lines = path.read_text(encoding="utf-8").strip("\n").split("\n")
+        head, *rows = map(json.loads, lines)
+        found = _Half(head["arm"], head["fold"], head["seed"], head["graded_by"]["judge"])
+        for row in rows:
+            found.answers.setdefault(row["step"], {})[row["task"]] = row["answer"]
+            if "score" in row:
+                grade = _as_graded(row, tasks[row["task"]])
+                found.grades.setdefault(row["step"], {})[row["task"]] = grade
+        if not rows:
+            raise ValueError("no answers")
+    except (ValueError, KeyError, TypeError) as error:
+        raise _no_unit(path, error) from error
+    return found
+
+
+def _as_graded(row: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """An answer's grade as a run writes it; a unit has probabilities in the rubric's order."""
+    verdicts = [
+        {
+            "criterion_id": criterion.id,
+            "met": None if p is None else p > 0.5,
+            "probability": p,
+            "reason": row.get("unscored") if p is None else None,
+        }
+        for criterion, p in zip(rubric_of(task).criteria, row["verdicts"], strict=True)
+    ]
+    grade = {"arm": SINGLE, "score": row["score"], "reason": row.get("unscored")}
+    return grade | {"verdicts": verdicts}
+
+
+def _study_leaf(
+    halves: Sequence[_Half], shown: Mapping[int, set[str]], tasks: Sequence[Task]
+) -> report.Leaf:
+    """One arm: as a run that was looked at before and after training, and kept no rollouts."""
+    first = halves[0]
+    looks = [_look_of(halves, shown, end) for end in (min, max)]
+    graders = {"judge": [{"identity": {"model": first.judge}}, SINGLE]}
+    run = Run(
+        arm=first.arm,
+        seed=first.seed,
+        backend="",
+        seconds=0.0,
+        log=[{"step": step} for step in range(1, max(first.answers) + 1)],
+        steps=[],
+        before=looks[0]["answers"],
+        after=looks[-1]["answers"],
+        identity={"watch": {"by": {"graders": graders}}},
+    )
+    note = plain(
+        "Held-out answers to {tasks} tasks, those that the judge graded at each look, by the "
+        "policy that was not trained on the half in which the task stands. Notes, where the policy "
+        "had any, are not shown; the judge saw none. Rollouts of training were not kept.",
+        tasks=len(run.before),
+    )
+    return report.browsed(run, looks, tasks, prefix="Study: ") | {"note": note}
+
+
+def _look_of(
+    halves: Sequence[_Half], shown: Mapping[int, set[str]], end: Callable[[Iterable[int]], int]
+) -> dict[str, Any]:
+    """The first or the last look at both halves, as a line of a transcript."""
+    answers: dict[str, str] = {}
+    grades: dict[str, dict[str, Any]] = {}
+    for half in halves:
+        step = end(half.answers)
+        answers |= {name: half.answers[step][name] for name in sorted(shown[half.fold])}
+        grades |= {name: half.grades[step][name] for name in sorted(shown[half.fold])}
+    return {"look": end(halves[0].answers), "answers": answers, "grades": {"judge": grades}}
 
 
 def _harden(html: Path) -> None:
@@ -1494,7 +1802,7 @@ def write_epub(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     path = out / f"{EDITION}.epub"
     notebooks = _notebooks(executed, book, repo)
     made = generated(repo) | {CITED: citation(book)}
-    key = input_key(book, executed, list(notebooks), made)
+    key = input_key(book, executed, list(notebooks), made | _browsed_units(repo))
     if _is_current(path, key):
         return path
     work = out / ".work-epub"
@@ -1503,7 +1811,7 @@ def write_epub(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     (packed,) = _render(src, work, "epub").glob("*.epub")
     with zipfile.ZipFile(packed) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    _finish_epub(parts, book, executed / "data")
+    _finish_epub(parts, book, executed / "data", repo)
     whole = BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         # The format asks for its name first, in plain bytes.
@@ -1519,11 +1827,11 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
 
 
-def _finish_epub(parts: dict[str, bytes], book: Path, data: Path) -> None:
+def _finish_epub(parts: dict[str, bytes], book: Path, data: Path, repo: Path) -> None:
     """Fill the page of rollouts, refuse what could run, and list what Sphinx does not."""
     from bs4 import BeautifulSoup
 
-    leaves = kept_runs(data)
+    leaves = kept_runs(data, repo)
     mathematical = set()
     for name in [n for n in parts if n.endswith(".xhtml")]:
         text = parts[name].decode("utf-8")

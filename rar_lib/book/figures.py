@@ -332,7 +332,23 @@ def credit_bars(rows: Mapping[str, Sequence[tuple[str, float, float]]]) -> Figur
         ax.set_xlabel("share of the reward (solid: earned)")
         ax.grid(axis="y", visible=False)
     axes[0].invert_yaxis()  # the panels share it
-    return fig
+    about = (
+        "Horizontal bars, one panel a response and one bar a criterion: pale what it could earn, "
+        "solid what it earns, as shares of the reward."
+    )
+    return _told(fig, about, _each({name: _earned(parts) for name, parts in rows.items()}))
+
+
+def _earned(parts: Sequence[tuple[str, float, float]]) -> str:
+    """What one response earns: its reward, and the criteria that pay nothing."""
+    lost = [f"“{title}”" for title, earned, _ in parts if earned == 0.0]
+    return plain(
+        "reward {reward}, full credit on {full} of {criteria} criteria, without credit: {lost}",
+        reward=float(sum(earned for _, earned, _ in parts)),
+        full=sum(earned == possible for _, earned, possible in parts),
+        criteria=len(parts),
+        lost=lost,
+    )
 
 
 def strips(
@@ -929,9 +945,23 @@ def group(rewards: Sequence[float | None], advantages: Sequence[float | None]) -
         left.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     right.axvline(0.0, color="#333333", lw=1)
     left.set_xlim(0, 1)
-    left.set_yticks(y, [f"response {n}" for n in range(1, len(rewards) + 1)])
+    names = [f"response {n}" for n in range(1, len(rewards) + 1)]
+    left.set_yticks(y, names)
     left.invert_yaxis()  # the panels share it
-    return fig
+    about = (
+        "Two panels of horizontal bars with a row for each response: rewards beside a dashed line "
+        "at their mean, and the advantages, in another colour where they are negative."
+    )
+    seen = {"Rewards": _reach(names, rewards), "Advantages": _reach(names, advantages)}
+    below = sum(advantage < 0 for advantage in scored(advantages))
+    counts = plain(
+        "Mean reward: {mean}. Below it: {below} of {all}; unscored: {unscored}.",
+        mean=mean,
+        below=below,
+        all=len(rewards),
+        unscored=sum(reward is None for reward in rewards),
+    )
+    return _told(fig, about, _each(seen), counts)
 
 
 def alternatives(
@@ -945,6 +975,7 @@ def alternatives(
         most: tokens a panel, the likeliest.
     """
     fig, axes = canvas(2.3 * max(3, len(tokens)), 2.6, columns=len(tokens))
+    seen = {}
     for ax, (name, likely) in zip(np.atleast_1d(axes), tokens.items(), strict=True):
         best = sorted(likely.items(), key=lambda item: -item[1])[:most]
         for at, (token, p) in enumerate(best):
@@ -955,8 +986,17 @@ def alternatives(
         ax.set_title(name, fontsize=9)
         ax.set_ylim(0, 1)
         ax.grid(axis="x", visible=False)
+        seen[name] = plain(
+            "{tokens}, of which the answers have {share}",
+            tokens=[f"“{token}” {written(p)}" for token, p in best],
+            share=float(sum(p for token, p in best if token in readable)),
+        )
     np.atleast_1d(axes)[0].set_ylabel("probability")
-    return fig
+    about = (
+        "Vertical bars, one panel a question and one bar a token, solid where it is an answer and "
+        "pale where not; vertical axis: probability."
+    )
+    return _told(fig, about, _each(seen))
 
 
 # --- drawings ------------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ reference answers themselves, which is an arm of the study, on the pilot's half 
 seed, and it was looked at. It raises the outcome little. The next larger policy, untrained,
 conveyed clearly more. So that one is tried from the seventh trial on. In that trial the outcome
 was still rising at its end, and 112 of its tokens hold fewer of the references than the rule asks:
-twice the steps under a longer limit were put before twice the rate.
+twice the steps and twice the rate were declared next, each under a longer limit. Twice the steps
+came first; before either was begun the other was put before it, because it takes half the hours.
 
 Cheap trials come first. Nothing of the arms that are compared is looked at, and no trial is part of
 the record. ``pilot.json`` holds what was found; the tests hold ``run.SETTINGS`` to it.
@@ -79,8 +80,8 @@ TRIALS: tuple[dict[str, Any], ...] = (
         "schedule": "linear",
     },
     {"policy": "qwen-0.5b", "steps": 12, "learning_rate": 5e-4, "max_completion": 112},
-    {"policy": "qwen-0.5b", "steps": 24, "learning_rate": 5e-4, "max_completion": 128},
     {"policy": "qwen-0.5b", "steps": 12, "learning_rate": 1e-3, "max_completion": 128},
+    {"policy": "qwen-0.5b", "steps": 24, "learning_rate": 5e-4, "max_completion": 128},
 )
 #: What was looked at beside the trials, and by which arm.
 BESIDE = ("sft_reference", {"steps": 24, "learning_rate": 1e-3, "max_completion": 112})

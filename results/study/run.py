@@ -37,6 +37,7 @@ from typing import Any
 
 from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.files import atomic_write, checkout, digest
+from rar_lib.core.files import versions as packages
 from rar_lib.core.types import Task
 from rar_lib.data.tasks import draw_tasks, load_mini, load_mini_pairs, split_tasks
 from rar_lib.evaluation.alignment import calibrate, grade_pairs
@@ -76,8 +77,9 @@ SETTINGS = Settings(
     lora_rank=16,
     temperature=0.8,
 )
-#: Looks at the held-out tasks during and after training, evenly spaced; one more before.
-LOOKS = 4
+#: Looks at the held-out tasks during and after training, evenly spaced; one more before: of the
+#: first seed, which shows the course, and of the others. A look takes as long as two or three steps.
+LOOKS, LOOKS_OF_OTHERS = 4, 2
 #: Held-out tasks of a fold on whose given answers the policy is asked for their likelihood.
 INNER_TASKS = 20
 #: Held-out tasks of a fold whose answers are graded before and after training, and those among
@@ -166,7 +168,8 @@ class Unit:
     @property
     def look_every(self) -> int:
         """Steps from one look at the held-out tasks to the next."""
-        return max(1, self.settings.steps // LOOKS)
+        looks = LOOKS if every_look(self) else LOOKS_OF_OTHERS
+        return max(1, self.settings.steps // looks)
 
     @property
     def name(self) -> str:
@@ -287,7 +290,9 @@ class Shares:
         return {"answers": answers}
 
 
-def likelihoods_of(unit: Unit, held_out: Sequence[Task]) -> Likelihoods:
+def likelihoods_of(
+    unit: Unit, held_out: Sequence[Task], *, known: Mapping[str, Any] | None = None
+) -> Likelihoods:
     """What is asked of a policy within: about 20 held-out tasks that have pairs, one pair each.
 
     So there are 40 of both folds, and in a pilot 48 gave t-values near 20. All tasks at every look
@@ -295,12 +300,41 @@ def likelihoods_of(unit: Unit, held_out: Sequence[Task]) -> Likelihoods:
     others before and after training. The notes are left out: they hold the reference's own
     sentences, so that copying them would decide (untrained: half a nat a token with notes, three
     without).
+
+    Args:
+        known: the look before training, if it need not be measured.
     """
     first = {pair.task_id: pair for pair in reversed(load_mini_pairs("all"))}
     drawn = {task.id for task in draw_tasks([t for t in held_out if t.id in first], INNER_TASKS)}
     tasks = [t.model_copy(update={"context": ""}) for t in held_out if t.id in drawn]
-    ends = None if every_look(unit) else (0, unit.settings.steps)
-    return Likelihoods(tasks, [first[task.id] for task in tasks], ends)
+    looks = looks_of(unit) if every_look(unit) else [0, unit.settings.steps]
+    steps = [step for step in looks if step or known is None]
+    return Likelihoods(tasks, [first[task.id] for task in tasks], steps)
+
+
+def looks_of(unit: Unit) -> list[int]:
+    """The steps after which a unit is looked at, 0 for before training."""
+    steps = unit.settings.steps
+    return sorted({*range(0, steps, unit.look_every), steps})
+
+
+def untrained(unit: Unit) -> Mapping[str, Any] | None:
+    """The look before training, where ``base`` has it: the same policy, questions and machine.
+
+    ``None`` for ``base`` with the first seed, which measures it; for pilots; closed book, which
+    asks otherwise; and where ``base`` was looked at on another machine or under other packages.
+    """
+    first = Unit(DESIGNS[0], unit.fold, SEEDS[0])
+    if unit.tried or unit.design.closed or unit == first or not first.path.exists():
+        return None
+    base = store.load(first.path)
+    under = base["decides"]["versions"]
+    here = origin.machine_of(base) == origin.machine_of(origin.here())
+    same = base["settings"] == unit.settings.model_dump(mode="json")
+    if not (here and same and under == packages(tuple(under))):
+        return None
+    look: Mapping[str, Any] = base["looks"][0]
+    return {name: look[name] for name in ("step", "answers", "likelihoods")}
 
 
 def every_look(unit: Unit) -> bool:
@@ -316,21 +350,25 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
     ``wall`` the whole of the last one, loading and the first look included.
     """
     trained, held_out = tasks_of(unit)
+    known = untrained(unit)
+    within = likelihoods_of(unit, held_out, known=known)
     job = Job(
         arm=parse_arm(unit.design.trained),
         seed=unit.seed,
         settings=unit.settings,
         tasks=trained,
         held_out=held_out,
+        before=known["answers"] if known else None,
         out=BUILD / unit.name,
         reward=reward_of(unit, judge),
-        watch=Watch(unit.look_every, Shares(held_out), within=likelihoods_of(unit, held_out)),
+        watch=Watch(unit.look_every, Shares(held_out), within=within),
     )
     begin = time.monotonic()
     starts = origin.starts(job)
     if odd := origin.moved({"starts": starts}):
         print(f"{unit.name}: {odd}; nothing is put together with it: better delete {job.out} first")
     run = job.run()
+    looks = [_look(look) for look in run.watched]
     return {
         "arm": unit.design.name,
         "fold": unit.fold,
@@ -349,7 +387,7 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
         "resumed after": run.resumed_at,
         "calibration": _calibration(judge),
         "steps": _steps(run),
-        "looks": [_look(look) for look in run.watched],
+        "looks": [known, *looks[1:]] if known else looks,
     }
 
 
@@ -442,12 +480,11 @@ def design() -> dict[str, Any]:
     from results.study import gold, pilot, table  # they read this module
 
     halves = [tasks_of(Unit(DESIGNS[0], fold, SEEDS[0]))[1] for fold in (0, 1)]
-    steps, every = SETTINGS.steps, Unit(DESIGNS[0], 0, SEEDS[0]).look_every
     return {
         "settings": SETTINGS.model_dump(mode="json"),
         "judge": JUDGE,
         "seeds": list(SEEDS),
-        "looks": [*range(0, steps, every), steps],
+        "looks": {str(seed): looks_of(Unit(DESIGNS[0], 0, seed)) for seed in SEEDS},
         "tasks": {
             "held out": [len(half) for half in halves],
             "graded": [len(graded_tasks(half)) for half in halves],

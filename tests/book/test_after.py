@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rar_lib import RubricReward
-from rar_lib.book.build import GENERATED, PROPOSED, chapters, followed
+from rar_lib.book.build import GENERATED, OVER_PLAIN, PROPOSED, chapters, followed
+from rar_lib.core.decision import Finding, not_testable
+from rar_lib.core.stats import Interval
 from results.study.run import DESIGNS
+from results.study.table import FURTHER
 
 REPO = Path(__file__).resolve().parents[2]
 BOOK = REPO / "book"
@@ -113,9 +117,66 @@ def test_without_a_record_it_says_that_nothing_is_measured() -> None:
     assert "has recorded none of the three yet" in followed(other)
 
 
+def run(arm: str, seed: int, gap: float | None = None, stray: str = "") -> dict[str, Any]:
+    change = {"change": {"value": gap}}
+    return {
+        "arm": arm,
+        "seed": seed,
+        "stray": stray,
+        "secondary": {} if gap is None else {"gap": change},
+    }
+
+
+def said(runs: list[dict[str, Any]], **findings: Finding) -> str:
+    """As a reader sees it."""
+    record = {"machine": "m", "versions": {}, "runs": runs}
+    record["findings"] = {f"training.{key}": one.to_json() for key, one in findings.items()}
+    return followed(record).replace("\\", "")
+
+
 def test_what_is_recorded_is_counted() -> None:
     arm = PROPOSED["rubric dropout"]
-    runs = [{"arm": arm, "seed": seed, "secondary": {"gap": {}}} for seed in range(2)]
-    said = followed({"machine": "m", "versions": {}, "runs": [*runs, {"arm": "base", "seed": 0}]})
-    assert "rubric dropout with 2 seeds and contrast weights with 0 seeds" in said
-    assert "the gap in 2 of 3 runs" in said
+    text = said([*(run(arm, seed, 0.1) for seed in range(2)), run("base", 0)])
+    assert "rubric dropout with 2 seeds and contrast weights with 0 seeds" in text
+    assert "the gap in 2 of 3 runs" in text
+
+
+def test_the_findings_are_those_that_the_study_declares() -> None:
+    assert OVER_PLAIN.keys() == PROPOSED.keys()
+    for name, key in OVER_PLAIN.items():
+        assert FURTHER[key.removeprefix("training.")] == (PROPOSED[name], "explicit")
+
+
+def test_a_recorded_finding_is_told_with_its_difference() -> None:
+    gap = Interval(-0.02, -0.1, 0.06, 160)
+    dropout = Finding("undecided", gap, 0.6, 1.0, detectable=0.1)
+    text = said(
+        [run(PROPOSED["rubric dropout"], 0)],
+        dropout_over_plain=dropout,
+        contrast_over_plain=not_testable("two seeds are done"),
+    )
+    assert re.search(
+        r"with rubric dropout than without: \*\*undecided \([\d,]+ tasks would decide\)\*\*, "
+        r"a difference of -0\.02 \[-0\.10, 0\.06\] of the way to the reference answers, over 160 ",
+        text,
+    )
+    lacking = "with contrast weights than without: **not testable here: two seeds are done**."
+    assert lacking in text
+
+
+def test_what_is_not_decided_yet_is_said_of_each() -> None:
+    text = said([run(PROPOSED["contrast weights"], 0)])
+    for name in PROPOSED:
+        assert f"with {name} than without: **not recorded yet**." in text
+    assert "How far the gap moves under these rewards: **not recorded yet**." in text
+
+
+def test_the_change_of_the_gap_is_a_mean_over_the_seeds_in_bounds() -> None:
+    dropout = PROPOSED["rubric dropout"]
+    runs = [run("explicit", 0, 0.1), run("explicit", 1, 0.2), run(dropout, 0, -0.05)]
+    runs += [run("explicit", 2, 9.0, stray="KL"), run("implicit", 0, 0.7)]
+    text = said(runs)
+    assert f"by +0.15 with explicit (2 seeds) and -0.05 with {dropout} (1 seed): below" in text
+    assert "the gap in 5 of 5 runs" in text
+    # One verdict a line, so that the list is read as one.
+    assert [line[:2] for line in text.splitlines()][-3:] == ["- "] * 3

@@ -398,14 +398,14 @@ def test_chapter_6_and_the_landing_page_lead_to_the_rollouts(html: Path) -> None
 def test_a_page_without_runs_stays_as_the_book_wrote_it(tmp_path: Path) -> None:
     page = tmp_path / "rollouts.html"
     page.write_text(said := '<div class="rar-rollouts docutils"><p>Nothing was kept.</p></div>')
-    assert kept_runs(tmp_path / "data") == []
-    fill(tmp_path, tmp_path / "data")
+    assert kept_runs(tmp_path / "data", tmp_path) == []
+    fill(tmp_path, tmp_path / "data", tmp_path)
     assert page.read_text() == said
     page.write_text("<p>no place</p>")
     write_kept(tmp_path / "data" / "grpo")
     (tmp_path / "_static").mkdir()
     with pytest.raises(ReproduceError, match="has 0 places for the rollouts"):
-        fill(tmp_path, tmp_path / "data")
+        fill(tmp_path, tmp_path / "data", tmp_path)
 
 
 def test_a_run_that_changed_makes_another_book(tmp_path: Path, run: Path) -> None:

@@ -419,6 +419,41 @@ def test_courses_costs_and_stages_are_told() -> None:
     )
 
 
+def test_credit_is_told_response_by_response_with_what_pays_nothing() -> None:
+    rows = {
+        "preferred": [("Cool it", 0.5, 0.5), ("Cover it", 0.25, 0.25), ("No butter", 0.25, 0.25)],
+        "rejected": [("Cool it", 0.5, 0.5), ("Cover it", 0.0, 0.25), ("No butter", 0.0, 0.25)],
+    }
+    said = repr(figures.credit_bars(rows))
+    assert said.endswith(
+        "preferred: reward 1.00, full credit on 3 of 3 criteria, without credit: none; "
+        "rejected: reward 0.50, full credit on 1 of 3 criteria, "
+        "without credit: “Cover it” and “No butter”."
+    )
+
+
+def test_a_group_is_told_by_its_ends_its_mean_and_who_lies_below() -> None:
+    said = repr(figures.group([0.9, 0.1, None], [0.7, -0.7, None]))
+    assert said.endswith(
+        "Rewards: from 0.10 at response 2 to 0.90 at response 1; "
+        "Advantages: from -0.70 at response 2 to 0.70 at response 1. "
+        "Mean reward: 0.50. Below it: 1 of 3; unscored: 1."
+    )
+    nobody = repr(figures.group([None, None], [None, None]))
+    assert nobody.endswith(
+        "Rewards: nothing; Advantages: nothing. "
+        "Mean reward: unknown. Below it: 0 of 2; unscored: 2."
+    )
+
+
+def test_what_a_judge_might_have_said_is_told_token_by_token() -> None:
+    likely = {"yes": 0.6, "It": 0.2, "no": 0.15, "b": 0.03}
+    said = repr(figures.alternatives({"explicit": likely}, readable={"yes", "no"}, most=3))
+    assert said.endswith(
+        "explicit: “yes” 0.60, “It” 0.20 and “no” 0.15, of which the answers have 0.75."
+    )
+
+
 def test_what_grows_is_told_size_by_size() -> None:
     assert repr(figures.growth(GROWN)) == (
         "Lines beside dashed ones of growth in proportion; both axes of a panel are logarithmic. "

@@ -39,7 +39,8 @@ def write(repo: Path, name: str, value: Any) -> None:
 
 
 def unit(repo: Path, name: str, **change: Any) -> None:
-    head = {**ORIGIN, "seconds": 1800.0, "settings": DESIGN["settings"], **change}
+    seed = int(name.rpartition("seed")[2])
+    head = {**ORIGIN, "seed": seed, "seconds": 1800.0, "settings": DESIGN["settings"], **change}
     (repo / UNITS / f"{name}.jsonl").write_text(json.dumps(head) + '\n{"answer": "x"}\n')
 
 
@@ -62,9 +63,51 @@ def trial(place: int, *fails: str) -> dict[str, Any]:
     }
 
 
-def rows(table: str) -> list[list[str]]:
-    lines = [line for line in table.splitlines() if line.startswith("| ")][2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+def grids(text: str) -> list[list[list[str]]]:
+    """The tables of a text: of each its rows, the heads first."""
+    blocks = re.findall(r"(?:^\| .*\n?)+", text, re.M)
+    return [[cells(line) for line in block.splitlines()] for block in blocks]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def rows(text: str, place: int = 0) -> list[list[str]]:
+    """The rows of one of the tables, without heads and rule."""
+    return grids(text)[place][2:]
+
+
+def recorded_run(arm: str, seed: int, **change: Any) -> dict[str, Any]:
+    return {
+        "arm": arm,
+        "seed": seed,
+        "stray": "",
+        "words": 40.0 + 2 * seed,
+        "kl_to_base": [0.05, 0.2 + seed / 10],
+        "secondary": {},
+    } | change
+
+
+def outcome(before: float, after: float, unscored: int = 0) -> dict[str, Any]:
+    change = Interval(after - before, -1.0, 1.0, 80, 0.1).to_json()
+    return {"before": before, "after": after, "unscored": unscored, "change": change}
+
+
+MADE = {"machine": "2 cores", "versions": {"trl": "1"}, "date": "2026-01-01"}
+SHARE = Interval(0.9, 0.85, 0.95, 40, 0.02).to_json()
+GOLD = {
+    "items": 150,
+    "tasks": 40,
+    "agreement": {"cells": 1000, "raw": SHARE, "kappa": None, "disputed": []},
+    "judge": {
+        "all": {"n": 900, "unscored": 3, "accuracy": SHARE, "balanced": None},
+        "base": {"n": 400, "unscored": 3, "accuracy": SHARE | {"value": 0.88}},
+        "explicit": {"n": 0, "unscored": 0, "accuracy": None},
+    },
+    "quality": {"base": {"both": SHARE | {"value": 0.87}}, "explicit": {"both": SHARE}},
+    "over base": {"explicit": {"both": Interval(0.03, -0.01, 0.07, 40, 0.02).to_json()}},
+}
 
 
 # --- the page
@@ -134,6 +177,7 @@ def test_a_design_that_changes_changes_the_page(repo: Path) -> None:
     changed["settings"]["steps"] = 24
     changed["bounds"]["most_kl"] = 0.75
     changed["seeds"].append(3)
+    changed["looks"]["3"] = changed["looks"]["2"]
     before = {place: said(repo, place) for place in ("settings", "pooled")}
     write(repo, "design", changed)
     assert "| updates | 24 | 300 |" in said(repo, "settings")
@@ -163,13 +207,14 @@ def test_what_the_judge_grades_is_counted_by_hand(repo: Path) -> None:
         **DESIGN,
         "arms": DESIGN["arms"][:2],
         "seeds": [0, 1],
-        "looks": [0, 3, 6],
+        "looks": {"0": [0, 3, 6], "1": [0, 6]},
         "tasks": {"held out": [6, 5], "graded": [3, 2], "course": [1, 1], "likelihoods": [2, 2]},
     }
     write(repo, "design", small)
     text = said(repo, "graded")
-    # Two arms: two seeds with five answers at two looks, and two answers at one look of a seed.
-    assert "grades at most 44 of at most 132 answers" in text
+    # Two arms: two seeds with five answers at two looks, and two answers at one look of a seed;
+    # five looks of eleven answers each.
+    assert "grades at most 44 of at most 110 answers" in text
     assert "answers to 5 at the first" in text
     assert "those to 2 of them" in text
 
@@ -179,7 +224,7 @@ def test_what_the_judge_grades_is_counted_by_hand(repo: Path) -> None:
 
 def test_before_the_pilot_every_trial_is_to_be_run(repo: Path) -> None:
     text = said(repo, "pilot")
-    assert [row[-1] for row in rows(text)] == ["not run yet"] * len(TRIALS)
+    assert [row[-1] for row in rows(text, 1)] == ["not run yet"] * len(TRIALS)
     assert "No trial is on record yet, so the settings above are not final." in text
     assert "p-value below 0.001" in text
 
@@ -187,9 +232,11 @@ def test_before_the_pilot_every_trial_is_to_be_run(repo: Path) -> None:
 def test_while_the_pilot_runs_it_says_what_each_trial_came_to(repo: Path) -> None:
     write(repo, "pilot", {"rule": RULE, "trials": [trial(0, "too far", "too long")], "taken": None})
     text = said(repo, "pilot")
-    first, second = rows(text)[:2]
-    assert first[4:] == [
-        "–",
+    assert [row[0] for row in rows(text)] == [row[0] for row in rows(text, 1)]
+    assert rows(text)[0][1:] == [f"{value:g}" for value in TRIALS[0].values()] + ["–"]
+    first, second = rows(text, 1)[:2]
+    assert first == [
+        "1",
         "0.12 [0.08, 0.16]",
         "1.5e-05",
         "0.21",
@@ -205,7 +252,7 @@ def test_after_the_pilot_it_says_which_trial_is_taken(repo: Path) -> None:
     done = {"rule": RULE, "trials": [trial(0, "too far"), trial(1)], "taken": TRIALS[1]}
     write(repo, "pilot", done)
     text = said(repo, "pilot")
-    assert [row[-1] for row in rows(text)][:3] == [
+    assert [row[-1] for row in rows(text, 1)][:3] == [
         "too far",
         "taken",
         "not run: an earlier one was taken",
@@ -214,6 +261,16 @@ def test_after_the_pilot_it_says_which_trial_is_taken(repo: Path) -> None:
     assert "not those of that trial yet" in text
     write(repo, "design", DESIGN | {"settings": DESIGN["settings"] | TRIALS[1]})
     assert "not those of that trial yet" not in said(repo, "pilot")
+
+
+def test_each_declared_trial_is_told_of_in_its_order() -> None:
+    told = re.findall(
+        r"^- \*\*(.+?)\*\*", TEXT.split("## The pilot")[1].split("% generated")[0], re.M
+    )
+    order = ["First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh", "Eighth", "Ninth"]
+    trials = [one for one in told if one != "Beside the trials"]
+    assert trials == [f"{one} trial" for one in order[: len(TRIALS)]]
+    assert len(told) == len(trials) + 1
 
 
 def test_where_every_trial_fails_there_are_no_settings(repo: Path) -> None:
@@ -280,10 +337,9 @@ def test_findings_and_runs_set_aside_are_shown(repo: Path) -> None:
         "training.implicit_over_base": decide(gap, margin=0.05),
         "training.explicit_over_base": not_testable("nothing of it is there"),
     }
-    made = {"machine": "2 cores", "versions": {"trl": "1"}, "date": "2026-01-01"}
-    runs = [{"arm": "rlvr", "seed": 1, "stray": "KL 1.20 nats a token"}]
-    runs += [{"arm": a, "seed": s, "stray": ""} for a in ("implicit", "base") for s in range(3)]
-    record = {"findings": {k: f.to_json() for k, f in findings.items()}, "runs": runs} | made
+    runs = [recorded_run("rlvr", 1, stray="KL 1.20 nats a token")]
+    runs += [recorded_run(arm, seed) for arm in ("implicit", "base") for seed in range(3)]
+    record = {"findings": {k: f.to_json() for k, f in findings.items()}, "runs": runs} | MADE
     write(repo, "arms", record)
     shown = {tuple(row[:2]): row[3] for row in rows(said(repo, "claims"))}
     assert shown["implicit", "base"] == "supported; 0.31 [0.20, 0.42]"
@@ -293,15 +349,73 @@ def test_findings_and_runs_set_aside_are_shown(repo: Path) -> None:
     assert "Set aside of 7 runs: rlvr with seed 1 (KL 1.20 nats a token)." in said(repo, "pooled")
 
 
+def test_before_the_first_run_there_is_no_secondary_outcome(repo: Path) -> None:
+    assert said(repo, "secondary") == "No run is on record yet, so there are none to show."
+
+
+def test_secondary_outcomes_are_means_over_the_seeds_that_have_them(repo: Path) -> None:
+    first = {"explicit": outcome(0.4, 0.5, unscored=2), "reference": outcome(-3.0, -2.9)}
+    second = {"explicit": outcome(0.4, 0.6, unscored=1)}
+    runs = [
+        recorded_run("implicit", 0, secondary=first),
+        recorded_run("implicit", 1, secondary=second),
+        recorded_run("base", 0, kl_to_base=[], secondary={"gap": outcome(0.3, 0.299)}),
+        recorded_run("explicit", 0, stray="KL", secondary=first),
+    ]
+    write(repo, "arms", {"runs": runs, "findings": {}} | MADE)
+    text = said(repo, "secondary")
+    heads = ["Arm", "Judge's score", "Reference answer", "Gap", "Preferred over rejected"]
+    assert grids(text)[0][0] == [*heads, "Words", "KL"]
+    assert rows(text) == [  # in the order of the design
+        ["base (1)", "–", "–", "0.30 (+0.00)", "–", "40", "–"],
+        # (0.5 + 0.6) / 2, moved by (0.1 + 0.2) / 2; 40 and 42 words; KL 0.2 and 0.3 at the end
+        ["implicit (2)", "0.55 (+0.15)", "-2.90 (+0.10), 1 seed", "–", "–", "41", "0.25"],
+    ]
+    assert "could not score: 3. Runs set aside, which are not in the table: 1." in text
+
+
 def test_labels_are_told_of_when_they_are_there(repo: Path) -> None:
     assert "Nobody has labelled any of them yet." in said(repo, "gold")
-    share = Interval(0.9, 0.85, 0.95, 40, 0.02).to_json()
-    agreement = {"cells": 1000, "raw": share, "kappa": None, "disputed": []}
-    write(repo, "gold", {"items": 150, "tasks": 40, "agreement": agreement})
+    write(repo, "gold", GOLD)
     text = said(repo, "gold")
     assert "150 answers to 40 tasks; of 1,000 cells" in text
     assert "they agree on 0.90 [0.85, 0.95], with a kappa of unknown" in text
     assert "Nobody" not in text
+
+
+def test_labels_say_how_good_the_judge_is_and_the_answers_of_each_arm(repo: Path) -> None:
+    write(repo, "gold", GOLD)
+    text = said(repo, "gold")
+    assert (
+        "Of the 900 criteria of which both say the same the judge agrees on 0.90 [0.85, 0.95] "
+        "(balanced accuracy unknown; without a verdict: 3). By the arm whose answer it is: "
+        "0.88 [0.85, 0.95] (base) and unknown (explicit)."
+    ) in text
+    assert (
+        "the answers of an arm score 0.87 [0.85, 0.95] (base) and 0.90 [0.85, 0.95] (explicit); "
+        "minus those of `base` that is 0.03 [-0.01, 0.07] (explicit)."
+    ) in text
+
+
+#: As many columns as fit a window of 1,400 pixels.
+MOST_COLUMNS = 7
+
+
+def test_no_table_of_a_page_has_more_columns_than_fit(repo: Path) -> None:
+    """Written by hand, or computed from a record in which nothing is missing."""
+    trials = [trial(place, "too far") for place in range(len(TRIALS))]
+    write(repo, "pilot", {"rule": RULE, "trials": trials, "taken": None})
+    write(repo, "gold", GOLD)
+    runs = [recorded_run(arm["name"], 0) for arm in DESIGN["arms"]]
+    write(repo, "arms", {"runs": runs, "findings": {}} | MADE)
+    unit(repo, DESIGN["units"]["1"][0])
+    texts = generated(repo) | {page.name: page.read_text("utf-8") for page in BOOK.glob("*.md")}
+    texts["status.md"] = build.status_page({"a": None}, {"a": "A"})
+    wide = {name: len(grid[0]) for name, text in texts.items() for grid in grids(text)}
+    assert {name for name in wide if name.startswith(f"{STUDY}.md#")} >= {
+        f"{STUDY}.md#{place}" for place in ("arms", "settings", "secondary", "pilot", "state")
+    }
+    assert {name: columns for name, columns in wide.items() if columns > MOST_COLUMNS} == {}
 
 
 def test_a_hostile_record_stays_text(repo: Path) -> None:

@@ -1,4 +1,4 @@
-"""Photograph every page of a built book: python tests/book/shots.py HTML_FOLDER PNG_FOLDER."""
+"""Photograph every page of a built book: python tests/helpers/shots.py HTML_FOLDER PNG_FOLDER."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from pathlib import Path
 
 from browser import browser
 
-VIEWS = {"wide": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light")}
+#: The widths at which no table may hide a column, with a colour scheme each.
+VIEWS = {
+    "wide": (1400, "light"),
+    "dark": (1400, "dark"),
+    "tablet": (820, "light"),
+    "phone": (400, "light"),
+}
 
 
 def shots(html: Path, dest: Path, views: tuple[str, ...] = tuple(VIEWS)) -> list[Path]:

@@ -41,11 +41,24 @@ def test_the_first_pairs_are_found(code: str) -> None:
     assert re.search(FIRST, code)
 
 
+def set_up(cells: list[str]) -> ast.Module:
+    """What the cell of imports takes from the study, without the imports."""
+    wanted = {"training", "SIZE", "tasks", "as_in_training"}
+    source = next(source for source in cells if "as_in_training = " in source)
+    lines: list[ast.stmt] = [
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign) and {ast.unparse(t) for t in node.targets} <= wanted
+    ]
+    assert len(lines) == len(wanted)
+    return ast.Module(lines, [])
+
+
 @pytest.mark.parametrize(("name", "prompts"), [("smoke", 2), ("laptop", 3)])
 def test_the_groups_that_arms_are_compared_on_are_whole_ones_as_in_training(
     name: str, prompts: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Chapter 6 draws its responses in one cell, which runs here with a policy that counts."""
+    """The cells of chapter 6 that draw its responses, run here with a policy that counts."""
     profile = load(name)
     asked: list[dict[str, Any]] = []
 
@@ -54,8 +67,9 @@ def test_the_groups_that_arms_are_compared_on_are_whole_ones_as_in_training(
         return [f"{policy} {k}" for k in range(how["n"])]
 
     path = next(p for p in NOTEBOOKS if p.stem.startswith("06"))
-    cells = ["".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    cell = next(source for source in cells if "asyncio.gather(" in source)
+    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    cells = ["".join(c["source"]) for c in found if c["cell_type"] == "code"]
+    at = next(n for n, source in enumerate(cells) if "asyncio.gather(" in source)
     said: list[str] = []
     known = {
         "asyncio": asyncio,
@@ -69,8 +83,10 @@ def test_the_groups_that_arms_are_compared_on_are_whole_ones_as_in_training(
         ),
         "tables": tables,
     }
-    code = compile(cell, path.stem, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    exec(compile(set_up(cells), path.stem, "exec"), known)
+    code = compile(cells[at], path.stem, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     asyncio.run(eval(code, known))
+    exec(compile(cells[at + 1], path.stem, "exec"), known)
     training = profile.training
     assert [how["n"] for how in asked] == [training.rollouts] * prompts
     assert {how["temperature"] for how in asked} == {training.temperature}

@@ -30,7 +30,8 @@ def test_every_chapter_is_a_page(html: Path) -> None:
     assert all((html / f"{stem}.html").exists() for stem in CHAPTERS)
 
 
-PAGES = ["index", "conventions", "glossary", "status", *CHAPTERS]
+PROSE = ["conventions", "glossary", "status", "after", "study", "rollouts", "bibliography"]
+PAGES = ["index", *PROSE, *CHAPTERS]
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -52,7 +53,7 @@ def test_a_page_as_a_reader_sees_it(html: Path, chrome: Any, stem: str, width: i
 
 
 @pytest.mark.parametrize(("scheme", "rules"), [("light", ()), ("dark", ("color-contrast",))])
-@pytest.mark.parametrize("stem", [*PAGES, "rollouts", "bibliography"])
+@pytest.mark.parametrize("stem", PAGES)
 def test_no_page_has_a_serious_barrier(
     html: Path, chrome: Any, stem: str, scheme: str, rules: tuple[str, ...]
 ) -> None:
@@ -60,6 +61,29 @@ def test_no_page_has_a_serious_barrier(
     page.goto((html / f"{stem}.html").as_uri())
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
     assert barriers(page, *rules) == []
+
+
+@pytest.mark.parametrize("stem", PAGES)
+def test_every_figure_has_an_alternative_text_of_its_own(html: Path, stem: str) -> None:
+    soup = BeautifulSoup((html / f"{stem}.html").read_text("utf-8"), "html.parser")
+    texts = [image.get("alt", "") for image in soup.select("article img")]
+    texts += [drawn.get("aria-label", "") for drawn in soup.select('article svg[role="img"]')]
+    assert all(text.strip() for text in texts)
+    assert sorted(texts) == sorted(set(texts))
+
+
+@pytest.mark.parametrize("stem", PAGES)
+def test_every_equation_is_drawn(html: Path, chrome: Any, stem: str) -> None:
+    page = chrome.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((html / f"{stem}.html").as_uri())
+    page.eval_on_selector_all("details", "found => found.forEach(d => d.open = true)")
+    sizes = page.eval_on_selector_all(
+        "article .rar-equation > math",
+        "found => found.map(e => e.getBoundingClientRect()).map(r => [r.width, r.height])",
+    )
+    assert all(width > 0 and height > 0 for width, height in sizes)
+    if stem in ("index", "conventions"):
+        assert sizes
 
 
 #: Tables that the reader can't see whole, and that do not say so: their first words.

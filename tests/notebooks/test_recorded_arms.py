@@ -231,21 +231,28 @@ def test_the_training_chapter_says_nothing_of_arms_and_claims_without_a_record(
     assert "seeds and tasks" not in alone
 
 
-def dropout(
+PROPOSED = "## What later work proposes: dropout and contrast"
+
+
+def proposed(
     runs: list[dict[str, Any]] | None,
     monkeypatch: pytest.MonkeyPatch,
     said: list[str] | None = None,
-    finding: Finding | None = None,
+    curves: list[Any] | None = None,
+    **findings: Finding,
 ) -> list[Any]:
-    """Rows of the table of recorded runs with rubric dropout."""
-    findings = {"training.dropout_over_plain": finding.to_json()} if finding else {}
-    record = None if runs is None else {"runs": runs, "findings": findings}
+    """Rows of the table of recorded runs with rubric dropout and with weights by contrast."""
+    decided = {f"training.{name}": finding.to_json() for name, finding in findings.items()}
+    record = None if runs is None else {"runs": runs, "findings": decided}
     monkeypatch.setattr(results, "arms", lambda: runs)
     monkeypatch.setattr(results, "load", lambda name: {"arms": record}[name])
     rows: list[Any] = []
+    drawn: list[Any] = [] if curves is None else curves
     monkeypatch.setattr(tables, "table", rows.extend)
+    monkeypatch.setattr(figures, "arm_curves", lambda arms, **_: drawn.append(arms))
     sentences: list[str] = [] if said is None else said
     known: dict[str, Any] = {
+        "figures": figures,
         "on_record": claims.on_record,
         "ledger": list,
         "overall": overall,
@@ -254,52 +261,172 @@ def dropout(
         "say": lambda template, **values: sentences.append(sentence(template, **values)),
         "tables": tables,
     }
-    for cell in section("09_gaming_the_rubric", "## What later work proposes: rubric dropout")[-2:]:
+    for cell in section("09_gaming_the_rubric", PROPOSED)[-3:]:
         exec(compile(cell, "09", "exec"), known)
     return rows
+
+
+def as_in_the_study(*arms: tuple[str, int]) -> list[dict[str, Any]]:
+    """Runs of these arms and seeds: the study names the arm and writes no ``keep``."""
+    runs = [run(arm, seed) for arm, seed in arms]
+    for one in runs:
+        del one["keep"]
+    return runs
+
+
+DROPPED = ("explicit, keep 0.5", 0)
+CONTRAST = ("explicit, contrast 0.5", 1)
+PLAIN = (("base", 0), ("explicit", 0), ("explicit", 1))
 
 
 def test_what_rubric_dropout_changed_is_said_with_its_finding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runs = [run("base", 0), run("explicit", 0), run("explicit, keep 0.5", 0)]
-    for one in runs:
-        del one["keep"]
+    runs = as_in_the_study(("base", 0), ("explicit", 0), DROPPED)
     said: list[str] = []
-    dropout(runs, monkeypatch, said, UNDECIDED)
+    proposed(runs, monkeypatch, said, dropout_over_plain=UNDECIDED)
     text = " ".join(said).replace("\\", "")
     assert re.search(
         r"than the whole rubric is \*\*undecided \([\d,]+ tasks would decide\)\*\*; d", text
     )
     assert "to the references: -0.02 [-0.10, 0.06]." in text
-    assert "0.40 (n = 2) after training with *explicit, keep 0.5*, 0.40 (n = 2) with the" in text
+    assert "0.40 (n = 2) after training with *explicit, keep 0.5*, 0.40 (n = 2) with *ex" in text
     assert "0.30 (n = 2) before training. Seeds: 1." in text
     undecided: list[str] = []
-    dropout(runs, monkeypatch, undecided)
+    proposed(runs, monkeypatch, undecided)
     assert len(undecided) == 1  # no finding is no sentence
+
+
+def test_what_weights_by_contrast_changed_is_said_beside_rubric_dropout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    runs = as_in_the_study(*PLAIN, DROPPED, CONTRAST)
+    findings = {"dropout_over_plain": UNDECIDED, "contrast_over_plain": SUPPORTED}
+    rows = proposed(runs, monkeypatch, said, **findings)
+    assert [(row["run"], row["seeds"]) for row in rows if row["graded by"] == "conveyed"] == [
+        ("explicit, contrast 0.5", 1),
+        ("explicit, keep 0.5", 1),
+    ]
+    text = " ".join(said).replace("\\", "")
+    assert "that weights that go to criteria with contrast teach more than the written ones" in text
+    assert "is **supported**; difference, as a share of the way to the references: 0.12" in text
+    # Seed 1 ends higher than seed 0, and each arm stands beside the plain one of its own seeds.
+    assert "0.50 (n = 2) after training with *explicit, contrast 0.5*, 0.50 (n = 2) with" in text
+    assert "0.40 (n = 2) after training with *explicit, keep 0.5*, 0.40 (n = 2) with" in text
+    assert {row["minus plain arm"].value for row in rows} == {0.0}
+
+
+def test_the_plain_arm_dropout_and_contrast_are_drawn_in_one_figure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    curves: list[Any] = []
+    runs = as_in_the_study(*PLAIN, ("implicit", 0), DROPPED, CONTRAST)
+    proposed(runs, monkeypatch, curves=curves)
+    (arms,) = curves
+    assert {arm: len(seeds) for arm, seeds in arms.items()} == {
+        "explicit": 2,
+        "explicit, keep 0.5": 1,
+        "explicit, contrast 0.5": 1,
+    }
+    assert arms["explicit, contrast 0.5"] == [{0: 0.3, 5: 0.35, 10: 0.5}]
+    empty: list[Any] = []
+    proposed(as_in_the_study(*PLAIN), monkeypatch, curves=empty)
+    assert empty == []
 
 
 def test_without_a_record_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    dropout(None, monkeypatch, said)
-    assert said == ["No run with rubric dropout is recorded in this edition."]
+    proposed(None, monkeypatch, said)
+    assert said == [
+        "No run with rubric dropout or with weights by contrast is recorded beside its plain arm "
+        "in this edition."
+    ]
+
+
+def test_an_arm_without_its_plain_one_of_the_same_seed_is_no_comparison(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    assert proposed(as_in_the_study(("explicit", 0), CONTRAST), monkeypatch, said) == []
+    assert proposed(as_in_the_study(("base", 0), DROPPED), monkeypatch, said) == []
+    assert [text.split(" is ")[0] for text in said] == [
+        "No run with rubric dropout or with weights by contrast"
+    ] * 2
 
 
 def test_rubric_dropout_is_found_by_the_name_of_its_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The study names the arm and writes no ``keep`` into its record."""
-    runs = [run("base", 0), run("explicit", 0), run("explicit", 1), run("explicit, keep 0.5", 0)]
-    for one in runs:
-        del one["keep"]
-    rows = [row for row in dropout(runs, monkeypatch) if row["graded by"] == "conveyed"]
-    assert [row["run"] for row in rows] == ["base", "explicit", "explicit, keep 0.5"]
-    assert {row["seeds"] for row in rows} == {1}  # the seed that both have
-    assert rows[-1]["minus whole rubric"].value == 0.0
-    assert rows[-1]["minus base"].value == pytest.approx(0.1)
-    assert rows[1]["minus whole rubric"] is None
+    rows = proposed(as_in_the_study(*PLAIN, DROPPED), monkeypatch)
+    (row,) = [row for row in rows if row["graded by"] == "conveyed"]
+    assert (row["run"], row["seeds"]) == ("explicit, keep 0.5", 1)  # the seed that both have
+    assert row["minus plain arm"].value == 0.0
+    assert row["before"].value == pytest.approx(0.3)
+    assert row["after"].value == row["after, plain arm"].value == pytest.approx(0.4)
+    (older,) = [
+        row
+        for row in proposed([run("implicit", 0), run("implicit", 0, keep=0.5)], monkeypatch)
+        if row["graded by"] == "conveyed"
+    ]
+    assert older["run"] == "implicit, keep 0.5"
 
 
 @pytest.mark.parametrize("runs", [None, [run("base", 0), run("explicit", 0)]])
-def test_without_rubric_dropout_there_is_no_table(
+def test_without_a_proposed_arm_there_is_no_table(
     runs: list[dict[str, Any]] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert dropout(runs, monkeypatch) == []
+    assert proposed(runs, monkeypatch) == []
+
+
+# --- secondary outcomes
+
+
+def measured(**change: float) -> dict[str, Any]:
+    """Secondary outcomes of a run, as the record holds them."""
+    return {name: {"change": CHANGE | {"value": value}} for name, value in change.items()}
+
+
+def secondary(runs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> str:
+    record = RECORD | {"runs": runs}
+    return shown("07_training_with_grpo", record, monkeypatch, **LIVE).replace("\\", "")
+
+
+def test_the_training_chapter_shows_the_secondary_outcomes_of_every_arm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = measured(explicit=0.125, reference=-0.25, gap=-0.0625, margin=0.5)
+    other = measured(explicit=0.375, reference=-0.75, gap=0.1875, margin=0.5)
+    text = secondary(
+        [
+            run("base", 0, secondary=measured(explicit=9.0)),  # it is not trained
+            run("implicit", 0, secondary=one),
+            run("implicit", 1, secondary=other),
+            run("rlvr", 0, secondary=measured(reference=0.5)),
+            run("length", 0, secondary=measured(explicit=9.0), stray="KL"),
+        ],
+        monkeypatch,
+    )
+    implicit, rlvr = re.findall(r"^ *(implicit|rlvr) +(\d) +(?=[-+–])(.*)$", text, re.M)
+    assert implicit[:2] == ("implicit", "2")
+    assert re.findall(r"\S+ \[[^]]*\]", implicit[2]) == [
+        "+0.250 [+0.125 to +0.375]",
+        "-0.500 [-0.750 to -0.250]",
+        "+0.062 [-0.062 to +0.188]",
+        "+0.500 [+0.500 to +0.500]",
+    ]
+    assert rlvr[2].split() == ["–", "+0.500", "–", "–"]
+    assert "+9.000" not in text
+    assert (
+        "explicit score in 1 of 1, log-likelihood of references in 1 of 2, gap in 1 of 1 and "
+        "preferred minus rejected in 1 of 1. These" in text
+    )
+
+
+def test_the_training_chapter_says_that_no_secondary_outcome_is_on_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = secondary(RECORD["runs"], monkeypatch)
+    assert "No secondary outcome of these runs is on record." in text
+    assert "explicit score" not in text
+    nothing = shown("07_training_with_grpo", None, monkeypatch, **LIVE)
+    assert "secondary outcome" not in nothing

@@ -1,20 +1,31 @@
-"""What chapters 6 and 9 say of a record or of a table, on numbers made up for it."""
+"""What chapters say of a record or of a table, on numbers made up for it."""
 
 from __future__ import annotations
 
 import io
 import json
 from contextlib import redirect_stdout
+from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from rar_lib.book import results
+from rar_lib.book import results, tables
 from rar_lib.book.prose import sentence
-from rar_lib.core.decision import Finding
+from rar_lib.core.decision import ALPHA, Finding
+from rar_lib.core.prompts import template
+from rar_lib.core.scoring import PAPER_WEIGHTS
 from rar_lib.core.stats import Interval
-from rar_lib.evaluation.attacks import ATTACKS, AttackResult, success_rate
+from rar_lib.core.text import content_words
+from rar_lib.core.types import Category, Criterion, Polarity, Rubric
+from rar_lib.data.check import check
+from rar_lib.data.questions import load_questions
+from rar_lib.data.tasks import load_mini
+from rar_lib.evaluation.attacks import ATTACKS, AttackResult, by_family, success_rate
+from rar_lib.evaluation.held_out import paired_difference
 from rar_lib.evaluation.sensitivity import KEYS
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -80,3 +91,190 @@ def test_chapter_9_says_what_the_rules_find_of_attacks_that_their_author_had_not
     text = said("09_gaming_the_rubric", "share = {", caught=caught)
     assert "find 75% of the attacks that were written before them" in text
     assert "and 50% of those that were written after them" in text
+
+
+def rubric(*criteria: tuple[str, Category]) -> Rubric:
+    """A rubric of these sentences; a pitfall is worded as a failure."""
+    made = [
+        Criterion(
+            id=f"c{n}",
+            title=f"title {n}",
+            description=text,
+            category=category,
+            polarity=Polarity.BAD if category is Category.PITFALL else Polarity.GOOD,
+        )
+        for n, (text, category) in enumerate(criteria)
+    ]
+    return Rubric(criteria=tuple(made))
+
+
+def test_chapter_1_says_what_its_rubric_is_made_of() -> None:
+    names: dict[str, Any] = {"Category": Category, "Polarity": Polarity}
+    names["PAPER_WEIGHTS"] = PAPER_WEIGHTS
+    ours = rubric(
+        ("Cools it.", Category.ESSENTIAL),
+        ("Covers it.", Category.ESSENTIAL),
+        ("Puts butter on it.", Category.PITFALL),
+    )
+    text = said("01_rewards_from_rubrics", "count = {}", task=SimpleNamespace(rubric=ours), **names)
+    # Weights of 1, 1 and 0.9.
+    assert "has 3 criteria: 2 Essential and 1 Pitfall. Pitfalls that are worded as a f" in text
+    assert "failure: 1. The weights add up to 2.9; the Essential criteria alone hold 69% of" in text
+
+
+def test_chapter_2_says_how_long_criteria_are_and_what_they_share_with_the_authored_ones() -> None:
+    sources = {
+        "authored": {"t": rubric(("Advises cold water and bandages.", Category.ESSENTIAL))},
+        "small, with reference": {
+            "t": rubric(
+                ("Advises butter.", Category.ESSENTIAL), ("Advises cold milk.", Category.PITFALL)
+            )
+        },
+        "small, without": {},
+    }
+    names = {"content_words": content_words, "np": np, "writer": "small", "sources": sources}
+    text = said("02_writing_rubrics", "authored_words = ", shown=SimpleNamespace(id="t"), **names)
+    assert "on average: 5.0 (authored) and 2.5 (small, with reference). Share" in text
+    words = content_words("Advises butter. Advises cold milk.")
+    both = words & content_words("Advises cold water and bandages.")
+    assert {"cold"} <= both < words
+    assert f"uses, too: {len(both) / len(words):.2f} (small, with reference). One" in text
+
+
+#: A criterion of the example that the prompt for medicine shows.
+SHOWN = "Advises washing the finger with soap before starting."
+
+
+def copying(*written: str) -> str:
+    """What chapter 2 says of a writer of these criteria, beside one who writes as authors do."""
+    task = next(task for task in load_mini() if task.domain == "medicine")
+    assert task.rubric
+    copied = rubric(*((text, Category.ESSENTIAL) for text in written))
+    sources = {
+        "authored": {task.id: task.rubric},
+        "small, without": {task.id: copied},
+        "large, without": {task.id: task.rubric},
+    }
+    return said(
+        "02_writing_rubrics",
+        "def example_of",
+        content_words=content_words,
+        by_id={task.id: task},
+        json=json,
+        np=np,
+        sources=sources,
+        tasks=[task],
+        template=template,
+    )
+
+
+def test_chapter_2_says_who_copies_the_example_of_the_prompt() -> None:
+    assert SHOWN in template("synthesis_medicine")
+    reworded = SHOWN.replace("before starting", "before you touch the splinter")
+    text = copying(SHOWN, reworded, "Names three zebras.", "Praises elephants.")
+    assert "criteria of **small, without** a share of 0.50 has most of its content words" in text
+    assert "and 0.25 are such a sentence word for word. Of **large, without** the shares" in text
+    assert "the shares are 0.00 and 0.00, of the authored rubrics, for comparison, 0.00" in text
+
+
+def test_chapter_2_says_that_nobody_copies_the_example() -> None:
+    assert "No criterion that a model wrote here has most" in copying("Names three zebras.")
+
+
+def test_chapter_7_says_how_much_of_which_reference_the_answers_hold() -> None:
+    tasks = [
+        SimpleNamespace(id="a", reference="cold water"),
+        SimpleNamespace(id="b", reference="copper salts burn green"),
+    ]
+    before = {"a": "zebras", "b": "cold"}
+    after = {"a": "water", "b": "copper burn"}
+    text = said(
+        "07_training_with_grpo",
+        "held = {",
+        content_words=content_words,
+        np=np,
+        run=SimpleNamespace(before=before, after=after),
+        shown=tasks,
+    )
+    # After: half of two words and half of four. Before: one of the two words of the other one.
+    assert "holds a share of 0.00 before training and 0.50 after it" in text
+    assert "of the other question's reference 0.25 and 0.00." in text
+
+
+def test_chapter_8_names_the_part_that_differs_most_and_none_without_an_interval() -> None:
+    def of(gain: float, tasks: int) -> dict[str, float]:
+        return {f"t{n}": gain + n / 100 for n in range(tasks)}
+
+    def about(tasks: int) -> str:
+        parts = {
+            "judge": {
+                "base": {"safety": of(0.0, tasks), "tone": of(0.0, tasks)},
+                "implicit": {"safety": of(-0.25, tasks), "tone": of(0.125, tasks)},
+            }
+        }
+        names: dict[str, Any] = {"parts": parts, "paired_difference": paired_difference}
+        return said("08_evaluation", "moves = {\n", run=SimpleNamespace(arm="implicit"), **names)
+
+    assert "between implicit and the base, each part in its own measure, is on *safety*" in about(9)
+    assert "by judge: -0.25 [" in about(9)
+    assert "It was picked from 2 after looking" in about(9)
+    assert about(3).startswith("No part has as many scored tasks")
+
+
+def test_chapter_9_shows_the_attacks_that_gain_most_as_the_judge_sees_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A text of the corpus may have a place for the response, or words to be filled in."""
+    filled = [attack for attack in ATTACKS if "{{" in attack.text]
+    control = [attack for attack in ATTACKS if attack.family == "control"]
+    found = [AttackResult(attack, "implicit", (0.5, 0.5)) for attack in filled]
+    found += [AttackResult(attack, "implicit", (0.0, 0.0)) for attack in control]
+    shown: list[Any] = []
+    monkeypatch.setattr(tables, "folds", lambda parts, about: shown.append(parts))
+    said(
+        "09_gaming_the_rubric",
+        '"implicit: success": i.success',
+        families={"implicit": by_family(found), "explicit": {}},
+        outcomes={"implicit": found},
+        tables=tables,
+        target=next(task for task in load_mini() if task.rubric),
+    )
+    (parts,) = shown
+    assert list(parts) == ["by family", "the texts that gain most"]
+    texts = [row["text around a response"] for row in parts["the texts that gain most"]]
+    assert len(texts) == 5
+    assert not any("{{" in text for text in texts)
+    assert any("[…]" in text for text in texts)
+
+
+def test_chapter_10_says_how_many_calls_chance_alone_would_make() -> None:
+    rows = [SimpleNamespace(finding=UNDECIDED, origin=None) for _ in range(30)]
+    rows += [SimpleNamespace(finding=None, origin=None)]
+    words = ("supported", "contradicted", "no difference larger than d", "undecided")
+    counts = dict.fromkeys((*words, "not testable here", "holds", "does not hold", "shown"), 0)
+    text = said(
+        "10_paper_against_here",
+        "number = claims.counts(rows)",
+        ALPHA=ALPHA,
+        claims=SimpleNamespace(counts=lambda rows: counts),
+        rows=rows,
+    )
+    assert "30 claims have a p-value." in text
+    assert "at the level of 0.05, 1.50 of them would on average be called by chance" in text
+
+
+def test_chapter_11_says_what_the_check_of_a_file_finds(tmp_path: Path) -> None:
+    example = files("rar_lib.data") / "example"
+    questions = load_questions(example / "questions.csv")  # type: ignore[arg-type]
+    lines = (example / "tasks.jsonl").read_text(encoding="utf-8").splitlines()
+    broken = tmp_path / "tasks.jsonl"
+    broken.write_text("\n".join([*lines[:2], lines[0].replace('"question"', '"qestion"')]))
+    for path, found in ((example / "tasks.jsonl", "nothing that is wrong."), (broken, "line 3")):
+        text = said(
+            "11_your_own_domain",
+            "What the check finds",
+            questions=questions,
+            problems=check(path),  # type: ignore[arg-type]
+        )
+        assert f"tasks with rubrics: {found}" in text
+        assert f"Of the {len(questions.items)} questions" in text

@@ -135,3 +135,45 @@ def test_a_p_value_that_is_shown_as_it_is_is_found(source: str) -> None:
 )
 def test_a_p_value_may_be_compared_and_written_with_three_decimals(source: str) -> None:
     assert raw_p_values(source) == []
+
+
+#: Lines of code that may stand open on a page: more is no longer the method alone.
+OPEN = 12
+
+
+def opened(path: Path) -> list[str]:
+    """The cells of code that a page shows before its exercises."""
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    shown = []
+    for cell in found:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown" and source.startswith("## Exercises"):
+            break
+        if cell["cell_type"] == "code" and not cell["metadata"].get("tags"):
+            shown.append(source)
+    return shown
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_what_stands_open_is_the_method(path: Path) -> None:
+    assert [source[:80] for source in opened(path) if len(source.splitlines()) > OPEN] == []
+
+
+#: A place on the page; tables and figures have numbers, and a page may lack one of them.
+PLACED = (
+    r"\b(?:tables?|figures?) (?:above|below)\b|\b(?:next|first|second|last) (?:table|figure)\b"
+    r"|\b(?:in|under) the tables?\b"
+)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_tables_and_figures_are_referred_to_by_their_numbers(path: Path) -> None:
+    texts = cells(path, "markdown") + cells(path, "code")
+    assert [found for text in texts for found in re.findall(PLACED, text)] == []
+
+
+@pytest.mark.parametrize(
+    "said", ["as the tables above show", "The next table shows", "it is said under the table"]
+)
+def test_a_place_on_the_page_is_found(said: str) -> None:
+    assert re.search(PLACED, said)

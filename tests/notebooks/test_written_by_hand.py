@@ -37,6 +37,7 @@ ALLOWED = {
     r"\btemperature \d(?:\.\d)?\b": "a setting",
     r"\b1,000 resamples\b": "how HealthBench computes its own error",
     r"\bGPT-4o\b|\bgpt-4o-mini\b": "the name of a model",
+    r"\bPOW3R\b": "the name of a method",
 }
 #: A sentence about the paper may quote its numbers, as long as it says nothing of this book.
 QUOTED = re.compile(r"(?i)^(?!.*\b(?:we|our|ours|this book)\b).*\bthe paper(?:'s)?\b")

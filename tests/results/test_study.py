@@ -302,8 +302,62 @@ def test_the_policy_is_asked_about_held_out_tasks_and_a_pair_of_each() -> None:
         assert not any(task.context for task in one.tasks)  # notes hold the reference's sentences
     assert of("explicit, closed book").made_of == asked[0].made_of
     assert of("rlvr").made_of == asked[0].made_of  # the same question to every arm
-    assert asked[0].steps is None
-    assert of("explicit", seed=1).steps == (0, run.SETTINGS.steps)
+    assert asked[0].steps == run.looks_of(named("explicit"))
+    assert of("explicit", seed=1).steps == [0, run.SETTINGS.steps]
+    known = run.likelihoods_of(named("explicit"), run.tasks_of(named("explicit"))[1], known={})
+    assert known.steps == run.looks_of(named("explicit"))[1:]
+
+
+def of_base(**changes: Any) -> dict[str, Any]:
+    """What ``base`` leaves with the first seed, made here by this policy."""
+    unit = named("base")
+    found = unit_file(unit, "An answer before training.")
+    versions = run.packages(("torch", "trl"))
+    found |= {**origin.here(), "settings": unit.settings.model_dump(mode="json")}
+    return found | {"decides": {"code": "c", "versions": versions}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("unit", "changes", "taken"),
+    [
+        (named("explicit"), {}, True),
+        (named("explicit", seed=2), {}, True),
+        (named("base", seed=1), {}, True),
+        (named("base"), {}, False),  # it is the one that measures
+        (named("explicit", fold=1), {}, False),  # other tasks; its base is not done
+        (named("explicit, closed book"), {}, False),  # asks without notes
+        (run.pilots({"steps": 3})[1], {}, False),
+        (named("explicit"), {"machine": "another"}, False),
+        (named("explicit"), {"number format": "float16"}, False),
+        (named("explicit"), {"decides": {"code": "c", "versions": {"torch": "0.1"}}}, False),
+        (named("explicit"), {"settings": {"policy": "another"}}, False),
+    ],
+)
+def test_the_look_before_training_is_that_of_base_where_it_is_the_same(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unit: Unit,
+    changes: dict[str, Any],
+    taken: bool,
+) -> None:
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    assert run.untrained(unit) is None  # nothing is done yet
+    found = of_base(**changes)
+    store.save(named("base").path, found)
+    look = run.untrained(unit)
+    assert (look is not None) == taken
+    if look is not None:
+        assert dict(look) == {k: found["looks"][0][k] for k in ("step", "answers", "likelihoods")}
+
+
+def test_a_graded_look_of_base_hands_on_its_answers_and_not_its_grades(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    store.save(named("base").path, graded(named("base"), of_base()))
+    look = run.untrained(named("implicit"))
+    assert look is not None
+    assert "graded" not in look
 
 
 HOSTILE = 'Line one\nline two\u2028"quoted" \\ \x85 \r\n <b>{"step": 0}</b> \u00e9\u4e2d'

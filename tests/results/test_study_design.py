@@ -52,13 +52,12 @@ def test_an_arm_says_who_pays_it_and_where_it_leaves_the_usual(declared: dict[st
 
 
 def test_looks_and_tasks_are_those_that_a_unit_has(declared: dict[str, Any]) -> None:
-    looks = declared["looks"]
-    assert (looks[0], looks[1], looks[-1]) == (
-        0,
-        run.SETTINGS.steps // run.LOOKS,
-        run.SETTINGS.steps,
-    )
-    assert looks == sorted(set(looks))
+    steps = run.SETTINGS.steps
+    assert list(declared["looks"]) == [str(seed) for seed in run.SEEDS]
+    for seed, looks in declared["looks"].items():
+        wanted = run.LOOKS if seed == str(run.SEEDS[0]) else run.LOOKS_OF_OTHERS
+        assert (looks[0], looks[1], looks[-1]) == (0, steps // wanted, steps)
+        assert looks == sorted(set(looks))
     tasks = declared["tasks"]
     assert sum(tasks["held out"]) == len(load_mini("all"))
     assert tasks["graded"] == [run.GRADED_TASKS] * 2
@@ -68,19 +67,19 @@ def test_looks_and_tasks_are_those_that_a_unit_has(declared: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("steps", "looks"),
+    ("steps", "looks", "of_others"),
     [
-        (12, [0, 3, 6, 9, 12]),
-        (13, [0, 3, 6, 9, 12, 13]),  # the last step is a look, once
-        (24, [0, 6, 12, 18, 24]),
-        (3, [0, 1, 2, 3]),
+        (12, [0, 3, 6, 9, 12], [0, 6, 12]),
+        (13, [0, 3, 6, 9, 12, 13], [0, 6, 12, 13]),  # the last step is a look, once
+        (24, [0, 6, 12, 18, 24], [0, 12, 24]),
+        (3, [0, 1, 2, 3], [0, 1, 2, 3]),
     ],
 )
 def test_looks_are_evenly_spaced_and_the_last_step_is_one(
-    monkeypatch: pytest.MonkeyPatch, steps: int, looks: list[int]
+    monkeypatch: pytest.MonkeyPatch, steps: int, looks: list[int], of_others: list[int]
 ) -> None:
     monkeypatch.setattr(run, "SETTINGS", run.SETTINGS.model_copy(update={"steps": steps}))
-    assert run.design()["looks"] == looks
+    assert run.design()["looks"] == {"0": looks, "1": of_others, "2": of_others}
 
 
 def test_the_command_writes_it_and_trains_nothing(

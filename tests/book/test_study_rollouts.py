@@ -1,0 +1,181 @@
+"""The study's arms in the rollout browser: the answers of their units, as they were written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kept import write_kept
+
+from rar_lib.book.build import UNITS, _browsed_units, fill, kept_runs, study_runs
+from rar_lib.book.report import browser_data
+from rar_lib.core.errors import DataError
+from rar_lib.data.tasks import load_mini
+from results.study import run, store
+from results.study.run import Unit
+
+TASKS = [task for task in load_mini("all") if task.rubric]
+#: Two tasks of the first half, then one of the second.
+A, B, C = (task.id for task in TASKS[:3])
+CRITERIA = {task.id: task.rubric.criteria for task in TASKS[:3] if task.rubric}
+NAMES = [
+    f"{arm}-fold{fold}-seed{seed}" for seed in (0, 1) for fold in (0, 1) for arm in ("base", "rlvr")
+]
+
+#: Words of an answer that ends at its limit of tokens, about.
+LONGEST = 100
+#: What the page of rollouts may hold of the study.
+MOST_BYTES = 4_000_000
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    (tmp_path / UNITS).mkdir(parents=True)
+    design = {"units": {"1": NAMES}, "seeds": [0, 1]}
+    (tmp_path / UNITS).parent.joinpath("design.json").write_text(json.dumps(design))
+    return tmp_path
+
+
+def grade(task: str, p: float | None, score: float | None = 0.5) -> dict[str, Any]:
+    found = {"score": score, "verdicts": [p] * len(CRITERIA[task])}
+    return found if score is not None else found | {"unscored": "endpoint busy"}
+
+
+def look(step: int, answers: dict[str, str], **graded: dict[str, Any]) -> dict[str, Any]:
+    return {"step": step, "answers": answers, "graded": graded}
+
+
+def save(repo: Path, arm: str, fold: int, looks: list[dict[str, Any]], **change: Any) -> Path:
+    head = {
+        "arm": arm,
+        "fold": fold,
+        "seed": 0,
+        "seconds": 60.0,
+        "machine": "2 cores",
+        "number format": "float32",
+        "date": "2026-12-01",
+        "settings": {},
+        "graded_by": {"judge": "qwen"},
+        "looks": looks,
+    } | change
+    path = repo / UNITS / f"{arm}-fold{fold}-seed{head['seed']}.jsonl"
+    store.save(path, head)
+    return path
+
+
+def record(repo: Path) -> None:
+    """Two arms of the first seed; of the first half only A is graded at each look."""
+    said = {A: "Before, A.", B: "Before, B."}
+    untrained = look(0, said) | {"graded": {A: grade(A, 0.2), B: grade(B, 0.2)}}
+    middle = look(3, {A: "Half, A.", B: "Half, B."}) | {"graded": {A: grade(A, 0.6)}}
+    last = look(6, {A: "After, A.", B: "After, B."})
+    last["graded"] = {A: grade(A, 0.9, 0.75), B: grade(B, 0.9)}
+    save(repo, "base", 0, [untrained])
+    save(repo, "rlvr", 0, [untrained, middle, last])
+    other = [look(step, {C: f"C at {step}."}) for step in (0, 6)]
+    other[0]["graded"] = {C: grade(C, None, None)}
+    other[1]["graded"] = {C: grade(C, 0.4)}
+    save(repo, "rlvr", 1, other)
+
+
+def test_of_each_arm_there_are_the_answers_before_and_after_that_were_graded_throughout(
+    repo: Path,
+) -> None:
+    record(repo)
+    base, trained = study_runs(repo)
+    assert base["name"] == "Study: base, seed 0, 0 steps"
+    assert trained["name"] == "Study: rlvr, seed 0, 6 steps"
+    # The middle look of one arm takes B from the other one, too: both show the same tasks.
+    assert [task["id"] for task in base["tasks"]] == [A]
+    assert [task["id"] for task in trained["tasks"]] == [A, C]
+    assert "Held-out answers to 2 tasks" in trained["note"]
+    first = trained["tasks"][0]
+    assert first["question"]["said"] == TASKS[0].question
+    assert [step["label"] for step in first["steps"]] == ["before training", "after step 6 (last)"]
+    answers = [step["answers"][0] for step in first["steps"]]
+    assert [one["text"]["said"] for one in answers] == ["Before, A.", "After, A."]
+    judged = [(one["by"], one["value"]) for answer in answers for one in answer["rewards"]]
+    assert judged == [("judge: qwen, explicit", 0.5), ("judge: qwen, explicit", 0.75)]
+    (untrained,) = base["tasks"][0]["steps"]
+    assert untrained["label"] == "before training"
+
+
+def test_each_criterion_has_the_probability_that_the_judge_gave(repo: Path) -> None:
+    record(repo)
+    first, other = study_runs(repo)[1]["tasks"]
+    (table,) = first["criteria"]
+    assert [row["text"] for row in table["rows"]] == [one.description for one in CRITERIA[A]]
+    last = first["steps"][1]["answers"][0]["verdicts"][0]
+    assert [(one["met"], one["p"]) for one in last] == [(True, 0.9)] * len(CRITERIA[A])
+    # Unscored is no 0: it has no value, and a reason.
+    lost = other["steps"][0]["answers"][0]
+    assert lost["rewards"][0]["value"] is None
+    assert lost["rewards"][0]["reason"] == "endpoint busy"
+    assert lost["verdicts"][0][0] == {"met": None, "p": None, "reason": "endpoint busy"}
+    assert not other["steps"][1]["answers"][0]["verdicts"][0][0]["met"]
+
+
+def test_what_is_not_graded_or_of_another_seed_is_left_out(repo: Path) -> None:
+    looks = [look(0, {A: "x"}) | {"graded": {A: grade(A, 0.2)}}]
+    save(repo, "base", 0, looks, graded_by=None)
+    save(repo, "base", 1, looks, seed=1)
+    assert study_runs(repo) == []
+    assert study_runs(repo / "nowhere") == []
+
+
+def test_the_tasks_are_those_that_the_study_grades_at_every_look(repo: Path) -> None:
+    unit = Unit(next(one for one in run.DESIGNS if one.name == "rlvr"), 0, run.SEEDS[0])
+    _, held_out = run.tasks_of(unit)
+    answers = dict.fromkeys((task.id for task in held_out), "words " * LONGEST)
+    looks = [{"step": step, "answers": answers} for step in run.looks_of(unit)]
+    for one, tasks in run.to_grade(unit, looks, held_out):
+        one["graded"] = {
+            task.id: {"score": 0.5, "verdicts": [0.5] * len(task.rubric.criteria)}
+            for task in tasks
+            if task.rubric
+        }
+    save(repo, "rlvr", 0, looks)
+    (leaf,) = study_runs(repo)
+    shown = [task["id"] for task in leaf["tasks"]]
+    assert sorted(shown) == sorted(task.id for task in run.course_tasks(held_out))
+    assert len(shown) == run.COURSE_TASKS
+    # Each arm with both halves of it: a page that loads.
+    assert 2 * len(run.DESIGNS) * len(browser_data([leaf])) < MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"graded": {A: {"score": 0.5, "verdicts": [0.5]}}},
+        {"answers": {"nobody": "x"}, "graded": {"nobody": {"score": 0.5, "verdicts": []}}},
+        {"answers": {}},
+    ],
+)
+def test_a_unit_of_other_tasks_is_named(repo: Path, wrong: dict[str, Any]) -> None:
+    save(repo, "rlvr", 0, [look(0, {A: "x"}) | wrong])
+    with pytest.raises(DataError, match=r"rlvr-fold0-seed0.jsonl is no unit of the study"):
+        study_runs(repo)
+
+
+def test_they_stand_behind_the_runs_of_the_chapters_and_make_another_book(repo: Path) -> None:
+    before = _browsed_units(repo)
+    write_kept(repo / "data" / "grpo")
+    record(repo)
+    names = [leaf["name"].split(":")[0] for leaf in kept_runs(repo / "data", repo)]
+    assert names == ["Chapter 7", "Study", "Study"]
+    assert before == {}
+    assert len(_browsed_units(repo)) == 3
+
+
+def test_the_page_is_filled_where_no_chapter_has_kept_a_run(repo: Path) -> None:
+    record(repo)
+    page = repo / "rollouts.html"
+    place = '<div class="rar-rollouts docutils"><p>Nothing was kept.</p></div>'
+    page.write_text(f"<html><head></head><body>{place}</body></html>")
+    (repo / "_static").mkdir()
+    fill(repo, repo / "data", repo)
+    text = page.read_text()
+    assert "Nothing was kept." not in text
+    assert "Study: rlvr, seed 0, 6 steps" in text
