@@ -906,7 +906,11 @@ def _tried_table(trials: Sequence[Mapping[str, Any]]) -> str:
     names = list(trials[0])
     lines = []
     for place, trial in enumerate(trials, start=1):
-        also = [f"{MEANT[name]}: {value}" for name, value in trial.items() if name not in names]
+        also = [
+            f"{MEANT.get(name, name)}: {value}"
+            for name, value in trial.items()
+            if name not in names
+        ]
         tried = (place, *(trial[name] for name in names), "; ".join(also) or "–")
         lines.append([_inline(value) for value in tried])
     return _grid(["Trial", *(MEANT[name].capitalize() for name in names), "Also"], lines)

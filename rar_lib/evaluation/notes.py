@@ -1,12 +1,13 @@
-"""Notes beside a question: how many of the useful ones a response conveys.
+"""Notes beside a question: how many of them a response conveys.
 
-    tasks = with_notes(load_mini())           # the policy sees question and notes, the judge only
-    found = conveyed(task, response)          # the question
-    found.relevant - found.irrelevant         # the primary outcome of the study
+    tasks = with_notes(load_mini(), others=False)    # the policy sees question and notes, the
+    found = conveyed(task, response)                 # judge only the question
+    found.outcome                                    # the primary outcome of the study
 
 A closed-book question tests facts that a small policy lacks and that no reward can give it. With
-notes the answer lies before it, mixed with sentences that answer another question: what is learnt,
-to find, select and not be led astray, carries over to unseen questions. No judge is in the outcome.
+notes the answer lies before it: what is learnt, to use what stands there and to say all of it,
+carries over to unseen questions. Mixed with sentences that answer another question they are harder:
+which ones to say must be learnt, too. No judge is in the outcome.
 
 What the outcome does not see: order, grammar, contradiction ("do not" before a sentence counts as
 the sentence), and which words join two facts. A response that lists a sentence's content words
@@ -33,7 +34,7 @@ class Conveyed:
 
     Attributes:
         relevant: share of the sentences of the task's own reference, in [0, 1].
-        irrelevant: share of the other sentences, in [0, 1].
+        irrelevant: share of the other sentences, in [0, 1]; 0 if there are none.
     """
 
     relevant: float
@@ -41,25 +42,33 @@ class Conveyed:
 
     @property
     def outcome(self) -> float:
-        """Relevant minus irrelevant, in [-1, 1]: 0 for silence and for saying everything."""
+        """Relevant minus irrelevant, in [-1, 1]: 0 for silence.
+
+        Where other notes are mixed in, it is 0 for saying everything, too.
+        """
         return self.relevant - self.irrelevant
 
 
-def with_notes(tasks: Sequence[Task]) -> list[Task]:
-    """The same tasks with notes: their own reference and another's of the same domain, mixed.
+def with_notes(tasks: Sequence[Task], *, others: bool = True) -> list[Task]:
+    """The same tasks with notes: the sentences of their own reference, shuffled.
 
-    Whose sentences stand beside a task's own, and in which order, depends on the ids alone. Every
+    With ``others`` those of another task of the same domain are mixed in. Whose sentences stand beside a task's own, and in which order, depends on the ids alone. Every
     reference is used once beside another task of its domain, so tasks that are held out must not
     be given together with those that are trained on: their answers would stand in training's notes.
 
     Args:
-        tasks: with references; at least two in each domain.
+        tasks: with references; with ``others`` at least two in each domain.
 
     Raises:
         DataError: a task has no reference, or is alone in its domain.
     """
-    beside = _beside(tasks)
-    return [task.model_copy(update={"context": _mixed(task, beside[task.id])}) for task in tasks]
+    for task in tasks:
+        if not task.reference:
+            raise DataError(f"task {task.id!r} has no reference: notes are made of references")
+    beside = _beside(tasks) if others else {}
+    return [
+        task.model_copy(update={"context": _mixed(task, beside.get(task.id))}) for task in tasks
+    ]
 
 
 def conveyed(task: Task, response: str) -> Conveyed:
@@ -71,16 +80,16 @@ def conveyed(task: Task, response: str) -> Conveyed:
         task: with a reference, and a context of one sentence a line.
 
     Raises:
-        DataError: it has no notes, or none that answer it or none that don't.
+        DataError: it has no notes that answer it.
     """
     own = set(split(task.reference or ""))
     lines = task.context.splitlines()
     relevant = [line for line in lines if line in own]
     irrelevant = [line for line in lines if line not in own]
-    if not relevant or not irrelevant:
+    if not relevant:
         raise DataError(
-            f"task {task.id!r} has {len(relevant)} notes that answer it and {len(irrelevant)} that "
-            "do not; make them by with_notes(tasks)"
+            f"task {task.id!r} has {len(lines)} notes, none of which is a sentence of its reference; "
+            "make them by with_notes(tasks)"
         )
     said = content_words(response)
     return Conveyed(_share(relevant, said), _share(irrelevant, said))
@@ -100,15 +109,13 @@ def split(text: str) -> list[str]:
 
 def _share(lines: Sequence[str], said: set[str]) -> float:
     wanted = [content_words(line) for line in lines]
-    return sum(len(words & said) >= RECALL * len(words) for words in wanted) / len(lines)
+    return sum(len(words & said) >= RECALL * len(words) for words in wanted) / max(1, len(lines))
 
 
 def _beside(tasks: Sequence[Task]) -> dict[str, Task]:
     """Task id -> the task whose reference stands beside its own: the next in a seeded ring."""
     rings: dict[str, list[Task]] = {}
     for task in sorted(tasks, key=lambda task: task.id):
-        if not task.reference:
-            raise DataError(f"task {task.id!r} has no reference: notes are made of references")
         rings.setdefault(task.domain, []).append(task)
     found: dict[str, Task] = {}
     for domain, ring in rings.items():
@@ -122,7 +129,7 @@ def _beside(tasks: Sequence[Task]) -> dict[str, Task]:
     return found
 
 
-def _mixed(task: Task, other: Task) -> str:
-    lines = [*split(task.reference or ""), *split(other.reference or "")]
+def _mixed(task: Task, other: Task | None) -> str:
+    lines = split(task.reference or "") + (split(other.reference or "") if other else [])
     random.Random(f"notes {task.id}").shuffle(lines)
     return "\n".join(lines)

@@ -39,7 +39,19 @@ seed, and it was looked at. It raises the outcome little. The next larger policy
 conveyed clearly more. So that one is tried from the seventh trial on. In that trial the outcome
 was still rising at its end, and 112 of its tokens hold fewer of the references than the rule asks:
 twice the steps and twice the rate were declared next, each under a longer limit. Twice the steps
-came first; before either was begun the other was put before it, because it takes half the hours.
+came first; before either was begun the other was put before it, because it takes half the hours. It
+left the bound on KL, and the outcome fell.
+
+Then it was asked by hand what stands in the way, on the tasks of the pilot's half; these runs are
+not on record. The larger policy, trained on the references themselves for 24 steps, conveyed more
+of all notes, of those that answer and of those that don't, and so did not gain (0.03, p 0.56).
+Told in the prompt to leave out what is about something else, it wrote as before, and so did the
+small one. The small one was first taught to answer by half of its notes, whichever; from there
+neither twelve steps on the outcome nor 24 on the references moved it (0.03 and 0.02). So what some
+dozens of examples do not teach a policy of this size is which notes answer; that it uses notes at
+all, they do. In the ninth trial the notes are the task's own therefore, and nothing is mixed in: the
+outcome is the share of them that is conveyed. Twice the steps with other notes were dropped for it.
+It had been tried once by hand, with the settings of this trial, before it was declared here.
 
 Cheap trials come first. Nothing of the arms that are compared is looked at, and no trial is part of
 the record. ``pilot.json`` holds what was found; the tests hold ``run.SETTINGS`` to it.
@@ -81,7 +93,7 @@ TRIALS: tuple[dict[str, Any], ...] = (
     },
     {"policy": "qwen-0.5b", "steps": 12, "learning_rate": 5e-4, "max_completion": 112},
     {"policy": "qwen-0.5b", "steps": 12, "learning_rate": 1e-3, "max_completion": 128},
-    {"policy": "qwen-0.5b", "steps": 24, "learning_rate": 5e-4, "max_completion": 128},
+    {"notes": "own", "steps": 12, "learning_rate": 5e-4, "max_completion": 128},
 )
 #: What was looked at beside the trials, and by which arm.
 BESIDE = ("sft_reference", {"steps": 24, "learning_rate": 1e-3, "max_completion": 112})
@@ -106,7 +118,8 @@ def risen(unit: Unit, found: Mapping[str, Any]) -> tuple[Interval, float]:
     """The held-out rise of the primary outcome from the first look to the last, and its p-value."""
     before, after = (outcomes(unit, found["looks"][at]["answers"]) for at in (0, -1))
     gains = [after[task] - before[task] for task in before]
-    return task_interval(gains, bounds=(-2.0, 2.0)), compare(gains, list(before)).p
+    most = 2.0 if unit.others else 1.0
+    return task_interval(gains, bounds=(-most, most)), compare(gains, list(before)).p
 
 
 def came_to(unit: Unit, found: Mapping[str, Any], fits: float) -> dict[str, Any]:

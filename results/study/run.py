@@ -70,7 +70,7 @@ SETTINGS = Settings(
     policy="smollm2-135m",
     rollouts=8,
     prompts_per_step=4,
-    max_completion=80,
+    max_completion=128,
     context=1024,
     steps=12,
     learning_rate=5e-4,
@@ -145,7 +145,8 @@ class Unit:
     """One arm, trained without the tasks of one fold, with one seed.
 
     Attributes:
-        tried: settings that a pilot changes, with their values; empty in the record.
+        tried: settings that a pilot changes, with their values; empty in the record. ``notes`` is
+            no setting: ``own`` are the record's, without it others are mixed in.
     """
 
     design: Design
@@ -160,10 +161,16 @@ class Unit:
         Raises:
             DataError: a setting that there is not, or a value that it can't have.
         """
+        changed = {name: value for name, value in self.tried if name != "notes"}
         try:
-            return Settings.model_validate(SETTINGS.model_dump() | dict(self.tried))
+            return Settings.model_validate(SETTINGS.model_dump() | changed)
         except ValueError as error:
             raise DataError(f"can't try {dict(self.tried)}: {error}") from error
+
+    @property
+    def others(self) -> bool:
+        """Whether notes that answer another question are mixed in: in the pilot's first trials."""
+        return bool(self.tried) and dict(self.tried).get("notes") != "own"
 
     @property
     def look_every(self) -> int:
@@ -219,12 +226,13 @@ def tasks_of(unit: Unit) -> tuple[list[Task], list[Task]]:
         trained = [task for task in trained if task.rubric]
     if unit.design.closed:
         return trained, held_out
-    return with_notes(trained), with_notes(held_out)
+    mixed = unit.others
+    return with_notes(trained, others=mixed), with_notes(held_out, others=mixed)
 
 
 def outcome(task: Task, response: str) -> float:
-    """The primary outcome as a reward in [0, 1]."""
-    return (1 + conveyed(task, response).outcome) / 2
+    """The primary outcome as a reward, in [0, 1] where the notes are the task's own."""
+    return conveyed(task, response).outcome
 
 
 def length(task: Task, response: str) -> float:

@@ -27,7 +27,7 @@ from rar_lib.core.files import atomic_write
 from rar_lib.core.stats import Comparison, scored
 from rar_lib.core.types import Task
 from rar_lib.evaluation.held_out import MIN_SEEDS, SeedGains, paired_difference, training_effect
-from rar_lib.evaluation.notes import conveyed
+from rar_lib.evaluation.notes import conveyed, with_notes
 from results.study import origin, run, store
 from results.study.run import Unit
 
@@ -71,13 +71,20 @@ Scores = dict[str, float | None]
 
 def outcomes(unit: Unit, answers: Mapping[str, str]) -> dict[str, float]:
     """Task id -> primary outcome of a unit's answers, judged by the notes of its held-out tasks."""
-    return {task.id: conveyed(task, answers[task.id]).outcome for task in _noted(unit.fold)}
+    noted = _mixed(unit.fold) if unit.others else _noted(unit.fold)
+    return {task.id: conveyed(task, answers[task.id]).outcome for task in noted}
 
 
 @cache
 def _noted(fold: int) -> list[Task]:
     """The held-out tasks of a fold with notes, by which closed book answers are judged, too."""
     return run.tasks_of(Unit(run.DESIGNS[0], fold, run.SEEDS[0]))[1]
+
+
+@cache
+def _mixed(fold: int) -> list[Task]:
+    """The same with other notes among them, as the pilot's first trials had them."""
+    return with_notes(_noted(fold))
 
 
 @cache

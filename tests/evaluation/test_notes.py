@@ -63,12 +63,48 @@ def test_the_policy_sees_the_notes_and_the_task_keeps_its_question() -> None:
     assert policy_messages(BREAD)[-1]["content"] == BREAD.question
 
 
-def test_notes_hang_on_the_ids_alone() -> None:
+@pytest.mark.parametrize("others", [False, True])
+def test_notes_hang_on_the_ids_alone(others: bool) -> None:
     tasks = load_mini("test")
     mixed = random.Random(1).sample(tasks, len(tasks))
-    assert {t.id: t.context for t in with_notes(tasks)} == {
-        t.id: t.context for t in with_notes(mixed)
+    assert {t.id: t.context for t in with_notes(tasks, others=others)} == {
+        t.id: t.context for t in with_notes(mixed, others=others)
     }
+
+
+def test_without_others_the_notes_are_the_sentences_of_the_task_s_own_reference() -> None:
+    tasks = load_mini("test")
+    noted = with_notes(tasks, others=False)
+    for task, one in zip(tasks, noted, strict=True):
+        assert sorted(one.context.splitlines()) == sorted(split(task.reference or ""))
+    moved = [
+        t
+        for t, n in zip(tasks, noted, strict=True)
+        if n.context != "\n".join(split(t.reference or ""))
+    ]
+    assert len(moved) > len(tasks) / 2  # shuffled
+
+
+@pytest.mark.parametrize(
+    ("response", "outcome"),
+    [
+        (BREAD.reference, 1),
+        (CHAIN.reference, 0),
+        ("", 0),
+        ("Ferment your dough longer.", 1 / 3),
+        ("Bake it. Cool it down on a rack.", 2 / 3),
+        ("Bake it. Bake it. Bake it. Bake it.", 1 / 3),  # said again it counts once
+        # Saying everything is what is asked for; that it rambles on is not seen.
+        (f"{BREAD.reference} {CHAIN.reference}", 1),
+    ],
+)
+def test_without_others_the_outcome_is_the_share_of_the_notes(
+    response: str, outcome: float
+) -> None:
+    (own,) = with_notes([BREAD], others=False)  # no other task of its domain is needed
+    found = conveyed(own, response)
+    assert found.irrelevant == 0
+    assert found.outcome == pytest.approx(outcome)
 
 
 def test_every_reference_stands_once_beside_another_task_of_its_domain() -> None:
@@ -108,8 +144,13 @@ def test_tasks_that_can_have_no_notes(tasks: list[Task], said: str) -> None:
         with_notes(tasks)
 
 
-@pytest.mark.parametrize("context", ["", "Something else altogether.", "Bake the loaf through."])
-def test_a_task_without_both_kinds_of_notes_is_no_zero(context: str) -> None:
+def test_notes_of_a_task_alone_need_its_reference_and_no_more() -> None:
+    with pytest.raises(DataError, match="'bread' has no reference"):
+        with_notes([BREAD.model_copy(update={"reference": None})], others=False)
+
+
+@pytest.mark.parametrize("context", ["", "Something else altogether."])
+def test_a_task_without_notes_that_answer_it_is_no_zero(context: str) -> None:
     with pytest.raises(DataError, match="with_notes"):
         conveyed(BREAD.model_copy(update={"context": context}), "Bake it.")
 

@@ -14,7 +14,7 @@ from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Grade, Verdict
 from rar_lib.data.tasks import load_mini, load_mini_pairs
-from rar_lib.evaluation.notes import conveyed
+from rar_lib.evaluation.notes import conveyed, split
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import prompts_of
@@ -86,6 +86,29 @@ def test_the_policy_sees_the_notes_and_the_judge_does_not() -> None:
         assert asked == bare
 
 
+def test_the_notes_are_the_task_s_own_and_other_ones_only_where_an_early_pilot_had_them() -> None:
+    for unit, mixed in (
+        (named("explicit"), False),
+        (named("base", 1, 2), False),
+        (run.pilots({})[0], False),
+        (run.pilots({"notes": "own", "steps": 3})[0], False),
+        (run.pilots({"steps": 3})[0], True),
+    ):
+        assert unit.others == mixed
+        for task in [task for half in run.tasks_of(unit) for task in half]:
+            own = set(split(task.reference or ""))
+            assert own <= set(task.context.splitlines())
+            assert (set(task.context.splitlines()) > own) == mixed
+    assert run.pilots({"notes": "own", "steps": 3})[0].settings.steps == 3
+
+
+def test_the_outcome_of_an_early_pilot_is_still_what_it_was() -> None:
+    early, late = (run.pilots(tried)[1] for tried in ({"steps": 3}, {"notes": "own"}))
+    answers = {task.id: task.context for task in run.tasks_of(early)[1]}  # all notes, copied
+    assert set(table.outcomes(early, answers).values()) == {0.0}
+    assert set(table.outcomes(late, answers).values()) == {1.0}
+
+
 def test_a_closed_book_arm_has_no_notes() -> None:
     trained, held_out = run.tasks_of(named("explicit, closed book"))
     assert not any(task.context for task in trained + held_out)
@@ -118,19 +141,19 @@ def test_a_rule_pays_without_a_judge(arm: str) -> None:
     assert nothing is not None
     assert best > nothing
     if arm == "rlvr":
-        assert best == (1 + conveyed(task, task.reference or "").outcome) / 2
-        assert nothing == 0.5
+        assert best == conveyed(task, task.reference or "").outcome == 1
+        assert nothing == 0
 
 
 def test_differences_are_shares_of_the_way_to_the_references() -> None:
     record = recorded({"base": 0.0, "implicit": 0.5})
-    assert record["way"] == pytest.approx(0.99, abs=0.01)
+    assert record["way"] == 1.0  # a reference conveys its own sentences, silence none
     gain = record["findings"]["training.implicit_over_base"]
     assert gain["word"] == "supported"
     assert gain["difference"]["value"] == pytest.approx(0.5, abs=0.01)
     trained = next(run for run in record["runs"] if run["arm"] == "implicit")
     assert trained["change"]["conveyed"]["n"] == 160
-    assert trained["course"]["12"] == pytest.approx(0.5 * 0.99, abs=0.01)
+    assert trained["course"]["12"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_an_arm_without_three_seeds_decides_nothing() -> None:
@@ -597,6 +620,7 @@ def test_the_first_trial_that_passes_is_taken_and_none_before_its_turn() -> None
 
 def test_the_record_is_made_with_the_settings_that_the_pilot_took() -> None:
     if pilot.RESULTS.exists() and (taken := json.loads(pilot.RESULTS.read_text())["taken"]):
+        assert taken.pop("notes") == "own"  # the record's notes
         assert run.SETTINGS.model_dump() == run.SETTINGS.model_dump() | taken
     else:
         assert not any(unit.path.exists() for unit in run.units())
