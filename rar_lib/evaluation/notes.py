@@ -52,9 +52,10 @@ class Conveyed:
 def with_notes(tasks: Sequence[Task], *, others: bool = True) -> list[Task]:
     """The same tasks with notes: the sentences of their own reference, shuffled.
 
-    With ``others`` those of another task of the same domain are mixed in. Whose sentences stand beside a task's own, and in which order, depends on the ids alone. Every
-    reference is used once beside another task of its domain, so tasks that are held out must not
-    be given together with those that are trained on: their answers would stand in training's notes.
+    With ``others`` those of another task of the same domain are mixed in. Whose sentences stand
+    beside a task's own, and in which order, depends on the ids alone. Every reference is used once
+    beside another task of its domain, so tasks that are held out must not be given together with
+    those that are trained on: their answers would stand in training's notes.
 
     Args:
         tasks: with references; with ``others`` at least two in each domain.
@@ -88,7 +89,7 @@ def conveyed(task: Task, response: str) -> Conveyed:
     irrelevant = [line for line in lines if line not in own]
     if not relevant:
         raise DataError(
-            f"task {task.id!r} has {len(lines)} notes, none of which is a sentence of its reference; "
+            f"task {task.id!r} has {len(lines)} notes, and none is a sentence of its reference; "
             "make them by with_notes(tasks)"
         )
     said = content_words(response)

@@ -49,9 +49,9 @@ Told in the prompt to leave out what is about something else, it wrote as before
 small one. The small one was first taught to answer by half of its notes, whichever; from there
 neither twelve steps on the outcome nor 24 on the references moved it (0.03 and 0.02). So what some
 dozens of examples do not teach a policy of this size is which notes answer; that it uses notes at
-all, they do. In the ninth trial the notes are the task's own therefore, and nothing is mixed in: the
-outcome is the share of them that is conveyed. Twice the steps with other notes were dropped for it.
-It had been tried once by hand, with the settings of this trial, before it was declared here.
+all, they do. In the ninth trial the notes are the task's own therefore, and nothing is mixed in:
+the outcome is the share of them that is conveyed. Twice the steps with other notes were dropped for
+it. It had been tried once by hand, with the settings of this trial, before it was declared here.
 
 Cheap trials come first. Nothing of the arms that are compared is looked at, and no trial is part of
 the record. ``pilot.json`` holds what was found; the tests hold ``run.SETTINGS`` to it.

@@ -78,7 +78,7 @@ SETTINGS = Settings(
     temperature=0.8,
 )
 #: Looks at the held-out tasks during and after training, evenly spaced; one more before: of the
-#: first seed, which shows the course, and of the others. A look takes as long as two or three steps.
+#: first seed, which shows the course, and of the others. A look takes as long as a step or two.
 LOOKS, LOOKS_OF_OTHERS = 4, 2
 #: Held-out tasks of a fold on whose given answers the policy is asked for their likelihood.
 INNER_TASKS = 20

@@ -270,7 +270,7 @@ def test_each_declared_trial_is_told_of_in_its_order() -> None:
     order = ["First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh", "Eighth", "Ninth"]
     trials = [one for one in told if not one.startswith("Beside the trials")]
     assert trials == [f"{one} trial" for one in order[: len(TRIALS)]]
-    assert len(told) == len(trials) + 1
+    assert len(told) == len(trials) + 2  # what was looked at beside them
 
 
 def test_where_every_trial_fails_there_are_no_settings(repo: Path) -> None:
