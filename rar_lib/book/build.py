@@ -963,7 +963,7 @@ def _on_trials(
     design: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], taken: Mapping[str, Any] | None
 ) -> str:
     trials = design["pilot"]["trials"]
-    settings = design["settings"]
+    declared = {**design["settings"], "notes": design["notes"]}
     if not rows:
         return sentence("No trial is on record yet, so the settings above are not final.")
     if taken is None:
@@ -981,7 +981,7 @@ def _on_trials(
         run=len(rows),
         machines=sorted({row["machine"] for row in rows}),
     )
-    if all(settings[name] == value for name, value in taken.items()):
+    if all(declared[name] == value for name, value in taken.items()):
         return text
     return f"{text} {sentence('The settings above are not those of that trial yet.')}"
 
@@ -1089,8 +1089,8 @@ def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None) -> str:
     if gold is None:
         return f"{text} {sentence('Nobody has labelled any of them yet.')}"
     agreed = gold["agreement"]
-    people = sentence(
-        "Two people have labelled {items} answers to {tasks} tasks; of {cells} cells that both "
+    read = sentence(
+        "Two readers have labelled {items} answers to {tasks} tasks; of {cells} cells that both "
         "filled they agree on {raw}, with a kappa of {kappa}.",
         items=gold["items"],
         tasks=gold["tasks"],
@@ -1098,11 +1098,11 @@ def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None) -> str:
         raw=Interval.from_json(agreed["raw"]),
         kappa=Interval.from_json(agreed["kappa"]),
     )
-    return "\n\n".join([f"{text} {people}", _judge_on_gold(gold), _arms_on_gold(gold)])
+    return "\n\n".join([f"{text} {read}", _judge_on_gold(gold), _arms_on_gold(gold)])
 
 
 def _judge_on_gold(gold: Mapping[str, Any]) -> str:
-    """How often the judge says what both people say: over all answers, and by arm."""
+    """How often the judge says what both readers say: over all answers, and by arm."""
     whole = gold["judge"]["all"]
     return sentence(
         "Of the {n} criteria of which both say the same the judge agrees on {accuracy} (balanced "

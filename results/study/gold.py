@@ -1,11 +1,11 @@
-"""Blind labels of the study's final answers: what to label, and what two people's labels say.
+"""Blind labels of the study's final answers: what to label, and what two readers' labels say.
 
     .venv/bin/python -m results.study.gold export labels.csv        # one row a criterion
     .venv/bin/python -m results.study.gold read ANNE.csv BEN.csv    # two filled copies
 
 The final greedy answers of four arms to 40 held-out tasks, 20 of each fold, of the first seed. The
 sheet names no arm, and its order is drawn; an answer that two arms share stands there once. Each
-person fills the column ``met`` with yes or no, without the other's copy: whether the statement
+reader fills the column ``met`` with yes or no, without the other's copy: whether the statement
 holds of the answer, also where that is bad for it. A cell that a spreadsheet would take for a
 formula begins with an apostrophe; the text that is scored is the recorded one.
 
@@ -200,7 +200,7 @@ def read_labels(path: str | Path, items: Sequence[Item]) -> tuple[Labels, list[s
 
 
 def agreement(one: Labels, other: Labels, items: Sequence[Item]) -> dict[str, Any]:
-    """How far two people agree on the cells that both filled; intervals over tasks.
+    """How far two readers agree on the cells that both filled; intervals over tasks.
 
     Returns:
         ``cells``, share of ``raw`` agreement, Cohen's ``kappa`` (``None`` where chance alone
@@ -228,7 +228,7 @@ def _kappa(rows: NDArray[np.float64]) -> float | None:
 def judge_of(
     answers: Mapping[str, Mapping[str, Answer]], one: Labels, other: Labels, items: Sequence[Item]
 ) -> dict[str, Any]:
-    """The judge beside the labels on which both people agree: over all items, and by arm.
+    """The judge beside the labels on which both readers agree: over all items, and by arm.
 
     Accuracy, balanced accuracy and AUC with intervals over tasks, calibration error, and how many
     verdicts the judge did not give.
@@ -360,7 +360,7 @@ def minus(better: Scores, other: Scores) -> dict[str, float | None]:
 def report(
     answers: Mapping[str, Mapping[str, Answer]], one: Labels, other: Labels, items: Sequence[Item]
 ) -> dict[str, Any]:
-    """All that two people's labels say, as JSON."""
+    """All that two readers' labels say, as JSON."""
     labelled = list(dict.fromkeys(item.task.id for item in items))
     gold = gold_scores(one, other, items)
     judged = {arm: {task: a.score for task, a in answers[arm].items()} for arm in ARMS}

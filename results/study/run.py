@@ -63,6 +63,8 @@ BUILD = ROOT / "_build" / "study"
 JUDGE = "qwen-1.5b-int8"
 SEEDS = (0, 1, 2)
 PILOT_SEED = 100
+#: Whose notes stand beside a question: its own. In the pilot's first trials others were mixed in.
+NOTES = "own"
 #: Words of a reference answer, about: more is not paid for.
 LONG = 60
 SETTINGS = Settings(
@@ -146,7 +148,7 @@ class Unit:
 
     Attributes:
         tried: settings that a pilot changes, with their values; empty in the record. ``notes`` is
-            no setting: ``own`` are the record's, without it others are mixed in.
+            no setting: without it notes on another question are mixed in, which the record has not.
     """
 
     design: Design
@@ -170,7 +172,7 @@ class Unit:
     @property
     def others(self) -> bool:
         """Whether notes that answer another question are mixed in: in the pilot's first trials."""
-        return bool(self.tried) and dict(self.tried).get("notes") != "own"
+        return bool(self.tried) and dict(self.tried).get("notes") != NOTES
 
     @property
     def look_every(self) -> int:
@@ -425,7 +427,7 @@ def graded_tasks(held_out: Sequence[Task]) -> list[Task]:
 
 
 def course_tasks(held_out: Sequence[Task]) -> list[Task]:
-    """Those of them whose answers are graded at every look, and labelled by people."""
+    """Those of them whose answers are graded at every look, and labelled by readers."""
     return draw_tasks(graded_tasks(held_out), COURSE_TASKS)
 
 
@@ -490,6 +492,7 @@ def design() -> dict[str, Any]:
     halves = [tasks_of(Unit(DESIGNS[0], fold, SEEDS[0]))[1] for fold in (0, 1)]
     return {
         "settings": SETTINGS.model_dump(mode="json"),
+        "notes": NOTES,
         "judge": JUDGE,
         "seeds": list(SEEDS),
         "looks": {str(seed): looks_of(Unit(DESIGNS[0], 0, seed)) for seed in SEEDS},

@@ -263,6 +263,21 @@ def test_after_the_pilot_it_says_which_trial_is_taken(repo: Path) -> None:
     assert "not those of that trial yet" not in said(repo, "pilot")
 
 
+@pytest.mark.parametrize(("notes", "other"), [("own", False), ("mixed", True)])
+def test_the_notes_of_the_trial_that_is_taken_are_those_of_the_record(
+    repo: Path, notes: str, other: bool
+) -> None:
+    rows_ = [trial(place, "too far") for place in range(len(TRIALS) - 1)]
+    last = len(TRIALS) - 1
+    assert TRIALS[last]["notes"] == "own"
+    done = {"rule": RULE, "trials": [*rows_, trial(last)], "taken": TRIALS[last]}
+    write(repo, "pilot", done)
+    write(repo, "design", DESIGN | {"notes": notes})
+    text = said(repo, "pilot")
+    assert ("not those of that trial yet" in text) == other
+    assert "notes: own" in text
+
+
 def test_each_declared_trial_is_told_of_in_its_order() -> None:
     told = re.findall(
         r"^- \*\*(.+?)\*\*", TEXT.split("## The pilot")[1].split("% generated")[0], re.M

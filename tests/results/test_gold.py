@@ -266,7 +266,7 @@ def test_rows_that_cannot_be_used_are_named_and_the_others_count(tmp_path: Path)
 def test_export_label_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two people say that base meets nothing and the others all; one errs on one criterion."""
+    """Two readers say that base meets nothing and the others all; one errs on one criterion."""
     answers = gold.final_answers(units())
     monkeypatch.setattr(gold, "final_answers", lambda: answers)
     monkeypatch.setattr(gold, "RESULTS", tmp_path / "gold.json")
