@@ -15,7 +15,7 @@ help:  ## this list (at once)
 setup:  ## .venv from the lock of PROFILE (1 min cold, at once when up to date)
 	@python3 env/setup.py --profile $(PROFILE)
 
-reproduce: setup  ## run what is missing or changed of the notebooks, then build the book (half an hour with packages and weights there, seconds unchanged)
+reproduce: setup  ## run what is missing or changed of the notebooks, then build the book (33 min from nothing on cores with bf16, 2.4 h with AVX2 alone, seconds unchanged)
 	$(BIN)/rar reproduce --profile $(PROFILE)
 
 book: setup  ## build the book from the notebooks of PROFILE already run (10 s)
@@ -28,7 +28,7 @@ study: setup  ## train and grade what results/study lacks, begun within MINUTES,
 	$(BIN)/python -m results.study.run --minutes $(MINUTES) && $(BIN)/python -m results.study.table
 
 test: PROFILE := smoke
-test: setup lint  ## set-up, lint, the smoke model and all tests (about 20 min on two cores)
+test: setup lint  ## set-up, lint, the smoke model and all tests (7 min cold on AMX cores when last timed; the suite has grown since)
 	@bash env/browser.sh
 	$(BIN)/rar fetch smollm2-135m
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder

@@ -265,7 +265,10 @@ def _this_python() -> type:
             # Sockets in the file system: nobody else on the machine can connect.
             # In a folder of their own: two runs in one checkout must not take the same ones.
             self._sockets = tempfile.TemporaryDirectory(prefix="rar-")
-            own = {"transport": "ipc", "ip": f"{self._sockets.name}/k"}
+            own: dict[str, Any] = {"transport": "ipc", "ip": f"{self._sockets.name}/k"}
+            # Half of it passes before a kernel is killed, and its end stops a judge's server, which
+            # has GRACE_S (server.py): the next chapter must not start its own beside that one.
+            own["shutdown_wait_time"] = 30.0
             super().__init__(**{**settings, "kernel_spec_manager": specs, **own})
 
         async def _async_cleanup_resources(self, restart: bool = False) -> None:

@@ -22,6 +22,7 @@ from rar_lib.book import notebook, reproduce
 from rar_lib.book.profiles import Profile, load
 from rar_lib.core.errors import ReproduceError
 from rar_lib.core.pace import Measured
+from rar_lib.models.server import GRACE_S
 
 pytestmark = pytest.mark.fault
 
@@ -884,6 +885,13 @@ def test_two_notebooks_run_in_one_folder_at_the_same_moment(tmp_path: Path) -> N
     for word in ("left", "right"):
         assert f"I am {word}" in (tmp_path / f"out-{word}.ipynb").read_text()
     assert not list(tmp_path.glob("*ipc*"))
+
+
+def test_a_kernel_has_longer_to_end_than_a_server_that_it_stops() -> None:
+    """jupyter_client kills a kernel after half of its wait."""
+    kernel = notebook._this_python()()
+    assert kernel.shutdown_wait_time / 2 > GRACE_S
+    kernel._sockets.cleanup()
 
 
 def test_a_cell_is_placed_under_its_nearest_heading() -> None:

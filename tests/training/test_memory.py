@@ -238,7 +238,6 @@ def test_what_the_laptop_holds_at_each_moment_by_hand(monkeypatch: pytest.Monkey
         + cache
         + update
         + trainer
-        + server["qwen-1.5b"]
         + server["smollm2-135m"],
     }
     found = Devices(24.0).budgets(laptop, 152)
