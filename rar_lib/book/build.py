@@ -1060,7 +1060,8 @@ def _on_grading(design: Mapping[str, Any]) -> str:
     return sentence(
         "With seed {seed} there is a look after steps {first}, with the others after {others}; the "
         "first is before training, and as all units of a half begin with the same policy, it is "
-        "taken from `base`. Of the {held} held-out tasks the judge grades the "
+        "taken from `base`, but for the arms that are asked closed book. Of the {held} held-out "
+        "tasks the judge grades the "
         "answers to {graded} at the first and at the last look, and with seed {seed} those to "
         "{course} of them at the looks between. So it grades at most {some} of at most {all} "
         "answers. Likelihoods are asked of {inner} tasks, with seed {seed} at each look, with the "

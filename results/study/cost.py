@@ -14,7 +14,7 @@ Heads = Sequence[Mapping[str, Any]]
 
 
 def took(head: Mapping[str, Any]) -> float:
-    """Seconds of a unit's training; with its loading and first look where it was not resumed."""
+    """Seconds of a unit's training; with its loading, and the first look if it was measured."""
     # The first pilots do not say the whole time.
     return max(float(head["seconds"]), float(head.get("wall", 0.0)))
 
@@ -38,8 +38,8 @@ class Known:
         rewarded in its way, by a judge or without one; else of any. ``None`` where nothing is
         known.
         """
-        if own := [took(head) for head in self.units if head["arm"] == unit.design.name]:
-            return fmean(own), True
+        if own := [head for head in self.units if head["arm"] == unit.design.name]:
+            return fmean(map(took, _alike(own, unit))), True
         if unit.design.trained == "base":
             return 0.0, False
         stepped = [head for head in (*self.units, *self.tried) if head["steps"]]
@@ -52,10 +52,14 @@ class Known:
     def grading(self, unit: Unit) -> float | None:
         """Seconds that grading it takes: of units graded at as many looks, else of any."""
         timed = [head for head in self.units if head.get("graded_by")]
-        course = run.SEEDS[0]  # at whose looks between more is graded
-        alike = [head for head in timed if (head["seed"] == course) == (unit.seed == course)]
-        of = [head["graded_by"]["seconds"] for head in alike or timed]
+        of = [head["graded_by"]["seconds"] for head in _alike(timed, unit)]
         return fmean(of) if of else None
+
+
+def _alike(heads: Heads, unit: Unit) -> Heads:
+    """Those with as many looks as a unit, if there are any: the first seed has more."""
+    course = run.SEEDS[0]
+    return [one for one in heads if (one["seed"] == course) == (unit.seed == course)] or heads
 
 
 def known(units: Heads, tried: Heads) -> Known:

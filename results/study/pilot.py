@@ -16,8 +16,9 @@ The last point was another one until two trials were done: at most half of the l
 should end at the limit of tokens. In the second trial, which passes all else, nearly all did, and
 then the tokens of the references were counted: 80, which the design had named, hold none of them,
 so that no answer could be whole and the outcome did not pay for stopping. 112 hold nine in ten, and
-nobody's notes. The share that is cut is still shown. The remaining trials were changed with it: the
-smaller rate had moved nothing in as many steps, so it is not tried again.
+held nobody's notes then. The share that is cut is still shown. The remaining trials were changed
+with it: the smaller rate had moved nothing in as many steps, so it was not tried again until the
+notes were others.
 
 After the third trial, which misses the first point narrowly, the larger rate in as few steps was
 put before twice the steps: with these the study would take days. Twice the steps had been begun;
@@ -47,11 +48,12 @@ not on record. The larger policy, trained on the references themselves for 24 st
 of all notes, of those that answer and of those that don't, and so did not gain (0.03, p 0.56).
 Told in the prompt to leave out what is about something else, it wrote as before, and so did the
 small one. The small one was first taught to answer by half of its notes, whichever; from there
-neither twelve steps on the outcome nor 24 on the references moved it (0.03 and 0.02). So what some
-dozens of examples do not teach a policy of this size is which notes answer; that it uses notes at
-all, they do. In the ninth trial the notes are the task's own therefore, and nothing is mixed in:
-the outcome is the share of them that is conveyed. Twice the steps with other notes were dropped for
-it. It had been tried once by hand, with the settings of this trial, before it was declared here.
+neither twelve steps on the outcome nor 24 on the references moved it (0.03 and 0.02). So some
+dozens of examples teach policies of this size little of which notes answer, too little to tell
+rewards apart; that they use notes at all, they do. In the ninth trial the notes are the task's own
+therefore, and nothing is mixed in: the outcome is the share of them that is conveyed. Twice the
+steps with other notes were dropped for it. It had been tried once by hand, with the settings of
+this trial, before it was declared here.
 
 Cheap trials come first. Nothing of the arms that are compared is looked at, and no trial is part of
 the record. ``pilot.json`` holds what was found; the tests hold ``run.SETTINGS`` to it.

@@ -38,6 +38,7 @@ from typing import Any
 from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.files import atomic_write, checkout, digest
 from rar_lib.core.files import versions as packages
+from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Task
 from rar_lib.data.tasks import draw_tasks, load_mini, load_mini_pairs, split_tasks
 from rar_lib.evaluation.alignment import calibrate, grade_pairs
@@ -65,8 +66,8 @@ SEEDS = (0, 1, 2)
 PILOT_SEED = 100
 #: Whose notes stand beside a question: its own. In the pilot's first trials others were mixed in.
 NOTES = "own"
-#: Words of a reference answer, about: more is not paid for.
-LONG = 60
+#: Words of the longest reference answers, about: more is not paid for.
+LONG = 100
 SETTINGS = Settings(
     device="cpu",
     policy="smollm2-135m",
@@ -172,7 +173,7 @@ class Unit:
     @property
     def others(self) -> bool:
         """Whether notes that answer another question are mixed in: in the pilot's first trials."""
-        return bool(self.tried) and dict(self.tried).get("notes") != NOTES
+        return dict(self.tried).get("notes", "mixed" if self.tried else NOTES) != "own"
 
     @property
     def look_every(self) -> int:
@@ -233,8 +234,13 @@ def tasks_of(unit: Unit) -> tuple[list[Task], list[Task]]:
 
 
 def outcome(task: Task, response: str) -> float:
-    """The primary outcome as a reward, in [0, 1] where the notes are the task's own."""
+    """The primary outcome as a reward in [0, 1]."""
     return conveyed(task, response).outcome
+
+
+def mixed_outcome(task: Task, response: str) -> float:
+    """The same where notes on another question are mixed in, which are subtracted."""
+    return (1 + conveyed(task, response).outcome) / 2
 
 
 def length(task: Task, response: str) -> float:
@@ -248,6 +254,8 @@ def reward_of(unit: Unit, judge: Judge | None) -> Reward | None:
     if design.trained in ("base", "sft_reference"):
         return None
     if design.name == "rlvr":
+        if unit.others:
+            return VerifiableReward(mixed_outcome, name="notes conveyed minus others")
         return VerifiableReward(outcome, name="notes conveyed")
     if design.name == "length":
         return VerifiableReward(length, name=f"words up to {LONG}")
@@ -328,11 +336,17 @@ def looks_of(unit: Unit) -> list[int]:
     return sorted({*range(0, steps, unit.look_every), steps})
 
 
+def asked(tasks: Sequence[Task]) -> str:
+    """Digest of what the policy is shown of tasks."""
+    return digest([policy_messages(task) for task in tasks])
+
+
 def untrained(unit: Unit) -> Mapping[str, Any] | None:
     """The look before training, where ``base`` has it: the same policy, questions and machine.
 
     ``None`` for ``base`` with the first seed, which measures it; for pilots; closed book, which
-    asks otherwise; and where ``base`` was looked at on another machine or under other packages.
+    asks otherwise; and where ``base`` was asked other questions, on another machine or under other
+    packages.
     """
     first = Unit(DESIGNS[0], unit.fold, SEEDS[0])
     if unit.tried or unit.design.closed or unit == first or not first.path.exists():
@@ -341,6 +355,7 @@ def untrained(unit: Unit) -> Mapping[str, Any] | None:
     under = base["decides"]["versions"]
     here = origin.machine_of(base) == origin.machine_of(origin.here())
     same = base["settings"] == unit.settings.model_dump(mode="json")
+    same = same and base.get("asked") == asked(tasks_of(unit)[1])
     if not (here and same and under == packages(tuple(under))):
         return None
     look: Mapping[str, Any] = base["looks"][0]
@@ -357,7 +372,7 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
 
     Its machine is that of the last start; ``starts`` holds every one. ``decides`` is the code and
     the packages that it may not be continued without. ``seconds`` counts training over all starts,
-    ``wall`` the whole of the last one, loading and the first look included.
+    ``wall`` the whole of the last one, with loading and, where it was measured, the first look.
     """
     trained, held_out = tasks_of(unit)
     known = untrained(unit)
@@ -384,6 +399,7 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
         "fold": unit.fold,
         "seed": unit.seed,
         "settings": unit.settings.model_dump(mode="json"),
+        "asked": asked(held_out),
         "number format": starts[-1]["number format"],
         "machine": starts[-1]["machine"],
         "starts": starts,

@@ -176,7 +176,7 @@ def secondary(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
     - ``explicit``: the judge's score of the answers, calibrated, by the whole rubric.
     - ``reference``: log-likelihood of the reference answers, nats a token.
-    - ``gap``: how much more likely they are with the rubric among the notes.
+    - ``gap``: how much more likely they are with the rubric in view.
     - ``margin``: preferred minus rejected response of a pair.
 
     An outcome that no task has on both sides is left out.

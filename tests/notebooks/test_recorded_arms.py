@@ -157,6 +157,17 @@ def test_the_training_chapter_draws_the_course_of_every_arm_with_a_line_a_seed(
     assert empty == []
 
 
+@pytest.mark.parametrize("stem", ["07_training_with_grpo", "08_evaluation"])
+def test_an_arm_that_imitates_has_no_rewards_and_stands_in_no_way(
+    stem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imitates = run("sft_reference", 0, steps=[None, None], length=[None, None])
+    imitates |= {"kl_to_base": [None, None]}
+    record = RECORD | {"runs": [*RECORD["runs"], imitates]}
+    text = shown(stem, record, monkeypatch, **LIVE)
+    assert "sft_reference" in text
+
+
 def test_the_chapter_on_evaluation_shows_recorded_arms_beside_its_own_with_their_seeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

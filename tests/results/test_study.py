@@ -102,6 +102,20 @@ def test_the_notes_are_the_task_s_own_and_other_ones_only_where_an_early_pilot_h
     assert run.pilots({"notes": "own", "steps": 3})[0].settings.steps == 3
 
 
+def test_an_early_pilot_is_paid_as_it_was() -> None:
+    early = run.pilots({"steps": 3})[1]
+    assert early.design.name == "rlvr"
+    reward = run.reward_of(early, None)
+    assert isinstance(reward, VerifiableReward)
+    task = run.tasks_of(early)[1][0]
+    texts = [task.reference or "", "", task.context]  # its own notes, nothing, all notes
+    paid = reward(prompts=[""] * 3, completions=texts, task=[task.model_dump_json()] * 3)
+    assert paid == [1.0, 0.5, 0.5]
+    usual = run.reward_of(named("rlvr"), None)
+    assert usual is not None
+    assert usual.identity() != reward.identity()
+
+
 def test_the_outcome_of_an_early_pilot_is_still_what_it_was() -> None:
     early, late = (run.pilots(tried)[1] for tried in ({"steps": 3}, {"notes": "own"}))
     answers = {task.id: task.context for task in run.tasks_of(early)[1]}  # all notes, copied
@@ -337,6 +351,7 @@ def of_base(**changes: Any) -> dict[str, Any]:
     found = unit_file(unit, "An answer before training.")
     versions = run.packages(("torch", "trl"))
     found |= {**origin.here(), "settings": unit.settings.model_dump(mode="json")}
+    found |= {"asked": run.asked(run.tasks_of(unit)[1])}
     return found | {"decides": {"code": "c", "versions": versions}, **changes}
 
 
@@ -354,6 +369,7 @@ def of_base(**changes: Any) -> dict[str, Any]:
         (named("explicit"), {"number format": "float16"}, False),
         (named("explicit"), {"decides": {"code": "c", "versions": {"torch": "0.1"}}}, False),
         (named("explicit"), {"settings": {"policy": "another"}}, False),
+        (named("explicit"), {"asked": "other questions"}, False),
     ],
 )
 def test_the_look_before_training_is_that_of_base_where_it_is_the_same(
@@ -620,7 +636,7 @@ def test_the_first_trial_that_passes_is_taken_and_none_before_its_turn() -> None
 
 def test_the_record_is_made_with_the_settings_that_the_pilot_took() -> None:
     if pilot.RESULTS.exists() and (taken := json.loads(pilot.RESULTS.read_text())["taken"]):
-        assert taken.pop("notes") == "own"  # the record's notes
+        assert taken.pop("notes") == run.NOTES
         assert run.SETTINGS.model_dump() == run.SETTINGS.model_dump() | taken
     else:
         assert not any(unit.path.exists() for unit in run.units())

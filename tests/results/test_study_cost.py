@@ -48,6 +48,15 @@ def test_by_the_mean_of_the_arm() -> None:
     assert said == "done 2 of 4 units; about 4.0 hours to go on this machine"
 
 
+def test_the_first_seed_has_more_looks_and_does_not_stand_for_the_others() -> None:
+    first, second, third = (named("implicit", 0, seed) for seed in (0, 1, 2))
+    heads = {first: head(first, 7200, 3600), second: head(second, 3600, 1800)}
+    said = cost.forecast([first, second, third], heads, [])
+    assert said == "done 2 of 3 units; about 1.5 hours to go on this machine"
+    del heads[second]
+    assert "about 3.0 hours" in cost.forecast([first, third], heads, [])  # for want of another
+
+
 def test_an_arm_that_was_not_timed_goes_by_the_steps_of_arms_paid_alike() -> None:
     explicit, rule, supervised = named("explicit"), named("rlvr"), named("sft_reference")
     heads = {
