@@ -222,7 +222,8 @@ def forecast(
 
 
 def judges_of(profile: Profile) -> Judges:
-    """The judges of the profile's run: the hold-out judge is asked when the policy is trained."""
+    """The judges of the profile's run: the hold-out judge is asked when the policy is trained, and
+    the judge that rewards has stopped by then, unless it is served for all chapters."""
     kv_cache_gb = float(profile.server["kv_cache_gb"])
     return Judges(profile.judge, profile.watching, profile.servers, kv_cache_gb, later=True)
 
@@ -233,8 +234,8 @@ TRAINING = "training"
 def moments_of(profile: Profile) -> dict[str, tuple[Judges, Moment]]:
     """When the book needs most memory, in words -> the judges of that run, and its moment.
 
-    Training; then, if its server was not up, the hold-out judge beside the one that may be asked
-    on; and chapter 9's training, which the smallest judge rewards beside what is served.
+    Training, beside the judge that rewards; then, if its server was not up, the hold-out judge; and
+    chapter 9's training, which the smallest judge rewards. Beside each lies what is served.
     """
     main = judges_of(profile)
     found: dict[str, tuple[Judges, Moment]] = {TRAINING: (main, "training")}

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 #: Share of a chapter's time that does not depend on the matrix product, where one machine alone was
-#: measured. Of what is known: the chapters with models took 40 min at 2.62 TFLOP/s and 66 min at
-#: 0.39 TFLOP/s, which a share of 0.88 explains.
+#: measured. A first estimate, from runs that are not on record: between the two machines that are
+#: (results/times.json) the time grows faster than it says, and with two it is not used.
 FIXED = 0.88
 #: Seconds of forecast that speak for the forecast itself: a chapter of six seconds that takes
 #: twenty says little of one that takes ten minutes.

@@ -451,7 +451,9 @@ def minimum_detectable(
     return (_student((1.0 + level) / 2.0, df) + _student(power, df)) * se
 
 
-def crossed(table: ArrayLike, folds: Sequence[Hashable] | None = None) -> Comparison:
+def crossed(
+    table: ArrayLike, folds: Sequence[Hashable] | None = None, *, bound: float = 1.0
+) -> Comparison:
     """Differences of every seed on every task: is their mean zero for other seeds and tasks, too?
 
     The interval is that of the pigeonhole bootstrap, which draws seeds and tasks independently
@@ -469,8 +471,9 @@ def crossed(table: ArrayLike, folds: Sequence[Hashable] | None = None) -> Compar
     fold's training tasks do to all its seeds alike is not drawn anew by other seeds or tasks.
 
     Args:
-        table: shape (seeds, tasks), two or more of each in every fold, in [-1, 1], no NaN.
+        table: shape (seeds, tasks), two or more of each in every fold, no NaN.
         folds: of each task the fold in which it was held out; all are one by default.
+        bound: how far from zero a mean can be; no end of the interval is farther.
 
     Returns:
         The comparison; ``n`` of its interval counts tasks.
@@ -494,13 +497,13 @@ def crossed(table: ArrayLike, folds: Sequence[Hashable] | None = None) -> Compar
     quantile = _student(0.975, df)
     if se <= 1e-12:
         trainings = [float(mean) for part in parts for mean in part.mean(axis=1)]
-        low, high = still(value, min(len(trainings), n), (-1.0, 1.0))
+        low, high = still(value, min(len(trainings), n), (-bound, bound))
         se = max(value - low, high - value) / quantile
         p = sign_flip_p(trainings, range(len(trainings)))
     else:
         half = quantile * max(se, _pigeonhole_se(parts))
-        low = max(-1.0, value - half)
-        high = min(1.0, value + half)
+        low = max(-bound, value - half)
+        high = min(bound, value + half)
         p = _student_p(value / se, df)
     interval = Interval(value, low, high, n, se)
     return Comparison(interval, minimum_detectable(se, df=df), p, seeds=made_of)

@@ -140,8 +140,8 @@ class SeedGains:
     """What one run of training changed on held-out tasks, and where it ran.
 
     Attributes:
-        gains: task id -> score after minus score before, or minus another arm's of this seed, in
-            [-1, 1]; ``None`` where a side was not scored.
+        gains: task id -> score after minus score before, or minus another arm's of this seed,
+            perhaps divided by a way; ``None`` where a side was not scored.
         machine, versions: of the record (:mod:`rar_lib.models.machine`).
     """
 
@@ -156,7 +156,7 @@ MIN_SEEDS = 3
 
 
 def training_effect(
-    runs: Sequence[SeedGains], folds: Mapping[str, int] | None = None
+    runs: Sequence[SeedGains], folds: Mapping[str, int] | None = None, *, bound: float = 1.0
 ) -> Comparison | Finding:
     """An effect of training over seeds and tasks together (:func:`rar_lib.core.stats.crossed`).
 
@@ -164,6 +164,8 @@ def training_effect(
 
     Args:
         folds: task id -> the fold that held it out, if a seed stands for one training a fold.
+        bound: the largest gain that there can be: 1 of scores in [0, 1], more where they are
+            divided by a way.
 
     Returns:
         The comparison, for :func:`rar_lib.core.decision.decide_family`; *not testable here* with
@@ -197,7 +199,7 @@ def training_effect(
     of_task = [folds[task] if folds else 0 for task in table]
     if min(Counter(of_task).values()) < 2:
         return not_testable("a fold has fewer than two tasks that every seed scored")
-    return crossed(np.array(list(table.values())).T, of_task)
+    return crossed(np.array(list(table.values())).T, of_task, bound=bound)
 
 
 def overall(scores: Scores) -> Interval | None:

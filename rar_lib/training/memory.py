@@ -141,7 +141,7 @@ def shape(model: str) -> Shape:
 
 
 Backend = Literal["unsloth", "transformers"]
-#: While a policy trains, or afterwards, while the graders that waited read what it said at looks.
+#: While a policy trains, or afterwards, while the grader that waited reads what it said at looks.
 Moment = Literal["training", "looks"]
 #: Bytes of one adapter weight in training: fp32 weight, gradient and AdamW's two moments.
 _TRAINED = 4 * FP32
@@ -224,7 +224,8 @@ class Judges:
         served: further models that are up all the time.
         kv_cache_gb: GB that each server reserves for keys and values.
         later: whether the hold-out judge is asked when training is done
-            (:class:`rar_lib.training.train.Watch`), and so is not up beside it.
+            (:class:`rar_lib.training.train.Watch`), when the one that rewards has made room for it:
+            neither is up beside the other, unless it is served.
     """
 
     rewarding: str
@@ -236,7 +237,7 @@ class Judges:
     @property
     def names(self) -> tuple[str, ...]:
         """All of them, each once."""
-        return self.up("looks")
+        return tuple(dict.fromkeys([*self.up("training"), *self.up("looks")]))
 
     @property
     def waiting(self) -> str:
@@ -244,9 +245,11 @@ class Judges:
         return next(iter(set(self.up("looks")) - set(self.up("training"))), "")
 
     def up(self, moment: Moment) -> tuple[str, ...]:
-        """Those that are up together, each once; the one that rewards may be asked on."""
-        watching = () if self.later and moment == "training" else self.watching[:1]
-        named = [*self.served, self.rewarding, *watching]
+        """Those that are up together, each once."""
+        asked = [self.rewarding, *self.watching[:1]]
+        if self.later and self.watching:
+            asked = asked[:1] if moment == "training" else asked[1:]
+        named = [*self.served, *asked]
         return tuple(dict.fromkeys(name for name in named if name))
 
 

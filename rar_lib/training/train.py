@@ -237,7 +237,8 @@ def train(
             Its ``on_step`` is called, too, and it is left as it was given.
         held_out: answered before and after.
         before: the untrained policy's greedy answers to them by task id, where another run on this
-            machine has written them: ``run.before`` of any arm. They are not written again.
+            machine has written them: ``run.before`` of any arm with the same policy, held-out tasks
+            and longest answer. They are taken as they are, and not written again.
         watch: a look at the held-out tasks by schedule.
         checkpoint_every: steps between checkpoints; a kill loses at most so many.
         callbacks: of transformers' trainer, beside our own.

@@ -333,7 +333,7 @@ def _effect(
     try:
         gains = gains_of(runs, *arms, way)
         if len(gains) >= MIN_SEEDS:
-            return training_effect(gains, _folds())
+            return training_effect(gains, _folds(), bound=1.0 / way)
     except DataError as error:  # of several machines or versions
         return not_testable(str(error))
     said = [f"{len(gains)} seeds of both arms are done, {MIN_SEEDS} are needed"]

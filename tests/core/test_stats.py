@@ -488,6 +488,18 @@ def test_seeds_that_differ_widen_the_interval_and_weaken_the_p_value() -> None:
     assert width[1] > 3 * width[0]
 
 
+def test_an_interval_over_seeds_ends_where_a_mean_can_not_be() -> None:
+    gains = np.random.default_rng(3).normal(0.9, 0.2, 24)
+    table = [gains + s * 0.1 for s in (-1, 0, 1)]
+    assert crossed(table).difference.high == 1.0
+    wide = crossed(table, bound=1.25)
+    assert crossed(table, bound=1.1).difference.high == 1.1
+    assert 1.0 < wide.difference.high < 1.25
+    assert wide.difference.low == crossed(table).difference.low
+    assert wide.p == crossed(table).p  # the bound decides nothing
+    assert crossed(np.ones((3, 24)), bound=1.25).difference.high <= 1.25
+
+
 def test_an_effect_of_luck_with_seeds_is_rarely_called_one() -> None:
     rng = np.random.default_rng(4)
     by_both = by_tasks = covered = 0
