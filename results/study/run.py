@@ -173,7 +173,7 @@ class Unit:
     @property
     def others(self) -> bool:
         """Whether notes that answer another question are mixed in: in the pilot's first trials."""
-        return dict(self.tried).get("notes", "mixed" if self.tried else NOTES) != "own"
+        return bool(dict(self.tried).get("notes", "mixed" if self.tried else NOTES) != "own")
 
     @property
     def look_every(self) -> int:
