@@ -337,9 +337,9 @@ SERVER = Why(
     server_in_float32,
 )
 WHOLE_MACHINE = Why(
-    "The figure is of the whole machine (watch_memory in results/times.py), from before a chapter of "
-    "the laptop profile held one judge at a time (CHANGELOG): the server of the main judge was up in "
-    "every chapter, beside the second judge's and a policy.",
+    "The figure is of the whole machine (watch_memory in results/times.py), from before a chapter "
+    "of the laptop profile held one judge at a time (CHANGELOG): the main judge was up in every "
+    "chapter, beside the second judge's and a policy.",
     always,
     explains=False,
 )
