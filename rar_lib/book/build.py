@@ -1053,7 +1053,8 @@ def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> st
 def _on_grading(design: Mapping[str, Any]) -> str:
     tasks = design["tasks"]
     seeds = design["seeds"]
-    first, others = design["looks"][str(seeds[0])], design["looks"][str(seeds[-1])]
+    first = design["looks"][str(seeds[0])]
+    others = design["looks"][str(seeds[-1])]
     arms = len(design["arms"])
     held, graded, course = (sum(tasks[name]) for name in ("held out", "graded", "course"))
     every = sum(map(len, design["looks"].values()))

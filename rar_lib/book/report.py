@@ -54,6 +54,7 @@ from rar_lib.evaluation.grading import (
 )
 from rar_lib.evaluation.held_out import Scores, gamed, paired, paired_difference
 from rar_lib.training.diagnostics import advantages, groups, spread
+from rar_lib.training.policy import Likelihoods
 from rar_lib.training.run import KEPT_GROUPS, TRANSCRIPT, Run, read_transcript
 
 if TYPE_CHECKING:
@@ -582,7 +583,10 @@ def _measures(run: Run, grades: Sequence[GradedResponse]) -> list[_Measure]:
 
 
 def _roles(looks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the graders: what every look holds as scores by task."""
+    """Names of the graders: what every look holds as scores by task.
+
+    What the policy thinks of given answers is by task, too, and in nats.
+    """
 
     def is_scores(value: Any) -> bool:
         return isinstance(value, Mapping) and all(
@@ -592,7 +596,11 @@ def _roles(looks: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(looks) < 2:
         return []
     first, *others = looks
-    found = [name for name, value in first.items() if is_scores(value)]
+    found = [
+        name
+        for name, value in first.items()
+        if is_scores(value) and name not in Likelihoods.MEASURES
+    ]
     for look in others:
         found = [name for name in found if is_scores(look.get(name))]
     return found

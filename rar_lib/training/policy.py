@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from rar_lib.core.errors import ArtifactError, DataError
 from rar_lib.core.files import atomic_write, digest, file_hash, folder_hash, home
@@ -263,6 +263,9 @@ class Likelihoods:
         steps: looks at which it is measured, all by default: 20 tasks with a pair each take a
             135M policy minutes on two cores without AMX.
     """
+
+    #: What it leaves in a look, none of it a score.
+    MEASURES: ClassVar = ("reference", "with_rubric", "margin")
 
     tasks: Sequence[Task]
     pairs: Sequence[Pair] = ()

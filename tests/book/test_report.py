@@ -17,6 +17,7 @@ import pytest
 from browser import barriers, served, too_wide, watch
 from bs4 import BeautifulSoup
 
+from rar_lib.book import report
 from rar_lib.book.report import FULL, page, read_source, write_report
 from rar_lib.core.errors import DataError
 from rar_lib.core.text import visible
@@ -34,6 +35,7 @@ from rar_lib.evaluation.grading import (
     unscored,
 )
 from rar_lib.evaluation.held_out import change
+from rar_lib.training.policy import Likelihoods
 from rar_lib.training.run import Run
 
 CATEGORIES = ("Essential", "Important", "Optional", "Pitfall")
@@ -814,3 +816,14 @@ def test_no_report_has_a_serious_barrier(
         page.goto((folder / f"{name}.html").as_uri())
         found += [f"{name}: {barrier}" for barrier in barriers(page, *rules)]
     assert found == []
+
+
+def test_what_a_policy_thinks_of_given_answers_is_no_grader() -> None:
+    within = {
+        "reference": {"t1": -2.98},
+        "with_rubric": {"t1": -2.57},
+        "margin": {"t1-1": 0.12},  # in the range of a score, by pair
+    }
+    looks = [{"step": step, "hold-out": {"t1": 0.5}, **within} for step in (0, 4)]
+    assert report._roles(looks) == ["hold-out"]
+    assert set(within) == set(Likelihoods.MEASURES)
