@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from typing import Annotated
@@ -51,16 +52,25 @@ def serve(
 def serve_forever(model: str, **settings: object) -> None:
     """Serve until Ctrl-C or SIGTERM; takes the settings of `rar_lib.models.server.serve`.
 
+    The address is the first line on stdout, which a script reads; what is told meanwhile goes
+    to stderr.
+
     Raises:
         ServerError: The server did not start, or died later.
     """
     from rar_lib.models import server
     from rar_lib.models.vllm_args import post_mortem
 
+    stdout = sys.stdout
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), server.serve(model, **settings) as endpoint:  # type: ignore[arg-type]
-        typer.echo(f"{endpoint.base_url}  model {endpoint.model}  log {endpoint.log}")
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        contextlib.redirect_stdout(sys.stderr),
+        server.serve(model, **settings) as endpoint,  # type: ignore[arg-type]
+    ):
+        said = f"{endpoint.base_url}  model {endpoint.model}  log {endpoint.log}"
+        typer.echo(said, file=stdout)
         if not endpoint.owned:
             typer.echo("It was running already; the process that started it stops it.")
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -94,6 +95,8 @@ def test_a_start_is_logged_and_nothing_is_printed(
 ) -> None:
     monkeypatch.setattr(server, "probe", lambda *_: None)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    # The command line's, where a test before this one has used it in this process.
+    monkeypatch.setattr(logging.getLogger("rar_lib"), "handlers", [])
     todo = SimpleNamespace(name="tiny", usual_s=30.0)
     with caplog.at_level("INFO", logger="rar_lib.models.server"):
         server._wait_ready(todo, "", SimpleNamespace(poll=lambda: None), tmp_path, 1.0)  # type: ignore[arg-type]
@@ -286,7 +289,10 @@ def test_ctrl_c_during_the_start(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_serve_forever_prints_the_url_and_stops_on_ctrl_c(folder: Path) -> None:
+    # The callback of the command line comes first: a script reads the address off the first line.
     code = OWNER.split("with server")[0] + (
+        "from rar_lib.cli import app\n"
+        "app.main(_=False)\n"
         "from rar_lib.cli.models import serve_forever\n"
         f"serve_forever(sys.argv[1], _program=({sys.executable!r}, {str(FAKE)!r}))"
     )
