@@ -15,7 +15,7 @@ help:  ## this list (at once)
 setup:  ## .venv from the lock of PROFILE (1 min cold, at once when up to date)
 	@python3 env/setup.py --profile $(PROFILE)
 
-reproduce: setup  ## run what is missing or changed of the notebooks, then build the book (33 min from nothing on cores with bf16, 2.4 h with AVX2 alone, seconds unchanged)
+reproduce: setup  ## run what is missing or changed of the notebooks, then build the book (38 min from nothing on cores with bf16, 2.4 h with AVX2 alone, seconds unchanged)
 	$(BIN)/rar reproduce --profile $(PROFILE)
 
 book: setup  ## build the book from the notebooks of PROFILE already run (10 s)

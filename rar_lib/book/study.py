@@ -151,8 +151,14 @@ class Study:
 
     @property
     def synthesis_tasks(self) -> list[Task]:
-        """Tasks for which rubrics are written: a stratified draw of the embedded held-out ones."""
-        return draw_tasks(self.embedded_test_tasks, self.profile.synthesis_tasks)
+        """Tasks for which rubrics are written: a stratified draw of those of :attr:`pairs`.
+
+        So every pair of theirs that chapter 4 grades under these rubrics is graded under the
+        authored one, too.
+        """
+        paired = {pair.task_id for pair in self.pairs}
+        tasks = [task for task in self.embedded_test_tasks if task.id in paired]
+        return draw_tasks(tasks, self.profile.synthesis_tasks)
 
     @property
     def embedded_test_tasks(self) -> list[Task]:

@@ -68,7 +68,8 @@ def profile_work(profile: Profile, tasks: Sequence[Task], pairs: Sequence[Pair])
         pairs: preference pairs on which the judges are measured.
     """
     by_id = {task.id: task for task in tasks}
-    asked = [task for task in tasks if task.id.startswith("test-")][: profile.synthesis_tasks]
+    paired = {pair.task_id for pair in pairs}
+    asked = [task for task in tasks if task.id in paired][: profile.synthesis_tasks]
     both = [
         (by_id[pair.task_id], text) for pair in pairs for text in (pair.preferred, pair.rejected)
     ]

@@ -6,6 +6,7 @@ The judge is scripted; the policy, the trainer and the kill are real.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import re
@@ -54,7 +55,9 @@ PER_STEP = PROMPTS * ROLLOUTS
 TASKS = load_mini("train")[:4]
 
 
-def trained(url: str, out: Path, arm: str = "implicit") -> Run:
+def trained(
+    url: str, out: Path, arm: str = "implicit", before: dict[str, str] | None = None
+) -> Run:
     """The run of every test here."""
     change = {"steps": STEPS, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS}
     settings = load("smoke").training.model_copy(update=change | {"max_completion": 8})
@@ -65,6 +68,7 @@ def trained(url: str, out: Path, arm: str = "implicit") -> Run:
         judge=Judge(Chat(url, "scripted", weights="the same at any address")),
         tasks=TASKS,
         held_out=load_mini("test")[:2],
+        before=before,
         out=out,
         backend="transformers",
         watch=Watch(2, lambda step, answers: {"answers": len(answers)}),
@@ -81,7 +85,13 @@ def opinion(request: Reply, _: int) -> Reply:
     return says(rating, tokens={rating: 1.0})
 
 
-def killed(out: Path, arm: str = "implicit", *, at_request: int = 10**9) -> Scripted:
+def killed(
+    out: Path,
+    arm: str = "implicit",
+    *,
+    at_request: int = 10**9,
+    before: dict[str, str] | None = None,
+) -> Scripted:
     """The run in a process of its own, killed at a question to the judge, or when all steps are
     done and only the result has to be written."""
     victim: list[subprocess.Popen[str]] = []
@@ -92,15 +102,16 @@ def killed(out: Path, arm: str = "implicit", *, at_request: int = 10**9) -> Scri
         return opinion(request, number)
 
     program = f"""
-import os, sys
+import json, os, sys
 from pathlib import Path
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]!r}
 from test_train import Run, trained
 Run.save = lambda *_: os.kill(os.getpid(), {int(signal.SIGKILL)})
-trained(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+trained(sys.argv[1], Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))
 """
     with server(killing) as scripted:
-        command = [sys.executable, "-c", program, scripted.url, str(out), arm]
+        given = json.dumps(before)
+        command = [sys.executable, "-c", program, scripted.url, str(out), arm, given]
         pipe, env = subprocess.PIPE, os.environ | {"HF_HUB_OFFLINE": "1"}
         victim.append(
             subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env)
@@ -218,6 +229,31 @@ def test_kill_9_after_the_last_step_and_a_broken_checkpoint(tmp_path: Path) -> N
         assert run.resumed_at == [3]
         assert trained(scripted.url, broken) == run  # as it is: nothing is trained or judged again
         assert len(scripted.requests) == PER_STEP
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+def test_a_killed_run_with_known_answers_goes_on_as_that_run(
+    whole: tuple[Run, list[set[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = whole[0].before
+    killed(tmp_path, at_request=2 * PER_STEP + 3, before=known)  # inside step 3
+    written: list[int] = []
+    own = Policy.answers
+
+    def answers(policy: Policy, tasks: Sequence[Task], max_tokens: int) -> dict[str, str]:
+        written.append(len(tasks))
+        return own(policy, tasks, max_tokens)
+
+    monkeypatch.setattr(Policy, "answers", answers)
+    with server(opinion) as scripted:
+        again = trained(scripted.url, tmp_path, before=known)
+    assert again.resumed_at == [2]
+    assert again.before == known
+    assert written == [2]  # the look after step 4 alone
+    assert [look["step"] for look in again.watched] == [0, 2, 4]
+    rows = read_transcript(tmp_path / TRANSCRIPT)
+    assert next(row["answers"] for row in rows if "look" in row) == known
 
 
 @pytest.mark.model
