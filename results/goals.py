@@ -474,7 +474,7 @@ GOALS = (
         whys=(TOKENS, FACTORS),
     ),
     Goal(
-        "useful arithmetic of the judge over the machine's fastest product",
+        "share of the machine's fastest matrix speed that the judge uses",
         "judges",
         share_beside_others,
         "at least",
@@ -483,7 +483,7 @@ GOALS = (
         whys=(FACTORS,),
     ),
     Goal(
-        "the same of judges whose time was taken apart",
+        "share of the machine's fastest matrix speed that the judge uses, in profiled runs",
         "judge_profile",
         shares_taken_apart,
         "at least",

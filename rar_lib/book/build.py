@@ -42,7 +42,7 @@ from rar_lib.book.prose import listed, plain, sentence
 from rar_lib.core.decision import ALPHA, WORDS, Finding
 from rar_lib.core.errors import DataError, ReproduceError
 from rar_lib.core.files import atomic_write, file_hash
-from rar_lib.core.stats import Interval
+from rar_lib.core.stats import Interval, still
 from rar_lib.core.types import Category, Task
 from rar_lib.data.polarity import read
 from rar_lib.data.tasks import load_mini, load_tasks
@@ -189,12 +189,15 @@ WRITTEN = ("synthetic_ref", "synthetic_noref")
 SINGLE = "explicit"
 RATING = "implicit"
 SINGLE_OVER_RATING = "alignment.explicit_over_implicit"
+#: The family in which that finding is corrected.
+JUDGED = "ledger"
 CHANCE = 0.5
 LEVEL = "95 %"
 #: Decided claims that are named; the others are counted.
 NAMED = 3
 #: What a word of the ledger counts, where the word alone does not say it.
 COUNTED = {
+    "no difference larger than d": "no difference larger than the d that was declared",
     "holds": "checks of the paper's own numbers that hold",
     "does not hold": "checks of the paper's own numbers that do not",
     "shown": "definitions, settings and tables, shown",
@@ -262,7 +265,7 @@ def _main_figure(found: results.Judges, alignment: Mapping[str, Any]) -> str:
     tasks = max(of.n for by in found.accuracy.values() for of in by.values())
     caption = sentence(
         "How often a judge prefers the better of two responses, by its size and by what it is "
-        "asked. The dashed line is a coin, ties count one half, whiskers are {level} intervals "
+        "asked. The dashed line is chance, ties count one half, whiskers are {level} intervals "
         "over {tasks} tasks with {pairs} pairs, {origin}. {missing}",
         level=LEVEL,
         tasks=tasks,
@@ -351,14 +354,14 @@ def _on_rubrics(found: results.Judges, record: Mapping[str, Any]) -> str:
     if not rest:
         return text
     return text + sentence(
-        " The words that ask about single criteria were found on some of these pairs; on the "
-        "others they are right in {rest}.",
+        " The prompt for single criteria was chosen on some of these pairs; on the others the "
+        "judge is right in {rest}.",
         rest=Interval.from_json(rest),
     )
 
 
 def _on_size(found: results.Judges, record: Mapping[str, Any]) -> str:
-    """Which judge needs which way of asking: by the record's tests, and by a coin."""
+    """Which judge beats chance by which way of asking, and what the record's tests say."""
     able = [judge for judge in found.sizes if {SINGLE, RATING} <= set(found.of(judge))]
     if not able:
         return sentence(
@@ -367,20 +370,25 @@ def _on_size(found: results.Judges, record: Mapping[str, Any]) -> str:
         )
     over = {judge: of for judge in able if (of := _single_over_rating(record, judge, found))}
     sure = {judge: _surely(found, judge) for judge in found.sizes if found.of(judge)}
-    said = [_needs_single(found, over, sure)]
-    said += [_both_ways(found, judge, over.get(judge)) for judge in able if sure[judge]]
+    claimed = _claimed(record, found)
+    said = [_only_single(found, over, sure)]
+    said += [
+        _both_ways(found, judge, over.get(judge), claimed=judge == claimed)
+        for judge in able
+        if sure[judge]
+    ]
     if lost := [judge for judge, arms in sure.items() if not arms]:
         said.append(
             sentence(
-                "At {sizes} billion parameters no way of asking that is on record is seen to beat "
-                "a coin.",
+                "At {sizes} billion parameters no way of asking that is on record visibly beats "
+                "chance.",
                 sizes=_sizes(found, lost),
             )
         )
     said.append(
         sentence(
             "(Shares of pairs, ties one half, with {level} intervals over {tasks} tasks; a way of "
-            "asking is seen to beat a coin where its interval, taken alone, lies above {chance}.)",
+            "asking visibly beats chance where its interval, taken alone, lies above {chance}.)",
             level=LEVEL,
             tasks=max(of.n for judge in sure for of in found.of(judge).values()),
             chance=CHANCE,
@@ -390,25 +398,31 @@ def _on_size(found: results.Judges, record: Mapping[str, Any]) -> str:
 
 
 def _surely(found: results.Judges, judge: str) -> list[str]:
-    """The ways of asking under which a judge's interval lies above that of a coin."""
+    """The ways of asking under which a judge's interval lies above chance."""
     return [arm for arm, of in found.of(judge).items() if of.shown and of.low > CHANCE]
+
+
+def _claimed(record: Mapping[str, Any], found: results.Judges) -> str:
+    """The judge that the ledger's claims are about: the largest that passes the gate."""
+    rows = record.get("judges", {})
+    gated = [name for name in found.sizes if rows.get(name, {}).get("gate")]
+    return gated[-1] if gated else ""
 
 
 def _single_over_rating(
     record: Mapping[str, Any], judge: str, found: results.Judges
 ) -> Finding | None:
-    """The record's finding of one judge; the largest that passes the gate has the bare name."""
-    rows = record.get("judges", {})
-    gated = [name for name in found.sizes if rows.get(name, {}).get("gate")]
-    key = SINGLE_OVER_RATING if gated[-1:] == [judge] else f"{SINGLE_OVER_RATING}, {judge}"
+    """The record's finding of one judge; that of the ledger's judge has the bare name."""
+    claimed = judge == _claimed(record, found)
+    key = SINGLE_OVER_RATING if claimed else f"{SINGLE_OVER_RATING}, {judge}"
     value = record.get("findings", {}).get(key)
     return Finding.from_json(value) if value else None
 
 
-def _needs_single(
+def _only_single(
     found: results.Judges, over: Mapping[str, Finding], sure: Mapping[str, Sequence[str]]
 ) -> str:
-    """The judge that single criteria carry and one rating does not; empty where there is none."""
+    """The judge that beats chance by single criteria alone; empty where there is none."""
     small = [
         judge
         for judge, finding in over.items()
@@ -422,16 +436,16 @@ def _needs_single(
         if RATING in arms and found.sizes[judge] > found.sizes[small[0]]
     ]
     text = sentence(
-        "A judge of {size} billion parameters needs single criteria: asked for one rating under "
-        "the whole rubric it is not seen to beat a coin",
+        "With {size} billion parameters single criteria visibly beat chance, and one rating under "
+        "the whole rubric does not",
         size=f"{found.sizes[small[0]]:g}",
     )
     if not larger:
         return f"{text}."
-    return f"{text}, and one of {_sizes(found, larger[:1])} billion is."
+    return f"{text}; with {_sizes(found, larger[:1])} billion the rating does, too."
 
 
-def _both_ways(found: results.Judges, judge: str, finding: Finding | None) -> str:
+def _both_ways(found: results.Judges, judge: str, finding: Finding | None, *, claimed: bool) -> str:
     of = found.of(judge)
     text = sentence(
         "At {size} billion single criteria reach {single} and one rating {rating}",
@@ -441,7 +455,23 @@ def _both_ways(found: results.Judges, judge: str, finding: Finding | None) -> st
     )
     if finding is None:
         return f"{text}; no test of the difference is on record."
-    return text + sentence("; that single criteria reach more: **{finding}**.", finding=finding)
+    text += sentence("; that single criteria reach more: **{finding}**", finding=finding)
+    extra = "" if claimed else " (an extra comparison, no claim of the ledger)"
+    return f"{text}{extra}{_why_open(finding)}."
+
+
+def _why_open(finding: Finding) -> str:
+    """That the correction leaves open what the p-value alone would decide; empty otherwise."""
+    p, corrected = finding.p, finding.p_holm
+    if finding.word != "undecided" or p is None or corrected is None or not p <= ALPHA < corrected:
+        return ""
+    return sentence(
+        ", because the p-value, {p}, becomes {corrected} when it is corrected for all {size} "
+        "claims of its {{term}}`family <Family>`",
+        p=tables.p_value(p),
+        corrected=tables.p_value(corrected),
+        size=claims.family_size(JUDGED),
+    )
 
 
 def _on_claims(rows: Sequence[claims.Row]) -> str:
@@ -467,11 +497,11 @@ def _on_claims(rows: Sequence[claims.Row]) -> str:
     trained = [row for row in open_ if _about_training(row)]
     if not any(row.word in WORDS[:3] for row in trained):
         text += " " + sentence(
-            "None of the {trained} about a trained policy is decided: each takes {seeds} seeds of "
-            "both sides on record, and for {which} of them {reason}.",
+            "None of the {trained} about a trained policy is decided: each needs {seeds} seeds of "
+            "both policies, and {reason}.",
             trained=len(trained),
             seeds=MIN_SEEDS,
-            **_main_reason(trained),
+            reason=_main_reason(trained),
         )
     return text
 
@@ -485,13 +515,16 @@ def _corrected(row: claims.Row) -> float:
     return 1.0 if p is None else p
 
 
-def _main_reason(rows: Sequence[claims.Row]) -> dict[str, str]:
+def _main_reason(rows: Sequence[claims.Row]) -> str:
     """The reason that most of the claims have for which there is one, and how many have it."""
     reasons = claims.reasons(rows)
     most = max(reasons, key=lambda reason: len(reasons[reason]), default="")
-    closed = len(reasons.get(most, []))
-    which = "each" if closed == len(rows) else _many(closed)
-    return {"which": which, "reason": most or "anything is lacking"}
+    if not most:
+        return "all have them"
+    closed = len(reasons[most])
+    # Which script would record it is said in chapter 10.
+    said = re.sub(r"; \S+ would record \w+$", "", most)
+    return said if closed == len(rows) else f"for {closed:,} of them {said}"
 
 
 def _many(count: int) -> str:
@@ -500,11 +533,15 @@ def _many(count: int) -> str:
 
 def _on_paper(rows: Sequence[claims.Row]) -> str:
     checks = [row for row in rows if row.checked]
+    same = [row for row in claims.agreeing(rows) if row.checked]
+    large = [row for row in claims.bounded(rows) if row.checked]
     text = sentence(
-        "**The paper's own numbers.** Of {checks} checks {holds} hold and {fails} do not.",
-        checks=len(checks),
-        holds=sum(row.word == claims.CHECKS[0] for row in checks),
-        fails=sum(row.word == claims.CHECKS[1] for row in checks),
+        "**The paper's own numbers.** Of {same} numbers that must be the same in two places "
+        "{agree} are, and of {large} differences {above} larger than a bound that this book sets.",
+        same=len(same),
+        agree=_holding(same),
+        large=len(large),
+        above="is " + str(n) if (n := _holding(large)) == 1 else f"are {n}",
     )
     for checked in [row.checked for row in checks if row.checked and row.claim.id == HEADLINE]:
         verb = "is" if checked.holds else "would be"
@@ -518,23 +555,38 @@ def _on_paper(rows: Sequence[claims.Row]) -> str:
     return text
 
 
+def _holding(rows: Sequence[claims.Row]) -> int:
+    return sum(row.word == claims.CHECKS[0] for row in rows)
+
+
 def _on_data() -> str:
     row = "pitfalls worded as failure, share"
     rubrics = [task.rubric for task in load_mini("all") if task.rubric]
     criteria = [criterion for rubric in rubrics for criterion in rubric.criteria]
     own = [criterion for criterion in criteria if criterion.category is Category.PITFALL]
     as_read = [(one.polarity, read(one.description, -1).polarity) for one in own]
-    return sentence(
+    decided = sum(found is not None for _, found in as_read)
+    wrong = sum(found not in (None, given) for given, found in as_read)
+    text = sentence(
         "**The released data.** An independent audit finds {medicine:.0f} % of the pitfalls of "
         "RaR-Medicine worded as a mistake and {science:.0f} % of those of RaR-Science; where "
-        "meeting a criterion is a mistake, a plain sum of weights pays for it. Of {pitfalls} "
-        "pitfalls in this book's own data the loader decides {decided} by their wording, {wrong} "
-        "wrongly.",
+        "meeting a criterion is a mistake, equation {{eq}}`eq-explicit` with its positive weights "
+        "pays for it. Of {pitfalls} pitfalls in this book's own data the loader decides {decided} "
+        "by their wording, {wrong} of them wrongly, and leaves {left} open.",
         medicine=100 * tables.numbers("data_audit", row, "RaR-Medicine")[0],
         science=100 * tables.numbers("data_audit", row, "RaR-Science")[0],
         pitfalls=len(own),
-        decided=sum(found is not None for _, found in as_read),
-        wrong=sum(found not in (None, given) for given, found in as_read),
+        decided=decided,
+        wrong=_many(wrong),
+        left=len(own) - decided,
+    )
+    if wrong or not decided:
+        return text
+    return text + sentence(
+        " None wrong of {decided} still allows up to {most:.0f} % of such readings to be wrong "
+        "(rule of three).",
+        decided=decided,
+        most=100 * still(0.0, decided, (0.0, 1.0))[1],
     )
 
 
@@ -778,7 +830,7 @@ def _on_outcome(design: Mapping[str, Any]) -> str:
 def _on_secondary(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
     runs = results.runs_of(arms)
     if not runs:
-        return sentence("No run is on record yet, so there are none to show.")
+        return sentence("No run is on record yet, so no secondary outcome is shown.")
     sound = [run for run in runs if not run["stray"]]
     by: dict[str, list[dict[str, Any]]] = {}
     for run in sound:
@@ -848,14 +900,18 @@ def _arms_table(design: Mapping[str, Any]) -> str:
 def _on_folds(design: Mapping[str, Any]) -> str:
     held = design["tasks"]["held out"]
     seeds = design["seeds"]
+    bare = {arm["name"] for arm in design["arms"] if arm["trained"] == "base"}
+    names = [name for names in design["units"].values() for name in names]
     return sentence(
-        "RaR-Mini has {tasks} tasks, and the parts have {held}. With {arms} arms and {seeds} seeds "
-        "there are {units} units to train: {tiers}.",
+        "RaR-Mini has {tasks} tasks, and the halves have {held}. With {arms} arms and {seeds} "
+        "seeds there are {units} units: {tiers}. {untrained} of them are not trained, only "
+        "measured.",
         tasks=sum(held),
         held=held,
         arms=len(design["arms"]),
         seeds=len(seeds),
-        units=sum(map(len, design["units"].values())),
+        units=len(names),
+        untrained=_many(sum(name.partition("-fold")[0] in bare for name in names)).capitalize(),
         tiers=[f"{len(names)} of tier {tier}" for tier, names in design["units"].items()],
     )
 
@@ -868,7 +924,9 @@ def _settings_table(design: Mapping[str, Any]) -> str:
         for name, value in design["settings"].items()
         if name in MEANT
     ]
-    return _grid(["Setting", "In the study", "The paper's, or as published"], rows)
+    table = _grid(["Setting", "In the study", "Default of `Settings()`"], rows)
+    rate = tables.numbers("training", "learning rate", "paper")[0]
+    return f"{table}\n\n" + sentence("The paper's own rate is {rate}, of all weights.", rate=rate)
 
 
 def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str:
@@ -1027,17 +1085,18 @@ def _on_decision(design: Mapping[str, Any]) -> str:
 def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
     bounds = design["bounds"]
     seeds = len(design["seeds"])
+    lost = max(0, seeds - MIN_SEEDS) + 1
     text = sentence(
         "A run, an arm with a seed and both halves, is shown and enters no contrast if it ends "
         "with a KL from the untrained policy above {kl:g} (nats a token), or if more than "
-        "{unscored:.0f} % of its responses were unscored in training. A contrast takes {needed} "
-        "seeds of both arms and {seeds} are trained, so an arm can lose {spare} before its "
-        "contrasts are *not testable here*.",
+        "{unscored:.0f} % of its responses were unscored in training. A contrast needs {needed} "
+        "seeds of both arms, and {seeds} are trained: if an arm lacks {lost}, its contrasts become "
+        "*not testable here*.",
         kl=bounds["most_kl"],
         unscored=100 * bounds["most_unscored"],
         needed=MIN_SEEDS,
         seeds=seeds,
-        spare=_many(max(0, seeds - MIN_SEEDS)),
+        lost=f"{lost} run{'s' * (lost != 1)}",
     )
     runs = results.runs_of(arms)
     if runs is None:

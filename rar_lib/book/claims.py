@@ -44,6 +44,47 @@ SCRIPTS = {
 #: What is said of a check of the paper's own numbers, and of what there is nothing to decide.
 CHECKS = ("holds", "does not hold")
 SHOWN = "shown"
+#: Claims in a few words, as a figure names them.
+NAMES = {
+    "judge.implicit-over-direct-likert": "rating with rubric over plain rating",
+    "judge.explicit-over-direct-likert": "single criteria over plain rating",
+    "judge.implicit-over-reference-likert": "rating with rubric over with reference",
+    "judge.explicit-over-implicit": "single criteria over rating with rubric",
+    "judge.implicit-at-every-size": "every size: rating with rubric over plain",
+    "judge.explicit-at-every-size": "every size: single criteria over plain",
+    "judge.small-gains-most": "gain by a rubric: smaller over larger judge",
+    "judge.spread-smaller": "judges differ less with rubric",
+    "judge.synthetic-over-direct-likert": "synthetic rubric over plain rating",
+    "judge.no-reference-over-direct-likert": "synthetic, no reference, over plain rating",
+    "judge.reference-rubrics-over-no-reference": "synthetic rubric: reference over none",
+    "judge.explicit-over-predefined": "own criteria over one generic rubric",
+    "rubrics.reference-margin": "separation: reference over none",
+    "rubrics.authored-over-synthetic": "separation: people over a model",
+    "weights.paper-over-uniform": "the paper's weights over equal ones",
+    "weights.paper-over-no-pitfalls": "with pitfalls over without",
+    "weights.paper-over-essential-only": "every category over Essential alone",
+    "weights.paper-over-first-version": "weight of a pitfall: later over earlier",
+    "weights.polarity": "polarity read over ignored",
+    "gaming.attacks-pay-implicit": "attacks over harmless text: one rating",
+    "gaming.attacks-pay-explicit": "attacks over harmless text: criteria",
+    "gaming.rules-help-implicit": "fewer attacks by pre-checks: one rating",
+    "gaming.rules-help-explicit": "fewer attacks by pre-checks: criteria",
+    "reward.implicit-over-direct-likert": "policy: rating with rubric over plain",
+    "reward.implicit-over-reference-likert": "policy: rubric over reference",
+    "reward.implicit-over-explicit": "policy: one rating over single criteria",
+    "reward.explicit-over-direct-likert": "policy: single criteria over plain",
+    "reward.explicit-over-reference-likert": "policy: single criteria over reference",
+    "reward.explicit-over-predefined": "policy: own criteria over generic ones",
+    "reward.implicit-over-base": "policy: rating with rubric over untrained",
+    "reward.explicit-over-base": "policy: single criteria over untrained",
+    "reward.expert-sft-over-base": "policy: imitation over untrained",
+    "reward.implicit-over-expert-sft": "policy: rating with rubric over imitation",
+    "reward.implicit-over-filtered-sft": "policy: rubric over its own best answers",
+    "reward.strong-judge-over-weak": "policy: stronger over weaker judge",
+    "reward.reference-rubrics-over-no-reference": "policy: synthetic, reference over none",
+    "reward.synthetic-over-human": "policy: synthetic over human rubrics",
+    "reward.no-reference-rubrics-over-reference-likert": "policy: rubric without over reference",
+}
 
 
 def _without_number(text: str) -> str:
@@ -545,6 +586,11 @@ class Row:
         return SHOWN if self.finding is None else self.finding.word
 
     @property
+    def name(self) -> str:
+        """In a few words."""
+        return NAMES.get(self.claim.id, self.claim.id)
+
+    @property
     def difference(self) -> Interval | None:
         """What was measured; ``None`` without a measurement."""
         return self.finding.difference if self.finding else None
@@ -743,6 +789,16 @@ def reasons(rows: Sequence[Row]) -> dict[str, list[Row]]:
         if row.finding is not None and row.finding.word == "not testable here":
             found.setdefault(row.finding.reason, []).append(row)
     return found
+
+
+def agreeing(rows: Sequence[Row]) -> list[Row]:
+    """Checks of numbers that must be the same, in the paper or in the released data."""
+    return [row for row in rows if row.claim.arithmetic and row.claim.arithmetic.equals]
+
+
+def bounded(rows: Sequence[Row]) -> list[Row]:
+    """Checks of differences against a bound that this book sets; the paper claims none of them."""
+    return [row for row in rows if row.claim.arithmetic and row.claim.arithmetic.exceeds]
 
 
 def line(row: Row) -> dict[str, Any]:

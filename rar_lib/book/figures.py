@@ -484,9 +484,16 @@ def step_flow() -> Figure:
 
 
 def gains(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> Figure:
-    """Held-out gain since the first look, one panel a run, one line a grader, over the steps."""
+    """Held-out gain since the first look, one panel a run, one line a grader, over the steps.
+
+    At the first look it is zero by definition, so no interval is drawn there.
+    """
+    drawn = {
+        title: {name: _from_zero(points) for name, points in graders.items()}
+        for title, graders in panels.items()
+    }
     fig, axes = canvas(8.6, 3.6, columns=len(panels))
-    for ax, (title, graders) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+    for ax, (title, graders) in zip(np.atleast_1d(axes), drawn.items(), strict=True):
         for number, (name, points) in enumerate(graders.items()):
             values, error = _heights(list(points.values()))
             look = {"fmt": "os"[number % 2] + "-", "color": COLOURS[(3, 2)[number % 2]]}
@@ -498,11 +505,17 @@ def gains(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> Figure:
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=9)
     np.atleast_1d(axes)[0].set_ylabel("gain since the first look")
     seen = {}
-    for title, graders in panels.items():
+    for title, graders in drawn.items():
         for name, points in graders.items():
             seen[f"{title}, {name}"] = _course_of(points)
     about = "Held-out gain since the first look over the steps, one panel a run, one line a grader."
     return _told(fig, about, _each(seen))
+
+
+def _from_zero(points: Mapping[int, Interval]) -> dict[int, Value]:
+    """The gains with that of the first look, against which all are measured, as a bare number."""
+    first = min(points, default=None)
+    return {step: of.value if step == first else of for step, of in points.items()}
 
 
 def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]]) -> Figure:
@@ -987,7 +1000,7 @@ def alternatives(
         ax.set_ylim(0, 1)
         ax.grid(axis="x", visible=False)
         seen[name] = plain(
-            "{tokens}, of which the answers have {share}",
+            "{tokens}; of these tokens the answers have {share}",
             tokens=[f"“{token}” {written(p)}" for token, p in best],
             share=float(sum(p for token, p in best if token in readable)),
         )

@@ -238,12 +238,13 @@ RECORDED: dict[str, Arms] = {
 def test_the_best_result_is_said_where_the_record_has_it() -> None:
     said = on_size(RECORDED, {SMALL: SUPPORTED, LARGE: SUPPORTED, SMALLEST: UNDECIDED})
     assert said.startswith(
-        "**How small a judge may be.** A judge of 0.5 billion parameters needs single criteria: "
-        "asked for one rating under the whole rubric it is not seen to beat a coin, and "
-        "one of 1.5 billion is. At 0.5 billion single criteria reach 0.75 [0.70, 0.80] and one "
-        "rating 0.50 [0.40, 0.60]; that single criteria reach more: **supported**. At 1.5 billion"
+        "**How small a judge may be.** With 0.5 billion parameters single criteria visibly beat "
+        "chance, and one rating under the whole rubric does not; with 1.5 billion the rating "
+        "does, too. At 0.5 billion single criteria reach 0.75 [0.70, 0.80] and one rating 0.50 "
+        "[0.40, 0.60]; that single criteria reach more: **supported** (an extra comparison, no "
+        "claim of the ledger). At 1.5 billion"
     )
-    assert "At 0.135 billion parameters no way of asking that is on record is seen" in said
+    assert "At 0.135 billion parameters no way of asking that is on record visibly" in said
     assert "At 0.135 billion single criteria" not in said
     assert "with 95 % intervals over 48 tasks" in said
 
@@ -251,29 +252,29 @@ def test_the_best_result_is_said_where_the_record_has_it() -> None:
 @pytest.mark.parametrize("word", [CONTRADICTED, NONE, UNDECIDED, UNTESTED])
 def test_a_difference_that_no_test_supports_is_no_need(word: Word) -> None:
     said = on_size(RECORDED, {SMALL: word, LARGE: SUPPORTED})
-    assert "needs single criteria" not in said
+    assert "single criteria visibly beat chance" not in said
     shown = word.replace("larger than d", "larger than 0.05")
     assert f"0.50 [0.40, 0.60]; that single criteria reach more: **{shown}" in said
 
 
 def test_a_difference_that_was_not_tested_is_not_called_one() -> None:
     said = on_size(RECORDED)
-    assert "needs single criteria" not in said
+    assert "single criteria visibly beat chance" not in said
     assert said.count("no test of the difference is on record.") == 2
 
 
 def test_where_one_rating_is_enough_nothing_is_needed() -> None:
     arms = RECORDED | {SMALL: {"explicit": HIGHER, "implicit": ABOVE}}
     said = on_size(arms, {SMALL: SUPPORTED, LARGE: SUPPORTED})
-    assert "needs single criteria" not in said
+    assert "single criteria visibly beat chance" not in said
     assert said.count("**supported**") == 2
 
 
 def test_where_no_larger_judge_can_rate_none_is_named() -> None:
     arms = RECORDED | {LARGE: {"explicit": HIGHER, "implicit": COIN}}
     said = on_size(arms, {SMALL: SUPPORTED, LARGE: SUPPORTED})
-    assert "is not seen to beat a coin. At 0.5 billion" in said
-    assert "one of 1.5 billion is" not in said
+    assert "the whole rubric does not. At 0.5 billion" in said
+    assert "with 1.5 billion the rating" not in said
 
 
 def test_judges_no_better_than_a_coin_are_named_together() -> None:

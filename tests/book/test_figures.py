@@ -406,7 +406,7 @@ def test_courses_costs_and_stages_are_told() -> None:
     arms = figures.arm_curves({"explicit": [{0: 0.1, 6: 0.3}, {0: 0.3, 6: 0.5}]}, ylabel="y")
     assert repr(arms).endswith("explicit, mean of 2 seeds: from 0.20 at step 0 to 0.40 at step 6.")
     gains = figures.gains({"a run": {"training judge": {0: EIGHT, 4: SEVEN}}})
-    assert "a run, training judge: from 0.50 [0.30, 0.70] at step 0 to 0.50 (n = 7)" in repr(gains)
+    assert "a run, training judge: from 0.50 at step 0 to 0.50 (n = 7)" in repr(gains)
     points = {("qwen", "explicit"): (1.25, EIGHT), ("qwen", "implicit"): (0.5, None)}
     cost = repr(figures.cost(points, xlabel="seconds", ylabel="accuracy"))
     assert cost.endswith("qwen, explicit: 0.50 [0.30, 0.70] for 1.25.")
@@ -450,7 +450,7 @@ def test_what_a_judge_might_have_said_is_told_token_by_token() -> None:
     likely = {"yes": 0.6, "It": 0.2, "no": 0.15, "b": 0.03}
     said = repr(figures.alternatives({"explicit": likely}, readable={"yes", "no"}, most=3))
     assert said.endswith(
-        "explicit: “yes” 0.60, “It” 0.20 and “no” 0.15, of which the answers have 0.75."
+        "explicit: “yes” 0.60, “It” 0.20 and “no” 0.15; of these tokens the answers have 0.75."
     )
 
 

@@ -121,7 +121,7 @@ def test_the_largest_judge_that_has_the_arms_speaks(repo: Path, record: dict[str
 
 
 def test_the_smallest_judge_is_held_against_a_coin(repo: Path, record: dict[str, Any]) -> None:
-    lost = "At 0.135 billion parameters no way of asking that is on record is seen to beat a"
+    lost = "At 0.135 billion parameters no way of asking that is on record visibly beats"
     assert lost in said(repo)
     record["judges"]["smollm2-135m"]["arms"]["implicit"]["accuracy"] = interval(0.7)
     write(repo, record)
@@ -197,7 +197,7 @@ def test_where_nothing_is_decided_it_says_that_and_why(repo: Path) -> None:
     text = said(repo)
     trained = [c for c in LEDGER.claims if any(s.runs for s in c.sources)]
     assert f"None of the {len(trained)} about a trained policy is decided" in text
-    assert "for each of them no training run is recorded; results/study/run.py would" in text
+    assert "seeds of both policies, and no training run is recorded." in text
     effects = [c for c in LEDGER.claims if c.arithmetic is None and not c.shown]
     assert f"Of {len(effects)} claims about an effect none are decided" in text
 

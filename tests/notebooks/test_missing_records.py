@@ -256,9 +256,9 @@ def by_part(monkeypatch: pytest.MonkeyPatch, **right: tuple[float, int]) -> Page
     """The sentences under the table by axis, for a share right and a number of tasks each."""
     (cell,) = cells("04_can_the_judge_be_trusted", "ranked = sorted(")
     found = {axis: Interval(share, share - 0.1, share, n) for axis, (share, n) in right.items()}
-    names = {"by": lambda graded, key: found if key == "axis" else {}}
-    graded = {"main": {"explicit": None}}
-    return shown(monkeypatch, [cell], {}, graded=graded, main="main", MIN_UNITS=MIN_UNITS, **names)
+    names: dict[str, Any] = {"by": lambda graded, key: found if key == "axis" else {}}
+    names |= {"in_parts": {"explicit": None}, "whose": "main"}
+    return shown(monkeypatch, [cell], {}, MIN_UNITS=MIN_UNITS, **names)
 
 
 def test_chapter_4_names_the_best_and_the_worst_of_the_axes_with_enough_tasks(
@@ -322,15 +322,16 @@ def between(monkeypatch: pytest.MonkeyPatch, gated: list[str], *right: int) -> s
     chosen = cells("04_can_the_judge_be_trusted", "kinds = {", "between = {}")
     names = {"against": against, "decide_family": decide_family, "margin": lambda measure: 0.05}
     known = {"pairs": pairs, "main": "main", "gated": gated, "graded": {"main": of}}
-    return text(shown(monkeypatch, chosen, {}, **known, **names)).partition(" That ")[2]
+    return text(shown(monkeypatch, chosen, {}, **known, **names)).partition(" Is ")[2]
 
 
 def test_chapter_4_says_by_the_finding_which_rubric_did_better(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said = between(monkeypatch, ["main"], 24, 12, 12)
-    assert "rubrics *authored* than under *synthetic, with reference*: **supported**" in said
-    assert "than under *synthetic, without*: **undecided" in said
+    supported = "*authored* than under *synthetic, with reference*? The finding: **supported**"
+    assert supported in said
+    assert "than under *synthetic, without*? The finding: **undecided" in said
     below = between(monkeypatch, [], 24, 12, 12)
     assert below.count("**not testable here: main does not pass the gate**") == 2
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rar_lib.book import results, tables
+from rar_lib.book import claims, results, tables
 from rar_lib.book.prose import sentence
 from rar_lib.core.decision import ALPHA, Finding
 from rar_lib.core.prompts import template
@@ -50,17 +50,23 @@ def test_chapter_6_shows_what_the_record_says_of_the_weights(
     gap = Interval(0.12, 0.06, 0.18, 48)
     kept = {"weights.uniform": Finding("supported", gap, 0.01, 0.02, detectable=0.1).to_json()}
     record = {"date": "2026-01-02", "machine": "two cores", "findings": kept}
+    record["judges"] = {"small": {}, "large": {}}
+    tabled: list[Any] = []
     monkeypatch.setattr(results, "load", lambda name: record if there else None)
     text = said(
         "06_from_verdicts_to_a_reward",
         'results.load("alignment")',
-        Finding=Finding,
         KEYS=KEYS,
-        findings=dict.fromkeys(("uniform", "wrong polarity"), UNDECIDED),
+        display=tabled.append,
+        ledger=list,
+        on_record=claims.on_record,
         results=results,
+        tables=tables,
     )
-    assert ("by another way is: 0.12 [0.06, 0.18] for uniform." in text) is there
-    assert "wrong polarity" not in text  # the record does not have it
+    assert ("largest judge on record (large), over every test pair" in text) is there
+    shown = " ".join(" ".join(map(repr, tabled)).split())
+    assert ("uniform (extra) 0.12 [0.06, 0.18]" in shown) is there
+    assert "wrong polarity" not in shown  # the record does not have it
     assert ("No record of the weights" in text) is not there
 
 
@@ -174,7 +180,7 @@ def test_chapter_2_says_who_copies_the_example_of_the_prompt() -> None:
     text = copying(SHOWN, reworded, "Names three zebras.", "Praises elephants.")
     assert "criteria of **small, without** a share of 0.50 has most of its content words" in text
     assert "and 0.25 are such a sentence word for word. Of **large, without** the shares" in text
-    assert "the shares are 0.00 and 0.00, of the authored rubrics, for comparison, 0.00" in text
+    assert "the shares are 0.00 and 0.00; of the authored ones 0.00" in text
 
 
 def test_chapter_2_says_that_nobody_copies_the_example() -> None:

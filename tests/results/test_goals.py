@@ -29,8 +29,8 @@ ASKED = {
     ("over those of autorubric", "at least 10 times", "any"),
     ("AUC of these verdicts", "at least 0", "any"),
     ("over those of the HealthBench way", "at least 12 times", "any"),
-    ("useful arithmetic of the judge", "at least 0.75", "any"),
-    ("whose time was taken apart", "at least 0.75", "any"),
+    ("fastest matrix speed that the judge uses", "at least 0.75", "any"),
+    ("in profiled runs", "at least 0.75", "any"),
     ("GRPO step of stock TRL", "at least 8 times", "any"),
     ("simulated seconds", "as its record says", "any"),
 }
