@@ -344,9 +344,10 @@ WHOLE_MACHINE = Why(
     explains=False,
 )
 WEIGHTS = Why(
-    "Weights take {weights:.1f} GB of it, {download:.1f} GB as downloaded and {converted:.1f} GB "
-    "as converted (sizes in rar_lib/models/catalogue.py). The other {rest:.1f} GB are all else "
-    "that a fresh start leaves, of which env/README.md counts {environment:.1f} GB for .venv.",
+    "Weights take {weights:.1f} GB of it: {converted:.1f} GB as converted, and {download:.1f} GB "
+    "as downloaded, which go since then when they are converted (CHANGELOG; sizes in "
+    "rar_lib/models/catalogue.py). The other {rest:.1f} GB are all else that a fresh start leaves, "
+    "of which env/README.md counts {environment:.1f} GB for .venv.",
     weights,
 )
 TOKENS = Why(

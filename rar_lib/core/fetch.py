@@ -115,6 +115,11 @@ class Pinned:
         """Note that the blob is verified as it is now."""
         atomic_write(self.blob.with_suffix(".json"), json.dumps(self._seen()))
 
+    def forget(self) -> None:
+        """Remove the file from the cache; the next :func:`fetch` downloads it again."""
+        self.blob.with_suffix(".json").unlink(missing_ok=True)
+        self.blob.unlink(missing_ok=True)
+
 
 def fetch(pinned: Pinned) -> Path:
     """The verified file, downloaded on the first call.

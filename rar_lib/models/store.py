@@ -2,7 +2,8 @@
 
 `fetch` gives the verified GGUF file of a model (`rar_lib.core.fetch`), `model_dir` the safetensors
 folder made from it, which vLLM, Unsloth and transformers load; a name in ``-int8`` an int8 one made
-from that, for vLLM. What was made on the way to int8 alone goes again::
+from that, for vLLM. What was made on the way to int8 alone goes again, and so does a file that was
+converted: who wants the model in another form fetches it once more::
 
     home()/models/<name>-<sha12>/  the converted folder, complete once it holds rar-model.json
 
@@ -73,13 +74,16 @@ def model_dir(name: str) -> Path:
         f"{name} needs {model.pinned.size / MB:,.0f} MB as a file and "
         f"{model.converted / MB:,.0f} MB converted"
     )
-    with storing(name, needs), locked(f"{folder.name}.lock", name):
+    # One lock for all that is made of a file, since it goes when one of them is done.
+    with storing(name, needs), locked(f"{model.sha256[:12]}.models.lock", name):
         if _ready(model):
             return folder
         check_space(name, disk_needed([name]))
         with _source(model, folder) as source:
             _log.info("converting %s: %s MB of safetensors", name, f"{model.converted / MB:,.0f}")
             run(source, folder, model.identity, INT8 if model.base else BF16)
+        if engine(model.base or name) != "llama.cpp":  # which serves the file itself
+            model.pinned.forget()
         _log.info("converted %s: %s", name, folder)
     return folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,6 +153,7 @@ def test_a_half_written_folder_is_made_again_and_a_complete_one_is_not(
     ]
     assert model_dir("tiny") == target
     assert len(conversion) == 1
+    assert list((home() / "blobs").iterdir()) == []  # converted, it is of no more use
     (target / "model.safetensors").write_bytes(b"cut")
     model_dir("tiny")
     assert len(conversion) == 2
@@ -186,6 +188,21 @@ def test_int8_is_made_from_the_bf16_folder_which_stays_only_if_somebody_wanted_i
     assert json.loads((folder / store.MARKER).read_text())["source_sha256"] == f"{SHA}+w8a8"
     assert model_dir("tiny-int8") == folder
     assert len(conversion) == 2
+
+
+def test_the_file_stays_where_an_engine_serves_it_and_where_it_could_not_be_converted(
+    conversion: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAR_ENGINE", "llama.cpp")
+    model_dir("tiny")
+    assert MODELS["tiny"].pinned.here
+    monkeypatch.delenv("RAR_ENGINE")
+    shutil.rmtree(home() / "models")
+    failed = SimpleNamespace(returncode=1, stdout="", stderr="ValueError: bad magic")
+    monkeypatch.setattr("rar_lib.models.store.subprocess.run", lambda *a, **k: failed)
+    with pytest.raises(ArtifactError):
+        model_dir("tiny")
+    assert MODELS["tiny"].pinned.here
 
 
 def test_a_converter_that_dies_leaves_nothing_and_shows_its_last_words(
