@@ -12,11 +12,11 @@ by default:
 
     bare      no fence, template tokens and invisible characters left in, nothing said about them
     prompt    the library's judge: fence, and a system prompt that warns of instructions
-    guarded   a longer warning, and a reminder after the response
+    warned    a longer warning, and a reminder after the response
     strip     prompt + pre-checks that take suspicious sentences out before grading
     fence     response fenced and made visible, nothing said about instructions inside it
     unscored  prompt + no reward for a response that the pre-checks find suspicious
-    all       guarded + strip
+    all       warned + strip
     json      prompt, read as a sampled JSON reply instead of token probabilities
 
 Calls go through a cassette in _build/, so a run that --minutes cut off is continued by the next.
@@ -77,7 +77,7 @@ RESULTS = ROOT / "results" / "attacks.json"
 #: From large to small; claims are decided on the first.
 MODELS_MEASURED = ("qwen-1.5b", "qwen-0.5b", "smollm2-135m")
 ARMS: tuple[Arm, ...] = ("implicit", "explicit")
-CONDITIONS = ("bare", "prompt", "guarded", "strip")
+CONDITIONS = ("bare", "prompt", "warned", "strip")
 PROMPTS = Path(__file__).with_name("attacks_prompts")
 
 
@@ -124,15 +124,15 @@ class Otherwise(Messages):
 
 def judges(chat: Chat) -> dict[str, Callable[[], Judge]]:
     """A judge for every condition, cheapest to answer first."""
-    guarded = Otherwise(told=text("system_guarded"), reminder=text("reminder"))
+    warned = Otherwise(told=text("system_warned"), reminder=text("reminder"))
     plain = Otherwise(told=text("system_plain"))
     return {
         "prompt": lambda: Judge(chat),
         "strip": lambda: GuardedJudge(chat, mode="strip"),
         "unscored": lambda: GuardedJudge(chat, mode="unscored"),
         "bare": lambda: Judge(chat, messages=replace(plain, fenced=False)),
-        "guarded": lambda: Judge(chat, messages=guarded),
-        "all": lambda: GuardedJudge(chat, mode="strip", messages=guarded),
+        "warned": lambda: Judge(chat, messages=warned),
+        "all": lambda: GuardedJudge(chat, mode="strip", messages=warned),
         "fence": lambda: Judge(chat, messages=plain),
         "json": lambda: Judge(chat, "sampled"),
     }

@@ -475,7 +475,7 @@ GOALS = (
         whys=(TOKENS, FACTORS),
     ),
     Goal(
-        "share of the machine's fastest matrix speed that the judge uses",
+        "share of the machine's fastest matrix speed that the judge uses beside other graders",
         "judges",
         share_beside_others,
         "at least",

@@ -61,7 +61,8 @@ class Finding:
         if self.word == "no difference larger than d":
             return f"no difference larger than {self.margin:g}"
         if self.word == "undecided" and (needs := self._needs()):
-            return f"undecided ({needs} would decide)"
+            against = self.difference is not None and self.difference.value < -(self.margin or 0.0)
+            return f"undecided ({needs} would {'contradict it' if against else 'decide'})"
         if self.word == "not testable here":
             return f"not testable here: {self.reason}"
         return self.word

@@ -92,12 +92,12 @@ def may_hold_out(agreement: CriterionAgreement, *, detectable: float, effect: fl
     balanced = agreement.balanced
     faults = _too_few(auc)
     if auc is not None and auc.shown and auc.low < MIN_AUC:
-        faults.append(f"its AUC {auc} is not certainly {MIN_AUC:g} or more")
+        faults.append(f"its AUC {auc} does not lie wholly at {MIN_AUC:g} or above")
     kept = 0.0 if balanced is None else max(0.0, 2.0 * balanced.value - 1.0)
     smallest = detectable / kept if kept else float("inf")
-    sees = f"the smallest true effect that it could see is {smallest:.2f}"
+    sees = f"it can see no true effect below {smallest:.3f}"
     if smallest >= effect:
-        faults.append(f"{sees}, to be confirmed is {effect:.2f}")
+        faults.append(f"{sees}, and the one to be confirmed is {effect:.3f}")
     good = f"its AUC {auc} is {MIN_AUC:g} or more, and {sees}"
     return Gate(not faults, "; ".join(faults) or good, auc, smallest=smallest)
 

@@ -319,7 +319,7 @@ def test_before_and_after_by_whose_measure() -> None:
     for row, role in zip(rows, ("training", "hold-out"), strict=True):
         assert row[4] == str(change(run.watched, role))
     assert rows[0][5] == "supported"
-    assert "Reward and quality: the training reward rose" in page(run)
+    assert "Reward and quality: by the judge that rewards, answers rose" in page(run)
 
 
 def test_a_grader_that_is_not_recorded_is_not_called_one_or_the_other() -> None:

@@ -273,7 +273,7 @@ def test_what_two_judges_saw_is_read_from_their_findings() -> None:
     assert gamed(rose, fell).startswith("gamed: ")
     assert gamed(rose, rose) == "both judges see a rise: no sign of gaming"
     assert str(flat) in gamed(rose, flat)
-    assert gamed(flat, fell).startswith("there is nothing to explain: ")
+    assert "so this run cannot show gaming or its absence" in gamed(flat, fell)
     for unknown in ((few, rose), (None, rose), (rose, few), (rose, None)):
         assert gamed(*unknown).startswith("not testable here: ")
 

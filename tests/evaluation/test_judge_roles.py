@@ -96,8 +96,8 @@ def test_what_a_hold_out_could_see_is_in_true_units() -> None:
     gate = may_hold_out(agreement(0.6, balanced=0.65), detectable=0.03, effect=0.05)
     assert gate.smallest == pytest.approx(0.1)
     assert gate.reason == (
-        "its AUC 0.65 [0.60, 0.70] is not certainly 0.75 or more; "
-        "the smallest true effect that it could see is 0.10, to be confirmed is 0.05"
+        "its AUC 0.65 [0.60, 0.70] does not lie wholly at 0.75 or above; "
+        "it can see no true effect below 0.100, and the one to be confirmed is 0.050"
     )
 
 
@@ -228,7 +228,7 @@ def flat(role: str) -> list[dict[str, Any]]:
             agreement(),
             "no task was scored before and after by both",
         ),
-        (looks((0.4, 0.7), (0.5, 0.6)), agreement(0.6), "is not certainly 0.75 or more"),
+        (looks((0.4, 0.7), (0.5, 0.6)), agreement(0.6), "does not lie wholly at 0.75 or above"),
     ],
 )
 def test_who_may_confirm_a_rise_of_a_run(

@@ -68,7 +68,7 @@ def test_the_summary_keeps_halves_apart_and_every_gain() -> None:
     assert found["families"]["control"]["success"]["value"] == 1.0
 
 
-@pytest.mark.parametrize("name", ["bare", "prompt", "guarded", "strip"])
+@pytest.mark.parametrize("name", ["bare", "prompt", "warned", "strip"])
 def test_every_default_condition_has_a_judge(name: str) -> None:
     assert name in attacks.CONDITIONS
     judge = attacks.judges(Chat("http://127.0.0.1:1/v1", "m"))[name]()
@@ -101,9 +101,9 @@ def test_each_condition_changes_what_it_says_it_does() -> None:
     assert "fence" not in attacks.text("system_plain")
     assert "Cool\u200b it." in asked["bare"][1]
     assert "Cool it." in asked["prompt"][1]
-    assert asked["guarded"][0] == attacks.text("system_guarded")
-    assert "counts as nothing" in asked["guarded"][0]
-    assert f"```\n\n{attacks.text('reminder')}" in asked["guarded"][1]
+    assert asked["warned"][0] == attacks.text("system_warned")
+    assert "counts as nothing" in asked["warned"][0]
+    assert f"```\n\n{attacks.text('reminder')}" in asked["warned"][1]
     assert len({judge().messages.fingerprint for judge in attacks.judges(chat).values()}) == 4
 
 

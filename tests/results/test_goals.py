@@ -29,7 +29,7 @@ ASKED = {
     ("over those of autorubric", "at least 10 times", "any"),
     ("AUC of these verdicts", "at least 0", "any"),
     ("over those of the HealthBench way", "at least 12 times", "any"),
-    ("fastest matrix speed that the judge uses", "at least 0.75", "any"),
+    ("beside other graders", "at least 0.75", "any"),
     ("in profiled runs", "at least 0.75", "any"),
     ("GRPO step of stock TRL", "at least 8 times", "any"),
     ("simulated seconds", "as its record says", "any"),
@@ -246,26 +246,26 @@ def test_a_peer_without_a_figure_is_not_measured() -> None:
 def test_what_stands_before_the_limit_is_said_by_the_profile_of_the_same_model_and_machine() -> (
     None
 ):
-    (share,) = found("arithmetic of the judge", judges=JUDGES, judge_profile=[profiled()])
+    (share,) = found("beside other graders", judges=JUDGES, judge_profile=[profiled()])
     assert share["why"] == (
         "Of the arithmetic that is computed a share of 0.62 is needed, matrix products run in 0.50 "
         "of the time, and they reach 0.42 of the machine's fastest; outside of them most goes to "
         "other operations, 60.0 of 200.0 ms a verdict (results/judge_profile.json)."
     )
     for other in ({"machine": "four cores"}, {"model": "large"}):
-        (row,) = found("arithmetic of the judge", judges=JUDGES, judge_profile=[profiled(**other)])
+        (row,) = found("beside other graders", judges=JUDGES, judge_profile=[profiled(**other)])
         assert row["why"] == "The cause was not taken apart."
 
 
 def test_the_profile_has_a_row_for_each_model_and_machine() -> None:
-    rows = found("taken apart", judge_profile=[profiled(), profiled(model="large")])
+    rows = found("in profiled runs", judge_profile=[profiled(), profiled(model="large")])
     assert [row["processor"] for row in rows] == [
         "two cores; small in int8",
         "two cores; large in int8",
     ]
     assert rows[0]["value"] == pytest.approx(profiled()["factors"]["share of the limit"])
     assert [row["word"] for row in rows] == ["missed", "missed"]
-    assert found("taken apart", judge_profile=[])[0]["word"] == "not measured here"
+    assert found("in profiled runs", judge_profile=[])[0]["word"] == "not measured here"
 
 
 def test_the_groups_of_the_profile_hold_the_matrix_products() -> None:
