@@ -192,7 +192,8 @@ def test_tasks_needed_by_hand() -> None:
     assert str(decide(of(0.06))) == "undecided (61 tasks would decide)"
     # If the difference is what it seems, they would decide against what the claim says.
     assert str(decide(of(0.06, -0.1))) == "undecided (61 tasks would contradict it)"
-    inside = decide(of(0.06, -0.1, half=0.12), margin=0.2)  # enough tasks may show that it is too small
+    # Enough tasks may show that it is too small.
+    inside = decide(of(0.06, -0.1, half=0.12), margin=0.2)
     assert str(inside).endswith("would decide)")
     # In a family of four the level is 0.0125: (2.4977 + 0.8416) / 2.8016 = 1.1919 times.
     four = decide_family({str(i): of(0.06) for i in range(4)})
