@@ -462,7 +462,8 @@ def _both_ways(found: results.Judges, judge: str, finding: Finding | None, *, cl
 
 def _why_open(finding: Finding) -> str:
     """That the correction leaves open what the p-value alone would decide; empty otherwise."""
-    p, corrected = finding.p, finding.p_holm
+    p = finding.p
+    corrected = finding.p_holm
     if finding.word != "undecided" or p is None or corrected is None or not p <= ALPHA < corrected:
         return ""
     return sentence(

@@ -488,13 +488,10 @@ def gains(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> Figure:
 
     At the first look it is zero by definition, so no interval is drawn there.
     """
-    drawn = {
-        title: {name: _from_zero(points) for name, points in graders.items()}
-        for title, graders in panels.items()
-    }
     fig, axes = canvas(8.6, 3.6, columns=len(panels))
-    for ax, (title, graders) in zip(np.atleast_1d(axes), drawn.items(), strict=True):
-        for number, (name, points) in enumerate(graders.items()):
+    for ax, (title, graders) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+        for number, (name, given) in enumerate(graders.items()):
+            points = _from_zero(given)
             values, error = _heights(list(points.values()))
             look = {"fmt": "os"[number % 2] + "-", "color": COLOURS[(3, 2)[number % 2]]}
             at = np.array(list(points)) + 0.12 * number
@@ -505,9 +502,9 @@ def gains(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> Figure:
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=9)
     np.atleast_1d(axes)[0].set_ylabel("gain since the first look")
     seen = {}
-    for title, graders in drawn.items():
-        for name, points in graders.items():
-            seen[f"{title}, {name}"] = _course_of(points)
+    for title, graders in panels.items():
+        for name, given in graders.items():
+            seen[f"{title}, {name}"] = _course_of(_from_zero(given))
     about = "Held-out gain since the first look over the steps, one panel a run, one line a grader."
     return _told(fig, about, _each(seen))
 

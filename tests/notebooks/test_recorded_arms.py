@@ -295,7 +295,7 @@ def test_what_rubric_dropout_changed_is_said_with_its_finding(
     proposed(runs, monkeypatch, said, dropout_over_plain=UNDECIDED)
     text = " ".join(said).replace("\\", "")
     assert re.search(
-        r"than the whole rubric is \*\*undecided \([\d,]+ tasks would decide\)\*\*; d", text
+        r"than the whole rubric is \*\*undecided \([\d,]+ tasks would contradict it\)\*\*; d", text
     )
     assert "to the references: -0.02 [-0.10, 0.06]." in text
     assert "0.40 (n = 2) after training with *explicit, keep 0.5*, 0.40 (n = 2) with *ex" in text
