@@ -157,7 +157,8 @@ def test_a_recorded_finding_is_told_with_its_difference() -> None:
     )
     assert re.search(
         r"with rubric dropout than without: \*\*undecided "
-        r"\([\d,]+ tasks would contradict it\)\*\*, a difference of -0\.02 \[-0\.10, 0\.06\] of the way to the reference answers, over 160 ",
+        r"\([\d,]+ tasks would contradict it\)\*\*, "
+        r"a difference of -0\.02 \[-0\.10, 0\.06\] of the way to the reference answers, over 160 ",
         text,
     )
     lacking = "with contrast weights than without: **not testable here: two seeds are done**."
