@@ -231,21 +231,27 @@ def test_kill_9_after_the_last_step_and_a_broken_checkpoint(tmp_path: Path) -> N
         assert len(scripted.requests) == PER_STEP
 
 
-@pytest.mark.model
-@pytest.mark.timeout(300)
-def test_a_killed_run_with_known_answers_goes_on_as_that_run(
-    whole: tuple[Run, list[set[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = whole[0].before
-    killed(tmp_path, at_request=2 * PER_STEP + 3, before=known)  # inside step 3
-    written: list[int] = []
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many held-out answers the policy was asked for, call by call."""
+    asked: list[int] = []
     own = Policy.answers
 
     def answers(policy: Policy, tasks: Sequence[Task], max_tokens: int) -> dict[str, str]:
-        written.append(len(tasks))
+        asked.append(len(tasks))
         return own(policy, tasks, max_tokens)
 
     monkeypatch.setattr(Policy, "answers", answers)
+    return asked
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+def test_a_killed_run_with_known_answers_goes_on_as_that_run(
+    whole: tuple[Run, list[set[str]]], tmp_path: Path, written: list[int]
+) -> None:
+    known = whole[0].before
+    killed(tmp_path, at_request=2 * PER_STEP + 3, before=known)  # inside step 3
     with server(opinion) as scripted:
         again = trained(scripted.url, tmp_path, before=known)
     assert again.resumed_at == [2]
@@ -258,16 +264,8 @@ def test_a_killed_run_with_known_answers_goes_on_as_that_run(
 
 @pytest.mark.model
 def test_held_out_answers_are_written_once_a_look_and_not_where_they_are_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, written: list[int]
 ) -> None:
-    written: list[int] = []
-    own = Policy.answers
-
-    def answers(policy: Policy, tasks: Sequence[Task], max_tokens: int) -> dict[str, str]:
-        written.append(len(tasks))
-        return own(policy, tasks, max_tokens)
-
-    monkeypatch.setattr(Policy, "answers", answers)
     seen: dict[int, dict[str, str]] = {}
     held_out = load_mini("test")[:2]
     change = {"steps": 2, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS, "max_completion": 8}
