@@ -523,24 +523,3 @@ def discrimination(graded: PairGrades) -> Interval | None:
     """Mean of :func:`margins` over tasks, with interval; ``None`` if nothing was scored."""
     found = list(margins(graded).values())
     return task_interval(found) if found else None
-
-
-def ranking_agreement(graded: PairGrades, gold: Mapping[str, tuple[float, float]]) -> float | None:
-    """Kendall's tau-b between a rubric's rewards and the authored rubric's under gold labels.
-
-    Args:
-        gold: pair id -> rewards of preferred and rejected response by Eq. 1.
-
-    Returns:
-        The mean of tau over tasks with at least two different rewards on both sides, in
-        [-1, 1]; ``None`` if there is no such task.
-    """
-    from scipy.stats import kendalltau
-
-    by_task: dict[str, list[tuple[float, float]]] = {}
-    for pair, better, worse in graded.scored():
-        rows = by_task.setdefault(pair.task_id, [])
-        rows += zip((better, worse), gold[pair.id], strict=True)
-    taus = [float(kendalltau(*zip(*rows, strict=True)).statistic) for rows in by_task.values()]
-    known = [tau for tau in taus if tau == tau]  # NaN: one side is constant, there is no ranking
-    return float(np.mean(known)) if known else None

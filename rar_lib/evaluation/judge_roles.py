@@ -9,6 +9,7 @@ limits are declared here and were not chosen by looking at which judges pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -94,8 +95,8 @@ def may_hold_out(agreement: CriterionAgreement, *, detectable: float, effect: fl
     if auc is not None and auc.shown and auc.low < MIN_AUC:
         faults.append(f"its AUC {auc} does not lie wholly at {MIN_AUC:g} or above")
     kept = 0.0 if balanced is None else max(0.0, 2.0 * balanced.value - 1.0)
-    smallest = detectable / kept if kept else float("inf")
-    sees = f"it can see no true effect below {smallest:.3f}"
+    smallest = detectable / kept if kept else math.inf
+    sees = f"it can see no true effect{f' below {smallest:.3f}' if kept else ', however large'}"
     if smallest >= effect:
         faults.append(f"{sees}, and the one to be confirmed is {effect:.3f}")
     good = f"its AUC {auc} is {MIN_AUC:g} or more, and {sees}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -99,6 +100,15 @@ def test_what_a_hold_out_could_see_is_in_true_units() -> None:
         "its AUC 0.65 [0.60, 0.70] does not lie wholly at 0.75 or above; "
         "it can see no true effect below 0.100, and the one to be confirmed is 0.050"
     )
+
+
+@pytest.mark.parametrize("balanced", [0.5, 0.4, None])
+def test_a_hold_out_that_sees_nothing_is_said_to_see_nothing_of_any_size(
+    balanced: float | None,
+) -> None:
+    gate = may_hold_out(agreement(0.9, balanced=balanced), detectable=0.03, effect=0.05)
+    assert gate.smallest == math.inf
+    assert gate.reason.startswith("it can see no true effect, however large, and the one to be")
 
 
 @pytest.mark.parametrize(("detectable", "effect"), [(0.1, 0.0), (0.1, -0.2), (-0.1, 0.2)])

@@ -6,7 +6,7 @@ import pytest
 
 from rar_lib.core.types import Category, Criterion, Grade, Pair, Polarity, Rubric, Task
 from rar_lib.data.tasks import load_mini
-from rar_lib.evaluation.alignment import PairGrades, discrimination, margins, ranking_agreement
+from rar_lib.evaluation.alignment import PairGrades, discrimination, margins
 from rar_lib.rubrics.quality import is_one_sentence, is_self_contained, measure
 
 TASK = Task(id="t", question="Does water expand?", reference="Water expands when it is frozen.")
@@ -98,13 +98,3 @@ def test_margins_are_means_by_task_and_leave_out_what_is_unscored() -> None:
     found = discrimination(GRADED)
     assert found is not None
     assert (found.value, found.n) == (pytest.approx(0.0), 2)
-
-
-def test_ranking_agreement_is_one_when_both_rank_alike_and_minus_one_when_reversed() -> None:
-    # Task one: rewards 0.8, 0.2, 0.6, 0.4; task two: 0.5, 0.9.
-    alike = {"p-1": (0.9, 0.1), "p-2": (0.7, 0.3), "p-3": (0.2, 0.6)}
-    assert ranking_agreement(GRADED, alike) == pytest.approx(1.0)
-    reversed_ = {k: (1 - a, 1 - b) for k, (a, b) in alike.items()}
-    assert ranking_agreement(GRADED, reversed_) == pytest.approx(-1.0)
-    constant = {k: (0.5, 0.5) for k in alike}
-    assert ranking_agreement(GRADED, constant) is None
