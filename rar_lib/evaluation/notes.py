@@ -92,8 +92,13 @@ def conveyed(task: Task, response: str) -> Conveyed:
             f"task {task.id!r} has {len(lines)} notes, and none is a sentence of its reference; "
             "make them by with_notes(tasks)"
         )
-    said = content_words(response)
-    return Conveyed(_share(relevant, said), _share(irrelevant, said))
+    return Conveyed(_share(relevant, response), _share(irrelevant, response))
+
+
+def states(response: str, note: str) -> bool:
+    """Whether a response conveys one sentence: at least half of its content words are in it."""
+    words = content_words(note)
+    return len(words & content_words(response)) >= RECALL * len(words)
 
 
 def split(text: str) -> list[str]:
@@ -108,9 +113,8 @@ def split(text: str) -> list[str]:
     return [sentence for sentence in found if content_words(sentence)]
 
 
-def _share(lines: Sequence[str], said: set[str]) -> float:
-    wanted = [content_words(line) for line in lines]
-    return sum(len(words & said) >= RECALL * len(words) for words in wanted) / max(1, len(lines))
+def _share(lines: Sequence[str], response: str) -> float:
+    return sum(states(response, line) for line in lines) / max(1, len(lines))
 
 
 def _beside(tasks: Sequence[Task]) -> dict[str, Task]:

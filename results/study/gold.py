@@ -134,6 +134,13 @@ def final_answers(
     return found
 
 
+def judged_by() -> dict[str, str]:
+    """On which machine and when the judge graded the answers, the last of the units."""
+    heads = [store.head(_unit(arm, fold).path)["graded_by"] for arm in ARMS for fold in (0, 1)]
+    last = max(heads, key=lambda head: head["date"])
+    return {"grader": last["judge"], "machine": last["machine"], "date": last["date"]}
+
+
 def gold_tasks() -> list[Task]:
     """The tasks to label: those of each fold whose answers the judge graded at every look."""
     folds = (run.tasks_of(_unit(ARMS[0], fold))[1] for fold in (0, 1))
@@ -431,7 +438,7 @@ def main() -> None:
         both = [read_labels(path, items) for path in (options.one, options.other)]
         for path, (_, problems) in zip((options.one, options.other), both, strict=True):
             print("".join(f"{path}: {problem}\n" for problem in problems), end="")
-        found = report(answers, both[0][0], both[1][0], items)
+        found = judged_by() | report(answers, both[0][0], both[1][0], items)
     except RarError as error:
         raise SystemExit(str(error)) from error
     atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")

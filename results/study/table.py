@@ -27,7 +27,7 @@ from rar_lib.core.files import atomic_write
 from rar_lib.core.stats import Comparison, scored
 from rar_lib.core.types import Task
 from rar_lib.evaluation.held_out import MIN_SEEDS, SeedGains, paired_difference, training_effect
-from rar_lib.evaluation.notes import conveyed, with_notes
+from rar_lib.evaluation.notes import conveyed, states, with_notes
 from results.study import origin, run, store
 from results.study.run import Unit
 
@@ -417,9 +417,44 @@ def record(found: Mapping[Unit, Mapping[str, Any]], tasks: Sequence[Task]) -> di
         "machine": origin.machines(runs),
         "versions": origin.versions(runs),
         "missing": [unit.name for unit in run.units() if unit not in found],
+        "examples": examples(found),
         "apart": apart,
         "runs": runs,
         "findings": findings,
+    }
+
+
+def examples(found: Mapping[Unit, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The first graded task of each half as every arm of tier 1 answers it last, first seed.
+
+    Which task that is lies in the seeded draw of what is graded, so nobody has picked it.
+
+    Returns:
+        For each half ``question``, ``notes``, and ``answers``: arm -> ``text``, its primary
+        outcome (``conveyed``), the judge's ``score`` (``None`` where it is not graded), and which
+        notes it ``states``.
+    """
+    shown = []
+    for fold in (0, 1):
+        task = run.course_tasks(_noted(fold))[0]
+        answers = {
+            unit.design.name: _example(task, one["looks"][-1])
+            for unit, one in found.items()
+            if (unit.fold, unit.seed, unit.design.tier) == (fold, run.SEEDS[0], 1)
+        }
+        if answers:
+            notes = task.context.splitlines()
+            shown.append({"question": task.question, "notes": notes, "answers": answers})
+    return shown
+
+
+def _example(task: Task, look: Mapping[str, Any]) -> dict[str, Any]:
+    text = look["answers"][task.id]
+    return {
+        "text": text,
+        "conveyed": conveyed(task, text).outcome,
+        "score": look.get("graded", {}).get(task.id, {}).get("score"),
+        "states": [states(text, note) for note in task.context.splitlines()],
     }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from rar_lib.book import claims, figures, results, tables
-from rar_lib.book.prose import sentence
+from rar_lib.book.prose import plain, sentence
 from rar_lib.core import stats
 from rar_lib.core.decision import Finding, not_testable
 from rar_lib.evaluation.held_out import overall, paired_difference, share_of_way
@@ -67,18 +67,29 @@ def section(stem: str, heading: str) -> list[str]:
 
 
 def shown(
-    stem: str, record: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch, **names: Any
+    stem: str,
+    record: dict[str, Any] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    of: tuple[str, str] = ("arms", "## The arms on record"),
+    **names: Any,
 ) -> str:
-    """What the cells print and display, the values of their last lines included."""
-    monkeypatch.setattr(results, "load", lambda name: {"arms": record}[name])
+    """What the cells print and display, the values of their last lines included.
+
+    Args:
+        of: name of the record, and the heading of the section that shows it.
+    """
+    monkeypatch.setattr(results, "load", lambda name: {of[0]: record}[name])
     said: list[str] = []
     known = {
         "on_record": claims.on_record,
         "ledger": list,  # of no claims: what is recorded stands as it was decided
         "figures": figures,
+        "Interval": stats.Interval,
         "np": np,
         "overall": overall,
         "paired_difference": paired_difference,
+        "plain": plain,
         "results": results,
         "share_of_way": share_of_way,
         "say": lambda template, **values: said.append(sentence(template, **values)),
@@ -93,7 +104,7 @@ def shown(
     tabled: list[Any] = []
     table = tables.table
     monkeypatch.setattr(tables, "table", lambda rows: tabled.append(table(rows)) or str(tabled[-1]))
-    cells = section(stem, "## The arms on record")
+    cells = section(stem, of[1])
     assert len(cells) >= 2
     with redirect_stdout(io.StringIO()) as printed:
         for cell in cells:
@@ -116,6 +127,63 @@ LIVE = {
     "roles": {"judge-b": "not in training"},
     "references": {"judge-b": {"t1": 0.5, "t2": 0.6}},
 }
+
+
+def interval(value: float) -> dict[str, Any]:
+    return {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 40, "se": 0.025}
+
+
+def ways(labels: float, judge: float, both: float) -> dict[str, Any]:
+    """One arm, scored three ways."""
+    found = {"labels alone": labels, "judge alone": judge, "both": both}
+    return {way: interval(value) for way, value in found.items()} | {
+        "judge is wrong by": judge - labels
+    }
+
+
+LABELLED = {
+    "date": "2026-01-03",
+    "machine": "two cores",
+    "tasks": 40,
+    "agreement": {"cells": 900, "raw": interval(0.9)},
+    "judge": {"all": {"accuracy": interval(0.8)}},
+    "quality": {
+        "base": ways(0.3, 0.4, 0.31),
+        "implicit": ways(0.4, 0.6, 0.41),
+        "explicit": ways(0.6, 0.5, 0.61),
+    },
+    "over base": {"implicit": ways(0.1, 0.2, 0.04), "explicit": ways(0.3, 0.1, 0.3)},
+}
+LABELS = ("gold", "## Labels instead of a judge")
+
+
+def test_a_chapter_without_labels_says_so_and_draws_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = shown("08_evaluation", None, monkeypatch, of=LABELS)
+    assert text == "No labels of recorded answers are on record."
+
+
+def test_labels_stand_beside_the_judge_and_their_order_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = shown("08_evaluation", LABELLED, monkeypatch, of=LABELS).replace("\\", "")
+    assert "recorded on 2026-01-03, two cores" in text
+    assert "Of 900 labels the two readings share 0.90 [0.85, 0.95]." in text
+    assert "the judge agrees with 0.80 [0.75, 0.85] of them" in text
+    assert "together: 0.04 [-0.01, 0.09] (implicit) and 0.30 [0.25, 0.35] (explicit)." in text
+    assert "By labels alone the order is explicit and implicit" in text
+    assert "the judge has another: implicit and explicit" in text
+    assert "wrong by +0.10 (base), +0.20 (implicit) and -0.10 (explicit)" in text
+    assert "0.61 [0.56, 0.66]" in text
+    for title in ("labels", "judge", "together"):
+        assert f"{title}['implicit', 'explicit']" in text
+
+
+def test_a_judge_that_orders_as_the_labels_do_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = {"implicit": ways(0.1, 0.2, 0.1), "explicit": ways(0.3, 0.4, 0.3)}
+    text = shown("08_evaluation", LABELLED | {"over base": over}, monkeypatch, of=LABELS)
+    assert "and the judge has the same one" in text
 
 
 @pytest.mark.parametrize("stem", ["07_training_with_grpo", "08_evaluation"])
@@ -265,6 +333,7 @@ def proposed(
         "ledger": list,
         "overall": overall,
         "paired_difference": paired_difference,
+        "plain": plain,
         "results": results,
         "say": lambda template, **values: sentences.append(sentence(template, **values)),
         "tables": tables,

@@ -269,6 +269,7 @@ def test_export_label_read(
     """Two readers say that base meets nothing and the others all; one errs on one criterion."""
     answers = gold.final_answers(units())
     monkeypatch.setattr(gold, "final_answers", lambda: answers)
+    monkeypatch.setattr(gold, "judged_by", lambda: {"date": "2026-11-29"})
     monkeypatch.setattr(gold, "RESULTS", tmp_path / "gold.json")
     sheet = tmp_path / "labels.csv"
     monkeypatch.setattr("sys.argv", ["gold", "export", str(sheet)])
@@ -310,3 +311,27 @@ def test_units_that_are_missing_are_named_with_the_command_that_makes_them(
     monkeypatch.setattr(run, "HERE", tmp_path)
     with pytest.raises(DataError, match=r"base-fold0-seed0 is to do: run .*--arms base"):
         gold.final_answers()
+
+
+def test_the_record_is_what_the_shipped_labels_and_units_say() -> None:
+    answers = gold.final_answers()
+    items = gold.items_of(answers, gold.gold_tasks(), seed=0)
+    folder = Path(gold.__file__).parent / "labels"
+    (one, faults), (two, others) = (
+        gold.read_labels(folder / name, items) for name in ("one.csv", "two.csv")
+    )
+    assert faults == others == []
+    found = gold.judged_by() | gold.report(answers, one, two, items)
+    kept = json.loads(gold.RESULTS.read_text(encoding="utf-8"))
+    assert _flat(json.loads(json.dumps(found))) == pytest.approx(_flat(kept), abs=1e-6)
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Path -> number or text of nested JSON."""
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, list):
+        parts = dict(enumerate(value)).items()
+    else:
+        return {name: value}
+    return {k: v for key, one in parts for k, v in _flat(one, f"{name}/{key}").items()}
