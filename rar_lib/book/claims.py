@@ -200,7 +200,11 @@ class Source(Frozen):
 
 
 class Claim(Frozen):
-    """One row of the ledger; keys as the head of ``claims.toml`` describes them."""
+    """One row of the ledger; keys as the head of ``claims.toml`` describes them.
+
+    Attributes:
+        seen: what was known of its outcome before it was declared or recorded; empty for nothing.
+    """
 
     id: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z0-9-]+$")]
     group: str
@@ -212,6 +216,7 @@ class Claim(Frozen):
     arithmetic: Check | None = None
     shown: tuple[str, ...] = ()
     reason: Prose | Literal[""] = ""
+    seen: Prose | Literal[""] = ""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Claim:
@@ -235,7 +240,7 @@ class Family(Frozen):
 
     Attributes:
         rule: how each of them is decided.
-        size: claims that it was declared with, recorded or not: the correction is for as many.
+        size: claims that were ever declared in it, recorded or not: the correction is for as many.
     """
 
     rule: Prose
@@ -288,7 +293,7 @@ def margin(measure: str) -> float:
 
 
 def family_size(family: str, file: Path = FILE) -> int:
-    """Claims that a family was declared with: it is corrected for as many, recorded or not.
+    """Claims that were ever declared in a family: it is corrected for as many, recorded or not.
 
     Raises:
         DataError: no such family.
@@ -621,11 +626,12 @@ class Row:
             "word": self.word,
             "finding": str(finding) if finding else self.word,
             "value": value.value if value else self.checked and self.checked.value,
-            "interval": [value.low, value.high] if value else None,
+            "interval": [value.low, value.high] if value and value.shown else None,
             "n": value and value.n,
             "seeds": self.seeds,
             "p": finding and finding.p,
             "p_holm": finding and finding.p_holm,
+            "family_size": self.size,
             "against": self.checked and self.checked.against,
             "source": origin and {"file": origin.file, "key": self.key},
             "cell": origin and origin.cell and f"{origin.notebook}#{origin.cell}",
@@ -633,6 +639,7 @@ class Row:
             "versions": origin and origin.versions and dict(origin.versions),
             "date": origin and origin.date,
             "shown": list(self.claim.shown),
+            "seen": self.claim.seen,
         }
 
 
@@ -839,23 +846,41 @@ def table(rows: Sequence[Row], group: str) -> tables.Table:
 
 
 def say_untried(rows: Sequence[Row], record: Mapping[str, Any] | None) -> None:
-    """Say what is left of decided claims without the pairs on which a wording was found.
+    """Say what is left without the pairs on which a wording was found, where it matters.
+
+    Of claims that are decided, and of those whose word is another one then.
 
     Args:
         record: of the judges, which holds the same findings over the other pairs alone.
     """
     alone = (record or {}).get("findings, untried", {})
-    decided_ = [row for row in rows if row.word in ("supported", "contradicted")]
-    for row in decided_:
-        if row.key in alone:
-            found = Finding.from_json(alone[row.key])
+    for row in (row for row in rows if row.key in alone):
+        found = _strictly(row, Finding.from_json(alone[row.key]))
+        if row.word in ("supported", "contradicted") or found.word != row.word:
             prose.say(
                 "Without the pairs on which the wording of single criteria was found, corrected "
-                "over the same comparisons of these pairs, *{says}* is **{finding}**: {gap}.",
+                "as the smallest p-value of the family, *{says}* is **{finding}**{rest}.",
                 says=row.claim.says.rstrip("."),
                 finding=found,
-                gap=found.difference or "no difference is given",
+                rest=(f": {found.difference}" if found.difference else "")
+                + ("" if found.word == row.word else f"; with them it is {row.word}"),
             )
+
+
+def _strictly(row: Row, found: Finding) -> Finding:
+    """A finding decided as if its p-value were the smallest of the claim's family."""
+    margins = {row.key: row.measure.margin if row.measure else None}
+    return decide_family({row.key: found}, margins=margins, size=row.size or None)[row.key]
+
+
+def say_seen(rows: Sequence[Row]) -> None:
+    """Say of which of these claims something was known before, and what."""
+    known: dict[str, list[str]] = {}
+    for row in rows:
+        if row.claim.seen:
+            known.setdefault(row.claim.seen, []).append(row.name)
+    for what, names in known.items():
+        prose.say("**Not blind**, {names}: {what}", names=names, what=what)
 
 
 def say_group(rows: Sequence[Row], group: str) -> None:
@@ -887,6 +912,7 @@ def say_group(rows: Sequence[Row], group: str) -> None:
             says=largest.claim.says.rstrip("."),
             word=largest.word,
         )
+    say_seen([row for row in rows if row.claim.group == group])
 
 
 def write(rows: Sequence[Row], path: Path = WRITTEN) -> None:

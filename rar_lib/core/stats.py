@@ -435,6 +435,32 @@ def compare(differences: ArrayLike, clusters: Sequence[Hashable]) -> Comparison:
     )
 
 
+def compare_with_rate(shares: Mapping[Hashable, float | None], rate: float) -> Comparison:
+    """Is a mean share another one than a known rate, such as that of a guesser?
+
+    Each unit is right or wrong, so that gains over the rate are skewed, and flipping their signs
+    would test another thing: the p-value is the exact binomial one. Where units have shares between
+    0 and 1 it is that of the sign flips.
+
+    Args:
+        shares: unit -> share in [0, 1]; one that is ``None`` is left out.
+        rate: in [0, 1].
+
+    Raises:
+        ValueError: no share is known, or the rate is not in [0, 1].
+    """
+    known = {unit: share for unit, share in shares.items() if share is not None}
+    if not known or not 0.0 <= rate <= 1.0:
+        raise ValueError(f"need a share and a rate in [0, 1]: {len(known)} shares, {rate=}")
+    found = compare([share - rate for share in known.values()], list(known))
+    if any(share not in (0.0, 1.0) for share in known.values()):
+        return found
+    from scipy.stats import binomtest
+
+    right = int(sum(known.values()))
+    return replace(found, p=float(binomtest(right, len(known), rate).pvalue))
+
+
 def minimum_detectable(
     se: float, *, df: float = float("inf"), level: float = 0.95, power: float = 0.8
 ) -> float:

@@ -455,7 +455,8 @@ def test_families_hold_what_they_were_declared_with() -> None:
     assert of["study"] == first
     assert of["further"] <= further
     sizes = {name: family.size for name, family in DECLARED.families.items()}
-    assert sizes == {"ledger": 36, "study": len(first), "further": len(further)}
+    # No family forgets a claim that was once declared in it: 48 at first, 3 later.
+    assert sizes == {"ledger": 48 + 3, "study": len(first), "further": len(further)}
 
 
 def test_a_record_is_told_in_the_words_of_the_ledger() -> None:
@@ -881,7 +882,37 @@ def test_decided_claims_are_said_again_without_the_pairs_that_a_wording_was_foun
     assert not said
     claims.say_untried(rows, {"findings, untried": {"a": finding(0.0).to_json()}})
     (text,) = said
-    assert "*So* is **undecided" in text.replace("\\", "")
+    assert "*So* is **no difference larger than" in text
+    assert text.endswith("; with them it is supported.")
+
+
+def test_a_word_that_changes_without_those_pairs_is_said_whichever_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger = one_measure(claim("a", sources=[{"record": "alignment", "key": "a"}]))
+    records = {"alignment": ORIGIN | {"findings": {"a": finding(0.0).to_json()}}}
+    rows = claims.decided(ledger, Evidence(records))
+    said: list[str] = []
+    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
+    claims.say_untried(rows, {"findings, untried": {"a": finding(0.0).to_json()}})
+    assert not said  # open with those pairs and without them
+    claims.say_untried(rows, {"findings, untried": {"a": finding(0.3).to_json()}})
+    assert "*So* is **supported**" in said[0].replace("\\", "")
+    assert f"; with them it is {rows[0].word}" in said[0]
+
+
+def test_what_was_seen_of_a_claim_before_is_said_under_its_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger = one_measure(
+        claim("a", seen="It was tried."), claim("b", seen="It was tried."), claim("c")
+    )
+    rows = claims.decided(ledger, Evidence({}))
+    said: list[str] = []
+    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
+    claims.say_group(rows, rows[0].claim.group)
+    names = [row.name for row in rows[:2]]
+    assert said[-1].replace("\\", "") == f"**Not blind**, {names[0]} and {names[1]}: It was tried."
 
 
 # --- linked --------------------------------------------------------------------------------------

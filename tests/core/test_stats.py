@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import binom, binomtest, ttest_1samp
 from scipy.stats import t as student
 
 from rar_lib.core.stats import (
@@ -17,6 +17,7 @@ from rar_lib.core.stats import (
     cluster_interval,
     cluster_share,
     compare,
+    compare_with_rate,
     crossed,
     expected_calibration_error,
     family,
@@ -272,6 +273,51 @@ def test_the_detectable_difference_is_2_8_standard_errors() -> None:
     assert minimum_detectable(0.1, power=0.5) == pytest.approx(0.1959964)
     # t with 7 degrees: 2.364624 + 0.896030, for eight tasks
     assert minimum_detectable(0.1, df=7) == pytest.approx(0.3260654)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "p"),
+    [
+        (3, 3, 1 / 64),  # nothing is as rare
+        (1, 4, 1.0),  # as a guesser has it
+        (0, 4, (81 + 54 + 12 + 1) / 256),  # 1 alone is likelier
+    ],
+)
+def test_right_and_wrong_against_a_guesser_are_counted_exactly(
+    right: int, n: int, p: float
+) -> None:
+    found = compare_with_rate({unit: float(unit < right) for unit in range(n)}, 0.25)
+    assert found.p == pytest.approx(p)
+    assert found.difference.value == pytest.approx(right / n - 0.25)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.0125])
+def test_a_true_guesser_is_called_no_more_often_than_promised(level: float) -> None:
+    """Signs of such skewed gains call one too often."""
+    called = {"exact": 0.0, "signs": 0.0}
+    for right in range(25):
+        shares = {unit: float(unit < right) for unit in range(24)}
+        chance = float(binom.pmf(right, 24, 0.25))
+        signs = sign_flip_p([share - 0.25 for share in shares.values()], list(shares))
+        called["exact"] += chance * (compare_with_rate(shares, 0.25).p <= level)
+        called["signs"] += chance * (signs <= level)
+    assert called["exact"] <= level
+    assert called["exact"] < called["signs"]
+
+
+def test_shares_between_nothing_and_all_are_compared_by_their_signs() -> None:
+    shares = {"a": 0.5, "b": 1.0, "c": None, "d": 0.75}
+    found = compare_with_rate(shares, 0.25)
+    assert found.p == pytest.approx(0.25)  # three gains one way: two patterns of eight
+    assert found.difference.n == 3
+
+
+@pytest.mark.parametrize(("shares", "rate"), [({}, 0.5), ({"a": None}, 0.5), ({"a": 1.0}, 1.5)])
+def test_a_rate_is_a_share_and_something_is_known(
+    shares: dict[str, float | None], rate: float
+) -> None:
+    with pytest.raises(ValueError, match="need a share and a rate"):
+        compare_with_rate(shares, rate)
 
 
 def test_sign_flips_by_hand() -> None:
