@@ -20,6 +20,7 @@ A notebook's metadata may hold, under ``rar``::
     "gflops":  {"laptop": 2600}          product of the machine on which it took that long
     "replay": false                      it can't run from recorded calls alone
     "asks": false                        it asks no model, so none is started for it
+    "links": true                        it leads to cells of other notebooks, which are in its key
 
 Each manifest also holds, under ``taken``, how long the chapter took on this machine: when it asked
 its models or trained (``live``, with the machine's product), and when it found all of that on
@@ -125,8 +126,8 @@ def parts_of(
     last = load(step.manifest)
     asked = last["parts"]["inputs"] if last else {}
     return {
-        "notebook": digest(cells),
-        "library": _library(library, _UNSEEN if reports else (*_UNSEEN, _REPORT)),
+        "notebook": digest([*cells, *_linked(step)]),
+        "library": _library(library, _UNSEEN if reports else _UNSEEN + _REPORT),
         "parameters": profile.model_dump(mode="json"),
         "lock": file_hash(lock),
         "installed": _installed(tuple(locked)),
@@ -134,6 +135,19 @@ def parts_of(
         "inputs": {name: _hash(results.find(name, root)) for name in asked},
         "after": {stem: _data_of(stem, step, pending) for stem in step.after},
     }
+
+
+def _linked(step: Step) -> list[str]:
+    """The cells of all notebooks, for one that leads to cells of others by their ids."""
+    if not step.rar.get("links"):
+        return []
+    others = sorted(step.source.parent.glob("*.ipynb"))
+    return [_cells(path) for path in others]
+
+
+def _cells(path: Path) -> str:
+    """A digest of a notebook's cells with their ids."""
+    return digest([[cell.id, cell.source] for cell in notebook.read(path).cells])
 
 
 @cache
@@ -233,9 +247,16 @@ def load(path: Path) -> dict[str, Any] | None:
 
 _log = logging.getLogger(__name__)
 #: What chapters do not see: a change there makes none of them stale.
-_UNSEEN = ("cli/", "book/build.py", "book/gate.py")
+_UNSEEN = (
+    "cli/",
+    "book/build.py",
+    "book/gate.py",
+    "book/pages/",
+    "book/print.css",
+    "book/epub.css",
+)
 #: What makes a report, which few chapters do: only those whose code names it.
-_REPORT = "book/report."
+_REPORT = ("book/report.", "book/rollouts.")
 _REPORTS = re.compile(r"\b(?:write_)?report\b")
 PACKAGE = Path(__file__).parents[1]
 

@@ -42,26 +42,48 @@ def load(name: str, root: Path = _ROOT) -> dict[str, Any] | None:
     Raises:
         ValueError: the file is there and is not JSON, or there are two of that name.
     """
-    path = find(name, root)
-    if folder := work():
-        read = {"name": name, "sha256": file_hash(path) if path else None}
-        with (folder / READS).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(read) + "\n")
+    path = _asked(name, root)
     if path is None:
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
 
 
+def lines(name: str, root: Path = _ROOT) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines beside a record; none where there is no such file.
+
+    A chapter that has asked for it is run again when it has changed, as for :func:`load`.
+
+    Args:
+        name: of the file with its ending, such as ``qwen-1.5b-int8-explicit.jsonl``.
+
+    Raises:
+        ValueError: as :func:`load`.
+    """
+    path = _asked(name, root)
+    return [json.loads(line) for line in path.open(encoding="utf-8")] if path else []
+
+
+def _asked(name: str, root: Path) -> Path | None:
+    """The file, after writing down which one a chapter asked for."""
+    path = find(name, root)
+    if folder := work():
+        read = {"name": name, "sha256": file_hash(path) if path else None}
+        with (folder / READS).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(read) + "\n")
+    return path
+
+
 def find(name: str, root: Path = _ROOT) -> Path | None:
-    """The file of a recorded result, or ``None``.
+    """The file of a recorded result, by its name or that of a file with an ending; or ``None``.
 
     Raises:
         ValueError: there are two of that name.
     """
-    found = sorted((root / FOLDER).rglob(f"{name}.json"))
+    file = name if name.endswith(".jsonl") else f"{name}.json"
+    found = sorted((root / FOLDER).rglob(file))
     if len(found) > 1:
-        raise ValueError(f"{name}.json stands twice: {', '.join(map(str, found))}; rename one")
+        raise ValueError(f"{file} stands twice: {', '.join(map(str, found))}; rename one")
     return found[0] if found else None
 
 

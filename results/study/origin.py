@@ -106,7 +106,7 @@ class Made:
     Attributes:
         machines: each with its number format, once, in the order of the starts.
         versions: of the packages that decide a step.
-        judges: judge of the reward -> the engine that answered.
+        judges: judge of the reward -> the engine that answered, its weights and what it is asked.
     """
 
     machines: tuple[str, ...]
@@ -123,7 +123,7 @@ def made_by(found: Mapping[str, Any]) -> Made:
 def graded_by(found: Mapping[str, Any]) -> Made:
     """What graded a unit; its grades are compared as little across machines as its answers."""
     by = found["graded_by"]
-    return Made((machine_of(by),), {}, {by["judge"]: by["engine"]})
+    return Made((machine_of(by),), {}, _judge(by) or {by["judge"]: by["engine"]})
 
 
 def of_run(run: Mapping[str, Any]) -> Made:
@@ -132,8 +132,12 @@ def of_run(run: Mapping[str, Any]) -> Made:
 
 
 def _judge(found: Mapping[str, Any]) -> dict[str, str]:
-    known = found["calibration"]
-    return {known["judge"]["model"]: known["judge"]["engine"]} if known else {}
+    """Its name -> all that decides its answers but for the library's code, in one line."""
+    if not (known := found.get("calibration")):
+        return {}
+    judge = known["judge"]
+    parts = [f"{name} {judge[name][:12]}" for name in ("weights", "prompt", "wording", "dialect")]
+    return {judge["model"]: ", ".join([judge["engine"], *parts]).rstrip()}
 
 
 def moved(found: Mapping[str, Any]) -> str:
@@ -168,10 +172,10 @@ def shared(made: Mapping[str, Made], among: Iterable[Made] = ()) -> Made:
     _same("versions", told, [_told(one.versions, differing) for one in all_])
     judges: dict[str, str] = {}
     for judge in dict.fromkeys(judge for one in made.values() for judge in one.judges):
-        engines = {name: one.judges[judge] for name, one in made.items() if judge in one.judges}
+        answered = {name: one.judges[judge] for name, one in made.items() if judge in one.judges}
         usual = [one.judges[judge] for one in all_ if judge in one.judges]
-        _same(f"engine of the judge {judge}", engines, usual)
-        judges[judge] = next(iter(engines.values()))
+        _same(f"the judge {judge}", answered, usual)
+        judges[judge] = next(iter(answered.values()))
     first_ = next(iter(made.values()))
     return Made(first_.machines, first_.versions, judges)
 

@@ -367,8 +367,8 @@ def every_look(unit: Unit) -> bool:
     return unit.seed in (SEEDS[0], PILOT_SEED)
 
 
-def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
-    """Train a unit, and what it leaves, not graded yet.
+def measure(unit: Unit, judge: Judge | None, *, folder: Path = BUILD) -> dict[str, Any]:
+    """Train a unit, in a subfolder of its name, and what it leaves, not graded yet.
 
     Its machine is that of the last start; ``starts`` holds every one. ``decides`` is the code and
     the packages that it may not be continued without. ``seconds`` counts training over all starts,
@@ -384,7 +384,7 @@ def measure(unit: Unit, judge: Judge | None) -> dict[str, Any]:
         tasks=trained,
         held_out=held_out,
         before=known["answers"] if known else None,
-        out=BUILD / unit.name,
+        out=folder / unit.name,
         reward=reward_of(unit, judge),
         watch=Watch(unit.look_every, Shares(held_out), within=within),
     )
@@ -527,6 +527,7 @@ def design() -> dict[str, Any]:
             for tier in sorted({one.tier for one in DESIGNS})
         },
         "contrasts": {"claims": table.CONTRASTS, "further": table.FURTHER},
+        "seen": table.SEEN,
         "bounds": {"most_kl": table.MOST_KL, "most_unscored": table.MOST_UNSCORED},
         "pilot": {
             "arm": pilot.ARM,

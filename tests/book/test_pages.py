@@ -72,6 +72,7 @@ USED = (
     *("rubric dropout", "self-internalisation gap", "sign flips", "simulated coverage", "split"),
     *("stratified draw", "synthetic rubric", "temperature", "TF-IDF", "true null"),
     *("two-way analysis of variance", "Unsloth", "vLLM"),
+    *("clip", "cloze", "fold", "log-likelihood", "pilot", "standard error", "tier"),
 )
 
 

@@ -264,14 +264,16 @@ def test_only_what_is_missing_or_changed_is_run(
 
 def test_a_chapter_that_makes_a_report_depends_on_what_makes_it(checkout: Checkout) -> None:
     (checkout.library / "book" / "report.css").write_text("p {}")
+    (checkout.library / "book" / "rollouts.js").write_text("1")
 
     def seen(code: str) -> set[str]:
         write_notebook(checkout.notebooks / "01_a.ipynb", PARAMETERS, code)
         step = reproduce.Step(checkout.notebooks / "01_a.ipynb", checkout.out, {})
         parts = reproduce.parts_of(step, PROFILE, checkout.root, checkout.library)
-        return {name for name in parts["library"] if name.startswith("book/report")}
+        reports = ("book/report", "book/rollouts")
+        return {name for name in parts["library"] if name.startswith(reports)}
 
-    both = {"book/report.py", "book/report.css"}
+    both = {"book/report.py", "book/report.css", "book/rollouts.js"}
     assert seen("from rar_lib import (\n    Judge,\n    write_report,\n)") == both
     assert seen("from rar_lib.book.report import Page") == both
     assert seen("from rar_lib.book import report, tables") == both
@@ -288,6 +290,36 @@ def test_chapters_of_the_book_that_make_a_report_are_run_again_for_it() -> None:
             found.add(source.stem)
     assert "11_your_own_domain" in found
     assert len(found) <= 2
+
+
+def test_what_builds_pages_and_commands_makes_no_chapter_stale() -> None:
+    """Of the book's room a chapter sees what its cells call: tables, figures, prose, records."""
+    root = Path(__file__).resolve().parents[2]
+    step = reproduce.Step(root / "notebooks" / "01_rewards_from_rubrics.ipynb", root / "_build", {})
+    seen = reproduce.parts_of(step, PROFILE, root, reproduce.PACKAGE)["library"]
+    assert {name.removeprefix("book/") for name in seen if name.startswith("book/")} == {
+        *("__init__.py", "claims.py", "claims.toml", "figures.py", "notebook.py", "profiles.py"),
+        *("profiles.toml", "prose.py", "published.json", "reproduce.py", "results.py", "study.py"),
+        "tables.py",
+    }
+    assert not any(name.startswith("cli/") for name in seen)
+
+
+def test_a_chapter_that_leads_to_cells_of_others_is_run_again_when_these_move(
+    checkout: Checkout,
+) -> None:
+    write_notebook(checkout.notebooks / "01_a.ipynb", PARAMETERS, "1")
+    write_notebook(checkout.notebooks / "02_b.ipynb", PARAMETERS, "2")
+
+    def key(rar: dict[str, Any]) -> str:
+        step = reproduce.Step(checkout.notebooks / "02_b.ipynb", checkout.out, rar)
+        parts = reproduce.parts_of(step, PROFILE, checkout.root, checkout.library)
+        return str(parts["notebook"])
+
+    plain, linked = key({}), key({"links": True})
+    write_notebook(checkout.notebooks / "01_a.ipynb", PARAMETERS, "0", "1")
+    assert key({}) == plain
+    assert key({"links": True}) != linked
 
 
 SECRET = "sk-live-0123456789"

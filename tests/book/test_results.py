@@ -10,6 +10,7 @@ import pytest
 
 from rar_lib.book import results
 from rar_lib.core.errors import DataError
+from rar_lib.core.files import file_hash
 from rar_lib.evaluation.attacks import load_attacks, success_rate
 
 
@@ -31,6 +32,23 @@ def checkout(folder: Path, name: str, value: Any) -> Path:
     (folder / "results").mkdir()
     (folder / "results" / f"{name}.json").write_text(json.dumps(value))
     return folder
+
+
+def test_lines_beside_a_record_are_read_and_remembered_as_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "results" / "alignment").mkdir(parents=True)
+    file = tmp_path / "results" / "alignment" / "judge-a.jsonl"
+    file.write_text('{"n": 1}\n{"text": "one\u2028line"}\n', encoding="utf-8")
+    monkeypatch.setattr(results, "work", lambda: tmp_path)
+    assert results.lines("judge-a.jsonl", tmp_path) == [{"n": 1}, {"text": "one\u2028line"}]
+    assert results.lines("judge-b.jsonl", tmp_path) == []
+    asked = [json.loads(line) for line in (tmp_path / results.READS).read_text().splitlines()]
+    assert [(one["name"], one["sha256"]) for one in asked] == [
+        ("judge-a.jsonl", file_hash(file)),
+        ("judge-b.jsonl", None),
+    ]
+    assert results.find("judge-a.jsonl", tmp_path) == file
 
 
 def test_what_is_not_recorded_is_none_and_not_an_error(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def text(page: Page) -> str:
 #: The cells that read a record, and what is said without it.
 READ = {
     "04_can_the_judge_be_trusted": (
-        ('results.load("alignment")', "here = {p.id", "shared = ["),
+        ('recorded = results.load("alignment")', "here = {p.id", "shared = ["),
         "Nothing is recorded yet",
         "def say_at_chance",
     ),

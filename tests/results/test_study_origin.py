@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -28,8 +29,9 @@ def named(arm: str, fold: int = 0, seed: int = 0) -> Unit:
     return Unit(next(design for design in run.DESIGNS if design.name == arm), fold, seed)
 
 
-def line_of(judge: str, engine: str) -> dict[str, Any]:
-    return {"judge": {"model": judge, "engine": engine}}
+def line_of(judge: str, engine: str = "vllm==1", **change: str) -> dict[str, Any]:
+    known = {"weights": "w" * 40, "prompt": "p" * 40, "wording": "a", "dialect": "", "code": "c"}
+    return {"judge": {"model": judge, "engine": engine, **known, **change}}
 
 
 def unit_of(arm: str, fold: int) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def unit_of(arm: str, fold: int) -> dict[str, Any]:
         "settings": run.SETTINGS.model_dump(mode="json"),
         "starts": [HERE],
         "decides": {"code": "c0de", "versions": {"torch": "1", "trl": "2"}},
-        "calibration": None if arm == "base" else line_of(run.JUDGE, "vllm==1"),
+        "calibration": None if arm == "base" else line_of(run.JUDGE),
         "steps": [],
         "looks": [{"step": 0, "answers": silent}, {"step": 12, "answers": after}],
     }
@@ -77,7 +79,11 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "format": ({"starts": [OTHER_FORMAT]}, ["2 cores, bfloat16 (explicit-fold{}-seed1)"]),
     "version": ({"decides": versions(trl="3")}, ["trl 3 (explicit-fold{}-seed1)", "trl 2 (the"]),
     "package": ({"decides": versions(vllm="1")}, ["vllm 1 (", "vllm not installed (the other)"]),
-    "engine": ({"calibration": line_of(run.JUDGE, "llama==1")}, ["llama==1 (explicit-fold{}"]),
+    "engine": ({"calibration": line_of(run.JUDGE, "llama==1")}, ["llama==1, weights ww"]),
+    **{
+        part: ({"calibration": line_of(run.JUDGE, **{part: "other"})}, [f"{part} other"])
+        for part in ("weights", "prompt", "wording", "dialect")
+    },
     "resumed": (
         {"starts": [HERE, THERE]},
         ["explicit-fold{}-seed1 was begun on 2 cores, float32 and continued on 4 cores, float32"],
@@ -364,3 +370,26 @@ def test_answers_of_a_judge_on_another_kind_of_machine_are_not_read(
 
 def test_the_real_machine_and_a_unit_of_it_are_told_alike() -> None:
     assert origin.machine_of(origin.here()).endswith(origin.here()["number format"])
+
+
+def test_what_was_seen_before_is_told_again_of_the_tasks_that_no_pilot_looked_at() -> None:
+    told = record(done())
+    half = told["on the untouched half"]
+    assert set(half) == set(table.SEEN)
+    tasks = run.tasks_of(named("base", table.UNTOUCHED, 0))[1]
+    found = half["explicit_over_base"]["difference"]
+    assert found["n"] == len(tasks) == 80
+    after, before = (
+        next(one for one in told["runs"] if (one["arm"], one["seed"]) == (arm, 1))["held_out"]
+        for arm in ("explicit", "base")
+    )
+    gains = [after["conveyed"]["after"][t.id] - before["conveyed"]["after"][t.id] for t in tasks]
+    assert found["value"] == pytest.approx(fmean(gains) / told["way"])
+    assert half["length_over_base"] is None  # not run
+    # The pilot trained without the tasks of its fold, and looked at its answers to them.
+    assert {unit.fold for unit in run.pilots({})} == {1 - table.UNTOUCHED}
+
+
+def test_what_was_seen_is_said_of_declared_contrasts() -> None:
+    assert set(table.SEEN) <= set(table.CONTRASTS | table.FURTHER)
+    assert run.design()["seen"] == table.SEEN
