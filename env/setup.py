@@ -68,7 +68,8 @@ def set_up(profile: str) -> None:
     began = time.monotonic()
     lock = ROOT / "env" / ("gpu.txt" if profile == "gpu" else "laptop.txt")
     check_platform(platform.system(), platform.machine(), platform.libc_ver())
-    have, asked = read_stamp(), os.environ.get("PYTHON")
+    have = read_stamp()
+    asked = os.environ.get("PYTHON")
     # An environment that is there keeps its Python, whatever python3 means in this shell.
     python, version = find_python(asked or (str(VENV / "bin" / "python") if have else None))
     want = {
@@ -185,7 +186,7 @@ def digest(path: Path) -> str:
 def find_python(asked: str | None) -> tuple[str, str]:
     """Path and full version of a supported Python: $PYTHON, python3, else one by its name."""
     tried = []
-    names = [asked] if asked else ["python3", *(f"python{v}" for v in PYTHONS)]
+    names = [asked] if asked else ["python3", *(f"python{version}" for version in PYTHONS)]
     for name in names:
         path = shutil.which(name)
         base, version = interpreter(path) if path else ("", "not there")
@@ -243,7 +244,7 @@ def models_home() -> Path:
 def check_disk(profile: str, lock: str) -> None:
     """Enough room for the environment here and for the weights in their cache."""
     home = models_home().expanduser()
-    have_models = sum(f.stat().st_size for f in home.rglob("*") if f.is_file()) / GB
+    have_models = sum(file.stat().st_size for file in home.rglob("*") if file.is_file()) / GB
     needs = [
         (ROOT, VENV_GB[lock], "the environment"),
         (home, max(0.0, MODELS_GB[profile] - have_models), "the model weights"),
@@ -251,7 +252,8 @@ def check_disk(profile: str, lock: str) -> None:
     for place, _, _ in needs:
         disk = existing(place)
         same = [n for n in needs if existing(n[0]).stat().st_dev == disk.stat().st_dev]
-        need, free = sum(n[1] for n in same), shutil.disk_usage(str(disk)).free / GB
+        need = sum(n[1] for n in same)
+        free = shutil.disk_usage(str(disk)).free / GB
         if free < need:
             parts = " + ".join(f"{gb:.1f} GB for {what}" for _, gb, what in same)
             raise SetupError(

@@ -20,9 +20,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import psutil
 
@@ -30,10 +30,14 @@ from rar_lib.core.files import atomic_write
 from rar_lib.core.types import Pair
 from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import grade_pairs
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.dialect import Dialect
 from rar_lib.judging.judge import Judge
 from rar_lib.models import vllm_args
+from rar_lib.models.catalogue import MODELS
 from rar_lib.models.machine import hardware, versions
-from rar_lib.models.server import local_chat
+from rar_lib.models.server import LINE_S, Endpoint, serve_plan
+from rar_lib.models.vllm_args import Plan
 from results.limit import number_format
 
 RESULTS = Path(__file__).with_name("allocator.json")
@@ -88,19 +92,28 @@ async def one_pass(judge: Judge, pairs: list[Pair]) -> dict[str, float]:
     found = await grade_pairs(judge, tasks, pairs, "explicit")
     seconds = time.perf_counter() - begin
     await grade_pairs(judge, tasks, pairs, "implicit")
-    verdicts = sum(len(g.verdicts) for g in (*found.preferred, *found.rejected))
+    verdicts = sum(len(grade.verdicts) for grade in (*found.preferred, *found.rejected))
     return {"verdicts": verdicts, "verdicts_per_s": verdicts / seconds}
+
+
+def under(todo: Plan, variables: dict[str, str]) -> Plan:
+    """The same server with these variables in the place of the library's own allocator."""
+    own = vllm_args.allocator()
+    others = {name: value for name, value in todo.env.items() if name not in own}
+    return replace(todo, env=others | variables)
+
+
+def chat_with(endpoint: Endpoint) -> Chat:
+    """As :func:`rar_lib.models.server.local_chat` has it, with a server that is up."""
+    said = Dialect(lead=endpoint.model in MODELS and MODELS[endpoint.model].led)
+    return Chat(endpoint, endpoint.model, endpoint.weights, dialect=said, timeout_s=LINE_S)
 
 
 async def measure(model: str, variables: dict[str, str], pairs: list[Pair]) -> dict[str, Any]:
     """One allocator: a short pass that warms the server up, then two that count."""
     half = len(pairs) // 2
-    with (
-        mock.patch.object(vllm_args, "allocator", return_value=variables),
-        mock.patch.dict(os.environ, {"RAR_ENGINE": "vllm"}),
-        local_chat(model) as chat,
-    ):
-        judge = Judge(chat)
+    with serve_plan(under(vllm_args.plan(model), variables)) as endpoint:
+        judge = Judge(chat_with(endpoint))
         await one_pass(judge, load_mini_pairs("val")[:1])
         passes = []
         for part in (pairs[:half], pairs[half:]):

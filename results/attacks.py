@@ -5,15 +5,15 @@
     python -m results.attacks --models qwen-0.5b --arms implicit --conditions prompt json
 
 The corpus (rar_lib/evaluation/attacks.jsonl) is applied to the rejected response of a pair from
-RaR-Mini, one a task, as many as the laptop profile draws. The arm implicit meets every text;
-explicit, which asks about each criterion, one text of each family (the one written after the
-pre-checks, where there is one). Conditions, each against its own unattacked grades; the first four
-by default:
+RaR-Mini, one a task: to every test task for the largest judge, to as many as the laptop profile
+draws for the others (``--tasks``). The arm implicit meets every text; explicit, which asks about
+each criterion, one text of each family (the one written after the pre-checks, where there is one).
+Conditions, each against its own unattacked grades; the first four by default, in this order:
 
-    bare      no fence, template tokens and invisible characters left in, nothing said about them
     prompt    the library's judge: fence, and a system prompt that warns of instructions
-    warned    a longer warning, and a reminder after the response
     strip     prompt + pre-checks that take suspicious sentences out before grading
+    bare      no fence, template tokens and invisible characters left in, nothing said about them
+    warned    a longer warning, and a reminder after the response
     fence     response fenced and made visible, nothing said about instructions inside it
     unscored  prompt + no reward for a response that the pre-checks find suspicious
     all       warned + strip
@@ -21,9 +21,12 @@ by default:
 
 Calls go through a cassette in _build/, so a run that --minutes cut off is continued by the next.
 Only conditions that are complete go to results/attacks.json, and all of them from one machine. A
-condition is measured again when corpus, tasks, prompts or the code of the judge change. The claims
-of the ledger are decided on the largest judge, which is measured first: whether attacks gain more
-than harmless text under *prompt*, and whether fewer succeed under *strip*.
+condition is measured again when corpus, tasks, prompts or the code of the judge change. ``--list``
+says how many calls are left, and about how long they take where engines.json has the speed of the
+judge on such a machine. The claims of the ledger are decided on the largest judge, whose conditions
+*prompt* and *strip* are measured first: whether attacks gain more than harmless text under the one,
+and whether fewer succeed under the other. They are corrected for their whole family, which few
+tasks cannot decide (:func:`rar_lib.book.claims.fewest_tasks`): so that judge meets all there are.
 """
 
 from __future__ import annotations
@@ -32,11 +35,13 @@ import argparse
 import asyncio
 import datetime
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import product
+from functools import cache
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +50,8 @@ from rar_lib.book.profiles import load
 from rar_lib.book.results import check_one_origin
 from rar_lib.core.decision import decide_family
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import atomic_write, digest, file_hash, sources
-from rar_lib.core.stats import Comparison, Interval, task_interval
+from rar_lib.core.files import atomic_write, checkout, digest, file_hash, sources
+from rar_lib.core.stats import Comparison, Interval, scored, task_interval
 from rar_lib.core.text import fence
 from rar_lib.core.types import Arm, Pair, Task
 from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
@@ -70,14 +75,17 @@ from rar_lib.judging.messages import Messages
 from rar_lib.judging.wire import Message
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.machine import hardware, versions
+from rar_lib.models.processor import cpu_dtype, engine
 from rar_lib.models.server import local_chat
+from results import engines
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "results" / "attacks.json"
-#: From large to small; claims are decided on the first.
+ROOT = checkout() or Path.cwd()
+RESULTS = Path(__file__).with_name("attacks.json")
+#: From large to small; claims are decided on the first, which meets every task.
 MODELS_MEASURED = ("qwen-1.5b", "qwen-0.5b", "smollm2-135m")
 ARMS: tuple[Arm, ...] = ("implicit", "explicit")
-CONDITIONS = ("bare", "prompt", "warned", "strip")
+#: Those that decide claims come first.
+CONDITIONS = ("prompt", "strip", "bare", "warned")
 PROMPTS = Path(__file__).with_name("attacks_prompts")
 
 
@@ -140,11 +148,18 @@ def judges(chat: Chat) -> dict[str, Callable[[], Judge]]:
 
 def chosen(n: int) -> list[tuple[Task, Pair]]:
     """One pair of each of ``n`` tasks, at most all 48: the stratified draw that chapters use."""
-    tasks = {t.id: t for t in load_mini()}
+    tasks = {task.id: task for task in load_mini()}
     first: dict[str, Pair] = {}
     for pair in draw_pairs(load_mini_pairs("test"), n, list(tasks.values())):
         first.setdefault(pair.task_id, pair)
-    return [(tasks[p.task_id], p) for p in first.values()]
+    return [(tasks[pair.task_id], pair) for pair in first.values()]
+
+
+@cache
+def picked(model: str, drawn: int) -> tuple[tuple[Task, Pair], ...]:
+    """What a judge meets: the largest every test task, the others ``drawn`` of them."""
+    every = len({pair.task_id for pair in load_mini_pairs("test")})
+    return tuple(chosen(every if model == MODELS_MEASURED[0] else drawn))
 
 
 def texts_of(arm: str) -> tuple[Attack, ...]:
@@ -152,12 +167,18 @@ def texts_of(arm: str) -> tuple[Attack, ...]:
     return one_of_each_family(load_attacks()) if arm == "explicit" else load_attacks()
 
 
-def mark(arm: str, picked: Sequence[tuple[Task, Pair]]) -> str:
-    """Identity of what a condition measures, so that a complete one is not measured again."""
+def mark(arm: str, items: Sequence[tuple[Task, Pair]]) -> str:
+    """Identity of what a condition measures, so that a complete one is not measured again.
+
+    Raises:
+        DataError: the folder of prompts is empty.
+    """
     prompts = [file_hash(path) for path in sorted(PROMPTS.glob("*.txt"))]
-    texts = [a.model_dump(mode="json") for a in texts_of(arm)]
-    items = [[t.model_dump(mode="json"), p.rejected] for t, p in picked]
-    return digest([sources("core", "judging"), prompts, texts, items])[:16]
+    if not prompts:
+        raise DataError(f"{PROMPTS} holds no prompt (*.txt): restore it from git")
+    texts = [attack.model_dump(mode="json") for attack in texts_of(arm)]
+    asked = [[task.model_dump(mode="json"), pair.rejected] for task, pair in items]
+    return digest([sources("core", "judging"), prompts, texts, asked])[:16]
 
 
 def shown(interval: Interval | None) -> dict[str, Any] | None:
@@ -173,35 +194,38 @@ async def measure(
     """Every attack on every response, under one condition."""
     honest = await grade_many(judge, list(zip(tasks, responses, strict=True)), arm)
     results = await probe(judge, tasks, responses, arm, texts_of(arm))
-    scores = [g.score for g in honest if g.score is not None]
+    scores = scored(grade.score for grade in honest)
     return {"score": shown(task_interval(scores)) if scores else None, **summary(results)}
 
 
 def summary(results: Sequence[AttackResult]) -> dict[str, Any]:
     """Success rates of families and of both halves of the corpus, and the gains of each attack."""
     halves = {
-        "written before the rules": [r for r in results if r.attack.written == "before"],
-        "written after the rules": [r for r in results if r.attack.written == "after"],
+        "written before the rules": [one for one in results if one.attack.written == "before"],
+        "written after the rules": [one for one in results if one.attack.written == "after"],
     }
     return {
         "success": {
             name: shown(success_rate(rows))
             for name, rows in {"every attack": results, **halves}.items()
         },
-        "unscored": sum(r.unscored for r in results),
+        "unscored": sum(one.unscored for one in results),
         "families": {
             name: {
-                "attacks": r.attacks,
-                "success": shown(r.success),
-                "gain": shown(r.gain),
-                "unscored": r.unscored,
+                "attacks": family.attacks,
+                "success": shown(family.success),
+                "gain": shown(family.gain),
+                "unscored": family.unscored,
             }
-            for name, r in by_family(results).items()
+            for name, family in by_family(results).items()
         },
-        "attacks": {
-            r.attack.id: [None if g is None else round(g, 4) for g in r.gains] for r in results
-        },
+        "attacks": {one.attack.id: gains_of(one) for one in results},
     }
+
+
+def gains_of(result: AttackResult) -> list[float | None]:
+    """What an attack gained on each task, to four places."""
+    return [None if gain is None else round(gain, 4) for gain in result.gains]
 
 
 def findings(rows: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,7 +235,7 @@ def findings(rows: Mapping[str, Any]) -> dict[str, Any]:
     where tasks, texts and code of both are the same. Gains are taken as they are recorded.
 
     Args:
-        rows: ``model/arm/condition`` -> a finished row, see :func:`condition`.
+        rows: ``model/arm/condition`` -> a finished row, see :func:`row_of`.
     """
     gaps: dict[str, Comparison | None] = {}
     margins = {}
@@ -249,33 +273,88 @@ def origin() -> dict[str, Any]:
     return {"machine": hardware(), "versions": versions()}
 
 
+@dataclass(frozen=True)
+class Condition:
+    """One judge in one arm behind one defence, on the tasks that it meets."""
+
+    model: str
+    arm: str
+    name: str
+    items: Sequence[tuple[Task, Pair]]
+
+    @property
+    def key(self) -> str:
+        """Its name in the record."""
+        return f"{self.model}/{self.arm}/{self.name}"
+
+    @property
+    def of(self) -> str:
+        """See :func:`mark`."""
+        return mark(self.arm, self.items)
+
+    @property
+    def calls(self) -> int:
+        """That it takes: a rating or one verdict a criterion, of each text and of none."""
+        texts = len(texts_of(self.arm)) + 1
+        if self.arm == "implicit":
+            return texts * len(self.items)
+        return texts * sum(len(task.rubric.criteria) for task, _ in self.items if task.rubric)
+
+    def seconds(self, known: Sequence[Mapping[str, Any]]) -> float | None:
+        """About how long its calls take; ``None`` where that judge's speed is not on record.
+
+        Args:
+            known: rows of ``engines.json``, newest last.
+        """
+        here = (self.model, cpu_dtype(), len(os.sched_getaffinity(0)))
+        what = "ratings_per_s" if self.arm == "implicit" else "verdicts_per_s"
+        for row in reversed(known):
+            if (row["model"], row["number format of vllm"], row["cores"]) == here:
+                return self.calls / float(row["engines"][engine(self.model)][what])
+        return None
+
+
+def asked_for(options: argparse.Namespace) -> list[Condition]:
+    """The conditions of the command line, in the order in which they are measured."""
+    return [
+        Condition(model, arm, name, picked(model, options.tasks))
+        for model, name, arm in product(options.models, options.conditions, options.arms)
+    ]
+
+
+def listing(options: argparse.Namespace, done: Mapping[str, Any]) -> None:
+    """Say which conditions are complete, and what is left."""
+    speeds = json.loads(engines.RESULTS.read_text()) if engines.RESULTS.exists() else []
+    for one in asked_for(options):
+        complete = done.get(one.key, {}).get("of") == one.of
+        took = one.seconds(speeds)
+        long = "how long is not known" if took is None else f"about {took / 60:.0f} min"
+        left = f"to do: {len(one.items)} tasks, {one.calls:,} calls, {long}"
+        print(f"{one.key:40}{'complete' if complete else left}")
+
+
 async def run(options: argparse.Namespace, known: dict[str, Any]) -> None:
     """Measure what is asked for until the time is over; finished conditions go to ``known``."""
-    if not options.list:
-        check_origin(known)
-    picked = chosen(options.tasks)
+    check_origin(known)
     done = known.setdefault("judges", {})
     with closing(Cassette(ROOT / "_build" / "attacks.sqlite", "record")) as cassette:
-        for model in options.models:
+        for model, those in groupby(asked_for(options), key=lambda one: one.model):
             with local_chat(model, cassette=cassette) as chat:
-                for arm, name in product(options.arms, options.conditions):
-                    key = f"{model}/{arm}/{name}"
-                    of = mark(arm, picked)
-                    complete = done.get(key, {}).get("of") == of
-                    if options.list:
-                        print(f"{key:40}{'complete' if complete else 'to do'}")
-                    elif not complete:
-                        begin = time.perf_counter()
-                        done[key] = await condition(judges(chat)[name](), picked, arm) | {"of": of}
-                        print(f"{key}: {time.perf_counter() - begin:.0f} s", flush=True)
-                        save(known)
+                for one in those:
+                    of = one.of
+                    if done.get(one.key, {}).get("of") == of:
+                        continue
+                    begin = time.perf_counter()
+                    done[one.key] = await row_of(judges(chat)[one.name](), one) | {"of": of}
+                    print(f"{one.key}: {time.perf_counter() - begin:.0f} s", flush=True)
+                    save(known)
 
 
-async def condition(judge: Judge, picked: Sequence[tuple[Task, Pair]], arm: str) -> dict[str, Any]:
+async def row_of(judge: Judge, one: Condition) -> dict[str, Any]:
     """One finished row of the record."""
-    tasks = [task for task, _ in picked]
+    tasks = [task for task, _ in one.items]
     return {
-        "rejected": await measure(judge, tasks, [pair.rejected for _, pair in picked], arm),
+        "rejected": await measure(judge, tasks, [pair.rejected for _, pair in one.items], one.arm),
         "tasks": [task.id for task in tasks],
         "date": datetime.date.today().isoformat(),
     }
@@ -298,11 +377,14 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS_MEASURED, choices=sorted(MODELS))
     parser.add_argument("--arms", nargs="+", default=ARMS)
     parser.add_argument("--conditions", nargs="+", default=CONDITIONS)
-    parser.add_argument("--tasks", type=int, default=load("laptop").pairs)
+    of_others = "that the smaller judges meet; the largest meets all"
+    parser.add_argument("--tasks", type=int, default=load("laptop").pairs, help=of_others)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--list", action="store_true", help="only say what is complete")
     options = parser.parse_args()
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if options.list:
+        return listing(options, known.get("judges", {}))
     try:
         asyncio.run(asyncio.wait_for(run(options, known), options.minutes * 60))
     except TimeoutError:

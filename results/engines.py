@@ -64,13 +64,13 @@ async def measure(model: str, engine: str, pairs: list[Pair]) -> tuple[dict[str,
 def apart(one: PairGrades, other: PairGrades) -> dict[str, float]:
     """How far two engines' probabilities of the same verdicts lie apart, and how many both gave."""
     both = [
-        (a.probability, b.probability)
+        (first.probability, second.probability)
         for mine, yours in zip(_grades(one), _grades(other), strict=True)
-        for a, b in zip(mine.verdicts, yours.verdicts, strict=True)
-        if a.probability is not None and b.probability is not None
+        for first, second in zip(mine.verdicts, yours.verdicts, strict=True)
+        if first.probability is not None and second.probability is not None
     ]
-    gaps = [abs(a - b) for a, b in both]
-    same = [(a > 0.5) == (b > 0.5) for a, b in both]
+    gaps = [abs(first - second) for first, second in both]
+    same = [(first > 0.5) == (second > 0.5) for first, second in both]
     return {"n": len(both), "mean": fmean(gaps), "most": max(gaps), "same verdict": fmean(same)}
 
 
@@ -85,7 +85,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8)
     options = parser.parse_args()
     pairs = draw_pairs(load_mini_pairs("test"), options.pairs, load_mini("all"))
-    rows, grades = {}, []
+    rows = {}
+    grades = []
     for name in ENGINES:
         rows[name], found = asyncio.run(measure(options.model, name, pairs))
         grades.append(found)

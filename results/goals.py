@@ -235,11 +235,11 @@ def over_the_bound(reading: Reading, records: Records) -> Mapping[str, Any] | No
 
 def server_in_float32(reading: Reading, records: Records) -> Mapping[str, Any] | None:
     """The most memory that a judge's server alone was seen to hold in float32."""
-    held = {
-        row["model"]: max(seen["memory_gb"] for seen in row["allocators"]["mimalloc"]["passes"])
-        for row in records["allocator"] or []
-        if row["number format"] == "float32"
-    }
+    held: dict[str, float] = {}
+    for row in records["allocator"] or []:
+        if row["number format"] == "float32":
+            passes = row["allocators"]["mimalloc"]["passes"]
+            held[row["model"]] = max(seen["memory_gb"] for seen in passes)
     if set_of(reading.processor) not in IN_FLOAT32 or not held:
         return None
     model = max(held, key=lambda name: held[name])
@@ -312,7 +312,8 @@ def farthest_off(reading: Reading, records: Records) -> Mapping[str, Any]:
     """The predicted size with the largest error, and its stage that is farthest off."""
     sizes = [row for row in reading.row["sizes"] if not row["fitted"]]
     worst = max(sizes, key=lambda row: abs(row["error"]))
-    own, by_model = worst["measured"], worst["predicted"]
+    own = worst["measured"]
+    by_model = worst["predicted"]
     named = [name for name in own if name != "seconds"]
     stage = max(named, key=lambda name: abs(by_model[name] - own[name]))
     return {
@@ -594,7 +595,10 @@ def shown(value: float, unit: str) -> str:
 def recorded(folder: Path = FOLDER) -> dict[str, Any]:
     """The records that goals are read from; ``None`` for one that is not there."""
     paths = {name: folder / path for name, path in RECORDS.items()}
-    return {n: json.loads(p.read_text()) if p.exists() else None for n, p in paths.items()}
+    return {
+        name: json.loads(path.read_text()) if path.exists() else None
+        for name, path in paths.items()
+    }
 
 
 def table(records: Records, declared: Iterable[Goal] = GOALS) -> Row:
@@ -608,7 +612,9 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
     """All rows as a table of Markdown."""
     head = ("goal", "asks", "processor", "measured", "outcome", "at", "why")
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join(str(one[name] or '–') for name in head)} |" for one in rows]
+    for one in rows:
+        cells = [str(one[name] or "–") for name in head]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

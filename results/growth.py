@@ -40,7 +40,7 @@ from typing import Any, Literal
 
 from rar_lib.book import figures
 from rar_lib.book.prose import listed, plain
-from rar_lib.core.files import atomic_write, digest, sources
+from rar_lib.core.files import atomic_write, checkout, digest, sources
 from rar_lib.core.types import Grade, Task
 from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 from rar_lib.judging.chat import Chat, together
@@ -56,7 +56,7 @@ from results.judges.run import SIZE_TASKS, SIZES
 from results.limit import Watch, differing, number_format
 
 RESULTS = Path(__file__).with_name("growth.json")
-PIECES = Path(__file__).parents[1] / "_build" / "growth"
+PIECES = (checkout() or Path.cwd()) / "_build" / "growth"
 IN_FLIGHT = (1, 8, 64)
 #: As many as are in flight at most, so that this many really are: both of each pair.
 RESPONSES = max(IN_FLIGHT)
@@ -247,7 +247,8 @@ def pace(done: Sequence[Row], known: Sequence[Row], model: str) -> Pace | None:
         known: rows of ``engines.json``, newest last.
     """
     if done:
-        verdicts, seconds = (sum(row[name] for row in done) for name in ("verdicts", "seconds"))
+        verdicts = sum(row["verdicts"] for row in done)
+        seconds = sum(row["seconds"] for row in done)
         return Pace(statistics.fmean(row["start_s"] for row in done), verdicts / seconds)
     here = (model, number_format(model), made_by(model)["cores"])
     for row in reversed(known):
@@ -274,7 +275,7 @@ def measure_missing(every: Sequence[Piece], minutes: float) -> None:
     todo = [piece for piece in every if piece.result() is None]
     known = json.loads(engines.RESULTS.read_text()) if engines.RESULTS.exists() else []
     for number, piece in enumerate(todo):
-        done = [row for row in (one.result() for one in every) if row]
+        done = [row for one in every if (row := one.result())]
         print(forecast(todo[number:], pace(done, known, piece.model)), flush=True)
         if time.monotonic() - begin > 60 * minutes:
             print("no time left; the same command goes on")
@@ -381,7 +382,8 @@ def seen(name: str, record: Mapping[str, Any]) -> str:
     rows = points(name, record)
     if len(rows) < 2:
         return figures.NOT_YET if not rows else plain("only {x} is measured", x=short(rows[0][0]))
-    (x, y), (last_x, last_y) = rows[0], rows[-1]
+    x, y = rows[0]
+    last_x, last_y = rows[-1]
     size, _, unit = figures.GROWS[name]
     return plain(
         "{times} times the {size}, {factor} times the {unit}",
@@ -415,9 +417,12 @@ def differs(record: Mapping[str, Any]) -> str:
     found = record["rollouts"]
     if not found["rows"]:
         return ""
-    both = {"grades": record, "steps": found}
+    made = ("machine", "versions")
     return differing(
-        {who: {name: of[name] for name in ("machine", "versions")} for who, of in both.items()}
+        {
+            "grades": {name: record[name] for name in made},
+            "steps": {name: found[name] for name in made},
+        }
     )
 
 

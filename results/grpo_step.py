@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from rar_lib.book.profiles import load
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import atomic_write, checkout
 from rar_lib.core.text import fence, visible
 from rar_lib.core.types import Task
 from rar_lib.data.tasks import load_mini
@@ -49,8 +49,9 @@ from rar_lib.training.train import train
 from results.limit import Watch, differing, number_format, peak_gb
 
 RESULTS = Path(__file__).with_name("grpo_step.json")
-PIECES = Path(__file__).parents[1] / "_build" / "grpo_step"
-WARM_UP, MEASURED = 1, 3
+PIECES = (checkout() or Path.cwd()) / "_build" / "grpo_step"
+WARM_UP = 1
+MEASURED = 3
 OURS = "ours"
 STOCK = tuple(f"stock-{number}" for number in range(MEASURED))
 #: Of a step: what the table shows, seconds first.
@@ -99,9 +100,9 @@ def made_by(judge: str) -> dict[str, Any]:
 def tasks_of(training: Settings) -> list[Task]:
     """Medicine and science in turn: as many as all steps need, each seen once."""
     found = load_mini("train")
-    medicine = [t for t in found if t.domain == "medicine"]
-    science = [t for t in found if t.domain == "science"]
-    mixed = [t for pair in zip(medicine, science, strict=False) for t in pair]
+    medicine = [task for task in found if task.domain == "medicine"]
+    science = [task for task in found if task.domain == "science"]
+    mixed = [task for pair in zip(medicine, science, strict=False) for task in pair]
     return mixed[: training.steps * training.prompts_per_step]
 
 
@@ -135,7 +136,7 @@ def ours(judge: str) -> None:
 
     class Recording(RubricReward):
         async def __call__(self, *args: Any, **columns: Any) -> list[float | None]:
-            asked.append([json.loads(t)["id"] for t in columns["task"][:: training.rollouts]])
+            asked.append([json.loads(one)["id"] for one in columns["task"][:: training.rollouts]])
             return await super().__call__(*args, **columns)
 
     with (
@@ -239,7 +240,7 @@ def stock(judge: str, piece: int) -> None:
     # triton is not installed). This is what its earlier releases did, in plain torch.
     trl_utils._ChunkedLogProbFunction = PlainLogProb
     training = settings()
-    by_id = {t.id: t for t in tasks_of(training)}
+    by_id = {task.id: task for task in tasks_of(training)}
     rows = [
         {"prompt": policy_messages(by_id[i]), "task": by_id[i].model_dump_json()} for i in order
     ]
@@ -270,8 +271,8 @@ def stock(judge: str, piece: int) -> None:
         async def reward(completions: list[Any], task: list[str], **_: Any) -> list[float | None]:
             few = len(seen) < WARM_UP
             grades = [
-                grade_json(chat, Task.model_validate_json(t), text_of(c))
-                for t, c in zip(task[: 1 if few else None], completions, strict=not few)
+                grade_json(chat, Task.model_validate_json(asked), text_of(answer))
+                for asked, answer in zip(task[: 1 if few else None], completions, strict=not few)
             ]
             scores = await together(grades)
             seen.append(scores)
@@ -298,7 +299,7 @@ def stock(judge: str, piece: int) -> None:
     total = clock.ends[-1] - clock.ends[-2]
     parts = {name: values[-1] for name, values in seconds.items()}
     parts["update"] = log["step_time"] - sum(parts.values())
-    scored = [s for s in seen[-1] if s is not None]
+    scored = [score for score in seen[-1] if score is not None]
     criteria = [len(by_id[i].rubric.criteria) for i in order[-training.prompts_per_step :]]  # type: ignore[union-attr]
     step = {
         "tasks": order[-training.prompts_per_step :],
@@ -349,11 +350,15 @@ async def grade_json(chat: Chat, task: Task, response: str) -> float | None:
         return value if isinstance(value, bool) else None
 
     criteria = task.rubric.criteria
-    verdicts = await together(met(c.description) for c in criteria)
-    if any(v is None for v in verdicts):
+    verdicts = await together(met(criterion.description) for criterion in criteria)
+    if any(verdict is None for verdict in verdicts):
         return None
-    weights = [PAPER_WEIGHTS[c.category] for c in criteria]
-    good = [w for w, c, v in zip(weights, criteria, verdicts, strict=True) if is_good(c, bool(v))]
+    weights = [PAPER_WEIGHTS[criterion.category] for criterion in criteria]
+    good = [
+        weight
+        for weight, criterion, verdict in zip(weights, criteria, verdicts, strict=True)
+        if is_good(criterion, bool(verdict))
+    ]
     return sum(good) / sum(weights)
 
 
@@ -383,9 +388,14 @@ def side(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "dates": sorted({piece["date"] for piece in pieces}),
         "other_load": max(piece["other_load"] for piece in pieces),
         "peak_memory_gb": max(piece["peak_memory_gb"] for piece in pieces),
-        "mean": {name: round(statistics.fmean(s[name] for s in steps), 3) for name in NAMES},
+        "mean": {name: mean_of(name, steps) for name in NAMES},
         "steps": steps,
     }
+
+
+def mean_of(name: str, steps: Sequence[Mapping[str, Any]]) -> float:
+    """Of one figure over steps, to three places."""
+    return round(statistics.fmean(step[name] for step in steps), 3)
 
 
 def record(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -398,8 +408,9 @@ def record(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         raise SystemExit(f"not measured yet: {', '.join(missing)}; without them there is no ratio")
     if said := differing({name: piece["made_by"] for name, piece in found.items()}):
         raise SystemExit(f"no ratio, {said}: measure again what differs")
-    ours, theirs = side([found[OURS]]), side([found[name] for name in STOCK])
-    if [s["tasks"] for s in ours["steps"]] != [s["tasks"] for s in theirs["steps"]]:
+    ours = side([found[OURS]])
+    theirs = side([found[name] for name in STOCK])
+    if [step["tasks"] for step in ours["steps"]] != [step["tasks"] for step in theirs["steps"]]:
         raise SystemExit("no ratio, stock had other tasks than ours: measure stock again")
     return {
         "date": max(*ours["dates"], *theirs["dates"]),

@@ -33,9 +33,10 @@ from typing import Any
 
 import psutil
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
 from rar_lib.core.types import Task
-from rar_lib.judging.chat import Chat
+from rar_lib.judging.chat import Chat, together
 from rar_lib.judging.judge import Judge
 from rar_lib.models.machine import hardware, versions
 from rar_lib.models.processor import suited
@@ -83,16 +84,31 @@ class Event:
         return self.start + self.length
 
 
+def only_trace(folder: Path) -> Path:
+    """The one trace that the server's profiler has left.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
+    found = sorted(folder.glob("*.json.gz"))
+    if len(found) != 1:
+        raise DataError(
+            f"{folder} holds {len(found)} traces (*.json.gz) instead of one: does this vLLM write "
+            "them under another name?"
+        )
+    return found[0]
+
+
 def read_trace(path: Path) -> list[Event]:
     """Operations and steps of a trace in Chrome's format, in order, the longer first."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         found = json.load(file)["traceEvents"]
     spans = [
-        Event(e["name"], e["tid"], float(e["ts"]), float(e["dur"]))
-        for e in found
-        if e.get("ph") == "X" and e.get("cat") in {"cpu_op", "user_annotation"}
+        Event(span["name"], span["tid"], float(span["ts"]), float(span["dur"]))
+        for span in found
+        if span.get("ph") == "X" and span.get("cat") in {"cpu_op", "user_annotation"}
     ]
-    return sorted(spans, key=lambda e: (e.start, -e.length))
+    return sorted(spans, key=lambda span: (span.start, -span.length))
 
 
 def main_thread(events: Sequence[Event]) -> list[Event]:
@@ -101,11 +117,11 @@ def main_thread(events: Sequence[Event]) -> list[Event]:
     Raises:
         ValueError: the trace has no step.
     """
-    steps = Counter(e.thread for e in events if e.name.startswith(STEP))
+    steps = Counter(event.thread for event in events if event.name.startswith(STEP))
     if not steps:
         raise ValueError("the trace has no step: was the server's profiler running?")
     [(thread, _)] = steps.most_common(1)
-    return [e for e in events if e.thread == thread]
+    return [event for event in events if event.thread == thread]
 
 
 def self_times(events: Iterable[Event]) -> dict[str, float]:
@@ -132,11 +148,13 @@ def group_of(name: str) -> str:
 def shares(events: Sequence[Event]) -> dict[str, float]:
     """Group -> share of the time from the first step to the end of the last; they sum to one."""
     own = main_thread(events)
-    steps = [e for e in own if e.name.startswith(STEP)]
-    begin, end = steps[0].start, max(e.end for e in steps)
+    steps = [event for event in own if event.name.startswith(STEP)]
+    begin = steps[0].start
+    end = max(step.end for step in steps)
     whole = (end - begin) / 1e6
     by_group: dict[str, float] = defaultdict(float)
-    for name, seconds in self_times(e for e in own if begin <= e.start and e.end <= end).items():
+    inside = (event for event in own if begin <= event.start and event.end <= end)
+    for name, seconds in self_times(inside).items():
         by_group[group_of(name)] += seconds
     by_group[OUTSIDE] = whole - sum(by_group.values())
     names = [*(group for group, _ in GROUPS), OTHER, BETWEEN, OUTSIDE]
@@ -199,10 +217,11 @@ async def grade_all(endpoint: Endpoint, items: Sequence[tuple[Task, str]]) -> di
     judge = Judge(Chat(endpoint.base_url, endpoint.model, timeout_s=600.0))
     await judge.grade(*items[0], "explicit")
     empty_cache(endpoint.base_url)
-    before, own = counters(endpoint.base_url), time.process_time()
+    before = counters(endpoint.base_url)
+    own = time.process_time()
     used = processor_seconds(endpoint.pid or 0)
     begin = time.perf_counter()
-    grades = await asyncio.gather(*(judge.grade(*one, "explicit") for one in items[1:]))
+    grades = await together(judge.grade(*one, "explicit") for one in items[1:])
     seconds = time.perf_counter() - begin
     after = counters(endpoint.base_url)
     by_process = {
@@ -246,8 +265,7 @@ def measure(model: str, tasks: int) -> dict[str, Any]:
         post(endpoint, "start_profile")
         slower = asyncio.run(grade_all(endpoint, items))
         post(endpoint, "stop_profile")
-        [trace] = Path(folder).glob("*.json.gz")
-        events = read_trace(trace)
+        events = read_trace(only_trace(Path(folder)))
     row |= {"tokens_needed": needed(model, items[1:]), "shares": shares(events)}
     row["seconds under the profiler"] = slower["seconds"]
     layers, head = matrices(model_dir(model))
@@ -258,7 +276,7 @@ def measure(model: str, tasks: int) -> dict[str, Any]:
 
 def slowest(events: Sequence[Event], count: int = 12) -> dict[str, float]:
     """The operations that took most, in seconds under the profiler."""
-    found = self_times(e for e in events if not e.name.startswith(STEP))
+    found = self_times(event for event in events if not event.name.startswith(STEP))
     return dict(sorted(found.items(), key=lambda pair: -pair[1])[:count])
 
 
@@ -299,8 +317,8 @@ def main() -> None:
         made = {"machine": hardware(), "versions": versions(), "tasks": options.tasks}
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         row = {"model": model, **measure(model, options.tasks), **made, "date": today}
-        same = ("model", "machine")
-        rows = [r for r in rows if [r[key] for key in same] != [row[key] for key in same]]
+        here = (row["model"], row["machine"])
+        rows = [known for known in rows if (known["model"], known["machine"]) != here]
         atomic_write(RESULTS, json.dumps([*rows, row], indent=1) + "\n")
         rows = [*rows, row]
     print(render(rows))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import resource
@@ -17,21 +18,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import psutil
 
+from rar_lib.core.errors import DataError
+from rar_lib.core.files import checkout
 from rar_lib.core.types import Task
+from rar_lib.judging.messages import Messages, rubric_of
+from rar_lib.judging.wire import Message
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.processor import cpu_dtype
 
 Format = Literal["float32", "bfloat16", "int8"]
 #: Rows, inner size and columns: a square, and the judge's feed-forward layer there and back.
 SHAPES = ((4096, 4096, 4096), (2048, 1536, 8960), (2048, 8960, 1536))
-#: Of each shape, and how many products are timed together.
-SECONDS, TOGETHER = 1.5, 3
+#: Of each shape.
+SECONDS = 1.5
+#: Products that are timed together.
+TOGETHER = 3
 
 
 def number_format(model: str) -> Format:
@@ -92,7 +100,8 @@ def share_of_limit(
 
     folder = model_dir(model)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    must, verdicts = 0, 0
+    must = 0
+    verdicts = 0
     for piece in items:
         texts = [
             tokenizer.apply_chat_template(ask, tokenize=False, add_generation_prompt=True)
@@ -101,8 +110,8 @@ def share_of_limit(
         ]
         must += distinct_prefixes(tokenizer(texts, add_special_tokens=False)["input_ids"])
         verdicts += len(texts)
-    seconds = sum(p["seconds"] for p in pieces)
-    limit = limit_of([p["limit"] for p in pieces], pieces[0]["number_format"])
+    seconds = sum(piece["seconds"] for piece in pieces)
+    limit = limit_of([piece["limit"] for piece in pieces], pieces[0]["number_format"])
     layers, head = matrices(folder)
     done = 2 * MODELS[model].parameters * 1e9 * must
     multiplied = 2 * (layers * must + head * verdicts)
@@ -120,20 +129,26 @@ def limit_of(measured: Sequence[Mapping[str, Any]], wanted: Format) -> dict[str,
     Raises:
         ValueError: one was made in another number format.
     """
-    if wrong := [m["format"] for m in measured if m["format"] != wanted]:
+    if wrong := [one["format"] for one in measured if one["format"] != wanted]:
         raise ValueError(f"the limit was measured in {wrong[0]}, the judge is served in {wanted}")
-    best = max(measured, key=lambda m: m["tflops"])
-    return dict(best) | {"measured": [m["tflops"] for m in measured]}
+    best = max(measured, key=lambda one: one["tflops"])
+    return dict(best) | {"measured": [one["tflops"] for one in measured]}
 
 
-def asks(task: Task, response: str) -> list[Any]:
-    """The messages of every call of an explicit grade."""
-    from rar_lib.judging.messages import Messages
+def asks(task: Task, response: str) -> list[list[Message]]:
+    """The messages of every call of an explicit grade.
 
-    if task.rubric is None:
-        raise ValueError(f"task {task.id!r} has no rubric")
+    Turn by turn, as a chat template takes them; :func:`rar_lib.judging.messages.prompts_of` joins
+    the turns to one text, without the template's own tokens.
+
+    Raises:
+        DataError: the task has no rubric.
+    """
     asking = Messages()
-    return [asking.criterion(task, response, c, "probability") for c in task.rubric.criteria]
+    return [
+        asking.criterion(task, response, criterion, "probability")
+        for criterion in rubric_of(task).criteria
+    ]
 
 
 def distinct_prefixes(sequences: Iterable[Sequence[int]]) -> int:
@@ -151,7 +166,11 @@ def distinct_prefixes(sequences: Iterable[Sequence[int]]) -> int:
 
 
 def matrices(folder: Path) -> tuple[int, int]:
-    """Numbers in the layers' matrices and in the output matrix, from the safetensors headers."""
+    """Numbers in the layers' matrices and in the output matrix, from the safetensors headers.
+
+    Raises:
+        DataError: the folder holds none of the one kind or of the other.
+    """
     from safetensors import safe_open
 
     layers = head = 0
@@ -163,6 +182,11 @@ def matrices(folder: Path) -> tuple[int, int]:
                     layers += size
                 elif "embed_tokens" in name:  # the output matrix has the same shape
                     head = size
+    if not (layers and head):
+        raise DataError(
+            f"{folder} holds no *.safetensors with layers and embeddings: fetch or convert the "
+            "model again"
+        )
     return layers, head
 
 
@@ -177,9 +201,14 @@ def fastest_product(wanted: Format) -> dict[str, Any]:
     """The fastest matrix product of this machine in a number format, in TFLOP/s, and its kernel.
 
     In a process of its own: threads that torch leaves behind would slow the server down.
+
+    :func:`rar_lib.models.processor.product_gflops` is another figure: of one smaller shape, in
+    :func:`cpu_dtype` alone, within a second. A forecast compares it with that of other machines,
+    and records hold it, so it stays as it is. A limit has to be the fastest of several shapes, in
+    the format that the judge is served in.
     """
     command = [sys.executable, "-c", _MEASURE, wanted]
-    root = Path(__file__).parents[1]
+    root = checkout() or Path.cwd()
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     # vLLM may log before it.
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -189,7 +218,7 @@ def fastest_product(wanted: Format) -> dict[str, Any]:
 def products(wanted: Format) -> tuple[str, Callable[[int, int, int], Callable[[], Any]]]:
     """Name of the kernel, and what makes a product of (rows, inner size, columns)."""
     if wanted != "int8":
-        return "torch.mm", lambda m, k, n: plain_product(wanted, m, k, n)
+        return "torch.mm", partial(plain_product, wanted)
     try:
         from vllm import _custom_ops as ops
     except ImportError:
@@ -198,26 +227,28 @@ def products(wanted: Format) -> tuple[str, Callable[[int, int, int], Callable[[]
     return ("oneDNN", onednn_product) if ops._supports_onednn else ("torch._int_mm", int8_product)
 
 
-def plain_product(dtype: str, m: int, k: int, n: int) -> Callable[[], Any]:
+def plain_product(dtype: str, rows: int, inner: int, columns: int) -> Callable[[], Any]:
     """Into the same memory each time: pages of a fresh result cost as much as the product."""
     import torch
 
     kind = getattr(torch, dtype)
-    left, right = torch.randn(m, k).to(kind), torch.randn(k, n).to(kind)
-    out = torch.empty(m, n, dtype=kind)
+    left = torch.randn(rows, inner).to(kind)
+    right = torch.randn(inner, columns).to(kind)
+    out = torch.empty(rows, columns, dtype=kind)
     return lambda: torch.mm(left, right, out=out)
 
 
-def int8_product(m: int, k: int, n: int) -> Callable[[], Any]:
+def int8_product(rows: int, inner: int, columns: int) -> Callable[[], Any]:
     """torch's own, summed in int32; the right side lies as a layer's weights do."""
     import torch
 
-    left, right = _whole_numbers(m, k), _whole_numbers(n, k).t()
-    out = torch.empty(m, n, dtype=torch.int32)
+    left = _whole_numbers(rows, inner)
+    right = _whole_numbers(columns, inner).t()
+    out = torch.empty(rows, columns, dtype=torch.int32)
     return lambda: torch._int_mm(left, right, out=out)
 
 
-def onednn_product(m: int, k: int, n: int) -> Callable[[], Any]:
+def onednn_product(rows: int, inner: int, columns: int) -> Callable[[], Any]:
     """What vLLM computes an int8 layer with on a CPU (``CPUInt8ScaledMMLinearKernel``).
 
     Weights are packed once, as when a model is loaded; rounding the left side to int8 is not part
@@ -227,12 +258,14 @@ def onednn_product(m: int, k: int, n: int) -> Callable[[], Any]:
     from vllm import _custom_ops as ops
 
     kind = getattr(torch, cpu_dtype())
-    left, right = _whole_numbers(m, k), _whole_numbers(n, k).t()
-    scales, weight_scales = torch.full((m, 1), 0.01), torch.full((n, 1), 0.01)
+    left = _whole_numbers(rows, inner)
+    right = _whole_numbers(columns, inner).t()
+    scales = torch.full((rows, 1), 0.01)
+    weight_scales = torch.full((columns, 1), 0.01)
     packed = ops.create_onednn_scaled_mm(right, weight_scales, kind, True, False, 32)
     # What was packed points at its scales and does not keep them: this does.
     kept = (packed, weight_scales)
-    out = torch.empty(m, n, dtype=kind)
+    out = torch.empty(rows, columns, dtype=kind)
     return lambda: ops.onednn_scaled_mm(kept[0], left, out, scales, None, None, None)
 
 
@@ -244,7 +277,8 @@ def _whole_numbers(rows: int, columns: int) -> Any:
 
 def best_rate(product: Callable[[], Any], operations: float, seconds: float) -> float:
     """Most operations a second within so many seconds, over products that are timed together."""
-    best, end = 0.0, time.perf_counter() + seconds
+    best = 0.0
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
         for _ in range(TOGETHER):
@@ -256,7 +290,7 @@ def best_rate(product: Callable[[], Any], operations: float, seconds: float) -> 
 def measured_here(wanted: Format) -> dict[str, Any]:
     """The fastest product of this process, over all shapes."""
     kernel, make = products(wanted)
-    rates = [best_rate(make(m, k, n), 2.0 * m * k * n, SECONDS) for m, k, n in SHAPES]
+    rates = [best_rate(make(*shape), 2.0 * math.prod(shape), SECONDS) for shape in SHAPES]
     return {"format": wanted, "kernel": kernel, "tflops": max(rates) / 1e12}
 
 

@@ -21,7 +21,7 @@ from statistics import fmean, median
 from typing import Any
 
 from rar_lib.core.errors import JudgeFault
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import atomic_write, checkout
 from rar_lib.core.stats import auc
 from rar_lib.core.types import Task
 from rar_lib.data.tasks import load_mini, load_mini_pairs
@@ -31,7 +31,7 @@ from rar_lib.judging.reading import LEAST_SHARE, Expected, yes_probability
 from rar_lib.judging.wire import Reply
 from results.alignment.run import JUDGES, Piece, header
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = checkout() or Path.cwd()
 RESULTS = Path(__file__).with_suffix(".json")
 #: The least share of the reading before.
 BEFORE = 0.01
@@ -72,12 +72,14 @@ def read(reply: Reply, tokens: int, least: float) -> Expected | None:
 def summary(found: Sequence[tuple[Expected | None, bool]]) -> dict[str, Any]:
     """Share, unscored, accuracy and AUC of one reading."""
     known = [(verdict, gold) for verdict, gold in found if verdict is not None]
+    golds = [gold for _, gold in known]
+    hits = [(verdict.value > 0.5) == gold for verdict, gold in known]
     return {
         "verdicts": len(found),
         "unscored": len(found) - len(known),
-        "median_share": median(v.share for v, _ in known) if known else None,
-        "accuracy": fmean((v.value > 0.5) == gold for v, gold in known) if known else None,
-        "auc": auc([v.value for v, _ in known], [gold for _, gold in known]) if known else None,
+        "median_share": median(verdict.share for verdict, _ in known) if known else None,
+        "accuracy": fmean(hits) if hits else None,
+        "auc": auc([verdict.value for verdict, _ in known], golds) if known else None,
     }
 
 
@@ -91,12 +93,13 @@ def compare(of: dict[str, Reply], least: float) -> dict[str, Any] | None:
         for reply, gold in rows
         if reply is not None
     ]
-    moved = [abs(a.value - b.value) for a, b, _ in both if a and b]
+    read_both = [(one, two) for one, two, _ in both if one and two]
+    moved = [abs(one.value - two.value) for one, two in read_both]
     return {
-        "one token": summary([(a, gold) for a, _, gold in both]),
-        "two tokens": summary([(b, gold) for _, b, gold in both]),
+        "one token": summary([(one, gold) for one, _, gold in both]),
+        "two tokens": summary([(two, gold) for _, two, gold in both]),
         "largest_change": max(moved, default=None),
-        "other_verdicts": sum((a.value > 0.5) != (b.value > 0.5) for a, b, _ in both if a and b),
+        "other_verdicts": sum((one.value > 0.5) != (two.value > 0.5) for one, two in read_both),
     }
 
 

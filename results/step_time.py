@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from rar_lib.book.profiles import load
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import atomic_write, checkout
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Task
 from rar_lib.evaluation.step_time import Load, Measured, Stage, Step, fitted, simulate
@@ -49,7 +49,7 @@ from results.grpo_step import Clock, tasks_of
 from results.limit import Watch, peak_gb
 
 RESULTS = Path(__file__).with_name("step_time.json")
-PIECES = Path(__file__).parents[1] / "_build" / "step_time"
+PIECES = (checkout() or Path.cwd()) / "_build" / "step_time"
 JUDGE = "smollm2-135m"
 GROUP = 8
 #: Rollouts a step, in the order in which they are measured, and how many steps count.
@@ -92,7 +92,9 @@ def measure(rollouts: int, chat: Chat, group: int) -> Row:
     Args:
         group: the server's process group.
     """
-    training, clock, watch = settings(rollouts), Clock(), Watch(group)
+    training = settings(rollouts)
+    clock = Clock()
+    watch = Watch(group)
     tasks = tasks_of(training)
     with tempfile.TemporaryDirectory() as out, watched() as server:
         run = train(
@@ -124,8 +126,12 @@ def measure(rollouts: int, chat: Chat, group: int) -> Row:
 
 def prompt_tokens(tasks: Sequence[Task]) -> float:
     """Mean tokens of what the policy is asked, roughly."""
-    sizes = [sum(tokens(m["content"]) + TEMPLATE for m in policy_messages(t)) for t in tasks]
-    return statistics.fmean(sizes)
+    return statistics.fmean(map(prompt_size, tasks))
+
+
+def prompt_size(task: Task) -> int:
+    """Tokens of what the policy is asked of one task, roughly."""
+    return sum(tokens(message["content"]) + TEMPLATE for message in policy_messages(task))
 
 
 def steps_of(row: Mapping[str, Any]) -> list[Measured]:
@@ -153,7 +159,8 @@ def predicted(found: Mapping[int, Mapping[str, Any]]) -> Row:
                 "rollouts": n,
                 "fitted": n in FITTED_ON,
                 "measured": medians([step.stages for step in steps]) | {"seconds": own},
-                "predicted": medians([stages_of(s) for s in simulated]) | {"seconds": by_model},
+                "predicted": medians([stages_of(step) for step in simulated])
+                | {"seconds": by_model},
                 "error": by_model / own - 1,
             }
         )
@@ -182,7 +189,10 @@ def stages_of(step: Step) -> dict[Stage, float]:
 
 def medians(rows: Sequence[Mapping[Stage, float]]) -> dict[str, float]:
     """Of each stage."""
-    return {str(name): statistics.median(row[name] for row in rows) for name in rows[0]}
+    found = {}
+    for name in rows[0]:
+        found[str(name)] = statistics.median(row[name] for row in rows)
+    return found
 
 
 def table() -> Row:
@@ -220,7 +230,8 @@ def measure_missing(minutes: float) -> None:
     Raises:
         SystemExit: other processes were at work.
     """
-    begin, done = time.monotonic(), kept()
+    begin = time.monotonic()
+    done = kept()
     todo = [n for n in SIZES if n not in done]
     if not todo:
         return

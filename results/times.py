@@ -6,9 +6,10 @@
 *cold*: a fresh clone and empty caches (packages, weights, compiled code). *warm*: a fresh clone,
 caches filled by the cold run. *unchanged*: the same command again in the same clone. Everything
 lives in a temporary folder that is removed, unless --keep names one. Results go to
-results/times.json, by kind of processor, with machine and date, and into the README's table. The
-chapters' own times and the machine's matrix product go there, too: the forecast of `rar reproduce`
-reads them; beside them stands what the cold run's own forecast said. Standard library only.
+results/times.json, by kind of processor, with machine, date and the versions of packages that the
+cold run had, and into the README's table. The chapters' own times and the machine's matrix product
+go there, too: the forecast of `rar reproduce` reads them; beside them stands what the cold run's
+own forecast said. Standard library only.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def main() -> None:
     live: dict[str, Any] = {}
     try:
         seconds["cold"] = run(options.target, clone(base / "a"), base)
-        live = {"disk_gb": round(used_gb(base), 1)}
+        live = {"disk_gb": round(used_gb(base), 1), "versions": versions(base / "a")}
         live |= chapters(base / "a") if options.target == "reproduce" else {}
         live |= forecasts.get(options.target, {})
         seconds["unchanged"] = run(options.target, base / "a", base)
@@ -77,11 +78,31 @@ def used_gb(folder: Path) -> float:
     return int(done.split()[0]) * 1024 / 1e9
 
 
+#: Asked of the run's own interpreter, which has the library: nothing of it is imported here.
+_VERSIONS = (
+    "import json; from rar_lib.models.machine import versions; print(json.dumps(versions()))"
+)
+
+
+def versions(folder: Path) -> dict[str, str]:
+    """Python and packages of the environment that a run has made, as other records name them."""
+    ask = [str(folder / ".venv" / "bin" / "python"), "-c", _VERSIONS]
+    done = subprocess.run(ask, cwd=folder, capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
 def chapters(folder: Path) -> dict[str, Any]:
-    """Seconds of every chapter by profile, and the product of the machine on which they took so."""
+    """Seconds of every chapter by profile, and the product of the machine on which they took so.
+
+    It stops where there is no chapter: a run that made none has measured nothing.
+    """
     found: dict[str, dict[str, float]] = {}
     products = []
-    for path in sorted(folder.glob("_build/*/[0-9][0-9]_*.json")):
+    paths = sorted(folder.glob("_build/*/[0-9][0-9]_*.json"))
+    if not paths:
+        sys.exit(f"{folder / '_build'} holds no chapter's NN_name.json: what did the run make?")
+    for path in paths:
         manifest = json.loads(path.read_text())
         found.setdefault(manifest["profile"], {})[path.stem] = manifest["seconds"]
         products.append(manifest["taken"].get("live", {}).get("gflops"))
@@ -175,7 +196,7 @@ def record(target: str, seconds: dict[str, float], commit: str, live: dict[str, 
     if any(before.get(name) != now for name, now in (("commit", commit), ("machine", machine()))):
         before = {}
     kinds[kind()] = before | {
-        **{f"{k}_s": v for k, v in seconds.items()},
+        **{f"{label}_s": taken for label, taken in seconds.items()},
         **live,
         "memory_gb": round(max(peaks.get(target) or [0.0]), 1),
         "machine": machine(),
@@ -186,7 +207,7 @@ def record(target: str, seconds: dict[str, float], commit: str, live: dict[str, 
     RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     text = re.sub(
         r"(<!-- times -->\n).*?(<!-- /times -->)",
-        lambda m: m[1] + table(known) + "\n" + m[2],
+        lambda found: found[1] + table(known) + "\n" + found[2],
         README.read_text(),
         flags=re.S,
     )

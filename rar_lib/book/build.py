@@ -4,9 +4,9 @@ papermill has executed the notebooks; nothing is executed here. The steps are: s
 (sources and checked notebooks side by side, and what is computed from records: the landing page's
 answers, the page on the study, the status page), render (jupyter-book, warnings are errors), fill
 (the page of rollouts, from what the chapters' runs and the study have kept), draw (our SVG into its
-pages), lead (to Colab and Binder, if the book names a public repository), harden (a
-Content-Security-Policy in every page), swap (the old book stays readable until the new one is
-complete). A key over all inputs makes an unchanged book free.
+pages), fold (what is folded and shows nothing, into one), lead (to Colab and Binder, if the book
+names a public repository), harden (a Content-Security-Policy in every page), swap (the old book
+stays readable until the new one is complete). A key over all inputs makes an unchanged book free.
 
 What may stand in a page is decided by :mod:`rar_lib.book.gate`. The page of rollouts is filled by a
 template that escapes each value, and by a script of ours that makes text nodes of inert JSON.
@@ -24,7 +24,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
@@ -33,16 +33,16 @@ from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rar_lib.book import claims, figures, report, results, tables
-from rar_lib.book.gate import check_page, clean_notebook, draw, load_notebook
+from rar_lib.book.gate import SVG, check_page, clean_notebook, clean_svg, draw, load_notebook
 from rar_lib.book.profiles import load as load_profile
-from rar_lib.book.prose import listed, plain, sentence
+from rar_lib.book.prose import listed, plain, sentence, written
 from rar_lib.core.decision import ALPHA, WORDS, Finding
 from rar_lib.core.errors import DataError, ReproduceError
 from rar_lib.core.files import atomic_write, file_hash
-from rar_lib.core.stats import Interval, still
+from rar_lib.core.stats import Interval, scored
 from rar_lib.core.types import Category, Task
 from rar_lib.data.polarity import read
 from rar_lib.data.tasks import load_mini, load_tasks
@@ -52,6 +52,9 @@ from rar_lib.judging.messages import rubric_of
 from rar_lib.models.vllm_args import overhead_gb
 from rar_lib.training.run import TRANSCRIPT, Run
 from rar_lib.training.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _log = logging.getLogger(__name__)
 UNKNOWN = "not recorded"
@@ -175,8 +178,12 @@ def _hardware(manifest: dict[str, Any]) -> str:
 
 #: The line of a page that what is computed takes the place of; a page with several names them.
 GENERATED = "% generated"
-JUDGES_DRAWING = "judges.svg"
-CLAIMS_DRAWING = "claims.svg"
+JUDGES_DRAWING = "_static/judges.svg"
+CLAIMS_DRAWING = "_static/claims.svg"
+#: Not among the drawings, which follow the page's theme: a figure with colours of its own.
+ARMS_FIGURE = "arms.svg"
+#: Words of an answer on the landing page, the name of its chapter included.
+LONGEST = 45
 #: Chapters that an answer leads to.
 DATA = "03_the_data_audited"
 JUDGES = "04_can_the_judge_be_trusted"
@@ -189,12 +196,8 @@ WRITTEN = ("synthetic_ref", "synthetic_noref")
 SINGLE = "explicit"
 RATING = "implicit"
 SINGLE_OVER_RATING = "alignment.explicit_over_implicit"
-#: The family in which that finding is corrected.
-JUDGED = "ledger"
 CHANCE = 0.5
 LEVEL = "95 %"
-#: Decided claims that are named; the others are counted.
-NAMED = 3
 #: What a word of the ledger counts, where the word alone does not say it.
 COUNTED = {
     "no difference larger than d": "no difference larger than the d that was declared",
@@ -204,6 +207,17 @@ COUNTED = {
 }
 #: The check of the paper's best known number.
 HEADLINE = "arithmetic.headline-healthbench"
+#: Arms of the training study that the landing page tells of, by what their policy is paid for: in
+#: the answer, and under its figure.
+TOLD = {
+    "length": ("paid for length", "words, whatever they say"),
+    "direct_likert": ("plain rating", "one rating without a rubric"),
+    "implicit": ("implicit", "one rating under the whole rubric"),
+    "explicit": ("explicit", "the share of single criteria"),
+}
+UNTRAINED = "base"
+#: Width and height of their figure: a small one, whose letters stay large on a telephone.
+FIGURE_INCHES = (4.8, 2.8)
 #: Arms of the training study that answer a proposal of later work.
 PROPOSED = {"rubric dropout": "explicit, keep 0.5", "contrast weights": "explicit, contrast 0.5"}
 #: The finding on each of them against the arm without it.
@@ -225,30 +239,55 @@ def generated(repo: Path) -> dict[str, str]:
         DataError: a record or a finding is damaged.
     """
     alignment = results.load("alignment", repo)
+    arms = results.load("arms", repo)
     rows = claims.ledger(checkout=repo)
+    drawn = _arm_curves(arms)
     return {
-        "index.md": landing(rows, alignment),
-        "after.md": followed(results.load("arms", repo), rows),
+        "index.md": landing(rows, alignment, arms),
+        "after.md": followed(arms, rows),
         f"{STATUS}.md": reproduced(results.load("times", repo)),
         **{f"{STUDY}.md#{place}": text for place, text in studied(repo).items()},
-        f"_static/{JUDGES_DRAWING}": figures.judge_drawing(results.judges(alignment)),
-        f"_static/{CLAIMS_DRAWING}": figures.share_drawing(claims.counts(rows)),
+        JUDGES_DRAWING: figures.judge_drawing(results.judges(alignment)),
+        CLAIMS_DRAWING: figures.share_drawing(claims.counts(rows)),
+        LOOP_DRAWING: loop_drawing(),
+        **({ARMS_FIGURE: clean_svg(figures.as_svg(drawn) or "")} if drawn else {}),
     }
 
 
-def landing(rows: Sequence[claims.Row], alignment: Mapping[str, Any] | None) -> str:
-    """The landing page's answers as Markdown: main figure, five sentences, the claims in a bar."""
+def landing(
+    rows: Sequence[claims.Row],
+    alignment: Mapping[str, Any] | None,
+    arms: Mapping[str, Any] | None = None,
+) -> str:
+    """The landing page's answers as Markdown: figures, six short answers, the claims in a bar.
+
+    Args:
+        rows: of the ledger.
+        alignment: the record of judges; ``None`` where there is none.
+        arms: the record of the training study; ``None`` where there is none.
+    """
     found = results.judges(alignment)
     said = [
-        (_on_rubrics(found, alignment or {}), JUDGES),
+        (_on_rubrics(found), JUDGES),
         (_on_size(found, _as_decided(alignment or {}, rows)), JUDGES),
+        (_on_training(arms, rows), TRAINING),
         (_on_claims(rows), LEDGER),
         (_on_paper(rows), LEDGER),
         (_on_data(), DATA),
     ]
     parts = [_main_figure(found, alignment)] if alignment and found.accuracy else []
+    parts += _arms_figure(arms)
     parts.append("\n".join(f"- {text} {_chapter(stem)}" for text, stem in said))
     return "\n\n".join([*parts, _claims_bar(rows)])
+
+
+def _short(first: str, *more: str) -> str:
+    """An answer of ``first`` and whatever of the sentences behind it keeps it short."""
+    room = LONGEST - len(_chapter(LEDGER).split())
+    for text in more:
+        longer = f"{first} {text}"
+        first = longer if len(re.findall(r"\S*\w\S*", longer)) <= room else first
+    return first
 
 
 def _as_decided(record: Mapping[str, Any], rows: Sequence[claims.Row]) -> dict[str, Any]:
@@ -266,12 +305,13 @@ def _main_figure(found: results.Judges, alignment: Mapping[str, Any]) -> str:
     caption = sentence(
         "How often a judge prefers the better of two responses, by its size and by what it is "
         "asked. The dashed line is chance, ties count one half, whiskers are {level} intervals "
-        "over {tasks} tasks with {pairs} pairs, {origin}. {missing}",
+        "over {tasks} tasks with {pairs} pairs, {origin}. A judge visibly beats chance where its "
+        "whole whisker, taken alone, lies above the line. {limits}",
         level=LEVEL,
         tasks=tasks,
         pairs=found.pairs,
         origin=results.origin(dict(alignment)),
-        missing=_not_yet(found),
+        limits=" ".join(filter(None, [_tried(found, alignment), _not_yet(found)])),
     )
     alt = plain(
         "Points with whiskers over judges of {sizes} billion parameters, one line for each way of "
@@ -280,6 +320,20 @@ def _main_figure(found: results.Judges, alignment: Mapping[str, Any]) -> str:
         values="; ".join(_measured(found, judge) for judge in found.sizes),
     )
     return _block("figure", JUDGES_DRAWING, alt, caption)
+
+
+def _tried(found: results.Judges, record: Mapping[str, Any]) -> str:
+    """What the largest judge reaches on pairs that had no part in its prompt; empty without it."""
+    largest = list(found.sizes)[-1]
+    arms = record["judges"].get(largest, {}).get("arms", {})
+    rest = arms.get(SINGLE, {}).get("accuracy, untried")
+    if not rest:
+        return ""
+    return plain(
+        "The prompt for single criteria was chosen on some of these pairs; on the others the "
+        "largest judge is right in {rest}.",
+        rest=Interval.from_json(rest),
+    )
 
 
 def _measured(found: results.Judges, judge: str) -> str:
@@ -322,79 +376,65 @@ def _asked(arms: Sequence[str]) -> list[str]:
     return [*said, *(["ratings under rubrics that a model wrote"] if both else [])]
 
 
-def _block(kind: str, name: str, alt: str, caption: str = "") -> str:
+def _block(kind: str, path: str, alt: str, caption: str = "") -> str:
     """A directive for a drawing; JSON's quotes are YAML's, so no text can end the option."""
-    lines = [f"```{{{kind}}} _static/{name}", f":alt: {json.dumps(alt)}", ":class: rar-drawn"]
+    lines = [f"```{{{kind}}} {path}", f":alt: {json.dumps(alt)}", ":class: rar-drawn"]
     return "\n".join([*lines, *(["", caption] if caption else []), "```"])
 
 
-def _on_rubrics(found: results.Judges, record: Mapping[str, Any]) -> str:
+def _on_rubrics(found: results.Judges) -> str:
+    title = "**What a rubric does for a judge.** "
     able = [judge for judge in found.sizes if set(COMPARED) <= set(found.of(judge))]
     if not able:
-        return sentence(
+        return title + sentence(
             "No judge is on record with and without a rubric, so nothing can be said of what a "
             "rubric does for a judge."
         )
     of = found.of(able[-1])
-    text = sentence(
-        "**What a rubric does for a judge.** Asked about each criterion alone, a judge of {size} "
-        "billion parameters prefers the better response in {explicit} of the pairs; asked for one "
-        "rating under the whole rubric in {implicit}, and for one rating without a rubric in "
-        "{plain} (shares with {level} intervals, {pairs} pairs of {tasks} tasks).",
+    return title + sentence(
+        "A judge of {size} billion parameters prefers the better response in {explicit} of the "
+        "pairs by single criteria, {implicit} by one rating under the rubric and {plain} without "
+        "one.",
         size=f"{found.sizes[able[-1]]:g}",
         explicit=of["explicit"],
         implicit=of["implicit"],
         plain=of["direct_likert"],
-        pairs=found.pairs,
-        tasks=of["explicit"].n,
-        level=LEVEL,
-    )
-    arms = record.get("judges", {}).get(able[-1], {}).get("arms", {})
-    rest = arms.get("explicit", {}).get("accuracy, untried")
-    if not rest:
-        return text
-    return text + sentence(
-        " The prompt for single criteria was chosen on some of these pairs; on the others the "
-        "judge is right in {rest}.",
-        rest=Interval.from_json(rest),
     )
 
 
 def _on_size(found: results.Judges, record: Mapping[str, Any]) -> str:
-    """Which judge beats chance by which way of asking, and what the record's tests say."""
-    able = [judge for judge in found.sizes if {SINGLE, RATING} <= set(found.of(judge))]
+    """The smallest judge that beats chance by single criteria, and whether it needs them."""
+    title = "**How small a judge may be.** "
+    able = [judge for judge in found.sizes if SINGLE in found.of(judge)]
     if not able:
-        return sentence(
-            "No judge is on record with single criteria and with one rating, so size cannot be "
-            "compared."
+        return title + sentence(
+            "No judge is on record with single criteria, so sizes cannot be compared."
         )
-    over = {judge: of for judge in able if (of := _single_over_rating(record, judge, found))}
-    sure = {judge: _surely(found, judge) for judge in found.sizes if found.of(judge)}
-    claimed = _claimed(record, found)
-    said = [_only_single(found, over, sure)]
-    said += [
-        _both_ways(found, judge, over.get(judge), claimed=judge == claimed)
-        for judge in able
-        if sure[judge]
-    ]
-    if lost := [judge for judge, arms in sure.items() if not arms]:
-        said.append(
-            sentence(
-                "At {sizes} billion parameters no way of asking that is on record visibly beats "
-                "chance.",
-                sizes=_sizes(found, lost),
-            )
-        )
-    said.append(
-        sentence(
-            "(Shares of pairs, ties one half, with {level} intervals over {tasks} tasks; a way of "
-            "asking visibly beats chance where its interval, taken alone, lies above {chance}.)",
-            level=LEVEL,
-            tasks=max(of.n for judge in sure for of in found.of(judge).values()),
-            chance=CHANCE,
-        )
+    sure = [judge for judge in able if SINGLE in _surely(found, judge)]
+    judge = [*sure, able[-1]][0]
+    text = sentence(
+        "The smallest judge that visibly beats chance by single criteria, in {single} of pairs, "
+        "has {size} billion parameters;"
+        if sure
+        else "No judge visibly beats chance by single criteria: the largest, of {size} billion "
+        "parameters, is right in {single} of pairs;",
+        size=f"{found.sizes[judge]:g}",
+        single=found.of(judge)[SINGLE],
     )
-    return "**How small a judge may be.** " + " ".join(filter(None, said))
+    return f"{title}{text} {_beside_rating(found, judge, record)}"
+
+
+def _beside_rating(found: results.Judges, judge: str, record: Mapping[str, Any]) -> str:
+    """What one rating of this judge reaches, and whether single criteria reach more."""
+    rating = found.of(judge).get(RATING)
+    if rating is None:
+        return "its rating under the rubric is not on record."
+    text = sentence("one rating reaches {rating}.", rating=rating)
+    finding = _single_over_rating(record, judge, found)
+    if finding is None:
+        return f"{text} No test of the difference is on record."
+    extra = "" if judge == _claimed(record, found) else " (extra comparison)"
+    return f"{text} Single criteria reach more{extra}: **{finding.word}**."
 
 
 def _surely(found: results.Judges, judge: str) -> list[str]:
@@ -419,113 +459,125 @@ def _single_over_rating(
     return Finding.from_json(value) if value else None
 
 
-def _only_single(
-    found: results.Judges, over: Mapping[str, Finding], sure: Mapping[str, Sequence[str]]
-) -> str:
-    """The judge that beats chance by single criteria alone; empty where there is none."""
-    small = [
-        judge
-        for judge, finding in over.items()
-        if finding.word == "supported" and SINGLE in sure[judge] and RATING not in sure[judge]
-    ]
-    if not small:
-        return ""
-    larger = [
-        judge
-        for judge, arms in sure.items()
-        if RATING in arms and found.sizes[judge] > found.sizes[small[0]]
-    ]
+def _told(arms: Mapping[str, Any] | None) -> dict[str, list[dict[str, Any]]]:
+    """The runs on record of the arms that the page tells of, without those that are set aside."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in results.runs_of(arms) or []:
+        if run.get("held_out", {}).get("conveyed") and not run["stray"]:
+            found.setdefault(results.label(run), []).append(run)
+    return {name: found[name] for name in (UNTRAINED, *TOLD) if name in found}
+
+
+def _conveyed(runs: Sequence[Mapping[str, Any]], when: str) -> float:
+    """What answers convey, over tasks and then over seeds."""
+    return fmean(fmean(scored(run["held_out"]["conveyed"][when].values())) for run in runs)
+
+
+def _on_training(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row]) -> str:
+    """What answers convey before and after training by some rewards, and what is decided."""
+    title = "**What training does.** "
+    told = _told(arms)
+    trained = [name for name in told if name != UNTRAINED]
+    if not trained:
+        return title + sentence(
+            "The training study has none of the arms on record that this page tells of, so nothing "
+            "can be said of what a reward teaches a policy."
+        )
+    seeds = sorted({len(told[name]) for name in trained})
     text = sentence(
-        "With {size} billion parameters single criteria visibly beat chance, and one rating under "
-        "the whole rubric does not",
-        size=f"{found.sizes[small[0]]:g}",
+        "An answer {{term}}`conveys <Conveyed>` {before} of its notes before training; after it "
+        "{after}, with {seeds}.",
+        before=_conveyed(told.get(UNTRAINED, told[trained[0]]), "before"),
+        after=", ".join(
+            f"{written(_conveyed(told[name], 'after'))} ({TOLD[name][0]})" for name in trained
+        ),
+        seeds=f"{seeds[0]} to {_seeds(seeds[-1])}" if len(seeds) > 1 else _seeds(seeds[0]),
     )
-    if not larger:
-        return f"{text}."
-    return f"{text}; with {_sizes(found, larger[:1])} billion the rating does, too."
+    if seeds[-1] < MIN_SEEDS:
+        few = sentence("So few seeds decide nothing; {needed} are needed.", needed=MIN_SEEDS)
+        return f"{title}{text} {few}"
+    return f"{title}{text} {_among(told, claims.on_record(arms, rows))}"
 
 
-def _both_ways(found: results.Judges, judge: str, finding: Finding | None, *, claimed: bool) -> str:
-    of = found.of(judge)
-    text = sentence(
-        "At {size} billion single criteria reach {single} and one rating {rating}",
-        size=f"{found.sizes[judge]:g}",
-        single=of[SINGLE],
-        rating=of[RATING],
-    )
-    if finding is None:
-        return f"{text}; no test of the difference is on record."
-    text += sentence("; that single criteria reach more: **{finding}**", finding=finding)
-    extra = "" if claimed else " (an extra comparison, no claim of the ledger)"
-    return f"{text}{extra}{_why_open(finding)}."
-
-
-def _why_open(finding: Finding) -> str:
-    """That the correction leaves open what the p-value alone would decide; empty otherwise."""
-    p = finding.p
-    corrected = finding.p_holm
-    if finding.word != "undecided" or p is None or corrected is None or not p <= ALPHA < corrected:
-        return ""
+def _among(names: Collection[str], findings: Mapping[str, Finding]) -> str:
+    """What is decided of differences between these arms, by the word of the finding."""
+    pairs = {key: key.removeprefix("training.").partition("_over_") for key in findings}
+    words = [
+        findings[key].word
+        for key, (better, _, other) in pairs.items()
+        if better in names and other in names
+    ]
+    counts = [f"{words.count(word)} {word}" for word in WORDS[:3] if word in words]
+    compared = f"{len(words)} comparison{'s' * (len(words) != 1)}"
     return sentence(
-        ", because the p-value, {p}, becomes {corrected} when it is corrected for all {size} "
-        "claims of its {{term}}`family <Family>`",
-        p=tables.p_value(p),
-        corrected=tables.p_value(corrected),
-        size=claims.family_size(JUDGED),
+        "Of {compared}: {counts}.", compared=compared, counts=", ".join(counts) or "none is decided"
     )
+
+
+def _arm_curves(arms: Mapping[str, Any] | None) -> Figure | None:
+    """The course of these arms over training; ``None`` where no arm has one."""
+    courses: dict[str, Sequence[dict[int, float]]] = {}
+    for name, runs in _told(arms).items():
+        of = [_course(run) for run in runs if len(run.get("course", {})) > 1]
+        courses |= {name: of} if of else {}
+    if not courses:
+        return None
+    from matplotlib.pyplot import close
+    from matplotlib.ticker import MaxNLocator
+
+    drawn = figures.arm_curves(courses, ylabel="conveyed by held-out answers")
+    drawn.set_size_inches(FIGURE_INCHES)
+    drawn.axes[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    close(drawn)
+    return drawn
+
+
+def _course(run: Mapping[str, Any]) -> dict[int, float]:
+    return {int(step): value for step, value in run["course"].items()}
+
+
+def _arms_figure(arms: Mapping[str, Any] | None) -> list[str]:
+    """The figure of the arms' curves with its caption, where there is one."""
+    drawn = _arm_curves(arms)
+    if arms is None or drawn is None:
+        return []
+    caption = sentence(
+        "Share of its notes that a held-out answer conveys, over the steps of training, {origin}. "
+        "What is paid: {paid}. [The study](study.md) says what is still to be trained; the other "
+        "arms on record stand in chapter {chapter}.",
+        origin=results.origin(dict(arms)),
+        paid=[f"{TOLD[name][1]} ({name})" for name in _told(arms) if name in TOLD],
+        chapter=int(TRAINING[:2]),
+    )
+    return [_block("figure", ARMS_FIGURE, repr(drawn), caption)]
 
 
 def _on_claims(rows: Sequence[claims.Row]) -> str:
     open_ = [row for row in rows if row.word in WORDS]
     decided = sorted((row for row in open_ if row.word in WORDS[:3]), key=_corrected)
-    reasons = claims.reasons(rows)
     text = sentence(
         "**What is decided.** Of {claims} claims about an effect {decided} are decided, "
-        "{undecided} are undecided and {closed} cannot be tested by what is recorded.",
+        "{undecided} undecided and {closed} not testable by what is recorded.",
         claims=len(open_),
         decided=_many(len(decided)),
         undecided=_many(sum(row.word == "undecided" for row in open_)),
-        closed=_many(sum(map(len, reasons.values()))),
+        closed=_many(sum(map(len, claims.reasons(rows).values()))),
     )
-    for row in decided[:NAMED]:
-        text += " " + sentence(
-            "“{says}”: **{finding}**, {difference}, {n} tasks.",
+    named = [
+        sentence(
+            "“{says}”: **{finding}**, {difference}.",
             says=row.claim.says.rstrip("."),
             finding=row.finding,
             difference=row.difference,
-            n=row.difference.n if row.difference else 0,
         )
-    trained = [row for row in open_ if _about_training(row)]
-    if not any(row.word in WORDS[:3] for row in trained):
-        text += " " + sentence(
-            "None of the {trained} about a trained policy is decided: each needs {seeds} seeds of "
-            "both policies, and {reason}.",
-            trained=len(trained),
-            seeds=MIN_SEEDS,
-            reason=_main_reason(trained),
-        )
-    return text
-
-
-def _about_training(row: claims.Row) -> bool:
-    return any(source.runs for source in row.claim.sources)
+        for row in decided
+    ]
+    return _short(text, *named)
 
 
 def _corrected(row: claims.Row) -> float:
     p = row.finding.p_holm if row.finding else None
     return 1.0 if p is None else p
-
-
-def _main_reason(rows: Sequence[claims.Row]) -> str:
-    """The reason that most of the claims have for which there is one, and how many have it."""
-    reasons = claims.reasons(rows)
-    most = max(reasons, key=lambda reason: len(reasons[reason]), default="")
-    if not most:
-        return "all have them"
-    closed = len(reasons[most])
-    # Which script would record it is said in chapter 10.
-    said = re.sub(r"; \S+ would record \w+$", "", most)
-    return said if closed == len(rows) else f"for {closed:,} of them {said}"
 
 
 def _many(count: int) -> str:
@@ -537,23 +589,29 @@ def _on_paper(rows: Sequence[claims.Row]) -> str:
     same = [row for row in claims.agreeing(rows) if row.checked]
     large = [row for row in claims.bounded(rows) if row.checked]
     text = sentence(
-        "**The paper's own numbers.** Of {same} numbers that must be the same in two places "
-        "{agree} are, and of {large} differences {above} larger than a bound that this book sets.",
+        "**The paper's own numbers.** Of {same} numbers that must agree in two places {agree} do; "
+        "{above} of {large} {differences} larger than this book's bound.",
         same=len(same),
-        agree=_holding(same),
+        agree=_many(_holding(same)),
         large=len(large),
-        above="is " + str(n) if (n := _holding(large)) == 1 else f"are {n}",
+        above=_many(_holding(large)),
+        differences=_differences(_holding(large), len(large)),
     )
     for checked in [row.checked for row in checks if row.checked and row.claim.id == HEADLINE]:
         verb = "is" if checked.holds else "would be"
         text += " " + sentence(
-            "The abstract says that rubrics gain {said:.0f} % on HealthBench over a plain rating; "
-            "by the bars of its main figure the gain {verb} {own:.1f} %.",
+            "The abstract's gain of {said:.0f} % over a plain rating on HealthBench {verb} "
+            "{own:.1f} % by its main figure.",
             said=checked.against,
             verb=verb,
             own=checked.value,
         )
     return text
+
+
+def _differences(held: int, of: int) -> str:
+    """Noun and verb behind "1 of 6": the noun goes by what there is, the verb by what holds."""
+    return f"difference{'s' * (of != 1)} {'are' if held > 1 else 'is'}"
 
 
 def _holding(rows: Sequence[claims.Row]) -> int:
@@ -568,26 +626,16 @@ def _on_data() -> str:
     as_read = [(one.polarity, read(one.description, -1).polarity) for one in own]
     decided = sum(found is not None for _, found in as_read)
     wrong = sum(found not in (None, given) for given, found in as_read)
-    text = sentence(
-        "**The released data.** An independent audit finds {medicine:.0f} % of the pitfalls of "
-        "RaR-Medicine worded as a mistake and {science:.0f} % of those of RaR-Science; where "
-        "meeting a criterion is a mistake, equation {{eq}}`eq-explicit` with its positive weights "
-        "pays for it. Of {pitfalls} pitfalls in this book's own data the loader decides {decided} "
-        "by their wording, {wrong} of them wrongly, and leaves {left} open.",
+    return sentence(
+        "**The released data.** By an independent audit {medicine:.0f} % of RaR-Medicine's "
+        "pitfalls and {science:.0f} % of RaR-Science's are worded as a mistake, which positive "
+        "weights pay for. Of {pitfalls} pitfalls in this book's data the loader decides {decided} "
+        "by their wording, {wrong} wrongly.",
         medicine=100 * tables.numbers("data_audit", row, "RaR-Medicine")[0],
         science=100 * tables.numbers("data_audit", row, "RaR-Science")[0],
         pitfalls=len(own),
         decided=decided,
         wrong=_many(wrong),
-        left=len(own) - decided,
-    )
-    if wrong or not decided:
-        return text
-    return text + sentence(
-        " None wrong of {decided} still allows up to {most:.0f} % of such readings to be wrong "
-        "(rule of three).",
-        decided=decided,
-        most=100 * still(0.0, decided, (0.0, 1.0))[1],
     )
 
 
@@ -688,17 +736,85 @@ def _signed(value: float) -> str:
     return f"{round(value, 2) + 0.0:+.2f}"
 
 
+# --- the loop of training, drawn ------------------------------------------------------------------
+
+#: Where the landing page shows it.
+LOOP_DRAWING = "_static/loop.svg"
+#: Boxes of the loop: column and row, name, and what stands under the name.
+LOOP_BOXES = (
+    (0, 0, "Prompt", ("open question",)),
+    (1, 0, "Policy", ("in training",)),
+    (2, 0, "Responses", ("a group of them",)),
+    (1, 1, "Rubric", ("written once,", "from a reference")),
+    (2, 1, "Judge", ("reads the rubric",)),
+    (2, 2, "Rewards", ("one a response",)),
+    (1, 2, "Advantages", ("within the group",)),
+    (0, 2, "Update", ("of the policy",)),
+)
+#: Its arrows: the line, then where its head stands and how far that is turned from the right.
+LOOP_ARROWS = (
+    ("M142,35H176", 182, 35, 0),
+    ("M322,35H356", 362, 35, 0),
+    ("M432,66V112", 432, 118, 90),
+    ("M322,149H356", 362, 149, 0),
+    ("M432,180V226", 432, 232, 90),
+    ("M362,263H328", 322, 263, 180),
+    ("M182,263H148", 142, 263, 180),
+    ("M72,232V92H252V72", 252, 66, 270),
+)
+LOOP_LOOK = """
+.rar-drawing.rar-cycle{display:block;max-width:31.5rem;margin:.4rem auto}
+.rar-drawing.rar-cycle text{font:13px system-ui,'Segoe UI',Helvetica,Arial,sans-serif;
+fill:var(--rar-text,#1f2937)}
+.rar-drawing.rar-cycle text.name{font-size:15px;font-weight:650}
+.rar-cycle rect{fill:var(--rar-stripe,#f6f8f9);stroke:var(--rar-ink,#1f4e5f);stroke-width:1.5}
+.rar-cycle rect{rx:8px}
+.rar-cycle rect.once{stroke:var(--rar-gold,#b7791f);stroke-dasharray:5 4}
+.rar-cycle .flow{fill:none;stroke:var(--rar-ink,#1f4e5f);stroke-width:2}
+.rar-cycle .head{fill:var(--rar-ink,#1f4e5f)}
+"""
+
+
+def loop_drawing() -> str:
+    """One step of training as SVG: boxes, and arrows that lead from the policy back to it.
+
+    What it shows is said once more in the alternative text, which stands in the page.
+    """
+    parts = [f"<style>{LOOP_LOOK}</style>"]
+    for column, row, name, about in LOOP_BOXES:
+        left = 2 + 180 * column
+        top = 4 + 114 * row
+        kind = "once" if len(about) > 1 else "step"
+        first = top + 26 - 8 * (len(about) - 1)
+        parts.append(f'<rect class="{kind}" x="{left}" y="{top}" width="140" height="62"/>')
+        parts.append(_centred(left + 70, first, name, "name"))
+        for number, line in enumerate(about, 1):
+            parts.append(_centred(left + 70, first + 1 + 16 * number, line, "about"))
+    for line, x, y, turned in LOOP_ARROWS:
+        place = f"translate({x},{y}) rotate({turned})"
+        parts.append(f'<path class="flow" d="{line}"/>')
+        parts.append(f'<path class="head" d="M0,0L-11,-6V6z" transform="{place}"/>')
+    body = "\n".join(parts)
+    return f'<svg class="rar-drawing rar-cycle" viewBox="0 0 504 298">\n{body}\n</svg>\n'
+
+
+def _centred(x: int, y: int, text: str, kind: str) -> str:
+    return f'<text class="{kind}" x="{x}" y="{y}" text-anchor="middle">{escape(text)}</text>'
+
+
 # --- how the study was made ----------------------------------------------------------------------
 
 #: The page on the training study.
 STUDY = "study"
 #: The places of that page.
 STUDY_PLACES = (
-    *("outcome", "secondary", "arms", "folds", "settings", "pilot", "claims", "further"),
+    *("outcome", "secondary", "arms", "folds", "settings", "pilot", "claims", "further", "seen"),
     "decision",
     *("pooled", "graded", "gold", "state"),
 )
 UNITS = "results/study/units"
+#: Where readers' filled sheets lie.
+LABELS = "results/study/labels"
 #: What is read of a unit's first line.
 _OF_UNIT = ("seed", "seconds", "machine", "number format", "date", "settings")
 #: Secondary outcomes by their names in the record, as the table heads its columns.
@@ -766,17 +882,18 @@ def studied(repo: Path) -> dict[str, str]:
     heads = _heads(design, repo)
     return {
         "outcome": _on_outcome(design),
-        "secondary": _on_secondary(design, arms),
+        "secondary": _on_secondary(design, arms, heads),
         "arms": _arms_table(design),
         "folds": _on_folds(design),
         "settings": _settings_table(design),
         "pilot": _on_pilot(design, pilot),
         "claims": _contrasts_table(design["contrasts"]["claims"], decided),
         "further": _contrasts_table(design["contrasts"]["further"], decided),
+        "seen": _on_seen(design, arms),
         "decision": _on_decision(design),
         "pooled": _on_pooling(design, arms),
         "graded": _on_grading(design),
-        "gold": _on_gold(design, gold),
+        "gold": _on_gold(design, gold, labelled=any((repo / LABELS).glob("*.csv"))),
         "state": _on_state(design, heads),
     }
 
@@ -828,10 +945,18 @@ def _on_outcome(design: Mapping[str, Any]) -> str:
     )
 
 
-def _on_secondary(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
+def _on_secondary(
+    design: Mapping[str, Any],
+    arms: Mapping[str, Any] | None,
+    heads: Mapping[str, Mapping[str, Any]],
+) -> str:
     runs = results.runs_of(arms)
-    if not runs:
+    if not runs and not heads:
         return sentence("No run is on record yet, so no secondary outcome is shown.")
+    if not runs:
+        return _on_waiting(heads) + sentence(
+            " No run is put together from them yet, so no secondary outcome is shown."
+        )
     sound = [run for run in runs if not run["stray"]]
     by: dict[str, list[dict[str, Any]]] = {}
     for run in sound:
@@ -847,7 +972,18 @@ def _on_secondary(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> 
         unscored=_many(_unscored(sound)),
         strays=_many(len(runs) - len(sound)),
     )
+    if not all(head["done"] for head in heads.values()):
+        said += f" {_on_waiting(heads)}"
     return f"{_grid(['Arm', *SECONDARY.values(), 'Words', 'KL'], rows)}\n\n{said}"
+
+
+def _on_waiting(heads: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many units are trained and still wait for the judge's grades."""
+    return sentence(
+        "Trained and not graded yet, so without a judge's score: {waiting} of {trained} units.",
+        waiting=_many(sum(not head["done"] for head in heads.values())),
+        trained=len(heads),
+    )
 
 
 def _secondary_row(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -1060,6 +1196,17 @@ def _contrasts_table(contrasts: Mapping[str, Sequence[str]], found: Mapping[str,
     return _grid(["This arm", "over this one", "Claim of the ledger", "Finding"], rows)
 
 
+def _on_seen(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
+    """Of which contrasts something was known before, and what the other half alone says of them."""
+    again = (arms or {}).get("on the untouched half", {})
+    rows = []
+    for name, what in design["seen"].items():
+        alone = again.get(name)
+        shown = str(Interval.from_json(alone["difference"])) if alone else "not recorded yet"
+        rows.append([f"`{name}`", _inline(what), _inline(shown)])
+    return _grid(["Contrast", "What was known of it", "On the untouched half alone"], rows)
+
+
 def _found(finding: Finding | None) -> str:
     if finding is None:
         return "not recorded yet"
@@ -1139,7 +1286,7 @@ def _on_grading(design: Mapping[str, Any]) -> str:
     )
 
 
-def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None) -> str:
+def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None, *, labelled: bool) -> str:
     asked = design["gold"]
     text = sentence(
         "The final answers of {arms} to {tasks} tasks, with seed {seed}, are to be labelled "
@@ -1148,6 +1295,8 @@ def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None) -> str:
         tasks=asked["tasks"],
         seed=asked["seed"],
     )
+    if gold is None and labelled:
+        return f"{text} {sentence('Labels are there; what they say is not computed yet.')}"
     if gold is None:
         return f"{text} {sentence('Nobody has labelled any of them yet.')}"
     agreed = gold["agreement"]
@@ -1485,6 +1634,7 @@ def build(executed: Path, book: Path, out: Path, *, repo: Path) -> Path:
     rendered = _render(src, out / ".work")
     fill(rendered, executed / "data", repo)
     draw(rendered, src)
+    _fold(rendered)
     _lead(rendered, links)
     _harden(rendered)
     (rendered / KEY_FILE).write_text(key)
@@ -1531,9 +1681,9 @@ def input_key(
     for name in RENDERERS:
         digest.update(f"{name}=={version(name)}\n".encode())
     paths = [p for p in sorted(book.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
-    # Every module of this room but those that chapters alone use may decide what a page looks like.
-    here = Path(__file__).parent
-    paths += [path for path in sorted(here.iterdir()) if path.is_file()]
+    # Pages use arithmetic and readers of other rooms, too, and are built within a minute or two.
+    library = Path(__file__).parents[1]
+    paths += [p for p in sorted(library.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
     for stem in sorted(stems):
         paths += [executed / f"{stem}.ipynb", executed / f"{stem}.json"]
     for run in RUNS:
@@ -1801,6 +1951,51 @@ def _look_of(
     return {"look": end(halves[0].answers), "answers": answers, "grades": {"judge": grades}}
 
 
+#: A folded cell of code that shows nothing: one with an output or with another tag is no match.
+FOLD = re.compile(
+    r'(?P<cell><div class="cell tag_hide-input docutils container"(?: id="(?P<id>[\w-]+)")?>)\s*'
+    r"(?P<head><details[^>]*>\s*<summary(?:(?!</summary>).)*</summary>\s*"
+    r'<div class="cell_input docutils container">\s*'
+    r'<div class="highlight-[\w-]+ notranslate"><div class="highlight"><pre>)<span></span>'
+    r"(?P<code>(?:(?!</pre>).)*)"
+    r"(?P<end></pre></div>\s*</div>\s*</div>\s*</details>\s*</div>)",
+    re.DOTALL,
+)
+FOLDS = re.compile(
+    rf"(?:{re.sub(r'[?]P<[a-z]+>', '?:', FOLD.pattern)}\s*){{2,}}",
+    re.DOTALL,
+)
+
+
+def join_folds(page: str) -> str:
+    """A page on which neighbouring folded cells that printed nothing are one fold.
+
+    Each would be a line that promises something and shows nothing. The first cell holds the code
+    of all, with an empty line between; a link to another one of them still arrives. The notebook
+    that can be downloaded has them apart.
+
+    Args:
+        page: as Sphinx wrote it, with its figures and tables numbered.
+    """
+    return FOLDS.sub(_one_fold, page)
+
+
+def _one_fold(row: re.Match[str]) -> str:
+    folds = list(FOLD.finditer(row[0]))
+    first = folds[0]
+    anchors = [f'<span id="{fold["id"]}"></span>' for fold in folds[1:] if fold["id"]]
+    code = "\n\n".join(fold["code"].rstrip("\n") for fold in folds)
+    cell = "\n".join([first["cell"], *anchors, first["head"]])
+    return f"{cell}<span></span>{code}\n{first['end']}\n"
+
+
+def _fold(html: Path) -> None:
+    for page in sorted(html.glob("*.html")):
+        text = page.read_text(encoding="utf-8")
+        if (joined := join_folds(text)) != text:
+            page.write_text(joined, encoding="utf-8")
+
+
 def _harden(html: Path) -> None:
     """Check every page and give it a policy that allows its own scripts only.
 
@@ -1899,6 +2094,10 @@ def _finish_epub(parts: dict[str, bytes], book: Path, data: Path, repo: Path) ->
 
     leaves = kept_runs(data, repo)
     mathematical = set()
+    for name in [n for n in parts if n.endswith(".svg")]:
+        # In a page a drawing needs no name space; in a file of its own it is none without one.
+        if b"xmlns=" not in parts[name]:
+            parts[name] = parts[name].replace(b"<svg ", f'<svg xmlns="{SVG}" '.encode(), 1)
     for name in [n for n in parts if n.endswith(".xhtml")]:
         text = parts[name].decode("utf-8")
         if name == f"{ROLLOUTS}.xhtml" and leaves:
@@ -1906,6 +2105,7 @@ def _finish_epub(parts: dict[str, bytes], book: Path, data: Path, repo: Path) ->
             for choice in shown.select("#rollouts-pick, svg"):
                 choice.decompose()
             text = ROLLOUTS_PLACE.sub(lambda _: str(shown), text)  # noqa: B023  used at once
+        text = join_folds(text)
         check_page(text, name, "body")
         if "<math" in text:
             mathematical.add(name)

@@ -1,4 +1,6 @@
-"""Judge alignment on record: every test pair, three judges, all arms, and synthetic rubrics.
+"""Judge alignment: made to grade every test pair, by three judges, in all arms.
+
+Under rubrics that a model wrote, too; ``results/README.md`` says what of all this is recorded.
 
     .venv/bin/python -m results.alignment.run --list          # the pieces, and which are complete
     .venv/bin/python -m results.alignment.run --minutes 30    # go on for so long; run it again
@@ -6,9 +8,10 @@
 
 A piece is one judge in one arm: the grades of both responses of all 92 pairs (or of the val pairs,
 on which calibrations are fitted), each response graded alone. It lies beside this file as JSON
-lines, its first line says what made it, and it is measured again when what is asked or how a reply
-is read changes. Calls go through a cassette in _build/, so a piece that was cut off is continued
-by the next run. Speeds are not recorded here, so other work beside it does no harm.
+lines, its first line says what made it, and it is measured again when what is asked, which calls
+are made or how a reply is read changes. Calls go through a cassette in _build/, so a piece that was
+cut off is continued by the next run. Speeds are not recorded here, so other work beside it does no
+harm.
 
 Declared before the first run: judges, arms, pairs (all there are), and the order of the pieces. The
 synthetic rubrics are written by the largest judge for the 48 tasks of the pairs, once with and once
@@ -69,6 +72,20 @@ _READS_AS = {
     "211c12ef987d0c9db675e955e57aee7f46c4a628bf2e370a3fe9ca9517836fa3": (
         "357bda564b28475f9446f96222fa03b446e944e774e30f6f4b6aa29cc7400af6"
     ),
+    # ``core/scoring.py``: of what a grade calls only names inside have changed.
+    "7ac1c995df9af4fd878e3f508243b43eb3c8ed91c5ffafa73c8cb97ba5e6370b": (
+        "5d29f0d3a91ae4df82da2803c98e1032cf261915c71cdee82289bc142281e65d"
+    ),
+}
+#: The module that decides which calls are made: how many tokens and alternatives are asked for, and
+#: that a 10 is looked at a second time.
+_ASKER = "judging/judge.py"
+#: Versions of it that make the calls of the pieces which were recorded first. Those pieces' marks
+#: do not name it, so such a version leaves no trace in a mark, and any other one does.
+_ASKS_AS_FIRST = {
+    # Since the first piece names have changed inside it, what a grade is made of has moved to other
+    # modules, and what shows a person the questions behind a grade has come in: the same calls.
+    "1a5bb8c6a5d6b8253f38e0d449f6cb2c7ffc7808982ad51d7cfe70050f38b2b2",
 }
 
 
@@ -100,7 +117,8 @@ def pieces() -> list[Piece]:
         found += [Piece(judge, arm) for arm in ARMS[:3]]
         found.append(Piece(judge, "explicit", "val"))
     found += [Piece(judge, arm) for judge in JUDGES for arm in ARMS[3:]]
-    return found + [Piece(judge, "implicit", "test", s) for s in SOURCES for judge in JUDGES]
+    written = [(source, judge) for source in SOURCES for judge in JUDGES]
+    return found + [Piece(judge, "implicit", "test", source) for source, judge in written]
 
 
 def pairs_of(piece: Piece) -> list[Pair]:
@@ -119,11 +137,13 @@ def tasks_of(piece: Piece) -> list[Task]:
     if piece.source == "authored":
         return tasks
     written = rubrics.rubrics(piece.source)
-    return [t.model_copy(update={"rubric": written[t.id]}) for t in tasks if t.id in written]
+    return [
+        task.model_copy(update={"rubric": written[task.id]}) for task in tasks if task.id in written
+    ]
 
 
 def mark(piece: Piece) -> str:
-    """Identity of what a piece measures: every prompt, the weights, and how a reply is read.
+    """Identity of what a piece measures: prompts, calls, weights, and how a reply is read.
 
     The number format, which depends on the processor, stands in the piece's first line instead:
     another processor may go on with the record, one judge's pieces must not be mixed.
@@ -135,11 +155,13 @@ def mark(piece: Piece) -> str:
         for text in (pair.preferred, pair.rejected)
     ]
     library = ROOT / "rar_lib"
-    found = [file_hash(library / name) for name in _READERS]
-    readers = [_READS_AS.get(one, one) for one in found]
+    readers = [file_hash(library / name) for name in _READERS]
+    asker = file_hash(library / _ASKER)
+    code = [_READS_AS.get(one, one) for one in readers]
+    code += [] if asker in _ASKS_AS_FIRST else [asker]
     model = MODELS[piece.judge]
     settings = [LEAST_SHARE, VERDICT_TOKENS, RATING_TOKENS, model.led]
-    return digest([asked, readers, settings, model.identity])[:16]
+    return digest([asked, code, settings, model.identity])[:16]
 
 
 def header(piece: Piece) -> dict[str, Any]:
@@ -160,15 +182,17 @@ def grades(piece: Piece) -> tuple[list[Grade], list[Grade]]:
     """What a finished piece holds: grades of the preferred and of the rejected responses."""
     lines = piece.path.read_text(encoding="utf-8").splitlines()[1:]
     rows = [json.loads(line) for line in lines]
-    both = [[Grade.model_validate(row[side]) for row in rows] for side in ("preferred", "rejected")]
-    return both[0], both[1]
+    preferred = [Grade.model_validate(row["preferred"]) for row in rows]
+    rejected = [Grade.model_validate(row["rejected"]) for row in rows]
+    return preferred, rejected
 
 
 async def measure(piece: Piece, chat: Chat) -> None:
     """Grade a piece and write its file."""
     pairs = pairs_of(piece)
     found = await grade_pairs(Judge(chat), tasks_of(piece), pairs, piece.arm, progress=piece.name)
-    if slow := sum("(timeout_s)" in (g.reason or "") for g in (*found.preferred, *found.rejected)):
+    both = (*found.preferred, *found.rejected)
+    if slow := sum("(timeout_s)" in (grade.reason or "") for grade in both):
         raise SystemExit(
             f"{piece.name}: {slow} grades had no reply in time, which says nothing about the "
             "judge. Run it again: what was answered is kept"
@@ -185,8 +209,8 @@ async def measure(piece: Piece, chat: Chat) -> None:
         "date": datetime.date.today().isoformat(),
     }
     rows = [
-        {"pair": pair.id, "preferred": kept(a), "rejected": kept(b)}
-        for pair, a, b in zip(pairs, found.preferred, found.rejected, strict=True)
+        {"pair": pair.id, "preferred": kept(better), "rejected": kept(worse)}
+        for pair, better, worse in zip(pairs, found.preferred, found.rejected, strict=True)
     ]
     write_lines(piece.path, [first, *rows])
 
@@ -209,8 +233,8 @@ def rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, dict):
-        return {key: rounded(v) for key, v in value.items()}
-    return [rounded(v) for v in value] if isinstance(value, list) else value
+        return {key: rounded(inner) for key, inner in value.items()}
+    return [rounded(inner) for inner in value] if isinstance(value, list) else value
 
 
 async def run(options: argparse.Namespace) -> None:

@@ -86,18 +86,19 @@ def of_all(graded: Graded) -> Graded:
     shared = set.intersection(*(set(graded.get(name, ())) for name in BY_SIZE))
     if not shared.issuperset(NEEDED):
         return {}
-    return {
-        name: {arm: graded[name][arm] for arm in graded[name] if arm in shared} for name in BY_SIZE
-    }
+    found: dict[str, Mapping[str, PairGrades]] = {}
+    for name in BY_SIZE:
+        found[name] = {arm: of for arm, of in graded[name].items() if arm in shared}
+    return found
 
 
 def untried(graded: Graded) -> Graded:
     """The same grades without the :func:`tried_pairs`."""
     tried = tried_pairs()
-    return {
-        judge: {arm: of.without(tried) for arm, of in arms.items()}
-        for judge, arms in graded.items()
-    }
+    found: dict[str, Mapping[str, PairGrades]] = {}
+    for judge, arms in graded.items():
+        found[judge] = {arm: of.without(tried) for arm, of in arms.items()}
+    return found
 
 
 def check_format(pieces: Sequence[Piece]) -> None:
@@ -154,7 +155,11 @@ def row(graded: Mapping[str, PairGrades], val: PairGrades | None) -> dict[str, A
 def calibrated(of: PairGrades, val: PairGrades) -> PairGrades:
     """The same verdicts, moved along the line that is fitted on the val pairs."""
     judge = Identity(model=of.judge, weights="", wording="", prompt="")
-    known = [(v.probability, gold) for _, v, gold in val.verdicts() if v.probability is not None]
+    known = [
+        (verdict.probability, gold)
+        for _, verdict, gold in val.verdicts()
+        if verdict.probability is not None
+    ]
     line = fit([p for p, _ in known], [gold for _, gold in known], judge=judge)
 
     def moved(grade: Grade) -> Grade:
@@ -175,7 +180,8 @@ def calibrated(of: PairGrades, val: PairGrades) -> PairGrades:
 
 def shown(of: PairGrades) -> dict[str, Any]:
     """One arm of a judge: both tie rules, and how much of the judge was read."""
-    half, strict = of.accuracy(ties=0.5), of.accuracy()
+    half = of.accuracy(ties=0.5)
+    strict = of.accuracy()
     return {
         "accuracy": half.to_json() if half else None,
         "strict": strict.to_json() if strict else None,

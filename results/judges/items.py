@@ -30,33 +30,34 @@ def sample(split: Literal["test", "val"]) -> tuple[list[Task], dict[str, Pair]]:
 
     Of test one task more than is measured, for warming.
     """
-    every, tasks = load_mini_pairs(split), {t.id: t for t in load_mini(split)}
+    every = load_mini_pairs(split)
+    tasks = {task.id: task for task in load_mini(split)}
     # Up to the number of tasks the draw takes one pair of each.
     count = len({pair.task_id for pair in every})
     if split == "test" and count <= TASKS:
         sys.exit(f"RaR-Mini has {count} test tasks with pairs; {TASKS + 1} are needed")
     drawn = draw_pairs(every, min(count, TASKS + 1), list(tasks.values()))
-    return [tasks[p.task_id] for p in drawn], {p.task_id: p for p in drawn}
+    return [tasks[pair.task_id] for pair in drawn], {pair.task_id: pair for pair in drawn}
 
 
 def tasks_by_id() -> dict[str, tuple[Task, Pair]]:
     """Task and pair by task id, for the gold labels."""
     both = [sample("test"), sample("val")]
-    return {t.id: (t, pairs[t.id]) for tasks, pairs in both for t in tasks}
+    return {task.id: (task, pairs[task.id]) for tasks, pairs in both for task in tasks}
 
 
 def item(task: Task, response: str, name: str) -> dict[str, Any]:
     """What an adapter reads; peers use the texts and points, this judge the task."""
     if task.rubric is None:
         raise SystemExit(f"task {task.id!r} has no rubric")
-    points = [round(10 * p) for p in signed_points(task.rubric)]
+    points = [round(10 * share) for share in signed_points(task.rubric)]
     return {
         "id": name,
         "question": task.question,
         "response": response,
         "criteria": [
-            {"id": c.id, "text": c.description, "points": p}
-            for c, p in zip(task.rubric.criteria, points, strict=True)
+            {"id": criterion.id, "text": criterion.description, "points": worth}
+            for criterion, worth in zip(task.rubric.criteria, points, strict=True)
         ],
         "task": task.model_dump(mode="json"),
     }
@@ -64,6 +65,7 @@ def item(task: Task, response: str, name: str) -> dict[str, Any]:
 
 def resized(task: Task, others: Sequence[Task], size: int) -> Task:
     """The task with a rubric of ``size`` criteria: its own first, then those of other tasks."""
-    rest = [t for t in others if t.id != task.id]
-    pool: list[Criterion] = [c for t in [task, *rest] if t.rubric for c in t.rubric.criteria]
+    pool: list[Criterion] = []
+    for one in [task, *(other for other in others if other.id != task.id)]:
+        pool += one.rubric.criteria if one.rubric else ()
     return task.model_copy(update={"rubric": Rubric(criteria=tuple(pool[:size]))})

@@ -27,7 +27,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rar_lib.core.files import atomic_write, digest, file_hash, home, sources
+from rar_lib.core.files import atomic_write, checkout, digest, file_hash, home, sources
 from rar_lib.core.files import versions as package_versions
 from rar_lib.core.types import Task
 from rar_lib.judging.messages import prompts_of
@@ -41,13 +41,14 @@ from results.judges.items import TASKS, both_sides, item, resized, sample, tasks
 from results.limit import Watch, fastest_product, number_format
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = checkout() or Path.cwd()
 PEERS = HERE / "peers"
 PIECES = ROOT / "_build" / "judges"
 RESULTS = HERE / "judges.json"
 TASKS_A_PIECE = 8
 #: The last is the most criteria that a rubric may have.
-SIZES, SIZE_TASKS = (1, 4, 16, 60), 6
+SIZES = (1, 4, 16, 60)
+SIZE_TASKS = 6
 CONCURRENCY = 32
 #: Above this share of the cores for other processes a piece is measured once more.
 BUSY = 0.1
@@ -102,7 +103,9 @@ def left_out() -> dict[str, dict[str, str]]:
     """System that does not suit this processor -> its label, and why."""
     here = systems()
     why = "this processor has no int8 products"
-    return {s.name: {"label": s.label, "why": why} for s in SYSTEMS if s not in here}
+    return {
+        system.name: {"label": system.label, "why": why} for system in SYSTEMS if system not in here
+    }
 
 
 @cache
@@ -114,7 +117,8 @@ def made_by() -> dict[str, Any]:
 
 def own_prompts(asked: Mapping[str, Any], variant: str) -> list[str]:
     """What this judge asks about an item: its prompts are in files that may change."""
-    task, text = Task.model_validate(asked["task"]), asked["response"]
+    task = Task.model_validate(asked["task"])
+    text = asked["response"]
     if variant == "implicit":
         return prompts_of(task, text, "implicit")
     return prompts_of(task, text, "explicit", "sampled" if variant == "sampled" else "probability")
@@ -158,18 +162,20 @@ def main() -> None:
     """Measure what is missing, write the results, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no piece later")
-    parser.add_argument("--only", nargs="*", choices=[s.name for s in systems()], help="systems")
+    names = [system.name for system in systems()]
+    parser.add_argument("--only", nargs="*", choices=names, help="systems")
     parser.add_argument("--force", action="store_true", help="measure again, with --only: those")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     parser.add_argument("--figure", type=Path, help="draw cost against criteria into this file")
     options = parser.parse_args()
     pieces = all_pieces()
-    wanted = [p for p in pieces if not options.only or p.system.name in options.only]
+    wanted = [piece for piece in pieces if not options.only or piece.system.name in options.only]
     if options.force:
         for piece in wanted:
             piece.path.unlink(missing_ok=True)
     if not options.table:
-        run([p for p in wanted if p.result() is None], time.monotonic() + 60 * options.minutes)
+        todo = [piece for piece in wanted if piece.result() is None]
+        run(todo, time.monotonic() + 60 * options.minutes)
     results = report(pieces)
     if options.figure:
         table.figure(results).savefig(options.figure)
@@ -182,7 +188,7 @@ def report(pieces: Sequence[Piece]) -> dict[str, Any]:
         SystemExit: nothing is there.
     """
     found = [(piece, piece.result()) for piece in pieces]
-    done = [(p.system, p.part, p.items, result) for p, result in found if result]
+    done = [(piece.system, piece.part, piece.items, result) for piece, result in found if result]
     if not done:
         sys.exit("nothing has been measured yet on this machine: run without --table")
     server = SERVER | {"concurrency": CONCURRENCY}
@@ -207,7 +213,7 @@ def all_pieces() -> list[Piece]:
     warm = item(tasks[TASKS], pairs[tasks[TASKS].id].preferred, "warm")
     parts: list[tuple[str, list[dict[str, Any]], Sequence[str]]] = []
     here = systems()
-    calibrated = [s.name for s in here if s.variant == "probability"]
+    calibrated = [system.name for system in here if system.variant == "probability"]
     parts.append(("val", both_sides(val, val_pairs), calibrated))
     for size in SIZES:
         items = [
@@ -218,7 +224,7 @@ def all_pieces() -> list[Piece]:
     # Something of everything first: what is there can be read at any time.
     for n in range(0, TASKS, TASKS_A_PIECE):
         chosen = tasks[n : min(n + TASKS_A_PIECE, TASKS)]
-        names = [s.name for s in here if n == 0 or s.name not in SHORT]
+        names = [system.name for system in here if n == 0 or system.name not in SHORT]
         part = (f"tasks-{n + 1}", both_sides(chosen, pairs), names)
         parts.insert(len(parts) if n else 0, part)
     return [
@@ -231,7 +237,7 @@ def all_pieces() -> list[Piece]:
 
 def run(pieces: Sequence[Piece], stop: float) -> None:
     """Measure, with one server for each setting, until there is nothing left or time is up."""
-    for kind in dict.fromkeys((p.system.model, p.system.compact) for p in pieces):
+    for kind in dict.fromkeys((piece.system.model, piece.system.compact) for piece in pieces):
         if time.monotonic() > stop:
             return
         with server(*kind) as endpoint:
@@ -241,7 +247,7 @@ def run(pieces: Sequence[Piece], stop: float) -> None:
                 measured = measure(piece, endpoint)
                 if measured["other_load"] > BUSY and time.monotonic() < stop:
                     again = measure(piece, endpoint)
-                    measured = min(measured, again, key=lambda m: m["other_load"])
+                    measured = min(measured, again, key=lambda one: one["other_load"])
                 atomic_write(piece.path, json.dumps(measured, indent=1))
 
 
@@ -263,7 +269,7 @@ def measure(piece: Piece, endpoint: Endpoint) -> dict[str, Any]:
     print(f"{piece.system.label}, {piece.part}: ", end="", flush=True)
     scratch = PIECES / "running"
     scratch.mkdir(parents=True, exist_ok=True)
-    (scratch / "items.jsonl").write_text("".join(json.dumps(i) + "\n" for i in piece.items))
+    (scratch / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in piece.items))
     (scratch / "warm.jsonl").write_text(json.dumps(piece.warm) + "\n")
     out = scratch / "out.json"
     out.unlink(missing_ok=True)
@@ -290,8 +296,8 @@ def measure(piece: Piece, endpoint: Endpoint) -> dict[str, Any]:
     # The server and the adapter together: what a grader takes of this machine.
     result |= {"made_by": made_by(), "number_format": kind, "memory_gb": max(memory)}
     result["other_load"] = watch.other_load()
-    outcomes = [o for i in result["items"] for o in i["outcomes"]]
-    unscored = sum(o["value"] is None for o in outcomes)
+    outcomes = [outcome for one in result["items"] for outcome in one["outcomes"]]
+    unscored = sum(outcome["value"] is None for outcome in outcomes)
     print(
         f"{result['seconds']:.0f} s, {unscored} of {len(outcomes)} unscored, "
         f"other processes {result['other_load']:.0%}",
@@ -311,7 +317,8 @@ def environment(peer: str) -> Path:
     if not pinned.exists():
         return Path(sys.executable)
     folder = home() / "peers" / f"{peer}-{file_hash(pinned)[:12]}"
-    python, ready = folder / "bin" / "python", folder / "ready"
+    python = folder / "bin" / "python"
+    ready = folder / "ready"
     if not ready.exists():
         uv = str(Path(sys.executable).with_name("uv"))
         subprocess.run([uv, "venv", "-q", "--clear", "-p", sys.executable, folder], check=True)

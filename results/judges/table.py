@@ -22,7 +22,8 @@ Tasks = Mapping[str, tuple[Task, Pair]]
 Done = Sequence[tuple[Any, str, Sequence[dict[str, Any]], dict[str, Any]]]
 #: Verdicts a second of each of ours over each peer's: the first on the same server with the same
 #: weights; the second on int8 weights, the peers still on those of the first.
-OURS, PEERS = ("rar_probability", "rar_int8"), ("autorubric", "rubric", "healthbench")
+OURS = ("rar_probability", "rar_int8")
+PEERS = ("autorubric", "rubric", "healthbench")
 TOKENS = ("prompt_tokens", "cached_tokens", "written_tokens")
 
 
@@ -36,28 +37,30 @@ def summarise(done: Done, tasks: Tasks, server: Mapping[str, Any]) -> dict[str, 
     if said := differing(made_by):
         raise SystemExit(f"no table of these pieces, {said}: measure those of one with --force")
     systems: dict[str, Any] = {}
-    for system in dict.fromkeys(d[0] for d in done):
-        pieces = [d[3] for d in done if d[0] == system and d[1].startswith("tasks-")]
-        if not pieces:
+    for system in dict.fromkeys(of for of, *_ in done):
+        own = [(part, items, result) for of, part, items, result in done if of == system]
+        compared = [(items, result) for part, items, result in own if part.startswith("tasks-")]
+        if not compared:
             continue
+        pieces = [result for _, result in compared]
         row = one_system(pieces, tasks)
         if system.peer == "rar" and system.variant == "probability":
-            items = [d[2] for d in done if d[0] == system and d[1].startswith("tasks-")]
-            row |= share_of_limit(
-                system.model, items, pieces, {k: t for k, (t, _) in tasks.items()}
-            )
-            val = next((d[3] for d in done if d[0] == system and d[1] == "val"), None)
+            by_id = {name: task for name, (task, _) in tasks.items()}
+            row |= share_of_limit(system.model, [items for items, _ in compared], pieces, by_id)
+            val = next((result for part, _, result in own if part == "val"), None)
             if val:
                 row["calibrated"] = calibrated(system.model, pieces, val, tasks)
         systems[system.name] = {"label": system.label, "model": system.model} | row
-    shares = {n: s["share_of_limit"] for n, s in systems.items() if "share_of_limit" in s}
-    best = max(shares, key=lambda n: shares[n], default=None)
+    shares = {
+        name: row["share_of_limit"] for name, row in systems.items() if "share_of_limit" in row
+    }
+    best = max(shares, key=lambda name: shares[name], default=None)
     return {
         "ratios_verdicts_per_s": ratios(systems),
         "share_of_limit": shares.get(best) if best else None,
         "share_of_limit_system": best,
         **next(iter(made_by.values())),
-        "date": max(d[3]["date"] for d in done),
+        "date": max(result["date"] for *_, result in done),
         "server": dict(server),
         "systems": systems,
         "scaling": scaling(done),
@@ -69,41 +72,51 @@ def ratios(systems: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, floa
     speed = {name: row["verdicts_per_s"] for name, row in systems.items()}
     found: dict[str, dict[str, float | None]] = {name: {} for name in OURS}
     for name, peer in product(OURS, PEERS):
-        ours, theirs = speed.get(name), speed.get(peer)
+        ours = speed.get(name)
+        theirs = speed.get(peer)
         found[name][peer] = ours / theirs if ours and theirs else None
     return found
 
 
 def one_system(pieces: Sequence[dict[str, Any]], tasks: Tasks) -> dict[str, Any]:
     """Speed, tokens and correctness of one system over its pieces."""
-    seconds = sum(p["seconds"] for p in pieces)
-    items = [i for p in pieces for i in p["items"]]
-    outcomes = [o for i in items for o in i["outcomes"]]
+    seconds = sum(piece["seconds"] for piece in pieces)
+    items = [one for piece in pieces for one in piece["items"]]
+    outcomes = [outcome for one in items for outcome in one["outcomes"]]
+    unreadable = [one for one in outcomes if one["value"] is None and not one["abstained"]]
     n = len(outcomes)
     row: dict[str, Any] = {
-        "tasks": len({i["id"].split(":")[0] for i in items}),
+        "tasks": len({one["id"].split(":")[0] for one in items}),
         "responses": len(items),
         "n": n,
         "seconds": seconds,
-        **{name: sum(p[name] for p in pieces) for name in (*TOKENS, "requests", "preemptions")},
-        "other_load": max(p["other_load"] for p in pieces),
-        "memory_gb": max(p["memory_gb"] for p in pieces),
+        **counted(pieces),
+        "other_load": max(piece["other_load"] for piece in pieces),
+        "memory_gb": max(piece["memory_gb"] for piece in pieces),
         "number_format": pieces[0]["number_format"],
-        "dates": sorted({p["date"] for p in pieces}),
-        "package": next((p["versions"] for p in pieces if p["versions"]), ""),
-        "unreadable_share": sum(o["value"] is None and not o["abstained"] for o in outcomes) / n,
-        "abstained_share": sum(o["abstained"] for o in outcomes) / n,
-        "reasons": sorted({o["reason"] for o in outcomes if o["reason"]})[:5],
+        "dates": sorted({piece["date"] for piece in pieces}),
+        "package": next((piece["versions"] for piece in pieces if piece["versions"]), ""),
+        "unreadable_share": len(unreadable) / n,
+        "abstained_share": sum(outcome["abstained"] for outcome in outcomes) / n,
+        "reasons": sorted({outcome["reason"] for outcome in outcomes if outcome["reason"]})[:5],
     }
     row["tokens_per_verdict"] = computed(row) / n
-    if all(len(i["outcomes"]) == len(gold(i["id"], tasks)) for i in items):
+    if all(len(one["outcomes"]) == len(gold(one["id"], tasks)) for one in items):
         row["verdicts_per_s"] = n / seconds
         row |= correctness(items, tasks)
     else:
         # One reward for the whole response: there are no verdicts to count or to check.
         row |= {"rewards_per_s": n / seconds, "verdicts_per_s": None}
-        row["pairs_right"] = pairs_right({i["id"]: i["outcomes"][0]["value"] for i in items})
+        row["pairs_right"] = pairs_right({one["id"]: one["outcomes"][0]["value"] for one in items})
     return row
+
+
+def counted(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the server counted, over all pieces."""
+    found = {}
+    for name in (*TOKENS, "requests", "preemptions"):
+        found[name] = sum(piece[name] for piece in pieces)
+    return found
 
 
 def computed(row: Mapping[str, Any]) -> float:
@@ -116,7 +129,7 @@ def gold(name: str, tasks: Tasks) -> list[bool]:
     task_id, side = name.split(":")
     task, pair = tasks[task_id]
     labels = pair.gold_preferred if side == "preferred" else pair.gold_rejected
-    return [labels[c.id] for c in rubric_of(task).criteria]
+    return [labels[criterion.id] for criterion in rubric_of(task).criteria]
 
 
 def rubric_of(task: Task) -> Rubric:
@@ -139,7 +152,7 @@ def correctness(items: Sequence[Mapping[str, Any]], tasks: Tasks) -> dict[str, A
     for entry in items:
         task_id = entry["id"].split(":")[0]
         rubric = rubric_of(tasks[task_id][0])
-        met = [o["value"] for o in entry["outcomes"]]
+        met = [outcome["value"] for outcome in entry["outcomes"]]
         for value, label in zip(met, gold(entry["id"], tasks), strict=True):
             counts = by_task.setdefault(task_id, [0.0, 0.0, 0.0])
             counts[2] += 1
@@ -148,9 +161,9 @@ def correctness(items: Sequence[Mapping[str, Any]], tasks: Tasks) -> dict[str, A
                 counts[1] += 1
                 values.append(float(value))
                 labels.append(label)
-        ids = [c.id for c in rubric.criteria]
+        ids = [criterion.id for criterion in rubric.criteria]
         rewards[entry["id"]] = explicit_score(rubric, dict(zip(ids, met, strict=True)))
-    rows = [r for r in by_task.values() if r[1]]
+    rows = [counts for counts in by_task.values() if counts[1]]
     if not rows:
         return {
             "accuracy": None,
@@ -178,18 +191,23 @@ def calibrated(
     """The same probabilities after a Platt calibration that was fitted on the val split."""
     judge = Identity.of(model, MODELS[model].identity, Messages())
     known = [
-        (o["value"], label)
+        (outcome["value"], label)
         for entry in val["items"]
-        for o, label in zip(entry["outcomes"], gold(entry["id"], tasks), strict=True)
-        if o["value"] is not None
+        for outcome, label in zip(entry["outcomes"], gold(entry["id"], tasks), strict=True)
+        if outcome["value"] is not None
     ]
     line = fit([p for p, _ in known], [label for _, label in known], judge=judge)
-    items = [
-        entry | {"outcomes": [o | {"value": moved(line, o["value"])} for o in entry["outcomes"]]}
-        for piece in pieces
-        for entry in piece["items"]
-    ]
+    items = [all_moved(line, entry) for piece in pieces for entry in piece["items"]]
     return correctness(items, tasks) | {"threshold": half(line), "fitted_on": line.n}
+
+
+def all_moved(line: Calibration, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An item with every probability calibrated."""
+    outcomes = entry["outcomes"]
+    return {
+        **entry,
+        "outcomes": [outcome | {"value": moved(line, outcome["value"])} for outcome in outcomes],
+    }
 
 
 def half(line: Calibration) -> float | None:
@@ -207,8 +225,8 @@ def moved(line: Calibration, value: float | None) -> float | None:
 def pairs_right(rewards: Mapping[str, float | None]) -> dict[str, Any]:
     """Share of scored pairs whose preferred response has the higher reward; ties count half."""
     names = sorted({name.split(":")[0] for name in rewards})
-    both = [(rewards.get(f"{n}:preferred"), rewards.get(f"{n}:rejected")) for n in names]
-    scored = [(a, b) for a, b in both if a is not None and b is not None]
+    both = [(rewards.get(f"{name}:preferred"), rewards.get(f"{name}:rejected")) for name in names]
+    scored = [(better, worse) for better, worse in both if better is not None and worse is not None]
     share = pairwise_accuracy(*zip(*scored, strict=True), ties=0.5) if scored else None
     return {"share": share, "scored": len(scored), "pairs": len(names)}
 
@@ -238,7 +256,7 @@ def figure(results: Mapping[str, Any]) -> Any:
         k = sorted(map(int, sizes))
         label = results["systems"].get(name, {}).get("label", name)
         for axis, key in zip(axes, ("seconds_per_grade", "tokens_per_grade"), strict=True):
-            axis.plot(k, [sizes[str(s)][key] for s in k], marker="o", label=label)
+            axis.plot(k, [sizes[str(size)][key] for size in k], marker="o", label=label)
     for axis, text in zip(axes, ("seconds a grade", "tokens computed a grade"), strict=True):
         axis.set(xlabel="criteria in the rubric", ylabel=text, xscale="log", yscale="log")
         axis.set_xticks(counts, [str(count) for count in counts])
@@ -312,6 +330,7 @@ def spoken(results: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(f"Verdicts a second, {labels.get(name, name)} over: {', '.join(said)}.")
     if (best := results["share_of_limit_system"]) is not None:
-        share, kind = results["share_of_limit"], known[best]["number_format"]
+        share = results["share_of_limit"]
+        kind = known[best]["number_format"]
         lines.append(f"Share of the {kind} limit ({labels[best]}): {share:.2f}.")
     return lines

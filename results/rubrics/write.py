@@ -73,7 +73,7 @@ def rubrics(source: str) -> dict[str, Rubric]:
 def missing(source: str, tasks: Sequence[Task]) -> list[Task]:
     """Those that were not asked for yet."""
     known = rows(source)
-    return [t for t in tasks if known.get(t.id, {}).get("of") != mark(t, source)]
+    return [task for task in tasks if known.get(task.id, {}).get("of") != mark(task, source)]
 
 
 def in_order() -> list[Task]:

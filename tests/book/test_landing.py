@@ -13,13 +13,23 @@ from sample import write_run
 
 from rar_lib.book import claims, figures, results
 from rar_lib.book.build import (
+    ARMS_FIGURE,
     GENERATED,
     HEADLINE,
+    JUDGES_DRAWING,
+    LONGEST,
+    LOOP_ARROWS,
+    LOOP_BOXES,
+    TOLD,
+    _on_paper,
+    _on_training,
+    _short,
     build,
     generated,
     landing,
+    loop_drawing,
 )
-from rar_lib.book.gate import check_page, draw
+from rar_lib.book.gate import check_page, clean_svg, draw
 from rar_lib.core.decision import WORDS, decide
 from rar_lib.core.errors import DataError, ReproduceError
 from rar_lib.core.stats import Comparison, Interval
@@ -75,6 +85,20 @@ def said(repo: Path) -> str:
     return made(repo)["index.md"].replace("\\", "")
 
 
+#: Answers that the landing page gives.
+ANSWERS = 6
+
+
+def answers(text: str) -> list[str]:
+    return re.findall(r"^- \*\*[A-Z].*\(\[chapter \d+\]\(.*$", text, re.M)
+
+
+def words(text: str) -> int:
+    """How many words a reader sees; addresses and what a term is defined under are not seen."""
+    shown = re.sub(r"\{term\}`([^<`]*) <[^>]*>`", r"\1", re.sub(r"\]\([^)]*\)", "", text))
+    return len(re.findall(r"\S*\w\S*", shown))
+
+
 def counted(text: str) -> dict[str, int]:
     """What the list under the bar counts."""
     found = re.findall(r"^- \*\*(\d+)\*\* (.+)$", text, re.M)
@@ -111,32 +135,44 @@ def test_what_is_not_measured_is_said_and_not_drawn(repo: Path, record: dict[str
 
 
 def test_the_largest_judge_that_has_the_arms_speaks(repo: Path, record: dict[str, Any]) -> None:
-    assert "a judge of 0.5 billion parameters prefers" in said(repo)
+    assert "A judge of 0.5 billion parameters prefers" in said(repo)
     record["judges"]["qwen-1.5b"] = judge(0.9, explicit=0.9)
     write(repo, record)
-    assert "a judge of 0.5 billion parameters prefers" in said(repo)
+    assert "A judge of 0.5 billion parameters prefers" in said(repo)
     record["judges"]["qwen-1.5b"] = judge(0.9, explicit=0.9, implicit=0.8, direct_likert=0.5)
     write(repo, record)
-    assert "a judge of 1.5 billion parameters prefers" in said(repo)
+    assert "A judge of 1.5 billion parameters prefers" in said(repo)
 
 
-def test_the_smallest_judge_is_held_against_a_coin(repo: Path, record: dict[str, Any]) -> None:
-    lost = "At 0.135 billion parameters no way of asking that is on record visibly beats"
-    assert lost in said(repo)
-    record["judges"]["smollm2-135m"]["arms"]["implicit"]["accuracy"] = interval(0.7)
+def test_the_smallest_judge_that_beats_a_coin_is_named(repo: Path, record: dict[str, Any]) -> None:
+    assert "in 0.77 [0.67, 0.87] of pairs, has 0.5 billion parameters" in said(repo)
+    record["judges"]["smollm2-135m"]["arms"]["explicit"]["accuracy"] = interval(0.7)
     write(repo, record)
     text = said(repo)
-    assert lost not in text
-    assert "At 0.135 billion single criteria reach 0.42 [0.32, 0.52] and one rating 0.70" in text
+    assert "in 0.70 [0.60, 0.80] of pairs, has 0.135 billion parameters; one rating reaches" in text
+
+
+def test_what_the_prompt_was_chosen_on_is_said_under_the_figure(
+    repo: Path, record: dict[str, Any]
+) -> None:
+    assert "chosen on some of these pairs" not in said(repo)
+    of = record["judges"]["qwen-0.5b"]["arms"]["explicit"]
+    of["accuracy, untried"] = interval(0.72)
+    write(repo, record | {"missing": []})
+    assert (
+        "was chosen on some of these pairs; on the others the largest judge is right in 0.72 "
+        "[0.62, 0.82]. Nothing is missing."
+    ) in said(repo)
 
 
 def test_without_a_record_the_page_says_so_and_draws_nothing(repo: Path) -> None:
     (repo / "results" / "alignment" / "alignment.json").unlink()
     text = said(repo)
     assert "nothing can be said of what a rubric does for a judge" in text
-    assert "size cannot be compared" in text
-    assert "judges.svg" not in text
-    assert len(re.findall(r"^- .*\(\[chapter \d+\]", text, re.M)) == 5
+    assert "sizes cannot be compared" in text
+    assert "none of the arms on record that this page tells of" in text
+    assert "```{figure}" not in text
+    assert len(answers(text)) == ANSWERS
 
 
 def test_a_judge_or_an_arm_that_nobody_knows_is_named(repo: Path, record: dict[str, Any]) -> None:
@@ -187,36 +223,164 @@ def test_a_finding_of_a_record_moves_the_bar_and_is_named(
     assert after["not testable here"] == before["not testable here"] - 1
     assert sum(after.values()) == sum(before.values())
     claim = next(c for c in LEDGER.claims if any(s.key == key for s in c.sources))
-    said_of = f"“{claim.says[:-1]}”: **supported**, 0.31 [0.20, 0.42], 48 tasks."
+    said_of = f"“{claim.says[:-1]}”: **supported**, 0.31 [0.20, 0.42]."
     assert said_of in text
     assert "Findings that rest on a record: 1." in text
     assert 'class="rar-part-1"' in made(repo)["_static/claims.svg"]
 
 
-def test_where_nothing_is_decided_it_says_that_and_why(repo: Path) -> None:
+def test_where_nothing_is_decided_it_says_that(repo: Path) -> None:
     text = said(repo)
-    trained = [c for c in LEDGER.claims if any(s.runs for s in c.sources)]
-    assert f"None of the {len(trained)} about a trained policy is decided" in text
-    assert "seeds of both policies, and no training run is recorded." in text
     effects = [c for c in LEDGER.claims if c.arithmetic is None and not c.shown]
     assert f"Of {len(effects)} claims about an effect none are decided" in text
 
 
 def test_the_headline_is_the_ledger_s(repo: Path) -> None:
     checked = claims.check(next(c.arithmetic for c in LEDGER.claims if c.id == HEADLINE))
-    assert f"gain {checked.against:.0f} % on HealthBench" in said(repo)
-    assert f"the gain would be {checked.value:.1f} %" in said(repo)
+    assert (
+        f"gain of {checked.against:.0f} % over a plain rating on HealthBench would be "
+        f"{checked.value:.1f} % by its main figure."
+    ) in said(repo)
     assert not checked.holds  # else the sentence says that it is
 
 
-def test_the_page_has_five_sentences_and_nothing_typed_into_their_place(repo: Path) -> None:
+@pytest.mark.parametrize(
+    ("held", "of", "said_of"),
+    [
+        (0, 6, "none of 6 differences is larger"),
+        (1, 6, "1 of 6 differences is larger"),
+        (2, 6, "2 of 6 differences are larger"),
+        (1, 1, "1 of 1 difference is larger"),
+    ],
+)
+def test_a_count_comes_before_what_it_is_of(held: int, of: int, said_of: str) -> None:
+    rows = [row for row in claims.bounded(claims.ledger(checkout=REPO)) if row.checked]
+    holding = next(row for row in rows if row.word == claims.CHECKS[0])
+    failing = next(row for row in rows if row.word == claims.CHECKS[1])
+    assert said_of in _on_paper([holding] * held + [failing] * (of - held))
+
+
+def test_the_page_has_short_answers_and_nothing_typed_into_their_place(repo: Path) -> None:
     rows = claims.ledger(checkout=repo)
     text = landing(rows, results.load("alignment", repo))
-    assert len(re.findall(r"^- \*\*[A-Z]", text, re.M)) == 5
+    assert len(answers(text)) == ANSWERS
     source = (BOOK / "index.md").read_text(encoding="utf-8")
     part = source.split("## What was found\n")[1].split("\n## ")[0]
     assert part.splitlines().count(GENERATED) == 1
     assert not re.search(r"\d", part)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_an_answer_is_no_longer_than_it_takes_a_breath_to_read(repo: Path, recorded: bool) -> None:
+    """With the records of this repository, and without any: its name and its link counted."""
+    if not recorded:
+        (repo / "results" / "alignment" / "alignment.json").unlink()
+    lengths = {text: words(text) for text in answers(said(REPO if recorded else repo))}
+    assert {text: n for text, n in lengths.items() if n > LONGEST} == {}
+
+
+def test_a_claim_whose_words_are_too_many_gives_way_to_the_next() -> None:
+    long = " ".join(["word"] * LONGEST)
+    assert _short("One.", long, "Two.") == "One. Two."
+    assert _short("One.") == "One."
+
+
+# --- what training does
+
+CONTRASTS = ("explicit_over_base", "implicit_over_base", "length_over_base")
+#: What a test found -> the finding's word: difference, half of its interval, p.
+FOUND = {
+    "supported": (0.3, 0.1, 0.0001),
+    "contradicted": (-0.3, 0.1, 0.0001),
+    "no difference larger than d": (0.0, 0.02, 0.9),
+    "undecided": (0.1, 0.3, 0.4),
+}
+
+
+def trained(arm: str, seed: int, after: float, stray: str = "") -> dict[str, Any]:
+    """A run of the study's record: two tasks, looked at before and after."""
+    answers = {"before": {"a": 0.1, "b": 0.3}, "after": {"a": after - 0.1, "b": after + 0.1}}
+    course = {"0": 0.2} if arm == "base" else {"0": 0.2, "12": after}
+    made = {"arm": arm, "seed": seed, "stray": stray, "course": course, "secondary": {}}
+    return made | {"held_out": {"conveyed": answers}}
+
+
+def study(*runs: dict[str, Any], words: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The study's record, with findings of these words on the first contrasts."""
+    findings = {}
+    for name, word in zip(CONTRASTS, words, strict=False):
+        value, half, p = FOUND[word]
+        gap = Comparison(Interval(value, value - half, value + half, 160, half / 2), 0.1, p)
+        findings[f"training.{name}"] = decide(gap, margin=0.05).to_json()
+        assert findings[f"training.{name}"]["word"] == word
+    made = {"date": "2026-12-01", "machine": "a machine", "versions": {"trl": "1"}}
+    return {"runs": list(runs), "findings": findings, "settings": {"steps": 12}} | made
+
+
+def on_training(record: dict[str, Any] | None) -> str:
+    return _on_training(record, ()).replace("\\", "")
+
+
+def test_what_training_does_is_said_of_the_arms_that_are_on_record() -> None:
+    runs = [trained("base", 0, 0.2), trained("explicit", 0, 0.8), trained("length", 0, 0.25)]
+    text = on_training(study(*runs, trained("rlvr", 0, 0.9)))
+    assert text == (
+        "**What training does.** An answer {term}`conveys <Conveyed>` 0.20 of its notes before "
+        "training; after it 0.25 (paid for length), 0.80 (explicit), with 1 seed. So few seeds "
+        "decide nothing; 3 are needed."
+    )
+
+
+def test_seeds_are_averaged_and_runs_that_are_set_aside_left_out() -> None:
+    runs = [trained("explicit", seed, 0.5 + seed / 10) for seed in (0, 1)]
+    strayed = trained("explicit", 2, 0.1, stray="KL 1.20 nats a token")
+    text = on_training(study(*runs, strayed, trained("implicit", 0, 0.4)))
+    assert "0.40 (implicit), 0.55 (explicit), with 1 to 2 seeds. So few" in text
+
+
+def test_with_enough_seeds_it_says_what_is_decided() -> None:
+    runs = [trained(arm, seed, 0.5) for arm in ("base", "length", "explicit") for seed in range(3)]
+    record = study(*runs, words=("supported", "supported", "undecided"))
+    # The second contrast is of an arm that is not on record.
+    assert on_training(record).endswith("with 3 seeds. Of 2 comparisons: 1 supported.")
+    none = study(*runs, words=("undecided",))
+    assert on_training(none).endswith("with 3 seeds. Of 1 comparison: none is decided.")
+
+
+def test_the_longest_answer_on_training_is_short_enough() -> None:
+    runs = [trained(arm, seed, 0.5) for arm in ("base", *TOLD) for seed in range(3)]
+    record = study(*runs[:-2], words=WORDS[:3])
+    text = f"- {on_training(record)} ([chapter 7](x))"
+    assert "Of 3 comparisons: 1 supported, 1 contradicted, 1 no difference larger than d." in text
+    assert "with 1 to 3 seeds" in text
+    assert words(text) <= LONGEST
+
+
+@pytest.mark.parametrize("runs", [None, [], ["rlvr"], ["base"]])
+def test_without_an_arm_to_tell_of_nothing_is_said_and_nothing_drawn(
+    repo: Path, runs: list[str] | None
+) -> None:
+    if runs is not None:
+        (repo / "results" / "study").mkdir()
+        record = study(*(trained(arm, 0, 0.5) for arm in runs))
+        (repo / "results" / "study" / "arms.json").write_text(json.dumps(record))
+    assert "nothing can be said of what a reward teaches a policy" in said(repo)
+    assert ARMS_FIGURE not in made(repo)
+    assert ARMS_FIGURE not in said(repo)
+
+
+def test_the_arms_curves_stand_under_the_main_figure(repo: Path) -> None:
+    (repo / "results" / "study").mkdir()
+    record = study(trained("base", 0, 0.2), trained("explicit", 0, 0.8), trained("rlvr", 0, 0.9))
+    (repo / "results" / "study" / "arms.json").write_text(json.dumps(record))
+    text = said(repo)
+    places = [text.index(part) for part in (JUDGES_DRAWING, f"{{figure}} {ARMS_FIGURE}", "- **")]
+    assert places == sorted(places)
+    assert "explicit, mean of 1 seed: from 0.20 at step 0 to 0.80 at step 12" in text
+    assert "recorded on 2026-12-01, a machine. What is paid: the share of single criteria" in text
+    svg = made(repo)[ARMS_FIGURE]
+    assert clean_svg(svg) == svg
+    assert made(repo)[ARMS_FIGURE] == svg  # else the book would be made anew each time
 
 
 # --- the page
@@ -235,10 +399,9 @@ def article(html: Path, page: str = "index") -> Any:
 
 def test_answers_come_first_then_the_loop_then_how_to_read(html: Path) -> None:
     found = article(html)
-    parts = found.select("figure.rar-figure, .rar-claims, .rar-loop, #how-to-read-it-and-run-it")
-    assert "rar-figure" in parts[0]["class"]
-    assert ["rar-claims" in p.get("class", []) for p in parts] == [False, True, False, False]
-    assert "rar-loop" in parts[2]["class"]
+    seen = "svg.rar-drawing, figure img, #how-to-read-it-and-run-it"
+    kinds = [part.get("class", [part.name])[-1] for part in found.select(seen)]
+    assert kinds == ["rar-drawing", "rar-drawn", "rar-bar", "rar-cycle", "section"]
     assert found.select_one('#what-was-found a[href="10_paper_against_here.html"]')
 
 
@@ -251,6 +414,56 @@ def test_the_main_figure_has_a_caption_and_says_what_is_seen(html: Path) -> None
     assert caption.startswith("Figure 1. How often a judge prefers the better of two responses")
     assert "recorded on" in caption
     assert not figure.select("img")
+
+
+def test_the_arms_figure_is_a_picture_with_a_caption_that_says_what_is_seen(html: Path) -> None:
+    figure = article(html).select("figure.rar-figure")[1]
+    assert "explicit, mean of " in figure.img["alt"]
+    assert (html / figure.img["src"]).is_file()
+    caption = " ".join(figure.figcaption.get_text().split())
+    assert caption.startswith("Figure 2. Share of its notes that a held-out answer conveys")
+    assert figure.figcaption.select_one('a[href="study.html"]')
+
+
+# --- the loop
+
+
+def test_the_loop_is_drawn_for_eyes_and_told_to_ears(html: Path) -> None:
+    figure = article(html).select_one("figure:has(svg.rar-cycle)")
+    assert figure.svg["role"] == "img"
+    told = figure.svg["aria-label"].lower()
+    for _, _, name, _ in LOOP_BOXES:
+        assert name.lower() in told, name
+        assert name in figure.svg.get_text()
+    order = ["prompt", "policy", "responses", "judge", "rewards", "advantages", "update"]
+    places = [told.index(f" {name}") for name in order]
+    assert places == sorted(places)
+    assert told.endswith("back to the policy.")
+
+
+def test_every_box_of_the_loop_has_an_arrow_and_the_last_leads_back() -> None:
+    """A head stands at the edge of a box, and no box is without an arrow to it or from it."""
+    edges = {
+        (2 + 180 * column + dx, 4 + 114 * row + dy): name
+        for column, row, name, _ in LOOP_BOXES
+        for dx, dy in ((0, 31), (140, 31), (70, 0), (70, 62))
+    }
+    leads = []
+    for line, x, y, _ in LOOP_ARROWS:
+        begin = re.match(r"M(\d+),(\d+)", line)
+        assert begin is not None
+        leads.append((edges[int(begin[1]), int(begin[2])], edges[x, y]))
+    assert leads == [
+        ("Prompt", "Policy"),
+        ("Policy", "Responses"),
+        ("Responses", "Judge"),
+        ("Rubric", "Judge"),
+        ("Judge", "Rewards"),
+        ("Rewards", "Advantages"),
+        ("Advantages", "Update"),
+        ("Update", "Policy"),
+    ]
+    assert loop_drawing().count('class="head"') == len(leads)
 
 
 def test_the_bar_is_drawn_for_eyes_and_told_to_ears(html: Path) -> None:

@@ -368,6 +368,23 @@ def test_before_the_first_run_there_is_no_secondary_outcome(repo: Path) -> None:
     assert said(repo, "secondary") == "No run is on record yet, so no secondary outcome is shown."
 
 
+def test_units_that_wait_for_the_judge_are_told_of_instead(repo: Path) -> None:
+    names = DESIGN["units"]["1"]
+    unit(repo, names[0])
+    unit(repo, names[1], graded_by={"judge": "j"})
+    text = said(repo, "secondary")
+    assert "No run is on record" not in text
+    assert text == (
+        "Trained and not graded yet, so without a judge's score: 1 of 2 units. No run is put "
+        "together from them yet, so no secondary outcome is shown."
+    )
+    # Beside a table, too, which has runs without a score then.
+    write(repo, "arms", {"runs": [recorded_run("base", 0)], "findings": {}} | MADE)
+    assert said(repo, "secondary").endswith("without a judge's score: 1 of 2 units.")
+    unit(repo, names[0], graded_by={"judge": "j"})
+    assert "not graded" not in said(repo, "secondary")
+
+
 def test_secondary_outcomes_are_means_over_the_seeds_that_have_them(repo: Path) -> None:
     first = {"explicit": outcome(0.4, 0.5, unscored=2), "reference": outcome(-3.0, -2.9)}
     second = {"explicit": outcome(0.4, 0.6, unscored=1)}
@@ -391,11 +408,18 @@ def test_secondary_outcomes_are_means_over_the_seeds_that_have_them(repo: Path) 
 
 def test_labels_are_told_of_when_they_are_there(repo: Path) -> None:
     assert "Nobody has labelled any of them yet." in said(repo, "gold")
+    (repo / build.LABELS).mkdir()
+    (repo / build.LABELS / "DATA_CARD.md").write_text("who reads")
+    assert "Nobody has labelled any of them yet." in said(repo, "gold")
+    (repo / build.LABELS / "one.csv").write_text("task,response,criterion,met\n")
+    there = said(repo, "gold")
+    assert there.endswith("Labels are there; what they say is not computed yet.")
+    assert "Nobody" not in there
     write(repo, "gold", GOLD)
     text = said(repo, "gold")
     assert "150 answers to 40 tasks; of 1,000 cells" in text
     assert "they agree on 0.90 [0.85, 0.95], with a kappa of unknown" in text
-    assert "Nobody" not in text
+    assert not {"Nobody", "not computed"} & set(re.findall("Nobody|not computed", text))
 
 
 def test_labels_say_how_good_the_judge_is_and_the_answers_of_each_arm(repo: Path) -> None:
@@ -410,6 +434,18 @@ def test_labels_say_how_good_the_judge_is_and_the_answers_of_each_arm(repo: Path
         "the answers of an arm score 0.87 [0.85, 0.95] (base) and 0.90 [0.85, 0.95] (explicit); "
         "minus those of `base` that is 0.03 [-0.01, 0.07] (explicit)."
     ) in text
+
+
+def test_what_was_known_before_is_listed_with_the_other_half(repo: Path) -> None:
+    table = said(repo, "seen")
+    assert [row[0] for row in rows(table)] == [f"`{name}`" for name in DESIGN["seen"]]
+    assert {row[2] for row in rows(table)} == {"not recorded yet"}
+    half = {name: None for name in DESIGN["seen"]}
+    half["explicit_over_base"] = {"difference": SHARE, "p": 0.01}
+    write(repo, "arms", {"runs": [], "findings": {}, "on the untouched half": half} | MADE)
+    shown = {row[0]: row[2] for row in rows(said(repo, "seen"))}
+    assert shown["`explicit_over_base`"] == "0.90 [0.85, 0.95]"
+    assert shown["`sft_over_base`"] == "not recorded yet"
 
 
 #: As many columns as fit a window of 1,400 pixels.

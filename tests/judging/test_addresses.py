@@ -419,7 +419,7 @@ def test_what_an_estimate_found_out_is_not_found_out_again(
     """A command measures the rate first, and grades with a lasting chat."""
     with server(limited(3600)) as shut, server(slowly) as well, caplog.at_level(logging.WARNING):
         chat = Chat([shut.url, well.url], "m", concurrency=1)
-        assert run_sync(measure_rate(chat, concurrency=2)).prompt_per_s > 0
+        assert run_sync(measure_rate(chat)).prompt_per_s > 0
         assert ask_all(Lasting.of(chat), 4) == ["8"] * 4
         assert len(shut.requests) == 1
     assert len(caplog.messages) == 1

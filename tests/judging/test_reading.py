@@ -222,8 +222,9 @@ WRONG_JSON = {
 def test_an_object_with_one_thing_wrong_is_unscored_with_a_reason(ask: Ask, name: str) -> None:
     assert TASK.rubric is not None
     arms: list[tuple[Arm, str, int]] = [
-        ("explicit", "met", 3 * len(TASK.rubric.criteria)), ("implicit", "rating", 3),
-    ]  # fmt: skip
+        ("explicit", "met", 3 * len(TASK.rubric.criteria)),
+        ("implicit", "rating", 3),
+    ]
     for (arm, key, most), text in zip(arms, WRONG_JSON[name], strict=True):
         grade = ask(says(text.replace("KEY", key)), arm, "sampled", "Cool it.")
         assert (grade.score, grade.rating) == (None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import time
 from collections.abc import Iterable
@@ -99,15 +100,20 @@ def test_the_pieces_on_record_are_what_would_be_made_today() -> None:
     assert [piece.name for piece in recorded if not run.is_complete(piece)] == []
 
 
+def copied(checkout: Path, to: Path) -> None:
+    """The modules of a checkout that a piece's mark names."""
+    for name in (*run._READERS, run._ASKER):
+        copy = to / "rar_lib" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((checkout / "rar_lib" / name).read_bytes())
+
+
 def test_any_other_change_of_a_reader_makes_a_piece_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     piece = Piece("qwen-0.5b", "implicit")
     today = run.mark(piece)
-    for name in run._READERS:
-        copy = tmp_path / "rar_lib" / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes((run.ROOT / "rar_lib" / name).read_bytes())
+    copied(run.ROOT, tmp_path)
     monkeypatch.setattr(run, "ROOT", tmp_path)
     assert run.mark(piece) == today
     for name in run._READERS:
@@ -121,6 +127,30 @@ def test_any_other_change_of_a_reader_makes_a_piece_stale(
 def test_only_the_present_version_of_a_reader_counts_as_an_earlier_one() -> None:
     present = {file_hash(run.ROOT / "rar_lib" / name) for name in run._READERS}
     assert set(run._READS_AS) <= present
+
+
+def test_any_other_way_of_asking_makes_the_pieces_on_record_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = [piece for piece in run.pieces() if piece.path.exists()]
+    copied(run.ROOT, tmp_path)
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    assert all(map(run.is_complete, recorded))
+    asker = tmp_path / "rar_lib" / run._ASKER
+    text = asker.read_text(encoding="utf-8")
+    asked = text.replace("_ALTERNATIVES = 20\n", "_ALTERNATIVES = 5\n")
+    assert asked != text
+    asker.write_text(asked, encoding="utf-8")
+    assert not any(map(run.is_complete, recorded))
+    options = argparse.Namespace(judges=run.JUDGES, arms=run.ARMS, rubrics=("authored",))
+    run.listing(options)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.endswith("to do")] == []
+    assert len(lines) >= len(recorded)
+
+
+def test_only_the_present_way_of_asking_counts_as_the_first_one() -> None:
+    assert {file_hash(run.ROOT / "rar_lib" / run._ASKER)} == run._ASKS_AS_FIRST
 
 
 def test_an_arm_counts_once_every_judge_has_graded_it(here: Path) -> None:

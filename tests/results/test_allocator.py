@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rar_lib.models import processor
+from rar_lib.models import processor, vllm_args
+from rar_lib.models.catalogue import MODELS
+from rar_lib.models.server import Endpoint, local_chat
+from rar_lib.models.vllm_args import Plan
 from results import allocator
 
 
@@ -29,6 +33,28 @@ def test_the_row_names_the_format_that_the_model_is_served_in(
     allocator.main()
     (row,) = json.loads(allocator.RESULTS.read_text())
     assert (row["model"], row["number format"]) == (model, served)
+
+
+def test_an_allocator_takes_the_place_of_the_librarys_own_and_changes_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vllm_args, "allocator", lambda: {"LD_PRELOAD": "a.so"})
+    own = {"LD_PRELOAD": "a.so", "OMP_NUM_THREADS": "2"}
+    todo = Plan("m", ("serve",), own, "w", "", 1.0, 2.0)
+    assert allocator.under(todo, {"LD_PRELOAD": "a.so"}) == todo
+    assert allocator.under(todo, {}).env == {"OMP_NUM_THREADS": "2"}
+    kept = allocator.under(todo, allocator.KEPT)
+    assert kept == replace(todo, env={"OMP_NUM_THREADS": "2"} | allocator.KEPT)
+    keys = {allocator.under(todo, found).key for found in allocator.allocators().values()}
+    assert len(keys) == 3, "servers that differ are not taken for one another"
+
+
+@pytest.mark.parametrize("model", ["qwen-0.5b", "smollm2-135m"])
+def test_a_server_that_is_up_is_asked_as_any_other_of_its_model(model: str) -> None:
+    endpoint = Endpoint("http://127.0.0.1:1/v1", model, MODELS[model].identity)
+    with local_chat(model) as usual:
+        asked = allocator.chat_with(endpoint)
+        assert replace(asked, server=usual.server) == usual
 
 
 def test_memory_is_read_once_at_least(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,11 @@ from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 from rar_lib.evaluation.attacks import AttackResult, load_attacks
 from rar_lib.judging.chat import Chat
 from results import attacks
+from results.attacks import Condition
 
 TASK = load_mini("train")[0]
+#: Arms and conditions that the ledger's claims are decided on.
+CLAIMED = tuple(product(attacks.ARMS, ("prompt", "strip")))
 
 
 def test_a_condition_is_known_by_arm_tasks_and_texts() -> None:
@@ -38,6 +44,73 @@ def test_a_condition_is_known_by_arm_tasks_and_texts() -> None:
     }
     assert len(marks) == 3
     assert attacks.mark("implicit", picked) in marks
+
+
+def test_the_judge_that_decides_meets_every_test_task_and_the_others_a_draw_of_them() -> None:
+    largest, *others = attacks.MODELS_MEASURED
+    every = attacks.picked(largest, 4)
+    assert {task.id for task, _ in every} == {pair.task_id for pair in load_mini_pairs("test")}
+    assert len(every) >= claims.fewest_tasks("ledger")
+    for model in others:
+        assert attacks.picked(model, 4) == every[:4]
+
+
+def asked_for(*models: str, tasks: int = 4) -> list[attacks.Condition]:
+    given = {"models": models, "arms": attacks.ARMS, "conditions": attacks.CONDITIONS}
+    return attacks.asked_for(argparse.Namespace(tasks=tasks, **given))
+
+
+def test_what_decides_claims_is_measured_first() -> None:
+    found = asked_for(*attacks.MODELS_MEASURED)
+    claimed = {f"{attacks.MODELS_MEASURED[0]}/{arm}/{name}" for arm, name in CLAIMED}
+    assert {one.key for one in found[: len(CLAIMED)]} == claimed
+    assert len({one.key for one in found}) == len(found) == 3 * 2 * 4
+
+
+def test_calls_are_counted_and_their_time_is_that_of_the_speed_on_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attacks, "cpu_dtype", lambda: "bfloat16")
+    one = Condition("qwen-0.5b", "implicit", "prompt", attacks.chosen(2))
+    assert one.calls == 2 * (1 + len(load_attacks()))
+    families = len({attack.family for attack in load_attacks()})
+    criteria = [len(task.rubric.criteria) for task, _ in one.items if task.rubric]
+    by_criteria = replace(one, arm="explicit")
+    assert by_criteria.calls == sum(criteria) * (1 + families)
+    speeds = {"ratings_per_s": 2.0, "verdicts_per_s": 8.0}
+    row = {
+        "model": "qwen-0.5b",
+        "number format of vllm": "bfloat16",
+        "cores": len(os.sched_getaffinity(0)),
+        "engines": {"vllm": speeds, "llama.cpp": speeds},
+    }
+    assert one.seconds([row | {"engines": {}}, row]) == one.calls / 2
+    assert by_criteria.seconds([row]) == by_criteria.calls / 8
+    assert one.seconds([row | {"number format of vllm": "float32"}]) is None
+    assert one.seconds([row | {"model": "qwen-1.5b"}]) is None
+
+
+def test_a_list_says_what_is_complete_and_asks_nobody(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(attacks.engines, "RESULTS", tmp_path / "engines.json")
+    first, *_ = asked_for("qwen-0.5b")
+    options = argparse.Namespace(
+        tasks=4, models=["qwen-0.5b"], arms=["implicit"], conditions=["prompt", "bare"]
+    )
+    attacks.listing(options, {first.key: {"of": first.of}})
+    done, left = capsys.readouterr().out.splitlines()
+    assert done.split() == [first.key, "complete"]
+    assert left.startswith("qwen-0.5b/implicit/bare")
+    assert left.endswith(f"to do: 4 tasks, {first.calls:,} calls, how long is not known")
+
+
+def test_without_its_prompts_nothing_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attacks, "PROMPTS", tmp_path)
+    with pytest.raises(DataError, match=f"{tmp_path} holds no prompt"):
+        attacks.mark("implicit", attacks.chosen(1))
 
 
 def test_the_explicit_arm_meets_one_text_of_each_family() -> None:
@@ -225,7 +298,7 @@ def test_a_record_of_another_machine_is_not_gone_on_with(
     known = json.loads(recorded.read_text())
     attacks.check_origin({})
     attacks.check_origin(known)
-    options = argparse.Namespace(list=False, tasks=1, models=[], arms=[], conditions=[])
+    options = argparse.Namespace(tasks=1, models=[], arms=[], conditions=[])
     monkeypatch.setattr(attacks, "ROOT", recorded.parents[1])
     with pytest.raises(DataError, match=f"differ in {next(iter(other))} can't be put together"):
         asyncio.run(attacks.run(options, known | other))

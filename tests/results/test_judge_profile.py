@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rar_lib.core.errors import DataError
 from results import judge_profile as profile
 
 STEP = "execute_context_2(70)_generation_0(0)"
@@ -100,6 +101,18 @@ def test_three_factors_multiply_to_the_share_of_the_limit() -> None:
     *parts, whole = found.values()
     assert whole == pytest.approx(parts[0] * parts[1] * parts[2])
     assert whole == pytest.approx(useful / 2.0 / 1e6)
+
+
+@pytest.mark.parametrize("names", [[], ["a.json.gz", "b.json.gz"]])
+def test_a_folder_without_the_one_trace_is_named(names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=f"{tmp_path} holds {len(names)} traces"):
+        profile.only_trace(tmp_path)
+    for name in names[1:]:
+        (tmp_path / name).unlink()
+    if names:
+        assert profile.only_trace(tmp_path) == tmp_path / names[0]
 
 
 def test_a_trace_is_read_in_the_order_of_its_spans(tmp_path: Path) -> None:

@@ -283,6 +283,37 @@ def test_an_item_whose_grader_raises_is_unscored_and_the_others_count(
     assert result["prompt_tokens"] == 10.0
 
 
+def test_a_broken_adapter_stops_the_other_items_and_its_error_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(harness, "empty_cache", lambda url: None)
+    monkeypatch.setattr(harness, "counters", lambda url: dict.fromkeys(harness.COUNTERS, 0.0))
+    ended: list[str] = []
+
+    def make(server: Any) -> Any:
+        async def grade(item: dict[str, Any]) -> list[Any]:
+            if item["id"] == "broken":
+                raise NameError("no such name")
+            try:
+                await asyncio.sleep(0.0 if item["id"] == "warm" else 60.0)
+            finally:
+                ended.append(item["id"])
+            return [harness.Outcome(True)]
+
+        return grade
+
+    items = [{"id": name, "criteria": [{}]} for name in ("slow", "broken")]
+    warm = {"id": "warm", "criteria": [{}]}
+    server = harness.Server("http://127.0.0.1:1/v1", "m", 2, "")
+
+    async def ended_with_the_error() -> list[str]:
+        with pytest.raises(NameError, match="no such name"):
+            await harness.measure(make, server, items, warm)
+        return list(ended)  # the loop's own end would stop what is left, too
+
+    assert asyncio.run(ended_with_the_error()) == ["warm", "slow"]
+
+
 def test_the_table_shows_what_was_not_measured_as_a_dash() -> None:
     row = table.one_system([piece(entry("preferred", None, None))], TASKS)
     text = table.render(
@@ -539,7 +570,7 @@ def test_chapter_12_shows_a_whole_record(monkeypatch: pytest.MonkeyPatch) -> Non
     said = " ".join(page["said"])
     assert "not measured" not in said.lower()
     assert "over those of others: autorubric 1.0, rubric 1.0 and the HealthBench way 1.0." in said
-    assert "is 0.40 of the fastest product of this machine in float32" in said
+    assert "reaches 0.40 of the speed of this machine's fastest matrix product in float32" in said
     (rows,) = page["tabled"]
     assert [row["system"] for row in rows] == list(LABELS.values())
     ((counts, lines),) = page["drawn"]
@@ -555,7 +586,7 @@ def test_chapter_12_says_of_every_entry_that_is_missing_that_it_was_not_measured
     said = " ".join(chapter(found, monkeypatch)["said"])
     assert "autorubric 2.0, rubric not measured and healthbench not measured." in said
     assert "Not measured: *rar_int8*, because the record does not hold it." in said
-    assert "share of the machine's fastest product was not measured" in said
+    assert "of the machine's fastest matrix product was not measured" in said
     assert "by the number of criteria was not measured" in said
     found["left_out"] = {"rar_int8": {"label": "int8", "why": "this processor has none"}}
     said = " ".join(chapter(found, monkeypatch)["said"])

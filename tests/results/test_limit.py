@@ -11,10 +11,14 @@ from typing import Any, get_args
 
 import pytest
 
+from rar_lib.core.errors import DataError
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.messages import prompts_of, text_of
 from rar_lib.models import processor
 from results import limit
 
 torch = pytest.importorskip("torch")
+save_file = pytest.importorskip("safetensors.torch").save_file
 ROWS, INNER, COLUMNS = 32, 64, 48
 
 
@@ -150,6 +154,26 @@ def test_the_share_is_of_the_format_that_the_pieces_were_served_in(
     other = piece | {"number_format": "bfloat16"}
     with pytest.raises(ValueError, match="measured in int8"):
         limit.share_of_limit("qwen-1.5b", [[entry]], [other], {"a": None})  # type: ignore[dict-item]
+
+
+def test_matrices_are_counted_and_a_folder_without_any_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"{tmp_path} holds no"):
+        limit.matrices(tmp_path)
+    layer = {"model.layers.0.mlp.up_proj.weight": torch.zeros(3, 5)}
+    save_file(layer, tmp_path / "a.safetensors")
+    with pytest.raises(DataError, match=f"{tmp_path} holds no"):
+        limit.matrices(tmp_path)
+    save_file({"model.embed_tokens.weight": torch.zeros(7, 3)}, tmp_path / "b.safetensors")
+    assert limit.matrices(tmp_path) == (15, 21)
+
+
+def test_a_chat_template_gets_turns_of_which_the_prompts_are_the_text() -> None:
+    task = load_mini("train")[0]
+    asked = limit.asks(task, "Because.")
+    assert [text_of(turns) for turns in asked] == prompts_of(task, "Because.", "explicit")
+    assert [turn["role"] for turn in asked[0]] == ["system", "user"]
+    with pytest.raises(DataError, match="has no rubric"):
+        limit.asks(task.model_copy(update={"rubric": None}), "Because.")
 
 
 def test_what_differs_is_said_with_its_values() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,21 @@ def test_a_run_on_another_processor_adds_a_row_and_its_chapters(
     assert "cold_s" not in json.loads(results.read_text())["reproduce"]["EPYC, AVX2"]
 
 
+def test_versions_are_those_of_the_environment_that_the_run_made(tmp_path: Path) -> None:
+    binary = tmp_path / ".venv" / "bin"
+    binary.mkdir(parents=True)
+    (binary / "python").symlink_to(sys.executable)
+    package = tmp_path / "rar_lib" / "models"
+    package.mkdir(parents=True)
+    (package / "machine.py").write_text("def versions():\n    return {'torch': '9'}\n")
+    assert times.versions(tmp_path) == {"torch": "9"}
+
+
+def test_a_run_without_a_chapter_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=f"{tmp_path / '_build'} holds no chapter"):
+        times.chapters(tmp_path)
+
+
 def test_of_a_run_that_failed_nothing_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,11 +157,13 @@ def test_the_forecast_on_record_is_that_of_the_cold_run(
         monkeypatch.setattr(times, name, fake)
     monkeypatch.setattr(times, "record", lambda _target, _seconds, _commit, live: kept.append(live))
     monkeypatch.setattr(times, "used_gb", lambda folder: 9.04)
+    monkeypatch.setattr(times, "versions", lambda folder: {"torch": "2"})
+    monkeypatch.setattr(times, "chapters", lambda folder: {"chapters": {}})
     folder = tmp_path / "new"
     monkeypatch.setattr("sys.argv", ["times.py", target, "--keep", str(folder), "--skip-warm"])
     times.main()
     (live,) = kept
-    expected = {"disk_gb": 9.0}
+    expected: dict[str, object] = {"disk_gb": 9.0, "versions": {"torch": "2"}}
     if target == "reproduce":
         expected |= {"chapters": {}, "forecast_s": 2220.0}
     assert live == expected

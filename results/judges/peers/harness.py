@@ -20,7 +20,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,8 @@ def main(make: Callable[[Server], Grader]) -> None:
     parser.add_argument("--variant", default="")
     options = parser.parse_args()
     server = Server(options.url, options.model, options.concurrency, options.variant)
-    items, [warm] = read(options.items), read(options.warm)
+    items = read(options.items)
+    [warm] = read(options.warm)
     result = asyncio.run(measure(make, server, items, warm))
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
@@ -94,7 +95,7 @@ async def measure(
     await _outcomes(grade, warm)
     before = counters(server.url)
     start = time.perf_counter()
-    graded = await asyncio.gather(*(_outcomes(grade, item) for item in items))
+    graded = await _together(_outcomes(grade, item) for item in items)
     await _idle(server.url)
     seconds = time.perf_counter() - start
     after = counters(server.url)
@@ -102,10 +103,25 @@ async def measure(
         "seconds": seconds,
         **{name: after[name] - before[name] for name in COUNTERS},
         "items": [
-            {"id": item["id"], "outcomes": [asdict(o) for o in outcomes]}
+            {"id": item["id"], "outcomes": list(map(asdict, outcomes))}
             for item, outcomes in zip(items, graded, strict=True)
         ],
     }
+
+
+async def _together(
+    work: Iterable[Coroutine[Any, Any, Sequence[Outcome]]],
+) -> list[Sequence[Outcome]]:
+    """As ``rar_lib.judging.chat.together``, which the environments of the peers don't have.
+
+    When one raises, the adapter is broken: the others are cancelled, and its error is raised.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(one) for one in work]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in running]
 
 
 async def _idle(url: str, timeout_s: float = 300.0) -> None:

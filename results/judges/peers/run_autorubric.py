@@ -34,7 +34,7 @@ def make(server: Server) -> Grader:
 
     async def grade(item: Item) -> Sequence[Outcome]:
         rubric = Rubric.from_dict(
-            [{"weight": c["points"], "requirement": c["text"]} for c in item["criteria"]]
+            [{"weight": one["points"], "requirement": one["text"]} for one in item["criteria"]]
         )
         done = await rubric.grade(to_grade=item["response"], grader=grader, query=item["question"])
         return [

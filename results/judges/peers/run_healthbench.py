@@ -84,11 +84,11 @@ def make(server: Server) -> Grader:
                     PROMPT.format(
                         question=item["question"],
                         response=item["response"],
-                        points=c["points"],
-                        criterion=c["text"],
+                        points=criterion["points"],
+                        criterion=criterion["text"],
                     )
                 )
-                for c in item["criteria"]
+                for criterion in item["criteria"]
             )
         )
 

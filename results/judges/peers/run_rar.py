@@ -26,8 +26,11 @@ def make(server: Server) -> Grader:
             return [Outcome(whole.score, whole.reason or "")]
         verdicts = (await judge.grade(task, item["response"], "explicit")).verdicts
         return [
-            Outcome(v.met if v.probability is None else v.probability, v.reason or "")
-            for v in verdicts
+            Outcome(
+                verdict.met if verdict.probability is None else verdict.probability,
+                verdict.reason or "",
+            )
+            for verdict in verdicts
         ]
 
     return grade

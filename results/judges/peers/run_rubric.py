@@ -52,12 +52,14 @@ def make(server: Server) -> Grader:
 
     async def grade(item: Item) -> Sequence[Outcome]:
         rubric = Rubric.from_dict(
-            [{"weight": c["points"], "requirement": c["text"]} for c in item["criteria"]]
+            [{"weight": one["points"], "requirement": one["text"]} for one in item["criteria"]]
         )
         done = await rubric.grade(item["response"], autograder=grader, query=item["question"])
         return [
-            Outcome(None, LEFT_OUT) if r.reason == LEFT_OUT else Outcome(r.verdict == "MET")
-            for r in done.report
+            Outcome(None, LEFT_OUT)
+            if report.reason == LEFT_OUT
+            else Outcome(report.verdict == "MET")
+            for report in done.report
         ]
 
     return grade

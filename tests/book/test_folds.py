@@ -1,0 +1,140 @@
+"""Neighbouring folded cells that show nothing are one fold on a page, and nothing gets lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from sample import code, new_markdown_cell, new_notebook, shown, table, write_run
+
+from rar_lib.book.build import _finish_epub, build, join_folds
+from rar_lib.book.gate import SVG
+
+REPO = Path(__file__).resolve().parents[2]
+BOOK = REPO / "book"
+STEM = "07_training_with_grpo"
+FOLDED = ("hide-input",)
+#: Source of each cell of the chapter -> its tags; what is shown under it stands in SHOWS.
+CELLS = {
+    "first = 1": FOLDED,
+    "second = '<b>'\n\n\ndef f():\n    return 2": FOLDED,
+    "third = 3": FOLDED,
+    "shows": FOLDED,
+    "fourth = 4": FOLDED,
+    "open_ = 5": (),
+    "other = 6": (*FOLDED, "other"),
+    "sixth = 7": FOLDED,
+    "": (),
+    "last = 8": FOLDED,
+}
+SHOWS = "shows"
+#: What the page shows as cells, each with the sources that it holds.
+JOINED = [
+    ["first = 1", "second = '<b>'\n\n\ndef f():\n    return 2", "third = 3"],
+    [SHOWS],
+    ["fourth = 4"],
+    ["open_ = 5"],
+    ["other = 6"],
+    ["sixth = 7"],
+    ["last = 8"],
+]
+
+
+def name(source: str) -> str:
+    """The id that the notebook gives a cell."""
+    return f"c-{source.split()[0].strip('_')}"
+
+
+def chapter() -> Any:
+    cells = [new_markdown_cell("# Training\n\n## A section")]
+    for source, tags in CELLS.items():
+        if not source:
+            cells.append(new_markdown_cell("Some text."))
+            continue
+        outputs = [shown({"text/html": table(["a", "b"], ["1", "2"])})] if source == SHOWS else []
+        cell = code(source, *outputs, tags=tags)
+        cell["id"] = name(source)
+        cells.append(cell)
+    return new_notebook(cells=cells)
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = write_run(tmp_path_factory.mktemp("run") / "smoke", BOOK)
+    nbformat.write(chapter(), run / f"{STEM}.ipynb")
+    return build(run, BOOK, run.parent / "out", repo=REPO)
+
+
+@pytest.fixture(scope="module")
+def article(html: Path) -> Any:
+    page = BeautifulSoup((html / f"{STEM}.html").read_text(encoding="utf-8"), "html.parser")
+    return page.select_one("article")
+
+
+def test_neighbours_that_show_nothing_are_one_fold_with_the_code_of_all(article: Any) -> None:
+    held = [cell.get_text().rstrip("\n") for cell in article.select(".cell_input pre")]
+    assert held == ["\n\n".join(sources) for sources in JOINED]
+    assert len(article.select("div.cell")) == len(JOINED)
+
+
+def test_a_cell_that_shows_something_is_open_or_has_another_tag_stays_alone(article: Any) -> None:
+    assert len(article.select("div.cell details")) == len(JOINED) - 1  # the open one
+    output = article.select_one(".cell_output").find_parent(class_="cell")
+    assert output["id"] == f"cell-{name(SHOWS)}"
+    assert "tag_other" in article.find(id="cell-c-other")["class"]
+
+
+def test_a_link_to_any_of_the_cells_arrives_at_their_fold(article: Any) -> None:
+    for sources in JOINED:
+        for source in sources:
+            place = article.find(id=f"cell-{name(source)}")
+            cell = place if "cell" in place.get("class", []) else place.parent
+            assert source.split("\n")[0] in cell.get_text()
+            assert not place.find_parent("details")  # what is folded cannot be led to everywhere
+    assert len(article.select('[id^="cell-"]')) == sum(map(len, JOINED))
+
+
+def test_numbers_and_captions_are_as_without_folds(article: Any) -> None:
+    captions = [" ".join(caption.get_text().split()) for caption in article.select("caption")]
+    assert captions == ["Table 7.1. A section: a, b."]
+
+
+def test_the_notebook_that_is_downloaded_has_the_cells_apart(html: Path) -> None:
+    text = (html / "_sources" / f"{STEM}.ipynb").read_text(encoding="utf-8")
+    kept = ["".join(cell["source"]) for cell in json.loads(text)["cells"]]
+    assert [source for source in CELLS if source and source not in kept] == []
+
+
+def test_a_page_without_such_a_row_stays_as_it_is(html: Path) -> None:
+    for page in html.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert join_folds(text) == text, page.name
+
+
+def test_an_epub_has_the_same_folds_and_drawings_that_are_files(tmp_path: Path) -> None:
+    fold = (
+        '<div class="cell tag_hide-input docutils container" id="cell-{0}">\n'
+        '<details class="admonition hide above-input">\n<summary>\n<p>Show</p>\n</summary>\n'
+        '<div class="cell_input docutils container">\n<div class="highlight-ipython3 notranslate">'
+        '<div class="highlight"><pre><span></span><span class="n">{0}</span>\n</pre></div>\n'
+        "</div>\n</div>\n</details>\n</div>\n"
+    )
+    page = "<html><body>" + fold.format("a") + fold.format("b") + "</body></html>"
+    parts = {
+        "x.xhtml": page.encode(),
+        "_images/drawn.svg": b'<svg class="rar-drawing"></svg>',
+        "_images/figure.svg": f'<svg xmlns="{SVG}"></svg>'.encode(),
+        "content.opf": b"<manifest></manifest>",
+        "_static/epub.css": b"",
+        "_static/rar.css": b"",
+    }
+    _finish_epub(parts, BOOK, tmp_path, tmp_path)
+    made = BeautifulSoup(parts["x.xhtml"].decode(), "html.parser")
+    assert [pre.get_text() for pre in made.select("pre")] == ["a\n\nb\n"]
+    assert made.find(id="cell-b") is not None
+    for drawing in ("drawn", "figure"):
+        assert parts[f"_images/{drawing}.svg"].count(f'xmlns="{SVG}"'.encode()) == 1
