@@ -150,7 +150,9 @@ def visit_inline(translator: Any, node: nodes.Element) -> None:
 
 def visit_block(translator: Any, node: nodes.Element) -> None:
     """Write ``$$...$$`` and math directives, with number and anchor where labelled."""
-    translator.body.append(translator.starttag(node, "div", CLASS="math rar-equation"))
+    # On a telephone a long formula scrolls; the page's script lets the keyboard reach it then.
+    named = {"CLASS": "math rar-equation rar-scroll", "role": "group", "aria-label": "Formula"}
+    translator.body.append(translator.starttag(node, "div", **named))
     translator.body.append(_checked(node, block=True))
     if node["number"]:
         number = get_node_equation_number(translator, node)

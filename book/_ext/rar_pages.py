@@ -230,11 +230,16 @@ def _finish_table(page: BeautifulSoup, table: Tag, number: str, written: list[An
             if word and " " not in word and len(word) <= LONG_WORD:
                 cell["class"] = [*cell.get("class", []), "rar-word"]
     box = table.find_parent(class_=["output", "pst-scrollable-table-container"])
-    if box is not None:  # a reader without a mouse can scroll it
-        box["class"] = [*box.get("class", []), "rar-scroll"]
-        box["tabindex"] = "0"
-        box["role"] = "region"
-        box["aria-label"] = f"Table {number}"
+    if box is not None:
+        _scrolls(box, "region", f"Table {number}")
+
+
+def _scrolls(box: Tag, role: str, name: str) -> None:
+    """Let a reader without a mouse scroll a box, and know what it is."""
+    box["class"] = [*box.get("class", []), "rar-scroll"]
+    box["tabindex"] = "0"
+    box["role"] = role
+    box["aria-label"] = name
 
 
 def _name(element: Tag, entries: list[dict[str, str]]) -> None:
@@ -283,7 +288,10 @@ def _finish_figure(page: BeautifulSoup, picture: Tag, number: str, written: list
         picture["alt"] = ". ".join(filter(None, [DRAWN.get(drawn, "A figure"), about, said]))
     figure = picture.find_parent("figure")
     if figure is None:
-        figure = picture.wrap(page.new_tag("figure"))
+        whole = picture.find_parent("a") or picture  # Sphinx lets a picture lead to its file
+        box = whole.wrap(page.new_tag("div"))
+        _scrolls(box, "group", f"Figure {number}")  # on a telephone it is wider than the page
+        figure = box.wrap(page.new_tag("figure"))
     if not figure.find("figcaption"):
         caption = page.new_tag("figcaption")
         caption.string = said

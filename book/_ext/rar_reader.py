@@ -2,7 +2,8 @@
 
 Terms carry their definition where a page uses them first; the search quotes the text of its
 hits; every page has a foot with licence, version and paper, and its source in Markdown beside
-it; ``llms.txt`` lists these. All of it is made at build time and works from disk.
+it; ``llms.txt`` lists these. All of it is made at build time and works from disk. What a terminal
+would obey is taken out of every text: a model may write it, and these files are also read there.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ FORMS = {
 }
 #: Words that also have their everyday meaning in this book: marked only by an explicit role.
 EVERYDAY = frozenset(["Record", "Family", "Weights", "Claim", "Finding", "Group", "Interval"])
+#: What a terminal obeys: what an escape begins, and control characters but tab and line ends.
+ORDERS = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?)?"
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+)
 PAPER = "https://arxiv.org/abs/2507.17746"
 FOOT = (
     '<p class="rar-foot">Code: Apache-2.0. Text and data: CC BY 4.0. Version {version}. '
@@ -143,16 +149,35 @@ def depart_term(translator: Any, node: rar_term) -> None:
     translator.body.append("</span>")
 
 
+# --- what a terminal would obey
+
+
+def _harmless(text: str | list[str]) -> str:
+    """A text, or its lines as a notebook keeps them, without what a terminal would obey."""
+    return ORDERS.sub("", "".join(text))
+
+
+def _disarm(app: Sphinx, doctree: nodes.document) -> None:
+    for text in list(doctree.findall(nodes.Text)):
+        shown = _harmless(text)
+        if shown == text:
+            continue
+        block = text.parent
+        block.replace(text, nodes.Text(shown))
+        if isinstance(block, nodes.literal_block):
+            block.rawsource = block.astext()  # Sphinx colours code only if the two are the same
+
+
 # --- beside the pages
 
 
 def as_markdown(source: str, suffix: str) -> str:
     """A page's source as Markdown: a notebook's cells with their outputs as plain text."""
     if suffix != ".ipynb":
-        return source
+        return _harmless(source)
     parts = []
     for cell in json.loads(source)["cells"]:
-        text = "".join(cell["source"])
+        text = _harmless(cell["source"])
         if cell["cell_type"] == "markdown":
             parts.append(text)
             continue
@@ -161,9 +186,9 @@ def as_markdown(source: str, suffix: str) -> str:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "text/markdown" in data:
-                parts.append("".join(data["text/markdown"]))
+                parts.append(_harmless(data["text/markdown"]))
                 continue
-            said = "".join(output.get("text", data.get("text/plain", "")))
+            said = _harmless(output.get("text", data.get("text/plain", "")))
             if said.strip():
                 parts.append(_fenced(said.rstrip("\n"), "text"))
     return "\n\n".join(parts) + "\n"
@@ -238,9 +263,10 @@ def _name_source(
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the terms, the foot and the files beside the pages."""
+    """Register the terms, the foot, the files beside the pages and what is taken out of texts."""
     app.add_node(rar_term, html=(visit_term, depart_term))
     app.connect("config-inited", _foot)
+    app.connect("doctree-read", _disarm)
     app.connect("doctree-resolved", _mark_terms)
     app.connect("html-page-context", _name_source)
     app.connect("build-finished", _write_beside)

@@ -6,18 +6,22 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// A table that does not fit says so: a class for its cut edge, and a line of text above it.
+// What does not fit says so: a class for its cut edge, and a line of text above it. What fits is no
+// stop for the keyboard.
 const showCut = (box) => {
   const left = box.scrollWidth - box.clientWidth - box.scrollLeft;
   box.classList.toggle("rar-cut-right", left > 1);
   const wide = box.scrollWidth > box.clientWidth + 1;
   box.classList.toggle("rar-wide", wide);
+  if (wide) box.tabIndex = 0;
+  else box.removeAttribute("tabindex");
   let hint = box.previousElementSibling;
   if (!hint || !hint.classList.contains("rar-hint")) {
     if (!wide) return;
     hint = document.createElement("span");
     hint.className = "rar-hint";
-    hint.textContent = "more columns to the right: scroll →";
+    const more = box.querySelector("table") ? "more columns" : "more";
+    hint.textContent = `${more} to the right: scroll →`;
     box.before(hint);
   }
   hint.hidden = !wide;

@@ -422,19 +422,21 @@ def reward_curve(
     )
 
 
-#: A step of training: box -> centre and words; arrow: from, to, whether before training.
+#: A step of training: box -> centre in inches and words; arrow: from, to, whether before training.
 _BOXES: dict[str, tuple[float, float, str]] = {
-    "reference": (0.9, 3.5, "reference\nanswer"),
-    "writer": (3.0, 3.5, "writer\n(before training)"),
-    "rubric": (5.3, 3.5, "rubric of\nthis question"),
-    "question": (0.9, 2.0, "question"),
-    "policy": (3.0, 2.0, "policy\n(base + adapter)"),
-    "answers": (5.3, 2.0, "a group\nof answers"),
-    "judge": (7.7, 2.0, "judge (it sees\nthe question, too)"),
-    "rewards": (9.9, 2.0, "a reward\nan answer"),
-    "advantages": (9.9, 0.6, "advantages\nwithin the group"),
-    "update": (5.4, 0.6, "update of\nthe adapter alone"),
+    "reference": (0.62, 3.5, "reference\nanswer"),
+    "writer": (2.17, 3.5, "writer\n(before\ntraining)"),
+    "rubric": (3.72, 3.5, "rubric of\nthis question"),
+    "question": (0.62, 2.5, "question"),
+    "judge": (3.72, 2.5, "judge\n(it sees the\nquestion, too)"),
+    "policy": (0.62, 1.5, "policy\n(base +\nadapter)"),
+    "answers": (2.17, 1.5, "a group\nof answers"),
+    "rewards": (3.72, 1.5, "a reward\nan answer"),
+    "update": (0.62, 0.5, "update of\nthe adapter\nalone"),
+    "advantages": (3.72, 0.5, "advantages\nwithin\nthe group"),
 }
+_BOX_WIDTH = 1.08
+_BOX_HEIGHT = 0.52
 _ARROWS: tuple[tuple[str, str, bool], ...] = (
     ("reference", "writer", True),
     ("question", "writer", True),
@@ -451,21 +453,23 @@ _ARROWS: tuple[tuple[str, str, bool], ...] = (
 
 
 def step_flow() -> Figure:
-    """Who is shown what in a step of training: the policy sees neither rubric nor reference."""
+    """Who is shown what in a step of training: the policy sees neither rubric nor reference.
+
+    It is upright and as narrow as its words allow, so that a telephone shows it whole.
+    """
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-    fig, ax = canvas(8.4, 3.3)
+    fig, ax = canvas(4.34, 3.8)
+    fig.set_layout_engine("constrained", w_pad=0, h_pad=0)  # an inch of the axes is one on paper
     ax.set_axis_off()
-    ax.set_xlim(0.0, 11.0)
-    ax.set_ylim(0.0, 4.1)
+    ax.set_xlim(0.0, 4.34)
+    ax.set_ylim(0.1, 3.9)
     boxes = {}
     for name, (x, y, words) in _BOXES.items():
-        width = 0.25 + 0.092 * max(map(len, words.split("\n")))
         colour = ABOVE if name in ("policy", "judge", "writer") else "#555555"
-        corner = (x - width / 2, y - 0.36)
-        boxes[name] = FancyBboxPatch(
-            corner, width, 0.72, boxstyle="round,pad=0.06", fc="white", ec=colour, lw=1.4
-        )
+        corner = (x - _BOX_WIDTH / 2, y - _BOX_HEIGHT / 2)
+        frame: dict[str, Any] = {"boxstyle": "round,pad=0.06", "fc": "white", "ec": colour}
+        boxes[name] = FancyBboxPatch(corner, _BOX_WIDTH, _BOX_HEIGHT, lw=1.4, **frame)
         ax.add_patch(boxes[name])
         ax.text(x, y, words, ha="center", va="center", fontsize=9, color="#222222")
     for start, end, before in _ARROWS:

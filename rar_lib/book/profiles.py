@@ -103,11 +103,6 @@ class Profile(Frozen):
         return {"device": "cuda", "max_model_len": self.training.context + 1536, "kv_cache_gb": 4.0}
 
 
-def names(file: Path = FILE) -> tuple[str, ...]:
-    """The names of all profiles, in the order of the file."""
-    return tuple(_tables(file))
-
-
 def load(name: str, file: Path = FILE) -> Profile:
     """The profile of that name, with models that suit this processor.
 

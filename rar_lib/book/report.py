@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rar_lib.core.decision import Finding, decide_family
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import save_text
 from rar_lib.core.scoring import PREDEFINED
-from rar_lib.core.stats import MIN_UNITS, Interval, scored
+from rar_lib.core.stats import MIN_UNITS, Interval, mean_scored, scored
 from rar_lib.core.text import visible
 from rar_lib.core.types import Category, Task, Turn, Usage
 from rar_lib.data.jsonl import raw_lines, read, short
@@ -53,6 +53,7 @@ from rar_lib.evaluation.grading import (
     unscored,
 )
 from rar_lib.evaluation.held_out import Scores, gamed, paired, paired_difference
+from rar_lib.judging.cost import amount, counted
 from rar_lib.training.diagnostics import advantages, groups, spread
 from rar_lib.training.policy import Likelihoods
 from rar_lib.training.run import KEPT_GROUPS, TRANSCRIPT, Run, read_transcript
@@ -127,13 +128,7 @@ def write_report(
         text = browse_page(source, tasks=tasks, grades=grades, title=title)
     else:
         text = page(source, tasks=tasks, responses=responses, grades=grades, title=title)
-    try:
-        atomic_write(target, text)
-    except OSError as error:
-        raise DataError(
-            f"{target}: could not be written ({error.strerror or error}); an older file there is "
-            "unchanged; free space or choose another folder"
-        ) from error
+    save_text(target, text)
     return target
 
 
@@ -352,7 +347,7 @@ def _grades_view(rows: Sequence[GradedResponse], texts: _Texts) -> dict[str, Any
     categories = by_category(rows)
     view: dict[str, Any] = {
         "kind": "grades",
-        "title": f"Grades of {_counted(len(rows), 'response')}",
+        "title": f"Grades of {counted(len(rows), 'response')}",
         "ran": [f"arm {_joined(row.arm for row in rows)}", f"judge {_judges(rows)}"],
         "cards": _headline(rows),
         "scored": any(row.score is not None for row in rows),
@@ -386,15 +381,15 @@ def _headline(rows: Sequence[GradedResponse]) -> list[_Card]:
     cards = [_Card("mean score", "none", "no response has a score")]
     if mean is not None:
         cards = [_mean_card("mean score", mean, "task" if tasks > 1 else "response")]
-    of = f"to {_counted(tasks, 'task')}"
+    of = f"to {counted(tasks, 'task')}"
     cards.append(_Card("responses", f"{len(rows):,}", of))
     cards.append(_Card("unscored", f"{without:,}", f"{len(rows) - without:,} have a score"))
     if share := readable_share(rows):
         about = f"of the judge's probability on readable answers; lowest {share[1]:.3f}"
         cards.append(_Card("readable share", f"{share[0]:.3f}", about))
     used = total_usage(rows)
-    calls = f"{_counted(used.calls, 'call')}, {used.prompt_tokens:,} tokens read"
-    money = _money(used.money) or "unknown"
+    calls = f"{counted(used.calls, 'call')}, {used.prompt_tokens:,} tokens read"
+    money = "unknown" if used.money is None else amount(used.money)
     cards.append(
         _Card("money", money, f"{'at the given price' if used.money else 'no price'}; {calls}")
     )
@@ -403,7 +398,7 @@ def _headline(rows: Sequence[GradedResponse]) -> list[_Card]:
 
 def _mean_card(label: str, mean: Mean, unit: str) -> _Card:
     found = mean.interval
-    over = _counted(found.n, unit)
+    over = counted(found.n, unit)
     note = f"over {over}, too few for an interval"
     if found.shown:
         note = f"95 % interval [{found.low:.2f}, {found.high:.2f}] over {over}"
@@ -424,12 +419,12 @@ def _by_response(rows: Sequence[GradedResponse]) -> list[tuple[str, Mean]]:
 def _graded_tasks(rows: Sequence[GradedResponse], texts: _Texts) -> list[_Shown]:
     """The task with the lowest mean first, those without a score last."""
     grouped = _grouped(rows, lambda row: row.task)
-    means = {task: _plain_mean(map(_SCORE, found)) for task, found in grouped.items()}
+    means = {task: mean_scored(map(_SCORE, found)) for task, found in grouped.items()}
     order = sorted(grouped, key=lambda task: (means[task] is None, means[task] or 0.0))
     found = []
     for place, task in enumerate(order, start=1):
         answers = [_graded_answer(row, texts) for row in grouped[task]]
-        head = f"{_score(means[task])}, {_counted(len(answers), 'response')}"
+        head = f"{_score(means[task])}, {counted(len(answers), 'response')}"
         found.append(_shown(task, place, head, answers, texts))
     return found
 
@@ -486,7 +481,7 @@ def _run_view(run: Run, texts: _Texts, grades: Sequence[GradedResponse]) -> dict
     versions = _at(run.identity, "versions") or {}
     view: dict[str, Any] = {
         "kind": "run",
-        "title": f"Training run: {run.arm}, {_counted(len(run.log), 'step')}",
+        "title": f"Training run: {run.arm}, {counted(len(run.log), 'step')}",
         "ran": [
             f"policy {_at(settings, 'policy') or 'not recorded'}",
             f"reward {_reward_name(run)}",
@@ -698,7 +693,7 @@ def _paired_credit(
         found = {}
         for row in rows:
             values = [verdict.credit for verdict in row.verdicts if of(verdict) == key]
-            found[row.task] = _plain_mean(values)
+            found[row.task] = mean_scored(values)
         return found
 
     return paired_difference(credit(after), credit(before))
@@ -778,7 +773,7 @@ def _run_headline(
         cards.append(_Card("unscored", f"{mean:.1%}", about))
     if lost:
         cards.append(_Card("unscored answers", f"{lost:,}", "of the held-out ones"))
-    about = f"{_counted(len(run.log), 'step')}, answers included"
+    about = f"{counted(len(run.log), 'step')}, answers included"
     cards.append(_Card("time", _time(run.seconds), about))
     return cards
 
@@ -932,12 +927,13 @@ def _run_cost(run: Run) -> Pairs:
 
 
 def _usage_rows(used: Usage) -> Pairs:
+    money = "not known: no price was given" if used.money is None else amount(used.money)
     return [
         ("calls", f"{used.calls:,}"),
         ("tokens read", f"{used.prompt_tokens:,}, {used.cached_tokens:,} of them from a cache"),
         ("tokens written", f"{used.completion_tokens:,}"),
         ("time of all calls added up; they overlap", _time(used.seconds)),
-        ("money at the given price", _money(used.money) or "not known: no price was given"),
+        ("money at the given price", money),
     ]
 
 
@@ -1050,7 +1046,7 @@ def browsed(
 
 def _run_name(run: Run) -> str:
     reward = _reward_name(run) if _at(run.identity, "reward") else run.arm
-    return f"{reward}, seed {run.seed}, {_counted(len(run.log), 'step')}"
+    return f"{reward}, seed {run.seed}, {counted(len(run.log), 'step')}"
 
 
 def _kept(run: Run, steps: Sequence[Mapping[str, Any]]) -> str:
@@ -1264,7 +1260,7 @@ def _trained_leaves(run: Run, steps: Sequence[Mapping[str, Any]]) -> list[Leaf]:
 
 def _summed_up(rollouts: Sequence[Mapping[str, Any]]) -> str:
     """A group in a line: how many, mean, deviation, and whether it taught anything."""
-    parts = [_counted(len(rollouts), "rollout")]
+    parts = [counted(len(rollouts), "rollout")]
     known = scored(_number(one["score"]) for one in rollouts)
     if known:
         parts.append(f"mean reward {math.fsum(known) / len(known):.2f}")
@@ -1474,14 +1470,18 @@ def _tick(value: float, ticks: Sequence[float]) -> str:
     return f"{value + 0.0:,.{digits}f}"
 
 
-def _some(steps: Sequence[float], most: int = 7) -> list[float]:
+#: Steps that are written along the axis, at most.
+_TICKS = 7
+
+
+def _some(steps: Sequence[float]) -> list[float]:
     """Some of the steps for the axis: all of a few, else round ones."""
-    if len(steps) <= most:
+    if len(steps) <= _TICKS:
         return list(steps)
     for every in _ROUND:
         first = math.ceil(steps[0] / every)
         found = [float(n * every) for n in range(first, int(steps[-1] // every) + 1)]
-        if len(found) <= most:
+        if len(found) <= _TICKS:
             return found
     return [steps[0], steps[-1]]
 
@@ -1501,11 +1501,6 @@ def _summary(name: str, points: Sequence[_Point], *, alone: bool) -> str:
 # --- words and markup
 
 
-def _plain_mean(values: Iterable[float | None]) -> float | None:
-    known = scored(values)
-    return math.fsum(known) / len(known) if known else None
-
-
 def _score(value: float | None) -> str:
     return "no score" if value is None else f"{value:.2f}"
 
@@ -1523,16 +1518,6 @@ def _time(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _money(money: float | None) -> str:
-    if money is None:
-        return ""
-    return f"{money:,.2f}" if money >= 1 else f"{money:.2g}"
-
-
-def _counted(number: int, noun: str, nouns: str = "") -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {nouns or noun + 's'}"
 
 
 def _short(text: str, most: int) -> str:
@@ -1572,7 +1557,7 @@ def _environment() -> Environment:
         "line": lambda text, most: _short(str(text), most),
         "cut": lambda text, most: text[:most],
         "digest": _digest,
-        "counted": _counted,
+        "counted": counted,
     }
     return made
 

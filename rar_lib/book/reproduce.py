@@ -250,7 +250,6 @@ _log = logging.getLogger(__name__)
 _UNSEEN = (
     "cli/",
     "book/build.py",
-    "book/gate.py",
     "book/pages/",
     "book/print.css",
     "book/epub.css",

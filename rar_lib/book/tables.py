@@ -243,12 +243,16 @@ def cell(value: Any) -> Any:
     return visible(value) if isinstance(value, str) else value
 
 
-def show(text: str, *, width: int = 74) -> None:
+#: Characters a line of model text.
+_WIDTH = 74
+
+
+def show(text: str) -> None:
     """Print model text as plain text: wrapped, without control characters, never as HTML."""
     import textwrap
 
     for line in visible(text).splitlines() or [""]:
-        print(textwrap.fill(line, width, initial_indent="  ", subsequent_indent="  "))
+        print(textwrap.fill(line, _WIDTH, initial_indent="  ", subsequent_indent="  "))
 
 
 def made_by(profile: str) -> str:

@@ -16,12 +16,13 @@ from rar_lib.cli.grade import DEFAULT_JUDGE, context_for
 from rar_lib.cli.grade import Work as Grading
 from rar_lib.core.decision import Finding
 from rar_lib.core.errors import DataError, UnscoredError
-from rar_lib.core.files import atomic_write, file_hash
+from rar_lib.core.files import UNCHANGED, file_hash, save_text
 from rar_lib.core.stats import MIN_UNITS, Interval
 from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.data.check import escaped
 from rar_lib.evaluation.judge_roles import MAX_UNSCORED
 from rar_lib.judging.chat import Chat, run_sync
+from rar_lib.judging.cost import amount, counted
 from rar_lib.judging.judge import Judge, ReadingChoice
 
 if TYPE_CHECKING:
@@ -144,10 +145,7 @@ def align(
     if answers is None:
         raise typer.Exit(1)
     _save(asked, work, answers)
-    lost = any(verdict.met is None for said in answers for _, verdict in said.labels) or any(
-        grade.score is None for said in answers for of in said.grades.values() for grade in of
-    )
-    if work.left_out or lost:
+    if work.left_out or any(grade.score is None for said in answers for grade in said.every):
         raise typer.Exit(own.PARTLY)
 
 
@@ -253,9 +251,9 @@ def _show(loaded: Loaded[Label | Preference]) -> None:
 
     typer.echo(own.wrapped(loaded.guess, "  "))
     labels, pairs = split(loaded.items)
-    counts = [own.counted(len(labels), "label")] if labels else []
-    counts += [own.counted(len(pairs), "preference")] if pairs else []
-    left = f", {own.counted(loaded.left_out, 'row')} left out" if loaded.left_out else ""
+    counts = [counted(len(labels), "label")] if labels else []
+    counts += [counted(len(pairs), "preference")] if pairs else []
+    left = f", {counted(loaded.left_out, 'row')} left out" if loaded.left_out else ""
     typer.echo(f"  {' and '.join(counts)}{left}")
     own.show_problems(loaded.problems)
 
@@ -341,21 +339,13 @@ def _save(asked: Asked, work: Work, answers: Sequence[Answers]) -> None:
     files = {str(path): file_hash(path) for path in asked.inputs}
     value = {"files": files, **found.to_json()}
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-    try:
-        atomic_write(output, text + "\n")
-    except OSError as error:
-        raise DataError(
-            f"{output}: could not be written ({error.strerror or error}); an older file there is "
-            "unchanged; free space or choose another folder: the calls are on record"
-        ) from error
+    save_text(output, text + "\n", f"{UNCHANGED}: the calls are on record")
     for line in report(found, beside):
         typer.echo(line)
     typer.echo(f"{output}: every figure, verdict and score, as JSON")
     if all(trust.unscored == trust.responses for trust in found.judges):
-        said = (
-            grade.reason for of in answers for several in of.grades.values() for grade in several
-        )
-        raise UnscoredError(f"no judge gave an answer; the first: {next(said)}")
+        first = answers[0].every[0].reason
+        raise UnscoredError(f"no judge gave an answer; the first: {first}")
 
 
 def _save_calibrations(output: Path, found: Alignment) -> Path | None:
@@ -396,7 +386,7 @@ def report(found: Alignment, calibration: Path | None) -> Iterator[str]:
         use = f"; rar grade ... --calibration {shlex.quote(str(calibration))}"
         gains = any(trust.trusted and trust.calibration.gains for trust in found.judges)
         yield own.wrapped(
-            f"\n{calibration}: fitted on {own.counted(len(halves.fitted_on), 'task')}, measured on "
+            f"\n{calibration}: fitted on {counted(len(halves.fitted_on), 'task')}, measured on "
             f"the other {len(halves.held_out):,}{use if gains else ''}",
             "  ",
         )
@@ -413,7 +403,7 @@ def _table(found: Alignment, judges: Sequence[Trust]) -> Iterator[str]:
     if found.answers[0].preferences:
         blocks.append((f"preferences, arm {found.arm}", _PREFERENCES))
     if any(trust.calibration.calibration for trust in judges):
-        out = own.counted(len(found.halves.held_out), "task")
+        out = counted(len(found.halves.held_out), "task")
         blocks.append((f"calibrated, on the {out} held out: before, after", _CALIBRATED))
     for name, rows in [*blocks, ("cost", _COST)]:
         yield name
@@ -466,12 +456,6 @@ def _gain(finding: Finding | None) -> str:
     return f"{value:+.2f} {_BESIDE_WORDS.get(finding.word, 'undecided')}"
 
 
-def _money(found: float | None) -> str:
-    if found is None:
-        return "–"
-    return f"{found:,.2f}" if found >= 1 else f"{found:.2g}"
-
-
 def _value(found: Interval | None) -> float | None:
     return found.value if found else None
 
@@ -521,5 +505,5 @@ _COST: dict[str, Cell] = {
     "tokens read": _of(lambda spent: spent.prompt_tokens, "usage"),
     "tokens written": _of(lambda spent: spent.completion_tokens, "usage"),
     "seconds": _of(lambda seconds: f"{seconds:.1f}", "seconds"),
-    "money": _of(lambda spent: _money(spent.money), "usage"),
+    "money": _of(lambda spent: "–" if spent.money is None else amount(spent.money), "usage"),
 }

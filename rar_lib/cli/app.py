@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rar_lib.cli import align, data, grade, models, plan, report, run, synthesize, train
+from rar_lib.cli import align, data, grade, models, plan, report, respond, run, synthesize, train
 from rar_lib.core import processes
 from rar_lib.core.errors import RarError
 
@@ -68,7 +68,7 @@ for command in (
     align.align,
     data.convert,
     train.train,
-    train.respond,
+    respond.respond,
     report.report,
     plan.plan,
     run.claims,

@@ -18,6 +18,7 @@ from rar_lib.data.check import SHOWN, Summary, escaped
 from rar_lib.data.check import check as check_file
 from rar_lib.data.check import show as show_file
 from rar_lib.data.jsonl import Problem
+from rar_lib.judging.cost import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -88,12 +89,12 @@ def _report(file: Path, done: Converted, *, guessed: bool) -> None:
     from rar_lib.data.formats import FORMATS
 
     known = FORMATS[done.source]
-    read = f"{file}: {own.counted(done.rows, 'row')} read as {known.name} ({known.about})"
+    read = f"{file}: {counted(done.rows, 'row')} read as {known.name} ({known.about})"
     guess = f", for its columns {known.recognised}; say another with --from" if guessed else ""
     typer.echo(own.wrapped(read + guess, "  "))
     own.show_problems(done.problems)
     if done.ids_changed:
-        typer.echo(f"  {own.counted(done.ids_changed, 'id')} came again and got a number")
+        typer.echo(f"  {counted(done.ids_changed, 'id')} came again and got a number")
     for what, counts in (
         ("not held by a task, in rows", done.lost_reading),
         ("not held by the output, values", done.lost_writing),
@@ -103,9 +104,9 @@ def _report(file: Path, done: Converted, *, guessed: bool) -> None:
             each = ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items()))
             typer.echo(own.wrapped(f"  {what}: {each}", "    "))
     left = done.rows - done.written
-    end = f", {own.counted(left, 'row')} left out" if left else ""
+    end = f", {counted(left, 'row')} left out" if left else ""
     end += "; nothing is lost" if done.lossless else ""
-    written = f"{done.path}: {own.counted(done.written, 'row')} of {done.target}{end}"
+    written = f"{done.path}: {counted(done.written, 'row')} of {done.target}{end}"
     typer.echo(own.wrapped(written, "  "))
 
 

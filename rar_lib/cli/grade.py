@@ -17,6 +17,7 @@ from rar_lib.core.errors import DataError, UnscoredError
 from rar_lib.core.stats import MIN_UNITS
 from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.judging.chat import Chat, run_sync
+from rar_lib.judging.cost import counted
 from rar_lib.judging.judge import Judge, ReadingChoice
 
 if TYPE_CHECKING:
@@ -166,9 +167,7 @@ def read_work(asked: Asked, columns: dict[str, str]) -> Work:
     bare = {task.id for task in tasks.items} - {response.task for response in found.items}
     if bare:
         named = ", ".join(sorted(bare)[:5]) + (", ..." if len(bare) > 5 else "")
-        typer.echo(
-            own.wrapped(f"  {own.counted(len(bare), 'task')} without response: {named}", "  ")
-        )
+        typer.echo(own.wrapped(f"  {counted(len(bare), 'task')} without response: {named}", "  "))
     fit, problems = gradable(tasks.items, found.items, asked.arm)
     if not fit:
         raise DataError(f"{asked.tasks}: nothing to grade; {problems[0]}")
@@ -270,7 +269,7 @@ def summary(rows: Sequence[GradedResponse]) -> Iterator[str]:
     tasks = len({row.task for row in rows})
     yield own.wrapped(f"arm {', '.join(arms)}; judge {'; '.join(judges)}", "  ")
     yield (
-        f"{own.counted(len(rows), 'response')} to {own.counted(tasks, 'task')}: "
+        f"{counted(len(rows), 'response')} to {counted(tasks, 'task')}: "
         f"{len(rows) - without:,} scored, {without:,} unscored"
     )
     mean = mean_score(rows)
@@ -281,7 +280,7 @@ def summary(rows: Sequence[GradedResponse]) -> Iterator[str]:
         yield f"readable share of the judge's probability {share[0]:.3f}, lowest {share[1]:.3f}"
     used = total_usage(rows)
     yield (
-        f"{own.counted(used.calls, 'call')}, {used.prompt_tokens:,} tokens read, "
+        f"{counted(used.calls, 'call')}, {used.prompt_tokens:,} tokens read, "
         f"{used.completion_tokens:,} written{own.cost(used.money)}"
     )
 
@@ -291,7 +290,7 @@ def _read_as(row: GradedResponse) -> str:
 
 
 def _units(count: int, tasks: int) -> str:
-    return own.counted(count, "task" if tasks > 1 else "response")
+    return counted(count, "task" if tasks > 1 else "response")
 
 
 def tables(rows: Sequence[GradedResponse]) -> Iterator[str]:

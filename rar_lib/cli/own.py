@@ -17,6 +17,7 @@ from rar_lib.data.check import escaped
 from rar_lib.data.jsonl import Problem
 from rar_lib.data.sheets import Loaded
 from rar_lib.judging.chat import Chat
+from rar_lib.judging.cost import amount, counted
 from rar_lib.judging.dialect import DIALECTS
 
 if TYPE_CHECKING:
@@ -174,16 +175,7 @@ def recording(output: Path) -> Iterator[Cassette]:
 
 def cost(money: float | None) -> str:
     """What it cost, to be put behind other figures; nothing where it is not known."""
-    if money is None:
-        return ""
-    return (
-        f", {money:,.2f} at the given price" if money >= 1 else f", {money:.2g} at the given price"
-    )
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2 rows``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return "" if money is None else f", {amount(money)} at the given price"
 
 
 def show(loaded: Loaded[Any], what: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rar_lib.cli import own
+from rar_lib.judging.cost import counted
 
 if TYPE_CHECKING:
     from rar_lib.data.questions import Response
@@ -109,7 +110,7 @@ def report(
     )
     typer.echo(f"{output}: {output.stat().st_size / 1e3:,.0f} kB, one page; open it in any browser")
     if missing:
-        said = own.counted(missing, "graded response")
+        said = counted(missing, "graded response")
         typer.echo(own.wrapped(f"warning: no text of {said} in {responses}", "  "), err=True)
         raise typer.Exit(own.PARTLY)
 

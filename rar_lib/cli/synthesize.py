@@ -12,6 +12,7 @@ import typer
 
 from rar_lib.cli import own
 from rar_lib.judging.chat import Chat
+from rar_lib.judging.cost import counted
 
 if TYPE_CHECKING:
     from rar_lib.core.types import Task
@@ -131,8 +132,8 @@ def _report(written: Written) -> None:
     """What came of it, and what to do next."""
     usage = written.usage
     done = (
-        f"{written.path}: {own.counted(written.rubrics, 'rubric')} written in "
-        f"{own.counted(usage.calls, 'call')}, {usage.prompt_tokens:,} tokens read, "
+        f"{written.path}: {counted(written.rubrics, 'rubric')} written in "
+        f"{counted(usage.calls, 'call')}, {usage.prompt_tokens:,} tokens read, "
         f"{usage.completion_tokens:,} written{own.cost(usage.money)}"
     )
     typer.echo(own.wrapped(done, "  "))

@@ -1,19 +1,17 @@
-"""`rar train`, with its answers by `rar respond`: own tasks or a profile; stopped runs go on."""
+"""`rar train`: own tasks or a profile; stopped runs go on."""
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from pydantic import ValidationError
 
 from rar_lib.book.profiles import Profile, load
 from rar_lib.book.study import Study
@@ -22,25 +20,39 @@ from rar_lib.cli.grade import DEFAULT_JUDGE, context_for, is_endpoint
 from rar_lib.cli.grade import Work as GradingWork
 from rar_lib.core import processes
 from rar_lib.core.errors import CheckpointError, DataError, RarError
-from rar_lib.core.files import atomic_write, digest
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Arm, Task
-from rar_lib.data.jsonl import Problem
-from rar_lib.data.questions import Response, load_questions, load_split, save_responses
-from rar_lib.data.tasks import save_tasks, split_tasks
-from rar_lib.evaluation.grading import gradable
+from rar_lib.data.questions import Response, load_questions, load_split, part_tasks, save_responses
+from rar_lib.data.tasks import Parts, keep_parts, kept_parts
 from rar_lib.evaluation.held_out import Graded, look_with
 from rar_lib.judging.chat import Chat, run_sync
-from rar_lib.judging.cost import TEMPLATE, Work, estimate, grading_work, measure_rate, tokens
+from rar_lib.judging.cost import (
+    TEMPLATE,
+    Work,
+    counted,
+    estimate,
+    grading_work,
+    measure_rate,
+    tokens,
+)
 from rar_lib.judging.judge import Judge
 from rar_lib.models.processor import suited
 from rar_lib.rubrics.dropout import drop_from_task
 from rar_lib.training.card import HOLD_OUT, TRAINING, save_card, what_rose
-from rar_lib.training.policy import Backend, Policy, check_policy, resolve, write_responses
+from rar_lib.training.policy import Backend, check_policy, resolve
 from rar_lib.training.rewards import check_keep
 from rar_lib.training.run import Run, newest
-from rar_lib.training.settings import Settings, prompts_each
-from rar_lib.training.train import Job, TrainedArm, Watch, judged_arm, parse_arm, reward_for
+from rar_lib.training.settings import Settings, prompts_each, settings_of
+from rar_lib.training.train import (
+    Job,
+    TrainedArm,
+    Watch,
+    judged_arm,
+    judging_work,
+    parse_arm,
+    reward_for,
+    usable,
+)
 
 #: The held-out answers before and after, in the folder of a run.
 _ANSWERS = "answers.jsonl"
@@ -172,89 +184,6 @@ def train(
         raise typer.Exit(own.PARTLY)
 
 
-def respond(
-    questions: Annotated[
-        Path, typer.Argument(help="Tasks, or questions: CSV, TSV, JSON lines or Parquet.")
-    ],
-    *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Responses, JSON lines.")],
-    run: Annotated[
-        Path | None, typer.Option(help="Folder of rar train: its policy and adapter.")
-    ] = None,
-    base: Annotated[
-        bool, typer.Option("--base", help="The policy of the run without its adapter.")
-    ] = False,
-    policy: Annotated[
-        str | None, typer.Option(help="Instead: a folder, a hub id or a local name.")
-    ] = None,
-    adapter: Annotated[
-        Path | None, typer.Option(help="With --policy: folder of an adapter.")
-    ] = None,
-    device: own.Device = "cpu",
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest response; that of the run, or 256.")
-    ] = None,
-    encoding: own.Encoding = "utf-8",
-) -> None:
-    """Answer questions with a trained policy, or without its training.
-
-    rar respond questions.csv -o responses.jsonl --run run
-    rar grade tasks.jsonl responses.jsonl -o grades.jsonl
-
-    Answers are greedy, one a question.
-
-    Exit codes: 0 all answered; 1 refused or failed; 2 wrong usage;
-    3 written, but some rows could not be read;
-    130 stopped: the same command goes on.
-    """
-    if (run is None) == (policy is None):
-        raise typer.BadParameter("name what answers: --run FOLDER, or --policy NAME")
-    if (base and run is None) or (adapter and policy is None):
-        raise typer.BadParameter("--base goes with --run, --adapter with --policy")
-    own.check_output(output, questions)
-    settings, adapter = _answering(run, policy, adapter, base=base, device=device)
-    longest = max_tokens or (settings.max_completion if run else 256)
-    check_policy(settings.policy)
-    found = load_questions(questions, encoding=encoding)
-    own.show(found, "question")
-    by = f"with {adapter}" if adapter else "without an adapter"
-    typer.echo(
-        own.wrapped(
-            f"{settings.policy} {by}: {own.counted(len(found.items), 'response')} of up to "
-            f"{longest} tokens; the time is known after the first part",
-            "  ",
-        )
-    )
-    write_responses(Policy(settings, adapter=adapter), found.items, output, max_tokens=longest)
-    typer.echo(f"{output}: {own.counted(len(found.items), 'response')}")
-    typer.echo(f"next:  rar grade TASKS {shlex.quote(str(output))} -o grades.jsonl")
-    if found.left_out:
-        raise typer.Exit(own.PARTLY)
-
-
-def _answering(
-    run: Path | None, policy: str | None, adapter: Path | None, *, base: bool, device: str
-) -> tuple[Settings, Path | None]:
-    """What answers, and its adapter.
-
-    Raises:
-        DataError: the run is none, or was made without an adapter.
-    """
-    if run is None:
-        return settings_of({"device": device, "policy": str(policy)}), adapter
-    path = run / "run.json"
-    try:
-        made = Run.load(path)
-        settings = Settings.model_validate(made.identity["settings"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path} is not there or no run of rar train: name the folder of a finished run, its "
-            "--out"
-        ) from error
-    settings = settings.model_copy(update={"device": device})
-    return settings, None if base or made.arm == "base" else run / "adapter"
-
-
 def train_arm(
     profile: str,
     arm: str,
@@ -339,31 +268,6 @@ def default_out(profile: str, arm: str, seed: int, keep: float = 1.0) -> Path:
     return Path("_build") / profile / "train" / f"{arm}{dropout}-{seed}"
 
 
-def judging_work(settings: Settings, arm: TrainedArm, tasks: Sequence[Task], steps: int) -> Work:
-    """The judge's part of a run, responses as long as they may get; none without a judge."""
-    by = judged_arm(arm)
-    if by is None:
-        return Work()
-    if arm == "sft_filtered":  # every task once, before the first step
-        return _groups(settings, by, tasks)
-    step = _groups(settings, by, tasks[: settings.prompts_per_step])
-    return Work(*(part * steps for part in astuple(step)))
-
-
-def _groups(settings: Settings, arm: Arm, tasks: Sequence[Task]) -> Work:
-    """One group of rollouts for each task; the second response tells what each further one adds."""
-    texts = [f"{n} " + "word " * (settings.max_completion * 4 // 5) for n in (1, 2)]
-    one = grading_work([(task, texts[0]) for task in tasks], arm)
-    two = grading_work([(task, text) for task in tasks for text in texts], arm)
-    more = settings.rollouts - 1
-    return Work(
-        *(
-            single + (double - single) * more
-            for single, double in zip(astuple(one), astuple(two), strict=True)
-        )
-    )
-
-
 def summary(run: Run, folder: Path, settings: Settings) -> str:
     """Where a finished run lies, what it came to, and how to look at it."""
     lines = [f"run: {folder / 'run.json'} ({run.backend}, {len(run.log)} steps)"]
@@ -382,8 +286,7 @@ def summary(run: Run, folder: Path, settings: Settings) -> str:
     if run.log:
         lines += [
             f"adapter: {folder / 'adapter'}",
-            "  from pathlib import Path; from rar_lib.training.policy import Policy",
-            "  from rar_lib.training.settings import Settings",
+            "  from pathlib import Path; from rar_lib import Policy, Settings",
             f"  settings = Settings(device={settings.device!r}, policy={settings.policy!r})",
             f"  policy = Policy(settings, adapter=Path({str(folder / 'adapter')!r}))",
             "  policy.respond(tasks, max_tokens=64)",
@@ -489,23 +392,6 @@ def held_out_judges_of(
     return {HOLD_OUT: Grader(judge)} if judge else {}
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Tasks to train on and held out.
-
-    Attributes:
-        how: they were parted, for a person.
-        left_out: rows that can't be used.
-        given: whether the file itself says what is held out.
-    """
-
-    train: list[Task]
-    held_out: list[Task]
-    how: str
-    left_out: int
-    given: bool = False
-
-
 def read_parts(asked: Asked, encoding: str) -> Parts:
     """The tasks of a file, parted by its own column, by the folder of the run, or anew.
 
@@ -523,119 +409,12 @@ def read_parts(asked: Asked, encoding: str) -> Parts:
     if len(fit) < 2:
         more = f"; {problems[0]}" if problems else ""
         raise DataError(
-            f"{asked.tasks}: {own.counted(len(fit), 'task')} for arm {asked.arm}, at least two are "
+            f"{asked.tasks}: {counted(len(fit), 'task')} for arm {asked.arm}, at least two are "
             f"needed: one to train on, one to hold out{more}"
         )
     own.show_problems(problems)
     left_out = found.left_out + len(found.items) - len(fit)
-    if said.columns:
-        part = dict(said.items)
-        train = [task for task in fit if part.get(task.id) == "train"]
-        held = [task for task in fit if part.get(task.id) == "held-out"]
-        if not train or not held:
-            raise DataError(
-                f"{asked.tasks}: its column {said.columns['split']!r} leaves {len(train)} tasks to "
-                f"train on and {len(held)} held out: each needs one at least, or remove the column"
-            )
-        if asked.held_out is not None:
-            raise DataError(
-                f"{asked.tasks} has a column {said.columns['split']!r}: leave --held-out out, or "
-                "remove the column"
-            )
-        return Parts(train, held, f"by its column {said.columns['split']!r}", left_out, given=True)
-    train, held = split_tasks(fit, asked.held_out)
-    return Parts(train, held, "seeded, in shares of domain and topic", left_out)
-
-
-def usable(tasks: Sequence[Task], arm: TrainedArm) -> tuple[list[Task], list[Problem]]:
-    """The tasks that an arm can be trained on, and a problem for each other one."""
-    by = judged_arm(arm)
-    if by is not None:
-        answers = [Response(task.id, "1", "") for task in tasks]
-        fit, problems = gradable(tasks, answers, by)
-        ids = {response.task for response in fit}
-        return [task for task in tasks if task.id in ids], problems
-    if arm == "base":
-        return list(tasks), []
-    mend = "add one; or train with a judge: --arm implicit"
-    problems = [
-        Problem(0, "", f"task {task.id!r} has no reference, which arm {arm} needs", "", mend=mend)
-        for task in tasks
-        if task.reference is None
-    ]
-    return [task for task in tasks if task.reference is not None], problems
-
-
-def keep_parts(parts: Parts, out: Path) -> None:
-    """Store the split in the folder of the run: what was held out must be known later.
-
-    Raises:
-        DataError: the folder holds another split, or can't be written.
-    """
-    path = out / "split.json"
-    value = split_record(parts)
-    if path.exists():
-        return
-    save_tasks(out / "train.jsonl", parts.train)
-    save_tasks(out / "held_out.jsonl", parts.held_out)
-    try:
-        atomic_write(path, json.dumps(value, indent=1))  # last: with it the split is whole
-    except OSError as error:
-        raise DataError(f"{path}: could not be written ({error.strerror}): free space") from error
-
-
-def split_record(parts: Parts) -> dict[str, Any]:
-    """The split as JSON: ids of both parts, and a digest of the tasks themselves."""
-    whole = [task.model_dump(mode="json") for task in (*parts.train, *parts.held_out)]
-    return {
-        "how": parts.how,
-        "train": [task.id for task in parts.train],
-        "held_out": [task.id for task in parts.held_out],
-        "tasks": digest(whole),
-    }
-
-
-def kept_parts(parts: Parts, asked: Asked) -> Parts:
-    """The split that the folder of the run holds, if there is one; else the one given.
-
-    Raises:
-        DataError: it is of other tasks, or not the one that is asked for now.
-    """
-    path = asked.out / "split.json"
-    if not path.exists():
-        return parts
-    other = (
-        f"{asked.out} is the folder of a run on other tasks or another split ({path.name}): "
-        "choose another --out, or give the tasks and --held-out that it was begun with"
-    )
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        by_id = {task.id: task for task in (*parts.train, *parts.held_out)}
-        train = [by_id[name] for name in kept["train"]]
-        held = [by_id[name] for name in kept["held_out"]]
-        found = Parts(train, held, f"as kept in {path}", parts.left_out)
-        same = split_record(found)["tasks"] == kept["tasks"] and len(by_id) == len(train + held)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(other) from error
-    said = asked.held_out is not None or parts.given
-    if not same or (said and {task.id for task in held} != {task.id for task in parts.held_out}):
-        raise DataError(other)
-    return found
-
-
-def settings_of(values: dict[str, Any]) -> Settings:
-    """Settings with what a user chose.
-
-    Raises:
-        DataError: a value is wrong.
-    """
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
-        )
-        raise DataError(f"these settings can't be: {wrong}") from error
+    return part_tasks(fit, said, asked.held_out, left_out)
 
 
 def sized(asked: Asked, parts: Parts, size: dict[str, Any]) -> Settings:
@@ -677,7 +456,7 @@ def train_own(
     with ExitStack() as until:
 
         def prepared() -> tuple[Job, Parts] | None:
-            parts = kept_parts(read_parts(asked, encoding), asked)
+            parts = kept_parts(read_parts(asked, encoding), asked.out, asked.held_out)
             how = f"{len(parts.train)} to train on, {len(parts.held_out)} held out, {parts.how}"
             typer.echo(f"  {how}")
             job = _begun(asked, graders, parts, sized(asked, parts, size), until)
@@ -800,7 +579,7 @@ def _agreed(job: Job, keep: float, *, yes: bool) -> bool:
     size = job.settings
     typer.echo(
         own.wrapped(
-            f"{job.arm}, seed {job.seed}: {own.counted(job.steps_left, 'step')} of "
+            f"{job.arm}, seed {job.seed}: {counted(job.steps_left, 'step')} of "
             f"{size.prompts_per_step} tasks x {size.rollouts} responses of up to "
             f"{size.max_completion} tokens, into {job.out}",
             "  ",
@@ -825,10 +604,10 @@ def asked_of_judges(job: Job, keep: float = 1.0) -> dict[str, tuple[Chat, Work]]
     longest = "word " * (job.settings.max_completion * 4 // 5)
     found = {}
     for role, (judge, by) in measure.graders.items():
-        look = grading_work([(task, longest) for task in job.held_out], by)
+        look = grading_work([(task, longest) for task in job.held_out], by, judge.messages)
         work = look if begun else look + look
         if role == TRAINING:
-            work += judging_work(job.settings, job.arm, part, steps)
+            work += judging_work(job.settings, job.arm, part, steps, judge.messages)
         found[role] = (judge.chat, work)
     return found
 
@@ -845,7 +624,7 @@ def _run(job: Job) -> Run:
         last = newest(job.checkpoints, job.fingerprint, set_aside=False)
         if last:
             typer.echo(
-                f"kept in {job.out}: {last.step} of {own.counted(job.settings.steps, 'step')}; "
+                f"kept in {job.out}: {last.step} of {counted(job.settings.steps, 'step')}; "
                 "the same command goes on after them",
                 err=True,
             )

@@ -6,6 +6,11 @@ Every message names the thing, the value and the fix.
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in a line of at most 200 characters."""
+    return next(iter(str(error).strip().splitlines()), "no message")[:200]
+
+
 class RarError(Exception):
     """Base of everything this library raises on purpose."""
 

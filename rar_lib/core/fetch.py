@@ -36,7 +36,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from rar_lib.core.errors import ArtifactError, DataError
+from rar_lib.core.errors import ArtifactError, DataError, first_line
 from rar_lib.core.files import atomic_write, file_hash, home
 
 _log = logging.getLogger(__name__)
@@ -306,7 +306,7 @@ class Hub:
         except Exception as error:  # the client raises those of several HTTP libraries
             if isinstance(error, OSError) and error.errno:  # of the disk, not of the hub
                 raise
-            raise ArtifactError(f"{type(error).__name__}: {_first_line(error)}") from error
+            raise ArtifactError(f"{type(error).__name__}: {first_line(error)}") from error
         return Path(path)
 
 
@@ -539,14 +539,10 @@ def hub_file(repo: str, file: str, revision: str) -> HubFile:
     except Exception as error:  # the hub's client raises those of several HTTP libraries
         raise DataError(
             f"{repo}: {file} at revision {revision!r} could not be had from the hub "
-            f"({type(error).__name__}: {_first_line(error)}); connect to a network and run again, "
+            f"({type(error).__name__}: {first_line(error)}); connect to a network and run again, "
             "or download the file elsewhere and give its path"
         ) from error
     return HubFile(path, path.parent.name)  # <cache>/snapshots/<commit>/<file>
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "no message")[:200]
 
 
 def check_space(name: str, needed: int) -> None:

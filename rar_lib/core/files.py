@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rar_lib.core.errors import DataError, RarError
+
 #: To write a file that nobody had, a link that points elsewhere included.
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -50,6 +52,28 @@ def atomic_write(path: Path, data: str | bytes) -> None:
         os.fsync(folder)  # the rename itself must survive a power cut
     finally:
         os.close(folder)
+
+
+#: What holds of a file that could not be replaced.
+UNCHANGED = "an older file there is unchanged; free space or choose another folder"
+
+
+def save_text(
+    path: str | Path, text: str, mend: str = UNCHANGED, *, error: type[RarError] = DataError
+) -> None:
+    """Put a text at a path that a user named, whole or not at all (:func:`atomic_write`).
+
+    Args:
+        mend: what to do where it can't be written.
+
+    Raises:
+        RarError: of the given type: it could not be written, and what to do.
+    """
+    try:
+        atomic_write(Path(path), text)
+    except OSError as fault:
+        why = fault.strerror or fault
+        raise error(f"{path}: could not be written ({why}); {mend}") from fault
 
 
 def home() -> Path:

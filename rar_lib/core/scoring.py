@@ -102,11 +102,12 @@ def explicit_score(
         ValueError: ids of ``met`` and ``rubric`` differ, a value lies outside [0, 1], or the
             weights add up to zero.
     """
-    expected = {c.id for c in rubric.criteria}
+    expected = {criterion.id for criterion in rubric.criteria}
     if expected != set(met):
-        missing, extra = sorted(expected - set(met)), sorted(set(met) - expected)
+        missing = sorted(expected - set(met))
+        extra = sorted(set(met) - expected)
         raise ValueError(f"verdicts do not fit the rubric: missing {missing}, unexpected {extra}")
-    total = math.fsum(weights[c.category] for c in rubric.criteria)
+    total = math.fsum(weights[criterion.category] for criterion in rubric.criteria)
     if total <= 0:
         raise ValueError(f"the weights of this rubric add up to {total}; at least one must be > 0")
     credit = []
@@ -148,7 +149,7 @@ def expected_rating(probability: Mapping[int, float]) -> float:
     mass = math.fsum(probability.values())
     if mass <= 0:
         raise ValueError("no probability on any rating from 1 to 10")
-    return math.fsum(r * p for r, p in probability.items()) / mass
+    return math.fsum(rating * p for rating, p in probability.items()) / mass
 
 
 def healthbench_score(points: Sequence[float], met: Sequence[bool | None]) -> float | None:
@@ -161,12 +162,12 @@ def healthbench_score(points: Sequence[float], met: Sequence[bool | None]) -> fl
         ValueError: lengths differ, or there is no positive criterion.
     """
     pairs = list(zip(points, met, strict=True))
-    possible = math.fsum(p for p in points if p > 0)
+    possible = math.fsum(worth for worth in points if worth > 0)
     if possible <= 0:
         raise ValueError("HealthBench's formula needs at least one criterion with positive points")
-    if any(m is None for m in met):
+    if any(verdict is None for verdict in met):
         return None
-    return math.fsum(p for p, m in pairs if m is True) / possible
+    return math.fsum(worth for worth, verdict in pairs if verdict is True) / possible
 
 
 def healthbench_mean(scores: Sequence[float]) -> float:
@@ -190,11 +191,11 @@ def signed_points(rubric: Rubric, weights: Weights = PAPER_WEIGHTS) -> list[floa
     Raises:
         ValueError: some criteria have published points and others none: the scales differ.
     """
-    without = [c.id for c in rubric.criteria if c.points is None]
+    without = [criterion.id for criterion in rubric.criteria if criterion.points is None]
     if without and len(without) < len(rubric.criteria):
         raise ValueError(f"criteria {', '.join(without)} have no points and the others do")
-    return [
-        (weights[c.category] if c.points is None else abs(c.points))
-        * (1.0 if c.polarity is Polarity.GOOD else -1.0)
-        for c in rubric.criteria
-    ]
+    signed = []
+    for criterion in rubric.criteria:
+        points = weights[criterion.category] if criterion.points is None else abs(criterion.points)
+        signed.append(points if criterion.polarity is Polarity.GOOD else -points)
+    return signed

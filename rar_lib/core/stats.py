@@ -9,6 +9,7 @@ rows, the task is what is resampled, and ``n`` of an interval counts tasks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 T = TypeVar("T")
+Key = TypeVar("Key", bound=Hashable)
 Statistic = Callable[[NDArray[np.float64]], float | None]
 #: An interval over fewer units is not shown as one, and decides nothing about small differences.
 MIN_UNITS = 8
@@ -228,6 +230,21 @@ def pairwise_accuracy(preferred: ArrayLike, rejected: ArrayLike, *, ties: float)
     return float(np.mean((above > below) + ties * (above == below)))
 
 
+def wins_of(
+    rows: Iterable[tuple[Key, float | None, float | None]], *, ties: float
+) -> dict[Key, float]:
+    """1 where the preferred response scores higher, ``ties`` where equal; unscored are left out.
+
+    Args:
+        rows: name of a pair, score of its preferred response, score of the rejected one.
+    """
+    return {
+        name: pairwise_accuracy([better], [worse], ties=ties)
+        for name, better, worse in rows
+        if better is not None and worse is not None
+    }
+
+
 def auc(scores: ArrayLike, labels: ArrayLike) -> float | None:
     """Probability that a true label scores above a false one (ties one half).
 
@@ -343,6 +360,24 @@ TOLERANCE = 0.01
 def scored(values: Iterable[T | None]) -> list[T]:
     """Those that were scored, in their order: without the ``None``."""
     return [value for value in values if value is not None]
+
+
+def mean_scored(values: Iterable[float | None]) -> float | None:
+    """Mean of what was scored; ``None`` where nothing was."""
+    known = scored(values)
+    return math.fsum(known) / len(known) if known else None
+
+
+def gains(
+    after: Mapping[Key, float | None], before: Mapping[Key, float | None]
+) -> dict[Key, float]:
+    """After minus before, of all that both sides scored, in the order of the first."""
+    found = {}
+    for key, new in after.items():
+        old = before.get(key)
+        if new is not None and old is not None:
+            found[key] = new - old
+    return found
 
 
 def is_flat(values: Sequence[float | None], *, tolerance: float = TOLERANCE) -> bool:
@@ -571,16 +606,18 @@ def _rest(part: NDArray[np.float64]) -> NDArray[np.float64]:
     return rest
 
 
-def _pigeonhole_se(
-    parts: Sequence[NDArray[np.float64]], *, resamples: int = 2000, seed: int = 0
-) -> float:
-    rng = np.random.default_rng(seed)
+#: Draws of the pigeonhole bootstrap. Their seed is fixed: equal rows have equal intervals.
+_RESAMPLES = 2000
+
+
+def _pigeonhole_se(parts: Sequence[NDArray[np.float64]]) -> float:
+    rng = np.random.default_rng(0)
     n = sum(part.shape[1] for part in parts)
-    means = np.zeros(resamples)
+    means = np.zeros(_RESAMPLES)
     for part in parts:
         seeds, size = part.shape
-        rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
-        columns = rng.multinomial(size, np.full(size, 1 / size), resamples) / size
+        rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), _RESAMPLES) / seeds
+        columns = rng.multinomial(size, np.full(size, 1 / size), _RESAMPLES) / size
         means += ((rows @ part) * columns).sum(axis=1) * size / n
     return float(means.std())
 

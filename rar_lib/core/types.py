@@ -154,6 +154,11 @@ class Verdict(Frozen):
     share: Unit | None = None
     reason: str | None = None
 
+    @property
+    def value(self) -> bool | float | None:
+        """What Eq. 1 adds up (``c_j``): the probability, or without one the verdict itself."""
+        return self.met if self.probability is None else self.probability
+
 
 class Usage(Frozen):
     """What a grade cost.

@@ -16,7 +16,7 @@ from statistics import median
 
 import numpy as np
 
-from rar_lib.core.scoring import PAPER_WEIGHTS, Weights
+from rar_lib.core.scoring import PAPER_WEIGHTS
 from rar_lib.core.stats import pearson
 from rar_lib.core.text import content_words, normalise
 from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
@@ -189,20 +189,16 @@ def points_by_category(tasks: Sequence[Task]) -> dict[Category, Points]:
     }
 
 
-def weights_against_mean(
-    tasks: Sequence[Task],
-    weights: Weights = PAPER_WEIGHTS,
-    *,
-    draws: int = 8,
-    met: float = 0.5,
-    seed: int = 0,
-) -> float | None:
+#: Verdict vectors that are drawn for a rubric.
+_DRAWS = 8
+
+
+def weights_against_mean(tasks: Sequence[Task]) -> float | None:
     """Pearson correlation of Eq. 1 with the plain mean of good verdicts, on random verdicts.
 
-    Args:
-        draws: verdict vectors per rubric, each verdict good with probability ``met``,
-            independent of the others (a judge's are not, so this is a bound on what weights
-            can do, not a measurement of a judge).
+    The weights are the paper's. Each verdict is good with probability one half, independent of the
+    others (a judge's are not, so this is a bound on what weights can do, not a measurement of a
+    judge). The draw is the same every time.
 
     Returns:
         The correlation over all draws; ``None`` if one of the two rewards does not vary.
@@ -210,12 +206,12 @@ def weights_against_mean(
     Raises:
         ValueError: no task has a rubric.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     weighted = []
     plain = []
     for _, rubric in _rated(tasks):
-        each = np.array([weights[criterion.category] for criterion in rubric.criteria])
-        good = rng.random((draws, len(each))) < met  # (draws, k), polarity already applied
+        each = np.array([PAPER_WEIGHTS[criterion.category] for criterion in rubric.criteria])
+        good = rng.random((_DRAWS, len(each))) < 0.5  # (draws, k), polarity already applied
         weighted.append(good @ each / each.sum())
         plain.append(good.mean(axis=1))
     return pearson(np.concatenate(weighted), np.concatenate(plain))

@@ -41,7 +41,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import save_text
 from rar_lib.core.prompts import trl_row
 from rar_lib.core.scoring import signed_points
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task, Turn
@@ -388,13 +388,7 @@ def _save(target: Path, rows: Sequence[Row]) -> None:
     text = "".join(
         json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows
     )
-    try:
-        atomic_write(target, text)
-    except OSError as error:
-        raise DataError(
-            f"{target}: could not be written ({error.strerror or error}); an older file there is "
-            "unchanged; free space or choose another folder"
-        ) from error
+    save_text(target, text)
 
 
 # ---- this library's own ------------------------------------------------------------------------

@@ -24,20 +24,33 @@ from typing import Any, Literal, get_args
 from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import save_text
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Task
 from rar_lib.data.jsonl import Problem, explain, short
 from rar_lib.data.sheets import Line, Loaded, match, once, read_sheet, text_of, unused
-from rar_lib.data.tasks import task_problems
+from rar_lib.data.tasks import Parts, split_tasks, task_problems
 
 #: What columns of questions are usually called, the likeliest first.
 QUESTION_COLUMNS: dict[str, tuple[str, ...]] = {
     "question": ("question", "question text", "prompt", "query", "instruction", "problem", "input"),
     "reference": (
-        *("reference", "reference answer", "reference response", "ideal", "ideal answer"),
-        *("ideal completion", "gold", "gold answer", "ground truth", "target", "expected"),
-        *("answer", "solution", "output", "completion", "response"),
+        "reference",
+        "reference answer",
+        "reference response",
+        "ideal",
+        "ideal answer",
+        "ideal completion",
+        "gold",
+        "gold answer",
+        "ground truth",
+        "target",
+        "expected",
+        "answer",
+        "solution",
+        "output",
+        "completion",
+        "response",
     ),
     "id": ("id", "task id", "question id", "qid", "prompt id", "problem id", "uid", "task"),
     "domain": ("domain", "field", "subject", "area"),
@@ -49,8 +62,19 @@ QUESTION_COLUMNS: dict[str, tuple[str, ...]] = {
 RESPONSE_COLUMNS: dict[str, tuple[str, ...]] = {
     "task": ("task id", "task", "question id", "qid", "prompt id", "problem id"),
     "response": (
-        *("response", "response text", "model response", "answer", "model answer", "completion"),
-        *("output", "model output", "generation", "generated text", "prediction", "reply", "text"),
+        "response",
+        "response text",
+        "model response",
+        "answer",
+        "model answer",
+        "completion",
+        "output",
+        "model output",
+        "generation",
+        "generated text",
+        "prediction",
+        "reply",
+        "text",
     ),
     "id": ("response id", "id", "sample id", "completion id", "uid"),
     "question": QUESTION_COLUMNS["question"],
@@ -169,6 +193,37 @@ def load_split(path: str | Path, *, encoding: str = "utf-8") -> Loaded[tuple[str
     return Loaded(sheet.source, items, found, unused(sheet, columns | found), problems)
 
 
+def part_tasks(
+    tasks: list[Task], said: Loaded[tuple[str, Part]], held_out: int | None, left_out: int
+) -> Parts:
+    """Tasks parted by the column of their file (:func:`load_split`), or anew by a seeded draw.
+
+    Args:
+        held_out: how many to draw; see :func:`rar_lib.data.tasks.split_tasks`.
+        left_out: rows of the file that can't be used.
+
+    Raises:
+        DataError: nothing is left on one side, or a number is asked for beside a column.
+    """
+    if not said.columns:
+        train, held = split_tasks(tasks, held_out)
+        return Parts(train, held, "seeded, in shares of domain and topic", left_out)
+    column = said.columns["split"]
+    part = dict(said.items)
+    train = [task for task in tasks if part.get(task.id) == "train"]
+    held = [task for task in tasks if part.get(task.id) == "held-out"]
+    if not train or not held:
+        raise DataError(
+            f"{said.source}: its column {column!r} leaves {len(train)} tasks to train on and "
+            f"{len(held)} held out: each needs one at least, or remove the column"
+        )
+    if held_out is not None:
+        raise DataError(
+            f"{said.source} has a column {column!r}: leave --held-out out, or remove the column"
+        )
+    return Parts(train, held, f"by its column {column!r}", left_out, given=True)
+
+
 def save_responses(path: str | Path, responses: Iterable[Response]) -> None:
     """Write responses as JSON lines that :func:`load_responses` reads; whole or not at all.
 
@@ -179,15 +234,7 @@ def save_responses(path: str | Path, responses: Iterable[Response]) -> None:
         {"task": response.task, "id": response.id, "response": response.text}
         for response in responses
     ]
-    try:
-        atomic_write(
-            Path(path), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        )
-    except OSError as error:
-        raise DataError(
-            f"{path}: could not be written ({error.strerror or error}); an older file there is "
-            "unchanged; free space or choose another folder"
-        ) from error
+    save_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def load_responses(

@@ -27,12 +27,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from rar_lib.core.errors import DataError
+from rar_lib.core.errors import DataError, first_line
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task
 from rar_lib.data.jsonl import Account, Note, json_rows
 from rar_lib.data.jsonl import read as read_bytes
 from rar_lib.data.polarity import read, split_prefix
+from rar_lib.data.sheets import read_parquet
 
 Rows = str | Path | Iterable[Mapping[str, Any]]
 _COMMIT = re.compile(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])")
@@ -62,7 +63,7 @@ def open_rows(repository: str, split: str, revision: str, rows: Rows | None = No
         return Source("given rows", None, _numbered(rows))
     path = Path(rows)
     if path.suffix == ".parquet":
-        return Source(str(path), None, _numbered(_parquet(path)))
+        return Source(str(path), None, _numbered(row.cells for row in read_parquet(path).rows))
     if path.suffix == ".jsonl":
         lines = json_rows(read_bytes(path), str(path))
         return Source(str(path), None, ((f"line {n}", row) for n, row in lines))
@@ -81,7 +82,7 @@ def _hub(repository: str, split: str, revision: str) -> Source:
         data = load_dataset(repository, revision=revision, split=split)
     except Exception as error:  # it raises a dozen unrelated types; all mean "no rows"
         raise DataError(
-            f"{what}: could not be loaded ({type(error).__name__}: {_first_line(error)}); check "
+            f"{what}: could not be loaded ({type(error).__name__}: {first_line(error)}); check "
             "the network and the names, or download the split's parquet file and pass rows=PATH"
         ) from error
     found = {commit for file in data.cache_files for commit in _COMMIT.findall(file["filename"])}
@@ -96,24 +97,6 @@ def _hub(repository: str, split: str, revision: str) -> Source:
 
 def _numbered(rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     return ((f"row {n}", row) for n, row in enumerate(rows))
-
-
-def _parquet(path: Path) -> list[Any]:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DataError(f"{path}: needs the package 'pyarrow'; install rar-lib[train]") from error
-    try:
-        rows: list[Any] = parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:  # Arrow's own errors are subclasses of these
-        raise DataError(
-            f"{path}: is no readable parquet file ({_first_line(error)}); download it again"
-        ) from error
-    return rows
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:200]
 
 
 _CEILING = {"question": 20_000, "reference_answer": 20_000, "rubric": 60}

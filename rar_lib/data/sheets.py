@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from rar_lib.core.errors import DataError
+from rar_lib.core.errors import DataError, first_line
 from rar_lib.data.jsonl import Problem, parse_json, raw_lines, read, short
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def read_sheet(path: str | Path, *, encoding: str = "utf-8") -> Sheet:
             raise DataError(f"{path} {why}")
     kind = path.suffix.lower()
     if kind in _PARQUET or data.startswith(b"PAR1"):
-        sheet = _parquet(path)
+        sheet = read_parquet(path)
     elif kind in _JSON_LINES:
         sheet = _json_lines(path, data, encoding)
     else:
@@ -223,7 +223,12 @@ def _plain(name: str) -> str:
     return "".join(re.findall(r"\w", name.casefold())).replace("_", "")
 
 
-def _parquet(path: Path) -> Sheet:
+def read_parquet(path: Path) -> Sheet:
+    """A table in Parquet, its cells as they are.
+
+    Raises:
+        DataError: pyarrow is not installed, or the file can't be read.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -235,7 +240,9 @@ def _parquet(path: Path) -> Sheet:
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not Parquet, or damaged ({error}): write it again") from error
+        raise DataError(
+            f"{path} is not Parquet, or damaged ({first_line(error)}): write or download it again"
+        ) from error
     rows = [Line(n, cells) for n, cells in enumerate(table.to_pylist(), start=1)]
     return Sheet(str(path), tuple(table.column_names), rows)
 

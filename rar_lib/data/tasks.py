@@ -8,15 +8,16 @@ used, :func:`draw_tasks` and :func:`draw_pairs` choose it: the first lines of a 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import digest, save_text
 from rar_lib.core.stats import MIN_UNITS
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Pair, Task
@@ -140,6 +141,80 @@ def split_tasks(
             "left to train on: add other questions, or hold fewer out"
         )
     return train, held
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Tasks to train on and held out.
+
+    Attributes:
+        how: they were parted, for a person.
+        left_out: rows that can't be used.
+        given: whether the file itself says what is held out.
+    """
+
+    train: list[Task]
+    held_out: list[Task]
+    how: str
+    left_out: int
+    given: bool = False
+
+
+def keep_parts(parts: Parts, out: Path) -> None:
+    """Store the split in the folder of the run: what was held out must be known later.
+
+    Raises:
+        DataError: the folder can't be written.
+    """
+    path = out / "split.json"
+    if path.exists():
+        return
+    save_tasks(out / "train.jsonl", parts.train)
+    save_tasks(out / "held_out.jsonl", parts.held_out)
+    # Last: with it the split is whole.
+    save_text(path, json.dumps(_split_record(parts), indent=1), "free space")
+
+
+def _split_record(parts: Parts) -> dict[str, Any]:
+    """The split as JSON: ids of both parts, and a digest of the tasks themselves."""
+    whole = [task.model_dump(mode="json") for task in (*parts.train, *parts.held_out)]
+    return {
+        "how": parts.how,
+        "train": [task.id for task in parts.train],
+        "held_out": [task.id for task in parts.held_out],
+        "tasks": digest(whole),
+    }
+
+
+def kept_parts(parts: Parts, out: Path, held_out: int | None) -> Parts:
+    """The split that the folder of the run holds, if there is one; else the one given.
+
+    Args:
+        held_out: how many a person asks to hold out, if anybody does.
+
+    Raises:
+        DataError: it is of other tasks, or not the one that is asked for now.
+    """
+    path = out / "split.json"
+    if not path.exists():
+        return parts
+    other = (
+        f"{out} is the folder of a run on other tasks or another split ({path.name}): "
+        "choose another --out, or give the tasks and --held-out that it was begun with"
+    )
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        by_id = {task.id: task for task in (*parts.train, *parts.held_out)}
+        train = [by_id[name] for name in kept["train"]]
+        held = [by_id[name] for name in kept["held_out"]]
+        found = Parts(train, held, f"as kept in {path}", parts.left_out)
+        same = _split_record(found)["tasks"] == kept["tasks"] and len(by_id) == len(train + held)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(other) from error
+    said = held_out is not None or parts.given
+    if not same or (said and {task.id for task in held} != {task.id for task in parts.held_out}):
+        raise DataError(other)
+    return found
 
 
 def default_held_out(tasks: int) -> int:
@@ -283,7 +358,6 @@ def save_tasks(path: str | Path, tasks: Iterable[Task]) -> None:
     Raises:
         DataError: no tasks, a repeated id, or the file could not be written.
     """
-    target = Path(path)
     rows = list(tasks)
     if not rows:
         raise DataError(f"{path}: no tasks to save; a task file holds at least one")
@@ -291,13 +365,7 @@ def save_tasks(path: str | Path, tasks: Iterable[Task]) -> None:
     if twice:
         raise DataError(f"{path}: repeated task ids {', '.join(twice)}; ids must be unique")
     text = "".join(item.model_dump_json() + "\n" for item in rows)
-    try:
-        atomic_write(target, text)
-    except OSError as error:
-        raise DataError(
-            f"{path}: could not be written ({error.strerror or error}); an older file there "
-            "is unchanged; free space or choose another folder"
-        ) from error
+    save_text(path, text)
 
 
 def _prefix(split: str) -> str:

@@ -25,9 +25,10 @@ from rar_lib.core.stats import (
     cluster_share,
     compare,
     expected_calibration_error,
-    pairwise_accuracy,
-    scored,
+    gains,
+    mean_scored,
     task_interval,
+    wins_of,
 )
 from rar_lib.core.types import Arm, Grade, Pair, Task, Usage, Verdict
 from rar_lib.judging.calibration import Calibration, Identity, fit
@@ -98,8 +99,7 @@ class PairGrades:
 
         ``None`` where nothing was read from probabilities.
         """
-        known = scored(grade.share for grade in (*self.preferred, *self.rejected))
-        return sum(known) / len(known) if known else None
+        return mean_scored(grade.share for grade in (*self.preferred, *self.rejected))
 
     @property
     def ties(self) -> int:
@@ -127,10 +127,9 @@ class PairGrades:
 
     def wins(self, *, ties: float) -> dict[str, float]:
         """Pair id -> 1 where the preferred response scores higher, ``ties`` where equal."""
-        return {
-            pair.id: pairwise_accuracy([better], [worse], ties=ties)
-            for pair, better, worse in self.scored()
-        }
+        return wins_of(
+            ((pair.id, better, worse) for pair, better, worse in self.scored()), ties=ties
+        )
 
     def accuracy(self, *, ties: float = 0.0) -> Interval | None:
         """Pairwise preference accuracy; the paper's tie rule is ``ties=0`` (strictly higher).
@@ -139,14 +138,6 @@ class PairGrades:
         """
         wins = list(self.wins(ties=ties).values())
         return cluster_share(wins, [pair.task_id for pair, _, _ in self.scored()]) if wins else None
-
-    def against(self, other: PairGrades, *, ties: float) -> tuple[list[float], list[str]]:
-        """Wins minus the other's on every pair that both scored, and the tasks of these pairs."""
-        left = self.wins(ties=ties)
-        right = other.wins(ties=ties)
-        common = [pair for pair in self.pairs if pair.id in left and pair.id in right]
-        gaps = [left[pair.id] - right[pair.id] for pair in common]
-        return gaps, [pair.task_id for pair in common]
 
     def verdicts(self) -> list[tuple[str, Verdict, bool]]:
         """Scored verdicts as (task id, verdict, gold label); unscored ones are left out.
@@ -253,10 +244,7 @@ def agreement_of(rows: Sequence[tuple[str, Verdict, bool]], unscored: int) -> Cr
         return CriterionAgreement(0, unscored, None, None, None, None)
     tasks = [task for task, _, _ in rows]
     soft = all(verdict.probability is not None for _, verdict, _ in rows)
-    p = [
-        float(verdict.met or 0) if verdict.probability is None else verdict.probability
-        for _, verdict, _ in rows
-    ]
+    p = [float(verdict.value or 0) for _, verdict, _ in rows]
     data = np.array(
         [
             [float(verdict.met or 0), probability, gold]
@@ -309,23 +297,18 @@ def against(one: PairGrades, other: PairGrades, *, ties: float = 0.5) -> Compari
 
     ``None`` if they have no scored pair in common.
     """
-    gaps, tasks = one.against(other, ties=ties)
-    return compare(gaps, tasks) if gaps else None
-
-
-def difference(one: PairGrades, other: PairGrades, *, ties: float = 0.5) -> Interval | None:
-    """The difference of :func:`against` alone, with its interval."""
-    found = against(one, other, ties=ties)
-    return found.difference if found else None
+    gained = gains(one.wins(ties=ties), other.wins(ties=ties))
+    tasks = {pair.id: pair.task_id for pair in one.pairs}
+    return compare(list(gained.values()), [tasks[name] for name in gained]) if gained else None
 
 
 def extra_gain(
     left: tuple[PairGrades, PairGrades],
     right: tuple[PairGrades, PairGrades],
-    *,
-    ties: float = 0.5,
 ) -> Comparison | None:
     """What one judge gains by an arm minus what another gains, over the pairs that all scored.
+
+    A tie counts one half.
 
     The paper's claim that small judges gain most says that this is above zero for a small judge
     on the left and a large one on the right.
@@ -336,7 +319,7 @@ def extra_gain(
     Returns:
         The comparison over tasks; ``None`` without a pair scored by all.
     """
-    common, (left_arm, left_base, right_arm, right_base) = _judged(*left, *right, ties=ties)
+    common, (left_arm, left_base, right_arm, right_base) = _judged(*left, *right)
     gaps = [
         (left_arm[pair.id] - left_base[pair.id]) - (right_arm[pair.id] - right_base[pair.id])
         for pair in common
@@ -344,9 +327,9 @@ def extra_gain(
     return compare(gaps, [pair.task_id for pair in common]) if gaps else None
 
 
-def _judged(*graded: PairGrades, ties: float) -> tuple[list[Pair], list[dict[str, float]]]:
-    """The pairs that all of them scored, and the wins of each."""
-    wins = [grades.wins(ties=ties) for grades in graded]
+def _judged(*graded: PairGrades) -> tuple[list[Pair], list[dict[str, float]]]:
+    """The pairs that all of them scored, and the wins of each; a tie is one half."""
+    wins = [grades.wins(ties=0.5) for grades in graded]
     judged = set[str].intersection(*map(set, wins))
     return [pair for pair in graded[0].pairs if pair.id in judged], wins
 
@@ -356,7 +339,7 @@ MIN_JUDGES = 3
 
 
 def spread_difference(
-    left: Sequence[PairGrades], right: Sequence[PairGrades], *, ties: float = 0.5
+    left: Sequence[PairGrades], right: Sequence[PairGrades]
 ) -> Comparison | Finding:
     """Spread of accuracy across judges in one arm minus the spread in another.
 
@@ -380,7 +363,7 @@ def spread_difference(
         raise ValueError(f"need the same judges twice, got {len(left)} and {len(right)}")
     if len(left) < MIN_JUDGES:
         return not_testable(f"{len(left)} judges pass the gate, three are needed")
-    common, wins = _judged(*left, *right, ties=ties)
+    common, wins = _judged(*left, *right)
     rows: dict[str, list[list[float]]] = {}
     for pair in common:
         rows.setdefault(pair.task_id, []).append([won[pair.id] for won in wins])
@@ -444,11 +427,11 @@ def paper_claims(
         if name in asked:
             own = [*(f"alignment.{name}, {judge}" for judge in gated[:-1]), f"alignment.{name}"]
             claims[_every(name)] = at_every_size([claims[key] for key in own])
-    gains = [(graded[judge]["implicit"], graded[judge]["direct_likert"]) for judge in gated]
+    moves = [(graded[judge]["implicit"], graded[judge]["direct_likert"]) for judge in gated]
     claims[SMALL] = not_testable("1 judge passes the gate, two are needed")
     if len(gated) > 1:
-        claims[SMALL] = extra_gain(gains[0], gains[-1])
-    claims[SPREAD] = spread_difference([likert for _, likert in gains], [own for own, _ in gains])
+        claims[SMALL] = extra_gain(moves[0], moves[-1])
+    claims[SPREAD] = spread_difference([likert for _, likert in moves], [own for own, _ in moves])
     return claims
 
 

@@ -92,7 +92,6 @@ async def ask_twice(
     arm: Arm,
     *,
     under: Under,
-    progress: str = "",
 ) -> SelfAgreement:
     """Grade the pairs twice by one judge.
 
@@ -109,7 +108,7 @@ async def ask_twice(
         twice = [replace(sampled, seed=seed) for seed in (1, 2)]
     else:
         twice = [replace(judge, messages=Messages(wording)) for wording in get_args(Wording)]
-    found = [await grade_pairs(judge, tasks, pairs, arm, progress=progress) for judge in twice]
+    found = [await grade_pairs(judge, tasks, pairs, arm) for judge in twice]
     return self_agreement(*found)
 
 
@@ -159,7 +158,7 @@ class ReferenceControl:
 
 
 async def reference_control(
-    judge: Judge, tasks: Sequence[Task], items: Sequence[tuple[Task, str]], *, progress: str = ""
+    judge: Judge, tasks: Sequence[Task], items: Sequence[tuple[Task, str]]
 ) -> ReferenceControl:
     """Does the arm ``reference_likert`` rate a response lower under the wrong reference?
 
@@ -178,7 +177,7 @@ async def reference_control(
     if strange:
         raise DataError(f"task {strange[0]!r} has no reference among the tasks to draw from")
     twice = [*items, *((wrong[task.id], text) for task, text in items)]
-    grades = await grade_many(judge, twice, "reference_likert", progress=progress)
+    grades = await grade_many(judge, twice, "reference_likert")
     rows = [
         (true.score, false.score, task.id)
         for (task, text), true, false in zip(

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import UNCHANGED, save_text
 from rar_lib.core.scoring import PREDEFINED
 from rar_lib.core.stats import Interval, cluster_share, scored
 from rar_lib.core.types import (
@@ -254,7 +254,7 @@ def _verdicts(grade: Grade, rubric: Rubric | None) -> tuple[GradedCriterion, ...
 def responses_work(
     judge: Judge, tasks: Sequence[Task], responses: Iterable[Response], arm: Arm
 ) -> Work:
-    """What grading them asks of the judge, empty ones aside, which ask nothing.
+    """What grading them asks of the judge in its own messages; empty ones ask nothing.
 
     Written tokens are counted as far as they are let: all that a reading by probability may look
     at, and for a model that thinks all the room that its dialect gives it.
@@ -265,7 +265,7 @@ def responses_work(
 
 def items_work(judge: Judge, items: Sequence[tuple[Task, str]], arm: Arm) -> Work:
     """As :func:`responses_work`, of (task, response) items."""
-    work = grading_work([item for item in items if not is_empty(item[1])], arm)
+    work = grading_work([item for item in items if not is_empty(item[1])], arm, judge.messages)
     looked_at = VERDICT_TOKENS if arm in ("explicit", "predefined") else RATING_TOKENS
     written = looked_at if judge.read_as == "probability" else _SAMPLED_REPLY
     written += judge.chat.speaks.thinking
@@ -281,13 +281,7 @@ def save_grades(path: str | Path, grades: Sequence[GradedResponse]) -> None:
     if not grades:
         raise DataError(f"{path}: no grades to save")
     text = "".join(grade.model_dump_json() + "\n" for grade in grades)
-    try:
-        atomic_write(Path(path), text)
-    except OSError as error:
-        raise DataError(
-            f"{path}: could not be written ({error.strerror or error}); an older file there is "
-            "unchanged; free space or choose another folder: the calls are on record"
-        ) from error
+    save_text(path, text, f"{UNCHANGED}: the calls are on record")
 
 
 def load_grades(path: str | Path) -> list[GradedResponse]:

@@ -26,6 +26,7 @@ from rar_lib.core.stats import (
     Interval,
     compare,
     crossed,
+    gains,
     scored,
     task_interval,
 )
@@ -52,9 +53,7 @@ class Evaluation:
     grades: dict[str, Grade]
 
 
-async def evaluate(
-    judge: Judge, tasks: Sequence[Task], responses: Mapping[str, str], *, progress: str = ""
-) -> Evaluation:
+async def evaluate(judge: Judge, tasks: Sequence[Task], responses: Mapping[str, str]) -> Evaluation:
     """Judge every criterion of every response; hard verdicts, as HealthBench has them.
 
     Raises:
@@ -64,7 +63,7 @@ async def evaluate(
     if missing:
         raise DataError(f"no response for {', '.join(missing)}: answer every task first")
     items = [(task, responses[task.id]) for task in tasks]
-    grades = await grade_many(judge, items, "explicit", progress=progress)
+    grades = await grade_many(judge, items, "explicit")
     scores: dict[str, float | None] = {}
     for task, grade in zip(tasks, grades, strict=True):
         if task.rubric is None:
@@ -89,12 +88,8 @@ def paired(after: Scores, before: Scores) -> Comparison | None:
     One run's comparison over tasks says nothing of another seed: see :func:`training_effect`.
     ``None`` if there is no such task.
     """
-    gains = {}
-    for key, new in after.items():
-        old = before.get(key)
-        if new is not None and old is not None:
-            gains[key] = new - old
-    return compare(list(gains.values()), list(gains)) if gains else None
+    found = gains(after, before)
+    return compare(list(found.values()), list(found)) if found else None
 
 
 def paired_difference(after: Scores, before: Scores) -> Interval | None:

@@ -105,8 +105,7 @@ def recompute(
         ValueError: the verdicts are not those of this rubric.
     """
     values: dict[str, bool | float | None] = {
-        one.criterion_id: one.met if hard or one.probability is None else one.probability
-        for one in verdicts
+        one.criterion_id: one.met if hard else one.value for one in verdicts
     }
     if odd := sorted({one.id for one in rubric.criteria} ^ set(values)):
         raise ValueError(f"the verdicts are not of this rubric: {', '.join(odd)} differ")

@@ -349,14 +349,15 @@ def slowdown(known: Mapping[str, Assumption]) -> float:
     return known["nemo_step"].value / simulate(load, machine).seconds
 
 
+#: Responses a step of the paper: its batch of 96 read as rollouts, or as prompts with 16 each.
+_ROLLOUTS = (96, 1536)
+
+
 def outlook(
     tasks: Sequence[Task],
     *,
-    arm: Arm = "implicit",
     gpus: Sequence[int] = (1, 8, 64),
-    rollouts: Sequence[int] = (96, 1536),
     price: Price | None = None,
-    known: Mapping[str, Assumption] | None = None,
 ) -> list[Row]:
     """The paper's run on several machines, with a judge of one's own and with an API.
 
@@ -366,14 +367,13 @@ def outlook(
     Args:
         tasks: judge prompts are counted from these.
         price: of the API; by default the assumed one.
-        known: other assumptions than :func:`assumptions`.
     """
-    known = known or assumptions()
-    work = call_work(tasks, arm, known["response"].value)
+    known = assumptions()
+    work = call_work(tasks, "implicit", known["response"].value)
     factor = slowdown(known)
     price = price or Price(known["api_in"].value, known["api_out"].value)
     rows = []
-    for count, local, n in itertools.product(gpus, (True, False), rollouts):
+    for count, local, n in itertools.product(gpus, (True, False), _ROLLOUTS):
         load = _load(known, n, work.calls)
         judges, machine = _best(known, load, count, work, local=local)
         step = simulate(load, machine)

@@ -27,11 +27,13 @@ from rar_lib.core.stats import (
     cluster_interval,
     cluster_share,
     compare,
+    gains,
     kappa,
+    mean_scored,
     minimum_detectable,
-    pairwise_accuracy,
     scored,
     sign_flip_p,
+    wins_of,
 )
 from rar_lib.core.types import Arm, Grade, Rubric, Task, Usage, Verdict, arm_named
 from rar_lib.data.jsonl import repeated
@@ -75,19 +77,23 @@ class Answers:
     concurrency: int = 1
 
     @property
+    def every(self) -> list[Grade]:
+        """All grades, one arm after another."""
+        return [grade for of in self.grades.values() for grade in of]
+
+    @property
     def usage(self) -> Usage:
         """What all of it cost."""
-        return sum((grade.usage for of in self.grades.values() for grade in of), Usage())
+        return sum((grade.usage for grade in self.every), Usage())
 
     @property
     def unscored(self) -> dict[str, int]:
         """Why verdicts or ratings were not given, and how often, the commonest reason first."""
         reasons = Counter[str]()
-        for grades in self.grades.values():
-            for grade in grades:
-                lost = [verdict.reason for verdict in grade.verdicts if verdict.met is None]
-                if grade.score is None:
-                    reasons.update(reason or "no reason given" for reason in lost or [grade.reason])
+        for grade in self.every:
+            lost = [verdict.reason for verdict in grade.verdicts if verdict.met is None]
+            if grade.score is None:
+                reasons.update(reason or "no reason given" for reason in lost or [grade.reason])
         return dict(reasons.most_common())
 
 
@@ -347,9 +353,6 @@ async def align_judges(
     tasks: Sequence[Task],
     labelled: Sequence[Labelled],
     arm: Arm = "explicit",
-    *,
-    seed: int = SEED,
-    progress: str = "",
 ) -> Alignment:
     """Hold judges against a person's labels, one after another, each within its chat's bound.
 
@@ -361,8 +364,6 @@ async def align_judges(
         judges: as they are, without calibration.
         labelled: of :func:`rar_lib.data.labels.load_labels`.
         arm: how the responses of preferences are graded; labels are always asked one by one.
-        seed: of the halves.
-        progress: label of a progress bar on a terminal; none when empty.
 
     Raises:
         DataError: nothing that can be asked about, or a judge that is calibrated.
@@ -371,8 +372,8 @@ async def align_judges(
     named = [f"{judge.chat.model}, {judge.reading}" for judge in judges]
     if twice := repeated(named):
         raise DataError(f"{twice[0]} is there twice: give each judge once")
-    answers = [await ask(judge, tasks, labelled, arm, progress=progress) for judge in judges]
-    return weigh(answers, tasks, seed=seed)
+    answers = [await ask(judge, tasks, labelled, arm) for judge in judges]
+    return weigh(answers, tasks)
 
 
 async def ask(
@@ -383,7 +384,11 @@ async def ask(
     *,
     progress: str = "",
 ) -> Answers:
-    """What one judge says; arguments and errors are those of :func:`align_judges`."""
+    """What one judge says; other arguments and errors are those of :func:`align_judges`.
+
+    Args:
+        progress: label of a progress bar on a terminal; none when empty.
+    """
     if judge.calibration is not None:
         raise DataError(f"{judge.chat.model!r} is calibrated already: align the bare judge")
     arm_named(arm)
@@ -454,15 +459,13 @@ def halve(tasks: Sequence[Task], labels: Sequence[Label], *, seed: int = SEED) -
 def _trust(said: Answers, halves: Halves) -> Trust:
     criteria = _criteria(said) if said.labels else None
     preferences = _preferences(said) if said.preferences else None
-    shares = [_mean_share(grades) for grades in said.grades.values()]
-    share = min(scored(shares), default=None)
-    every = [grade for grades in said.grades.values() for grade in grades]
-    lost = sum(grade.score is None for grade in every)
+    share = min(scored(map(_mean_share, said.grades.values())), default=None)
+    lost = sum(grade.score is None for grade in said.every)
     gate = may_reward(
         criteria.agreement if criteria else None,
         preferences.above_chance if preferences else None,
         share=share,
-        unscored=lost / len(every),
+        unscored=lost / len(said.every),
         rates=said.arm != "explicit",
     )
     check = _calibrated(said, halves)
@@ -480,7 +483,7 @@ def _trust(said: Answers, halves: Halves) -> Trust:
         preferences=preferences,
         calibration=check,
         share=share,
-        responses=len(every),
+        responses=len(said.every),
         unscored=lost,
         usage=usage,
         seconds=usage.seconds / max(1, min(said.concurrency, usage.calls)),
@@ -488,8 +491,7 @@ def _trust(said: Answers, halves: Halves) -> Trust:
 
 
 def _mean_share(grades: Sequence[Grade]) -> float | None:
-    known = scored(grade.share for grade in grades)
-    return sum(known) / len(known) if known else None
+    return mean_scored(grade.share for grade in grades)
 
 
 def _rows(said: Answers) -> list[_Row]:
@@ -563,12 +565,8 @@ def _lead(found: Interval, p: float) -> Comparison:
 
 
 def _wins(said: Answers, *, ties: float) -> dict[Preference, float]:
-    """1 where the preferred response scores higher, ``ties`` where equal; unscored are out."""
-    return {
-        pair: pairwise_accuracy([better.score], [worse.score], ties=ties)
-        for pair, better, worse in said.preferences
-        if better.score is not None and worse.score is not None
-    }
+    rows = ((pair, better.score, worse.score) for pair, better, worse in said.preferences)
+    return wins_of(rows, ties=ties)
 
 
 def _preferences(said: Answers) -> Preferences:
@@ -615,7 +613,7 @@ def _calibrated(said: Answers, halves: Halves) -> CalibrationCheck:
     pairs = list(zip(other, after, strict=True))
     right = [float(other[1].met == other[2]) - float(one[1].met == one[2]) for one, other in pairs]
     closer = np.subtract(_squares(other), _squares(after))
-    gains = decide_family({"right": compare(right, tasks), "closer": compare(closer, tasks)})
+    better = decide_family({"right": compare(right, tasks), "closer": compare(closer, tasks)})
     return CalibrationCheck(
         calibration=found,
         before=agreement_of(other, 0),
@@ -623,8 +621,8 @@ def _calibrated(said: Answers, halves: Halves) -> CalibrationCheck:
         commonest=_commonest(other),
         brier_before=_brier(other),
         brier_after=_brier(after),
-        accuracy=gains["right"],
-        brier=gains["closer"],
+        accuracy=better["right"],
+        brier=better["closer"],
     )
 
 
@@ -672,9 +670,8 @@ def _right(said: Answers) -> dict[Label, float]:
 
 
 def _gap(one: Mapping[Any, float], other: Mapping[Any, float]) -> Comparison | None:
-    both = [key for key in one if key in other]
-    gaps = [one[key] - other[key] for key in both]
-    return compare(gaps, [key.task for key in both]) if both else None
+    found = gains(one, other)
+    return compare(list(found.values()), [key.task for key in found]) if found else None
 
 
 def _advice(
@@ -687,9 +684,8 @@ def _advice(
     """What to do next: mend what failed, and take what was found to help."""
     steps: list[str] = []
     unread = gate.share is not None and gate.share < MIN_SHARE
-    every = [grade for grades in said.grades.values() for grade in grades]
-    lost = sum(grade.score is None for grade in every)
-    if unread or lost > MAX_UNSCORED * len(every):
+    lost = sum(grade.score is None for grade in said.every)
+    if unread or lost > MAX_UNSCORED * len(said.every):
         steps.append(
             "another reading: --reading sampled asks for its answer as JSON"
             if said.reading == "probability"

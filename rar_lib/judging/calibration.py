@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, ValidationError
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import atomic_write, digest, sources
+from rar_lib.core.files import digest, save_text, sources
 from rar_lib.core.stats import expected_calibration_error
 from rar_lib.core.types import Frozen, Unit
 from rar_lib.judging.messages import JudgeMessages
@@ -139,13 +139,7 @@ def save_calibrations(
         DataError: the file could not be written.
     """
     kept = _Kept(calibrations=tuple(calibrations), split=dict(split))
-    try:
-        atomic_write(Path(path), kept.model_dump_json(indent=1) + "\n")
-    except OSError as error:
-        raise DataError(
-            f"{path}: could not be written ({error.strerror or error}); an older file there is "
-            "unchanged; free space or choose another folder"
-        ) from error
+    save_text(path, kept.model_dump_json(indent=1) + "\n")
 
 
 def load_calibration(path: str | Path, judge: Identity) -> Calibration:

@@ -601,7 +601,10 @@ class Chat:
             if self._turns.failed(turn):
                 _log.warning(
                     "%s at %s gives no answer and is left out for %.0f s: %s",
-                    *(self.model, where, self._turns.pause_s, str(error)[:300]),
+                    self.model,
+                    where,
+                    self._turns.pause_s,
+                    str(error)[:300],
                 )
         elif self._turns.refused(turn, error):
             time_ = f"{error.after_s / 60:.0f} min, as it asks" if error.after_s else "this run"

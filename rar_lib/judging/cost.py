@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from rar_lib.core.types import Arm, Price, Task
 from rar_lib.judging.chat import Chat, together
-from rar_lib.judging.messages import prompts_of
+from rar_lib.judging.messages import OWN, JudgeMessages, prompts_of
 from rar_lib.judging.wire import Reply
 
 _CHARACTERS_A_TOKEN = 4.0
@@ -95,10 +95,15 @@ def tokens(text: str) -> int:
     return math.ceil(len(text) / _CHARACTERS_A_TOKEN)
 
 
-def grading_work(items: Sequence[tuple[Task, str]], arm: Arm) -> Work:
+def grading_work(
+    items: Sequence[tuple[Task, str]], arm: Arm, messages: JudgeMessages = OWN
+) -> Work:
     """Grades of these (task, response) items in one arm, one written token a call.
 
     Prompts of one task that begin alike are computed once (the server's prefix cache).
+
+    Args:
+        messages: what the judge is asked, by default in the library's own words.
 
     Raises:
         DataError: the arm needs a rubric or a reference that a task does not have.
@@ -107,7 +112,7 @@ def grading_work(items: Sequence[tuple[Task, str]], arm: Arm) -> Work:
     begun: dict[str, list[str]] = {}
     for task, response in items:
         seen = begun.setdefault(task.id, [])
-        for prompt in prompts_of(task, response, arm):
+        for prompt in prompts_of(task, response, arm, messages=messages):
             count = tokens(prompt) + TEMPLATE
             fresh = (
                 count - max((common_length(prompt, earlier) for earlier in seen), default=0) // 4
@@ -130,7 +135,11 @@ def common_length(one: str, other: str) -> int:
     return low
 
 
-async def measure_rate(chat: Chat, *, concurrency: int = 16) -> Rate:
+#: Prompts of each batch by which a rate is measured.
+_BATCH = 16
+
+
+async def measure_rate(chat: Chat) -> Rate:
     """Measure an endpoint: a batch of long prompts with one token each, then short ones that write.
 
     The prompts are new each time, so no cache can flatter the result. Takes seconds.
@@ -144,15 +153,15 @@ async def measure_rate(chat: Chat, *, concurrency: int = 16) -> Rate:
             fresh.complete(
                 [{"role": "user", "content": f"{mark + n} {text}"}], max_tokens=written, seed=n
             )
-            for n in range(concurrency)
+            for n in range(_BATCH)
         )
         replies = await together(asks)
         return time.perf_counter() - start, replies
 
     await batch("Hello", 1)  # the first call may start a server
-    mark += concurrency
+    mark += _BATCH
     reading, read = await batch("Ice floats because it is less dense than water. " * 30, 1)
-    mark += concurrency
+    mark += _BATCH
     writing, wrote = await batch("Write a long story about a river.", 32)
     prompt = sum(reply.usage.prompt_tokens for reply in read)
     written = sum(reply.usage.completion_tokens for reply in wrote)
@@ -160,6 +169,20 @@ async def measure_rate(chat: Chat, *, concurrency: int = 16) -> Rate:
         prompt_per_s=prompt / reading,
         completion_per_s=written / writing,
     )
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """``1 row``, ``2,000 rows``.
+
+    Args:
+        nouns: of several, where that is not the noun with an s.
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {nouns or noun + 's'}"
+
+
+def amount(money: float) -> str:
+    """Money as a person says it: cents where there is a whole unit, else two digits."""
+    return f"{money:,.2f}" if money >= 1 else f"{money:.2g}"
 
 
 def duration(seconds: float) -> str:

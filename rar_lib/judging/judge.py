@@ -33,7 +33,7 @@ from rar_lib.core.scoring import (
     explicit_score,
     normalise_rating,
 )
-from rar_lib.core.stats import scored
+from rar_lib.core.stats import mean_scored
 from rar_lib.core.text import is_blank, visible
 from rar_lib.core.types import (
     Arm,
@@ -278,12 +278,7 @@ class Judge:
             )
         verdicts = tuple(verdict for verdict, _ in judged)
         usage = sum((use for _, use in judged), Usage())
-        values: dict[str, bool | float | None] = {
-            verdict.criterion_id: verdict.met
-            if verdict.probability is None
-            else verdict.probability
-            for verdict in verdicts
-        }
+        values = {verdict.criterion_id: verdict.value for verdict in verdicts}
         score = explicit_score(rubric, values, weights or self.weights)
         failed = [
             f"{verdict.criterion_id}: {verdict.reason}"
@@ -294,7 +289,7 @@ class Judge:
             arm=arm,
             score=score,
             verdicts=verdicts,
-            share=_mean([verdict.share for verdict in verdicts]),
+            share=mean_scored(verdict.share for verdict in verdicts),
             reason="; ".join(failed) or None,
             usage=usage,
         )
@@ -488,11 +483,6 @@ def _not_met(criterion: Criterion) -> Verdict:
 
 def _share_of(fault: JudgeFault) -> float | None:
     return fault.share if isinstance(fault, Unanswered) else None
-
-
-def _mean(shares: Sequence[float | None]) -> float | None:
-    known = scored(shares)
-    return sum(known) / len(known) if known else None
 
 
 @dataclass

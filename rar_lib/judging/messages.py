@@ -135,25 +135,33 @@ class Messages:
         return prompt if self.wording == "a" else f"{prompt}_{self.wording}"
 
 
+#: What a judge is asked unless it has messages of its own.
+OWN = Messages()
+
+
 def prompts_of(
     task: Task,
     response: str,
     arm: Arm,
     reading: Reading = "probability",
+    *,
+    messages: JudgeMessages = OWN,
 ) -> list[str]:
-    """The text of every call that a grade takes, re-asks aside, in the library's own messages.
+    """The text of every call that a grade takes, re-asks aside.
+
+    Args:
+        messages: what the judge is asked, by default in the library's own words.
 
     Raises:
         DataError: the arm needs a rubric or a reference that the task does not have.
     """
-    asking = Messages()
     if arm in ("explicit", "predefined"):
         rubric = PREDEFINED if arm == "predefined" else rubric_of(task)
         asks = [
-            asking.criterion(task, response, criterion, reading) for criterion in rubric.criteria
+            messages.criterion(task, response, criterion, reading) for criterion in rubric.criteria
         ]
     else:
-        asks = [asking.rating(task, response, arm, reading)]
+        asks = [messages.rating(task, response, arm, reading)]
     return [text_of(ask) for ask in asks]
 
 

@@ -122,8 +122,9 @@ def ratings(tokens: Sequence[Token], least: float = LEAST_SHARE, *, ended: bool 
     elif written == 1:
         found = Ratings(_one_or_ten(mass, behind), 0.0)
     else:
-        found = Ratings({**mass, written: mass.get(written, 0.0) * (1.0 - _goes_on(behind))}, 0.0)
-        found = Ratings(found.mass, _unclear(found.mass, alone=False))
+        ends = 1.0 - _goes_on(behind)
+        mass = {**mass, written: mass.get(written, 0.0) * ends}
+        found = Ratings(mass, _unclear(mass, alone=False))
     _enough(sum(found.mass.values()), least, "1..10")
     return found
 
@@ -152,8 +153,8 @@ def _goes_on(behind: Sequence[Token]) -> float:
     first = behind[0].alternatives
     more = sum(p for text, p in first.items() if _MORE.match(text.translate(_MARKS)))
     if len(behind) > 1 and behind[0].text in (".", ","):
-        next_ = behind[1].alternatives
-        part = sum(p for text, p in next_.items() if _PART.match(text.translate(_MARKS)))
+        second = behind[1].alternatives
+        part = sum(p for text, p in second.items() if _PART.match(text.translate(_MARKS)))
         more += first.get(behind[0].text, 0.0) * part
     return min(1.0, more)
 
@@ -263,7 +264,7 @@ def json_object(reply: Reply) -> dict[str, Any]:
         raise JudgeFault(f"the reply was cut off{hint}")
 
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        if len({k for k, _ in pairs}) != len(pairs):
+        if len({name for name, _ in pairs}) != len(pairs):
             raise JudgeFault("the reply repeats a key")
         return dict(pairs)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from rar_lib.core import files
+from rar_lib.models import processor
 
 PACKAGES = (
     "accelerate",
@@ -45,8 +46,7 @@ def hardware() -> str:
     """One line, for example ``2 cores Intel Xeon Processor (AMX), 25 GB memory``."""
     info = _read("/proc/cpuinfo")
     cpu = re.search(r"model name\s*:\s*(.+)", info)
-    listed = re.search(r"flags\s*:\s*(.+)", info)
-    flags = set(listed[1].split()) if listed else set()
+    flags = processor.flags()
     best = next((f" ({name})" for name, flag in _SETS.items() if flag in flags), "")
     cores = len(os.sched_getaffinity(0))
     name = f"{cpu[1].strip() if cpu else platform.machine()}{best}"

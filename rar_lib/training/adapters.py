@@ -338,7 +338,7 @@ def for_ms_swift(reward: AnyReward) -> Any:
 
 # OpenRLHF
 
-#: End-of-turn tokens that OpenRLHF leaves in the text of a response.
+#: End-of-turn tokens that OpenRLHF, which decodes with them, leaves in the text of a response.
 ENDS = (
     "<|im_end|>",
     "<|endoftext|>",
@@ -368,7 +368,7 @@ class _Lately:
 
 
 def for_openrlhf(
-    reward: AnyReward, ends: Sequence[str] = ENDS
+    reward: AnyReward,
 ) -> Callable[[Sequence[str], Sequence[str], Sequence[str]], dict[str, Any]]:
     """OpenRLHF's ``reward_func`` of a file given to ``--reward.remote_url``.
 
@@ -377,9 +377,6 @@ def for_openrlhf(
     (no mean that is NaN lies within a range). Without that flag a NaN would reach the weights.
     OpenRLHF swallows exceptions of a reward; the reward is then missing, and the step ends with an
     error: so it does when more than ``max_unscored`` of the last 64 judgements failed.
-
-    Args:
-        ends: tokens to take off the end of a response; OpenRLHF decodes with special tokens.
 
     Raises:
         DataError: the reward uses rubric dropout.
@@ -394,7 +391,7 @@ def for_openrlhf(
         if not query.startswith(prompt):
             raise DataError(f"the query does not begin with its prompt: {short(query)}")
         text = query[len(prompt) :]
-        while (end := next((one for one in ends if text.rstrip().endswith(one)), None)) is not None:
+        while (end := next((one for one in ENDS if text.rstrip().endswith(one)), None)) is not None:
             text = text.rstrip().removesuffix(end)
         score, reason = run_sync(_score(reward, label, text))
         lately.add(failed=score is None, reason=reason)

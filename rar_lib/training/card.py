@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rar_lib.core.decision import Finding, decide_family
 from rar_lib.core.errors import CheckpointError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import save_text
 from rar_lib.core.stats import MIN_UNITS, scored
 from rar_lib.data.check import escaped
 from rar_lib.evaluation.held_out import course, gamed, rise
@@ -28,8 +28,16 @@ from rar_lib.training.train import Job, judged_arm
 TRAINING = "training"
 HOLD_OUT = "hold-out"
 _SHOWN_SETTINGS = (
-    *("steps", "prompts_per_step", "rollouts", "max_completion", "learning_rate", "lora_rank"),
-    *("temperature", "loss", "kl_beta", "device"),
+    "steps",
+    "prompts_per_step",
+    "rollouts",
+    "max_completion",
+    "learning_rate",
+    "lora_rank",
+    "temperature",
+    "loss",
+    "kl_beta",
+    "device",
 )
 
 
@@ -123,13 +131,11 @@ def save_card(
     if not folder.is_dir():
         return None
     path = folder / "README.md"
-    try:
-        atomic_write(path, model_card(job, run, data=data, by=by))
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} could not be written ({error.strerror or error}): free space and run the same "
-            "command again; the adapter is finished and is not trained again"
-        ) from error
+    mend = (
+        "free space and run the same command again; the adapter is finished and is not trained "
+        "again"
+    )
+    save_text(path, model_card(job, run, data=data, by=by), mend, error=CheckpointError)
     return path
 
 

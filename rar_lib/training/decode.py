@@ -137,7 +137,6 @@ class Decoder:
         *,
         temperature: float = 1.0,
         eos: Sequence[int],
-        adapter: bool = True,
     ) -> list[list[int]]:
         """One response to each prompt; neighbours with equal prompts share the reading of it.
 
@@ -146,14 +145,13 @@ class Decoder:
             max_new: longest response in tokens.
             temperature: 0 takes the likeliest token.
             eos: tokens that end a response; the first one is kept as its last token.
-            adapter: false for the policy before training.
 
         Returns:
             Token ids, in the order of ``prompts``.
         """
 
         with torch.inference_mode():
-            blocks = self._blocks(adapter)
+            blocks = self._blocks()
             read = self._read(blocks, prompts, max_new)
             return self._write(blocks, read, max_new, temperature=temperature, eos=eos)
 
@@ -221,13 +219,13 @@ class Decoder:
         dtype: torch.dtype = self._base.lm_head.weight.dtype
         return dtype
 
-    def _blocks(self, adapter: bool) -> list[Block]:
+    def _blocks(self) -> list[Block]:
         """The layers with the adapter's present weights."""
         blocks = []
         for layer, fused in zip(self._base.model.layers, self._fused, strict=True):
             projections = []
             for (weight, bias), parts in zip(fused, _parts(layer), strict=True):
-                down, up = _adapter(parts, self._dtype) if adapter else (None, None)
+                down, up = _adapter(parts, self._dtype)
                 projections.append(Projection(weight, bias, down, up))
             qkv, out, gate_up, shrink = projections
             before = layer.input_layernorm.weight

@@ -204,9 +204,4 @@ def _means(found: Mapping[str, Sequence[bool]]) -> dict[str, float]:
 
 
 def _values(grade: Grade) -> dict[str, float]:
-    return {
-        verdict.criterion_id: float(
-            verdict.probability if verdict.probability is not None else bool(verdict.met)
-        )
-        for verdict in grade.verdicts
-    }
+    return {verdict.criterion_id: float(verdict.value or 0.0) for verdict in grade.verdicts}

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from rar_lib.core.errors import ArtifactError, DataError
-from rar_lib.core.files import atomic_write, digest, file_hash, folder_hash, home
+from rar_lib.core.files import UNCHANGED, digest, file_hash, folder_hash, home, save_text
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Pair, Task
 from rar_lib.data.questions import Response, save_responses
@@ -354,7 +354,8 @@ def write_responses(
         some = left[start : start + _AT_A_TIME]
         begin = time.perf_counter()
         done |= policy.answers(some, max_tokens)
-        _keep(part, {"made_of": wanted, "responses": done})
+        kept = json.dumps({"made_of": wanted, "responses": done}, ensure_ascii=False)
+        save_text(part, kept, f"{UNCHANGED}; the same command goes on")
         rest = len(left) - start - len(some)
         seconds = (time.perf_counter() - begin) / len(some) * rest
         _log.info("%d of %d responses, about %.1f min left", len(done), len(tasks), seconds / 60)
@@ -371,16 +372,6 @@ def _begun(part: Path, wanted: str) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return dict(held["responses"]) if held["made_of"] == wanted else {}
-
-
-def _keep(part: Path, value: dict[str, Any]) -> None:
-    try:
-        atomic_write(part, json.dumps(value, ensure_ascii=False))
-    except OSError as error:
-        raise DataError(
-            f"{part}: could not be written ({error.strerror or error}): free space, or choose "
-            "another folder; the same command goes on"
-        ) from error
 
 
 def name_ends(model: Any, tokenizer: Any) -> None:

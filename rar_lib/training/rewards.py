@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
@@ -24,7 +23,7 @@ from rar_lib.core.answers import same
 from rar_lib.core.errors import DataError, RarError, UnscoredError
 from rar_lib.core.prompts import in_order, shuffled, trl_row
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
-from rar_lib.core.stats import scored
+from rar_lib.core.stats import mean_scored
 from rar_lib.core.text import THOUGHTS, without_thoughts
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
 from rar_lib.data.jsonl import short
@@ -271,7 +270,7 @@ class RubricReward:
         if self.arm in ("explicit", "predefined"):
             record |= self._by_criterion(part.tasks, part.grades, of)
         if self.contrast:
-            record["mean_plain"] = _mean(part.scores)
+            record["mean_plain"] = mean_scored(part.scores)
         _report(record, self.on_step, log_metric)
         unscored = [grade.reason for grade in part.grades if grade.score is None]
         where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.where}"
@@ -352,15 +351,7 @@ class RubricReward:
 
 def _values(grade: Grade) -> Values:
     """What Eq. 1 adds up: probabilities where there are some, else verdicts."""
-    return {
-        verdict.criterion_id: verdict.met if verdict.probability is None else verdict.probability
-        for verdict in grade.verdicts
-    }
-
-
-def _mean(scores: Sequence[float | None]) -> float | None:
-    known = scored(scores)
-    return fmean(known) if known else None
+    return {verdict.criterion_id: verdict.value for verdict in grade.verdicts}
 
 
 async def _together_with_others(grading: Coroutine[Any, Any, _Part]) -> tuple[_Part, slice]:

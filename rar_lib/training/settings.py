@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.processes import launched
@@ -107,6 +107,21 @@ class Settings(Frozen):
                 f"max_completion ({self.max_completion}) must be below context ({self.context})"
             )
         return self
+
+
+def settings_of(values: dict[str, Any]) -> Settings:
+    """Settings with what a user chose.
+
+    Raises:
+        DataError: a value is wrong.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        )
+        raise DataError(f"these settings can't be: {wrong}") from error
 
 
 def prompts_each(settings: Settings) -> int:

@@ -18,7 +18,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,8 +27,13 @@ from rar_lib.core import processes
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import digest, file_hash, sources, versions
 from rar_lib.core.types import ARMS, Arm, Grade, Task
+from rar_lib.data.jsonl import Problem
+from rar_lib.data.questions import Response
+from rar_lib.evaluation.grading import gradable
 from rar_lib.evaluation.held_out import Graded, scores_of
+from rar_lib.judging.cost import Work, grading_work
 from rar_lib.judging.judge import Judge
+from rar_lib.judging.messages import OWN, JudgeMessages
 from rar_lib.training.policy import Backend, Policy, identity_of, resolve
 from rar_lib.training.rewards import (
     OnStep,
@@ -650,6 +655,62 @@ def judged_arm(name: str) -> Arm | None:
     if arm == "sft_filtered":
         return "implicit"
     return next((judged for judged in ARMS if judged == arm), None)
+
+
+def usable(tasks: Sequence[Task], arm: TrainedArm) -> tuple[list[Task], list[Problem]]:
+    """The tasks that an arm can be trained on, and a problem for each other one."""
+    by = judged_arm(arm)
+    if by is not None:
+        answers = [Response(task.id, "1", "") for task in tasks]
+        fit, problems = gradable(tasks, answers, by)
+        ids = {response.task for response in fit}
+        return [task for task in tasks if task.id in ids], problems
+    if arm == "base":
+        return list(tasks), []
+    mend = "add one; or train with a judge: --arm implicit"
+    problems = [
+        Problem(0, "", f"task {task.id!r} has no reference, which arm {arm} needs", "", mend=mend)
+        for task in tasks
+        if task.reference is None
+    ]
+    return [task for task in tasks if task.reference is not None], problems
+
+
+def judging_work(
+    settings: Settings,
+    arm: TrainedArm,
+    tasks: Sequence[Task],
+    steps: int,
+    messages: JudgeMessages = OWN,
+) -> Work:
+    """The judge's part of a run, responses as long as they may get; none without a judge.
+
+    Args:
+        messages: what the judge is asked.
+    """
+    by = judged_arm(arm)
+    if by is None:
+        return Work()
+    if arm == "sft_filtered":  # every task once, before the first step
+        return _groups_work(settings, by, tasks, messages)
+    step = _groups_work(settings, by, tasks[: settings.prompts_per_step], messages)
+    return Work(*(part * steps for part in astuple(step)))
+
+
+def _groups_work(
+    settings: Settings, arm: Arm, tasks: Sequence[Task], messages: JudgeMessages
+) -> Work:
+    """One group of rollouts for each task; the second response tells what each further one adds."""
+    texts = [f"{n} " + "word " * (settings.max_completion * 4 // 5) for n in (1, 2)]
+    one = grading_work([(task, texts[0]) for task in tasks], arm, messages)
+    two = grading_work([(task, text) for task in tasks for text in texts], arm, messages)
+    more = settings.rollouts - 1
+    return Work(
+        *(
+            single + (double - single) * more
+            for single, double in zip(astuple(one), astuple(two), strict=True)
+        )
+    )
 
 
 def reward_for(arm: str, judge: Judge | None, *, keep: float = 1.0, seed: int = 0) -> Reward | None:

@@ -172,18 +172,17 @@ class SealedGRPOTrainer(_Sealed, GRPOTrainer):  # type: ignore[misc]
     sampled token, averaged over the tokens of one rollout of each prompt: it costs two passes
     over one rollout in ``num_generations``.
 
-    Args:
-        by_group: in one process, where the policy's arithmetic is known, the update reads the
-            prompt of a group once. Its log-probabilities are those of reading it for each
-            rollout, up to rounding.
+    In one process, where the policy's arithmetic is known, the update reads the prompt of a group
+    once (``by_group``). Its log-probabilities are those of reading it for each rollout, up to
+    rounding.
     """
 
     _buffered_inputs: Any
 
-    def __init__(self, *, by_group: bool = True, **settings: Any) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         one = self.accelerator.num_processes == 1
-        self.by_group = by_group and one and shares_prompts(self.model)
+        self.by_group = one and shares_prompts(self.model)
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """TRL's batches of one pass, each a whole group again: TRL draws their order."""

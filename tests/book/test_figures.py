@@ -315,7 +315,32 @@ def test_the_picture_of_a_step_shows_the_policy_neither_rubric_nor_reference() -
     said = [text.get_text().replace("\n", " ") for text in fig.axes[0].texts]
     assert "judge (it sees the question, too)" in said
     assert len(fig.axes[0].patches) == len(figures._BOXES) + len(figures._ARROWS)
-    assert figures.as_svg(fig) is not None
+
+
+def test_a_telephone_shows_the_picture_of_a_step_whole() -> None:
+    text = figures.as_svg(figures.step_flow())
+    assert text is not None
+    width, height = (int(size) for size in re.findall(r'\b(?:width|height)="(\d+)"', text)[:2])
+    assert 0.7 * width <= 350  # rar.css shows figures at seven tenths there
+    assert height > 0.8 * width
+
+
+def test_in_the_picture_of_a_step_words_stay_in_their_boxes_and_arrows_out_of_others() -> None:
+    fig = figures.step_flow()
+    fig.canvas.draw()
+    (ax,) = fig.axes
+    frames = [patch.get_window_extent() for patch in ax.patches[: len(figures._BOXES)]]
+    boxes = dict(zip(figures._BOXES, frames, strict=True))
+    for frame, text in zip(frames, ax.texts, strict=True):
+        words = text.get_window_extent()
+        assert frame.x0 < words.x0 < words.x1 < frame.x1, text.get_text()
+        assert frame.y0 < words.y0 < words.y1 < frame.y1, text.get_text()
+        assert sum(frame.overlaps(other) for other in frames) == 1, text.get_text()
+    for start, end, _ in figures._ARROWS:
+        ends = ax.transData.transform([figures._BOXES[start][:2], figures._BOXES[end][:2]])
+        points = np.linspace(*ends, 100)
+        crossed = {name for name, box in boxes.items() if box.count_contains(points)}
+        assert crossed == {start, end}
 
 
 # --- what is seen, in words

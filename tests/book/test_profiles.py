@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from rar_lib.core.errors import DataError
 from rar_lib.models import processor
 from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings
 
+NAMES = ("smoke", "laptop", "gpu")
+
 
 def test_the_three_profiles_load() -> None:
-    assert profiles.names() == ("smoke", "laptop", "gpu")
-    for name in profiles.names():
+    assert tuple(tomllib.loads(profiles.FILE.read_text(encoding="utf-8"))) == NAMES
+    for name in NAMES:
         assert profiles.load(name).name == name
 
 
@@ -44,7 +47,7 @@ def test_gpu_has_the_papers_settings_but_for_a_loras_learning_rate() -> None:
 
 def test_each_profile_says_how_many_questions_are_read_by_likelihood() -> None:
     """As many as its time allows: chapter 8 has fewer answered by a letter, which is generated."""
-    found = {name: profiles.load(name).likelihood_questions for name in profiles.names()}
+    found = {name: profiles.load(name).likelihood_questions for name in NAMES}
     assert found == {"smoke": 4, "laptop": 100, "gpu": 200}
 
 

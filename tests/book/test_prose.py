@@ -18,7 +18,7 @@ from markdown_it.renderer import RendererHTML
 from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.mdit import create_md_parser
 
-from rar_lib.book.gate import active_content, clean_notebook
+from rar_lib.book.pages.gate import active_content, clean_notebook
 from rar_lib.book.prose import listed, say, sentence, written
 from rar_lib.core.decision import Finding, decide, not_testable
 from rar_lib.core.stats import Interval, compare

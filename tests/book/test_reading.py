@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import watch
+from browser import too_wide, watch
 from bs4 import BeautifulSoup
+from sample import DIRECTIVES
+from shots import LETTER_PX, letters
 from sphinx.errors import ExtensionError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -128,15 +130,20 @@ def test_the_text_refers_to_a_figure_by_its_number(html: Path) -> None:
     assert not article.select("[data-named], .rar-shown")
 
 
-@pytest.fixture(scope="module")
-def pages() -> Any:
-    """The extension that finishes a page."""
-    found = importlib.util.spec_from_file_location("rar_pages", BOOK / "_ext" / "rar_pages.py")
+def extension(name: str) -> Any:
+    """An extension of the book as a module."""
+    found = importlib.util.spec_from_file_location(name, BOOK / "_ext" / f"{name}.py")
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def pages() -> Any:
+    """The extension that finishes a page."""
+    return extension("rar_pages")
 
 
 def test_every_cell_of_code_can_be_led_to(run: Path, html: Path) -> None:
@@ -265,9 +272,19 @@ def test_hostile_text_stays_inside_its_block_of_markdown(html: Path) -> None:
     assert notebook.is_file()
     text = (html / "02_writing_rubrics.md").read_text(encoding="utf-8")
     block = text.split("```python\nprint(text)\n```\n\n")[1]
-    assert block.startswith("```text\n<script>window.pwned = 1</script>")
-    fences = re.findall(r"^`{3,}", text, re.M)
-    assert len(fences) % 2 == 0
+    opening, *said = block.split("\n````\n")[0].splitlines()
+    assert opening == "````text"  # longer than the fence that the text holds
+    assert said[0] == "<script>window.pwned = 1</script>"
+    assert said[-len(DIRECTIVES) :] == DIRECTIVES
+
+
+def test_what_a_terminal_would_obey_hides_no_fence_from_the_markdown() -> None:
+    """It goes before the fence is chosen: what stands on both sides of it comes together."""
+    for order in ("\x1b[31m", "\x1b]8;;x\x07", "\x1b]0;x\x1b\\", "\x1b", "\x00", "\x9b", "\x7f"):
+        output = {"output_type": "stream", "text": [f"a\n``{order}`\n", "b\tc\n"]}
+        cell = {"cell_type": "code", "source": "", "outputs": [output]}
+        text = extension("rar_reader").as_markdown(json.dumps({"cells": [cell]}), ".ipynb")
+        assert text == "````text\na\n```\nb\tc\n````\n", repr(order)
 
 
 def test_the_foot_names_licence_version_and_paper(html: Path) -> None:
@@ -290,7 +307,7 @@ def test_chapters_lead_to_each_other_and_offer_their_notebook(html: Path) -> Non
 # --- in a real browser
 
 
-CUT = """() => [...document.querySelectorAll('.rar-scroll')].map(e => [
+CUT = """() => [...document.querySelectorAll('.rar-scroll:has(table)')].map(e => [
   e.scrollWidth > e.clientWidth + 1, e.classList.contains('rar-cut-right'),
   (h => h && h.classList.contains('rar-hint') && !h.hidden)(e.previousElementSibling) || false])"""
 
@@ -303,7 +320,9 @@ def test_a_table_that_is_cut_says_so(chrome: Any, html: Path, width: int) -> Non
     grading, steps, small = page.evaluate(CUT)
     assert grading == small == [False, False, False]
     assert steps == [True, True, True]
-    page.evaluate("e = document.querySelectorAll('.rar-scroll')[1]; e.scrollLeft = e.scrollWidth")
+    page.evaluate("""
+        const box = document.querySelectorAll('.rar-scroll:has(table)')[1];
+        box.scrollLeft = box.scrollWidth;""")
     page.wait_for_timeout(200)
     assert page.evaluate(CUT)[1][1] is False  # at the end nothing is cut any more
 
@@ -315,6 +334,70 @@ def test_on_a_telephone_a_row_is_a_list_with_the_titles(chrome: Any, html: Path)
     assert [cut for cut, _, _ in page.evaluate(CUT)] == [False, False, False]
     cell = "document.querySelectorAll('table.rar-list tbody td')[3]"
     assert page.evaluate(f"getComputedStyle({cell}, '::before').content") == '"ties half"'
+
+
+def test_on_a_telephone_a_value_stands_beside_its_title_link_and_all(
+    chrome: Any, html: Path
+) -> None:
+    page = chrome.new_page(viewport={"width": 400, "height": 900})
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    left, value, link = page.evaluate("""() => {
+      const cell = document.querySelectorAll('table.rar-list tbody td')[3];
+      cell.innerHTML = '<i>words</i>, <a href="#">a link</a>';
+      return [cell, ...cell.children].map(e => e.getBoundingClientRect().left);
+    }""")
+    assert value > left + 100
+    assert link > value
+
+
+FIGURE = "figure.rar-figure > .rar-scroll"
+
+
+def test_on_a_telephone_a_figure_scrolls_and_its_letters_can_be_read(
+    chrome: Any, html: Path
+) -> None:
+    page = chrome.new_page()
+    assert too_wide(page, 400) is None
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    page.wait_for_load_state("load")
+    assert min(letters(page, html)) >= LETTER_PX
+    assert too_wide(page, 400) is None
+    box = page.locator(FIGURE).first
+    page.locator("figure .rar-hint").first.wait_for(state="visible")
+    assert "more to the right: scroll" in page.inner_text("figure .rar-hint")
+    assert box.get_attribute("aria-label") == "Figure 4.1"
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(200)
+    assert box.evaluate("e => e.scrollLeft") > 0
+
+
+def test_a_figure_that_fits_is_no_stop_for_the_keyboard(chrome: Any, html: Path) -> None:
+    page = chrome.new_page(viewport={"width": 1400, "height": 900})
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    page.wait_for_selector(f"{FIGURE}:not([tabindex])")
+    assert page.locator("figure .rar-hint").count() == 0
+
+
+def test_letters_that_are_too_small_are_found(chrome: Any, html: Path) -> None:
+    page = chrome.new_page(viewport={"width": 400, "height": 900})
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    page.add_style_tag(content="img { zoom: 1 !important; max-width: 100% !important; }")
+    assert min(letters(page, html)) < LETTER_PX
+
+
+def test_a_long_formula_begins_where_one_sees_it_and_can_be_scrolled(
+    chrome: Any, html: Path
+) -> None:
+    page = chrome.new_page(viewport={"width": 500, "height": 900})
+    page.goto((html / f"{FIRST}.html").as_uri())
+    page.wait_for_selector(".rar-equation:not([tabindex])")
+    page.evaluate("document.querySelector('.rar-equation > math').style.minWidth = '60rem'")
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.wait_for_selector(".rar-equation[tabindex='0']")
+    left, formula = page.evaluate("""['.rar-equation', '.rar-equation > math'].map(
+        name => document.querySelector(name).getBoundingClientRect().left)""")
+    assert formula >= left
 
 
 def test_a_definition_shows_for_the_pointer_and_for_the_keyboard(chrome: Any, html: Path) -> None:

@@ -1,12 +1,14 @@
-"""Published numbers as they stand in the paper."""
+"""Published numbers as they stand in the paper, and findings as a reader sees them."""
 
 from __future__ import annotations
 
 import pytest
 
 from rar_lib.book import tables
-from rar_lib.book.gate import active_content
+from rar_lib.book.pages.gate import active_content
+from rar_lib.core.decision import decide_family, not_testable
 from rar_lib.core.errors import DataError
+from rar_lib.core.stats import compare
 from rar_lib.core.types import Usage
 from rar_lib.judging.judge import Asked
 from rar_lib.judging.wire import Message, Reply, Token
@@ -113,3 +115,31 @@ def test_a_p_value_never_looks_like_none(p: float, text: str) -> None:
 def test_no_p_value_is_a_dash() -> None:
     assert tables.p_value(None) is None
     assert tables.cell(tables.p_value(None)) == "–"
+
+
+def test_claims_are_shown_with_what_they_rest_on() -> None:
+    found = decide_family(
+        {
+            "room.a_over_b": compare([0.25] * 12, range(12)),
+            "room.b_over_a": not_testable("one seed"),
+        }
+    )
+    frame = tables.findings(found).frame
+    assert frame.to_dict("records")[0] == {
+        "claim": "a over b",
+        "difference": "0.25 [-0.03, 0.42]",  # all equal: 0.22 of tasks may lie anywhere
+        "tasks": 12,
+        "p": "<0.001",
+        "p (Holm)": "<0.001",
+        "detectable": "0.39",
+        "finding": "supported",
+    }
+    assert list(frame.iloc[1]) == [
+        "b over a",
+        "–",
+        "–",
+        "–",
+        "–",
+        "–",
+        "not testable here: one seed",
+    ]

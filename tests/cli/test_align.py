@@ -344,10 +344,12 @@ def test_local_judges_come_one_after_another(folder: Path, monkeypatch: pytest.M
 def test_a_full_disk_says_that_the_calls_are_kept(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, data: object) -> None:
-        raise OSError(28, "No space left on device", str(path))
+    def full(path: Path, data: str) -> None:
+        if path.name == "align.json":
+            raise OSError(28, "No space left on device", str(path))
+        path.write_text(data, encoding="utf-8")
 
-    monkeypatch.setattr("rar_lib.cli.align.atomic_write", full)
+    monkeypatch.setattr("rar_lib.core.files.atomic_write", full)
     with server(biased, host=AWAY) as scripted:
         done = aligned(scripted.url, "--model", "good", "-y")
         assert done.exit_code == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,22 @@ from rar_lib.cli.train import (
     asked_of_judges,
     default_out,
     job_of,
-    judging_work,
-    keep_parts,
-    kept_parts,
     read_parts,
     sized,
     summary,
     train_arm,
-    usable,
 )
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import MultipleChoice
 from rar_lib.data.questions import load_responses
-from rar_lib.data.tasks import load_mini, load_tasks, save_tasks
+from rar_lib.data.tasks import Parts, keep_parts, kept_parts, load_mini, load_tasks, save_tasks
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.cost import Work
 from rar_lib.judging.judge import Judge
+from rar_lib.judging.messages import Messages
 from rar_lib.training.card import HOLD_OUT, TRAINING
 from rar_lib.training.run import Run
-from rar_lib.training.train import TRAINED
+from rar_lib.training.train import TRAINED, judging_work, usable
 
 LAPTOP = load("laptop")
 SETTINGS = LAPTOP.training
@@ -206,6 +204,10 @@ def asked(folder: Path, **more: Any) -> Asked:
     return Asked(**values | more)
 
 
+def parts_kept(ask: Asked) -> Parts:
+    return kept_parts(read_parts(ask, "utf-8"), ask.out, ask.held_out)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -267,6 +269,11 @@ def test_the_estimate_has_every_step_and_both_looks(folder: Path) -> None:
     assert work[TRAINING][1].calls == 3 * 4 * 8 + 2 * len(parts.held_out)
     criteria = sum(len(t.rubric.criteria) for t in parts.held_out if t.rubric)
     assert work[HOLD_OUT][1].calls == 2 * criteria, "criterion by criterion, before and after"
+    worded = {role: replace(judge, messages=Messages("b")) for role, judge in judges.items()}
+    others = asked_of_judges(job_of(asked(folder), parts, settings, worded))
+    for role, (_, other) in others.items():
+        assert other.calls == work[role][1].calls
+        assert other.prompt_tokens != work[role][1].prompt_tokens, "asked in its own words"
     without = job_of(asked(folder, arm="sft_reference"), parts, settings, {})
     assert asked_of_judges(without) == {}
 
@@ -305,21 +312,21 @@ def test_the_column_split_of_the_file_is_kept_to(folder: Path) -> None:
 
 def test_the_split_of_a_run_stays_what_it_was(folder: Path) -> None:
     begun = asked(folder, held_out=3)
-    parts = kept_parts(read_parts(begun, "utf-8"), begun)
+    parts = parts_kept(begun)
     keep_parts(parts, folder / "run")
     assert load_tasks(folder / "run" / "held_out.jsonl") == parts.held_out
     assert load_tasks(folder / "run" / "train.jsonl") == parts.train
     # The same command without --held-out, whose default would hold out five.
-    again = kept_parts(read_parts(asked(folder), "utf-8"), asked(folder))
+    again = parts_kept(asked(folder))
     assert (again.train, again.held_out) == (parts.train, parts.held_out)
     other = asked(folder, held_out=4)
     with pytest.raises(DataError, match=r"another split .*choose another --out"):
-        kept_parts(read_parts(other, "utf-8"), other)
+        parts_kept(other)
     changed = [OWN[0].model_copy(update={"question": "Why else?"}), *OWN[1:]]
     for tasks in (changed, OWN[1:], [*OWN, load_mini("val")[0]]):
         save_tasks(folder / "tasks.jsonl", tasks)
         with pytest.raises(DataError, match="run on other tasks"):
-            kept_parts(read_parts(begun, "utf-8"), begun)
+            parts_kept(begun)
 
 
 def test_tasks_that_an_arm_cannot_use_are_named_and_the_others_go_on(folder: Path) -> None:
@@ -361,10 +368,13 @@ def test_a_run_that_is_not_finished_is_not_mixed_with_another(folder: Path) -> N
 
 
 def test_a_full_disk_keeps_no_half_split(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(path: Path, data: str) -> None:
+        if path.name == "split.json":
+            raise OSError(28, "No space left on device")
+        path.write_text(data, encoding="utf-8")
 
-    monkeypatch.setattr("rar_lib.cli.train.atomic_write", full)
+    (folder / "run").mkdir()
+    monkeypatch.setattr("rar_lib.core.files.atomic_write", full)
     with pytest.raises(DataError, match=r"No space left on device.*free space"):
         keep_parts(read_parts(asked(folder), "utf-8"), folder / "run")
     assert not (folder / "run" / "split.json").exists()

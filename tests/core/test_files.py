@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from rar_lib.core.files import atomic_write, folder_hash, home, sources, versions
+from rar_lib.core.errors import CheckpointError, DataError
+from rar_lib.core.files import (
+    UNCHANGED,
+    atomic_write,
+    folder_hash,
+    home,
+    save_text,
+    sources,
+    versions,
+)
 
 
 def test_creates_folders_replaces_and_keeps_the_mode(tmp_path: Path) -> None:
@@ -39,6 +49,24 @@ def test_a_full_disk_leaves_the_old_content_and_no_temporary_file(
     assert caught.value.errno == errno.ENOSPC
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["b.json"]
+
+
+def test_a_text_that_can_not_be_saved_says_why_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "b.json"
+    save_text(path, "old")
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    why = re.escape(f"{path}: could not be written (No space left on device); ")
+    with pytest.raises(DataError, match=f"^{why}{re.escape(UNCHANGED)}$"):
+        save_text(str(path), "new")
+    with pytest.raises(CheckpointError, match=f"^{why}run again$"):
+        save_text(path, "new", "run again", error=CheckpointError)
+    assert path.read_text() == "old"
 
 
 def test_an_interrupt_leaves_no_temporary_file(

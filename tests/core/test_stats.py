@@ -22,8 +22,10 @@ from rar_lib.core.stats import (
     expected_calibration_error,
     family,
     flat_share,
+    gains,
     holm,
     kappa,
+    mean_scored,
     minimum_detectable,
     pairwise_accuracy,
     pearson,
@@ -31,6 +33,7 @@ from rar_lib.core.stats import (
     reliability,
     sign_flip_p,
     task_interval,
+    wins_of,
 )
 
 VALUES = st.lists(st.integers(-5, 5), min_size=4, max_size=12).filter(lambda v: len(set(v)) > 1)
@@ -52,6 +55,17 @@ def test_an_interval_covers_the_truth_as_often_as_it_says(n: int) -> None:
     found = [task_interval(rng.normal(0.1, 0.2, n)) for _ in range(600)]
     hits = sum(i.low <= 0.1 <= i.high for i in found)
     assert 0.93 <= hits / 600 <= 0.97  # percentiles of resamples reach 0.88 with 8
+
+
+def test_what_was_not_scored_is_in_no_mean_no_gain_and_no_win() -> None:
+    assert mean_scored([0.25, None, 0.75]) == 0.5
+    assert mean_scored([None]) is None
+    assert gains({"b": 1.0, "a": 0.5, "c": None, "d": 1.0}, {"a": 0.25, "b": 0.5, "c": 1.0}) == {
+        "b": 0.5,
+        "a": 0.25,
+    }
+    rows = [("x", 0.9, 0.1), ("y", 0.5, 0.5), ("z", 0.1, 0.9), ("w", None, 0.1)]
+    assert wins_of(rows, ties=0.5) == {"x": 1.0, "y": 0.5, "z": 0.0}
 
 
 def test_an_interval_stays_where_the_statistic_can_be() -> None:

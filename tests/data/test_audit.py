@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rar_lib.core.scoring import PAPER_WEIGHTS, UNIFORM_WEIGHTS, explicit_score
+from rar_lib.core.scoring import PAPER_WEIGHTS, explicit_score
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
 from rar_lib.data.audit import (
@@ -162,7 +162,8 @@ def test_published_points_per_category() -> None:
 
 
 def test_equal_weights_are_the_mean_and_one_criterion_leaves_no_room() -> None:
-    assert weights_against_mean(SET, UNIFORM_WEIGHTS) == pytest.approx(1.0)
+    alike = task("s", "Why?", criterion(1, E), criterion(2, E))
+    assert weights_against_mean([alike]) == pytest.approx(1.0)
     assert weights_against_mean([task("t", "Why?", criterion(1, E))]) == pytest.approx(1.0)
 
 
@@ -170,7 +171,7 @@ def test_the_correlation_of_two_criteria_is_the_one_of_the_formula() -> None:
     # Weights 1 and 0.3, independent coins: corr(w.g, g1 + g2) = (w1 + w2) / sqrt(2 (w1² + w2²)).
     pair = task("t", "Why?", criterion(1, E), criterion(2, O))
     expected = 1.3 / math.sqrt(2 * (1.0 + 0.09))
-    assert weights_against_mean([pair], draws=200_000) == pytest.approx(expected, abs=0.005)
+    assert weights_against_mean([pair] * 25_000) == pytest.approx(expected, abs=0.005)
 
 
 def test_the_vectorised_reward_is_eq_1() -> None:
@@ -189,10 +190,8 @@ def test_the_vectorised_reward_is_eq_1() -> None:
     assert weights_against_mean(SET[:1]) == pytest.approx(expected)
 
 
-def test_the_same_seed_gives_the_same_correlation_and_no_variance_gives_none() -> None:
-    assert weights_against_mean(SET, seed=3) == weights_against_mean(SET, seed=3)
-    assert weights_against_mean(SET, seed=3) != weights_against_mean(SET, seed=4)
-    assert weights_against_mean(SET, met=1.0) is None
+def test_the_correlation_is_the_same_every_time() -> None:
+    assert weights_against_mean(SET) == weights_against_mean(SET)
 
 
 def test_a_set_without_rubrics_is_refused_by_name() -> None:

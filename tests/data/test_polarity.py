@@ -177,7 +177,7 @@ def test_the_prefix_is_split_off_as_written(
 
 
 def test_no_stem_is_in_two_lists() -> None:
-    stems = [s for words in WORDS.values() for s in words.split()]
+    stems = [stem for words in WORDS.values() for stem in words]
     assert len(stems) == len(set(stems))
 
 

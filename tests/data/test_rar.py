@@ -187,7 +187,7 @@ def test_a_parquet_file_gives_the_same_tasks_as_its_lines(tmp_path: Path) -> Non
     parquet.write_table(arrow.Table.from_pylist(good_rows()), path)
     assert load_rar("medicine", "val", rows=path)[0] == (load_rar("medicine", "val", rows=ROWS)[0])
     path.write_bytes(b"no parquet")
-    with pytest.raises(DataError, match=r"val\.parquet: is no readable parquet file"):
+    with pytest.raises(DataError, match=r"val\.parquet is not Parquet, or damaged"):
         load_rar("medicine", "val", rows=path)
 
 

@@ -21,10 +21,10 @@ from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import (
     CriterionAgreement,
     PairGrades,
+    against,
     at_every_size,
     by,
     criterion_agreement,
-    difference,
     extra_gain,
     grade_pairs,
     paper_claims,
@@ -113,8 +113,9 @@ def test_cost_of_a_pair() -> None:
 
 
 def test_differences_are_paired_by_pair_and_counted_by_task() -> None:
-    gap = difference(SURE, MIXED)
-    assert gap == cluster_interval([0, 0, 0.5, 1.0], ["a", "a", "b", "c"])
+    found = against(SURE, MIXED)
+    assert found is not None
+    assert found.difference == cluster_interval([0, 0, 0.5, 1.0], ["a", "a", "b", "c"])
 
 
 def test_the_extra_gain_of_one_judge_is_over_tasks_not_pairs() -> None:
@@ -472,11 +473,11 @@ def test_nothing_scored_is_no_accuracy_at_all() -> None:
 def test_differences_pair_up_what_both_scored() -> None:
     a = on_pairs([0.9, 0.9, 0.9, None], [0.1, 0.1, 0.1, 0.1])
     b = on_pairs([0.1, 0.9, None, 0.9], [0.9, 0.1, 0.1, 0.1])
-    gap = difference(a, b)
-    assert gap is not None
-    assert gap.n == 2
-    assert gap.value == pytest.approx(0.5)
-    assert difference(on_pairs([None] * 4, [None] * 4), b) is None
+    found = against(a, b)
+    assert found is not None
+    assert found.difference.n == 2
+    assert found.difference.value == pytest.approx(0.5)
+    assert against(on_pairs([None] * 4, [None] * 4), b) is None
 
 
 def with_verdicts(gold: dict[str, bool], right: bool) -> Grade:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -32,8 +32,11 @@ from rar_lib.evaluation.grading import (
 )
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat, run_sync
+from rar_lib.judging.cost import tokens
 from rar_lib.judging.judge import Judge
+from rar_lib.judging.messages import Messages, Reading
 from rar_lib.judging.reading import RATING_TOKENS, VERDICT_TOKENS
+from rar_lib.judging.wire import Message
 
 RUBRIC = Rubric(
     criteria=(
@@ -165,6 +168,28 @@ def test_work_counts_only_what_is_asked_and_all_that_may_be_thought() -> None:
     thinking = Judge(replace(chat, dialect="openai-reasoning"))
     sampled = responses_work(thinking, TASKS, RESPONSES, "explicit")
     assert sampled.completion_tokens == 4 * (4000 + 8)
+
+
+@dataclass(frozen=True)
+class Wordy(Messages):
+    """The library's messages behind a page of rules."""
+
+    rules: ClassVar[str] = "Be strict. " * 1000
+
+    def criterion(
+        self, task: Task, response: str, criterion: Criterion, reading: Reading
+    ) -> list[Message]:
+        rules: Message = {"role": "system", "content": self.rules}
+        return [rules, *super().criterion(task, response, criterion, reading)]
+
+
+def test_a_judge_with_messages_of_its_own_is_estimated_with_them() -> None:
+    judge = Judge(Chat("http://127.0.0.1:1/v1", "j"))
+    plain = responses_work(judge, TASKS, RESPONSES, "explicit")
+    long = responses_work(replace(judge, messages=Wordy()), TASKS, RESPONSES, "explicit")
+    assert long.calls == plain.calls == 4
+    more = long.prompt_tokens - plain.prompt_tokens
+    assert more == pytest.approx(4 * tokens(Wordy.rules), abs=4)
 
 
 def row(task: str, score: float | None, *verdicts: GradedCriterion, **more: Any) -> GradedResponse:

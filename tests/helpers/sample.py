@@ -17,20 +17,28 @@ from rar_lib.book.build import chapters
 from rar_lib.book.figures import as_svg
 from rar_lib.core.stats import Interval
 
-HOSTILE = "\n".join(
-    [
-        "<script>window.pwned = 1</script>",
-        '<img src=x onerror="window.pwned = 1">',
-        "[click](javascript:window.pwned=1)",
-        "<javascript:window.pwned=1>",
-        '<a href="javascript:window.pwned=1">a</a>',
-        "<svg onload=window.pwned=1></svg>",
-        "</pre></div><iframe src=javascript:window.pwned=1></iframe>",
-        "{eval-rst}`x` and {raw}`y` and $\\text{<img src=x onerror=alert(1)>}$",
-    ]
-)
-# What an author might paste into a Markdown cell: everything above but what must fail the build.
-HOSTILE_MARKDOWN = "\n\n".join(HOSTILE.splitlines()[:-1])
+# What an author might paste into a Markdown cell and still get a book.
+_PASTED = [
+    "<script>window.pwned = 1</script>",
+    '<img src=x onerror="window.pwned = 1">',
+    "[click](javascript:window.pwned=1)",
+    "<javascript:window.pwned=1>",
+    '<a href="javascript:window.pwned=1">a</a>',
+    "<svg onload=window.pwned=1></svg>",
+    "</pre></div><iframe src=javascript:window.pwned=1></iframe>",
+    "\x1b[31mred\x1b[0m \x1b]8;;javascript:window.pwned=1\x07click\x1b]8;;\x07 \x1b[2J",
+]
+# What would be obeyed as Markdown of a cell, or fail the build; in an output it is text.
+DIRECTIVES = [
+    ":::{include} conventions.md",
+    ":::",
+    "```{raw} html",
+    '<img src=x onerror="window.pwned = 1">',
+    "```",
+    "{eval-rst}`x` and {raw}`y` and $\\text{<img src=x onerror=alert(1)>}$",
+]
+HOSTILE = "\n".join([*_PASTED, *DIRECTIVES])
+HOSTILE_MARKDOWN = "\n\n".join(_PASTED)
 WIDE_TABLE = (
     "<style scoped>.dataframe tbody tr th { vertical-align: top; }</style>"
     "<table border='1' class='dataframe'><thead><tr>@HEAD</tr></thead><tbody>@ROWS</tbody></table>"
@@ -105,7 +113,7 @@ def rich_notebook(title: str) -> Any:
 
 
 def hostile_notebook(title: str) -> Any:
-    """The same text as a plain output, as stream, and in Markdown."""
+    """The same text as a plain output, as stream, and in Markdown; a directive as well."""
     return new_notebook(
         cells=[
             new_markdown_cell(f"# {title}"),
@@ -115,6 +123,7 @@ def hostile_notebook(title: str) -> Any:
                 "text",
                 new_output("execute_result", data={"text/plain": HOSTILE}, execution_count=1),
             ),
+            code("say(text)", shown({"text/markdown": "\n".join(DIRECTIVES[:2])})),
         ]
     )
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from rar_lib.models import machine
+from rar_lib.models import machine, processor
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,8 @@ def test_processors_of_one_name_are_told_apart_by_what_they_multiply(
     monkeypatch: pytest.MonkeyPatch, flags: str, named: str
 ) -> None:
     """The same seed trains another policy there, so their records may not be mixed."""
-    monkeypatch.setattr(machine, "_read", lambda _: f"model name\t: A Chip \nflags\t\t: {flags}\n")
+    monkeypatch.setattr(machine, "_read", lambda _: "model name\t: A Chip \n")
+    monkeypatch.setattr(processor, "flags", lambda: frozenset(flags.split()))
     monkeypatch.setattr(machine, "_gpus", list)
     monkeypatch.setattr(machine, "memory_bytes", lambda: 25_300_000_000)
     cores = len(os.sched_getaffinity(0))

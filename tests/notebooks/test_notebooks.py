@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from safetensors.torch import load_file
 
-from rar_lib.book.build import FIVE_ARMS
+from rar_lib.book.pages.rollouts import FIVE_ARMS
 from rar_lib.book.profiles import load
 from rar_lib.book.reproduce import Result, reproduce
 

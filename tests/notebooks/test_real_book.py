@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from browser import barriers, too_wide, watch
 from bs4 import BeautifulSoup
+from shots import LETTER_PX, letters
 
 from rar_lib.book.build import build
 from rar_lib.book.profiles import load
@@ -52,15 +53,54 @@ def test_a_page_as_a_reader_sees_it(html: Path, chrome: Any, stem: str, width: i
         assert "Traceback" not in page.inner_text("article")
 
 
-@pytest.mark.parametrize(("scheme", "rules"), [("light", ()), ("dark", ("color-contrast",))])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("stem", PAGES)
 def test_no_page_has_a_serious_barrier(
-    html: Path, chrome: Any, stem: str, scheme: str, rules: tuple[str, ...]
+    html: Path, chrome: Any, stem: str, scheme: str, width: int
 ) -> None:
-    page = chrome.new_context(color_scheme=scheme).new_page()
+    context = chrome.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = context.new_page()
     page.goto((html / f"{stem}.html").as_uri())
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
-    assert barriers(page, *rules) == []
+    assert barriers(page) == []
+
+
+@pytest.mark.parametrize("stem", PAGES)
+def test_on_a_telephone_the_letters_of_every_figure_can_be_read(
+    html: Path, chrome: Any, stem: str
+) -> None:
+    page = chrome.new_page(viewport={"width": 400, "height": 900})
+    page.goto((html / f"{stem}.html").as_uri())
+    found = letters(page, html)
+    assert min(found, default=LETTER_PX) >= LETTER_PX
+    assert too_wide(page, 400) is None
+    if stem in (*CHAPTERS, "index"):
+        assert found
+
+
+def test_a_telephone_shows_the_picture_of_a_step_whole(html: Path, chrome: Any) -> None:
+    page = chrome.new_page(viewport={"width": 390, "height": 900})
+    page.goto((html / "07_training_with_grpo.html").as_uri())
+    wide = page.eval_on_selector("#figure-7-1 > div", "e => [e.scrollWidth, e.clientWidth]")
+    assert wide[0] == wide[1]
+
+
+#: Words that the search must find in the text of a page: no title has them.
+SOUGHT = {"pigeonhole": "What the paper leaves open", "pseudocode": "Training with GRPO"}
+
+
+@pytest.mark.parametrize("word", SOUGHT)
+def test_the_search_finds_a_word_of_the_text_and_quotes_it(
+    html: Path, chrome: Any, word: str
+) -> None:
+    page = chrome.new_page()
+    problems = watch(page, html.resolve().as_uri())
+    page.goto(f"{html.resolve().as_uri()}/search.html?q={word}")
+    hit = page.locator("#search-results li").filter(has_text=SOUGHT[word])
+    hit.locator("mark").first.wait_for(timeout=10_000)
+    assert hit.locator("mark").first.inner_text() == word
+    assert problems == []
 
 
 @pytest.mark.parametrize("stem", PAGES)
@@ -100,6 +140,33 @@ HIDING = """() => {
     }).map(t => t.innerText.slice(0, 80))
   ), 200));
 }"""
+
+
+#: Of each shown claim of the ledger: the width of its cell, and how many lines it takes.
+CLAIMS = """() => [...document.querySelectorAll('article td[data-label="claim"]')]
+  .filter(cell => cell.checkVisibility())
+  .map(cell => {
+    const words = document.createRange();
+    words.selectNodeContents(cell);
+    return [cell.offsetWidth, new Set([...words.getClientRects()].map(r => r.top)).size];
+  })"""
+
+
+@pytest.mark.parametrize("width", [1300, 1400])
+def test_a_claim_of_the_ledger_has_room_and_leaves_the_contents_free(
+    html: Path, chrome: Any, width: int
+) -> None:
+    page = chrome.new_page(viewport={"width": width, "height": 900})
+    page.goto((html / "10_paper_against_here.html").as_uri())
+    rooms = page.evaluate(CLAIMS)
+    assert len(rooms) > 50
+    assert min(wide for wide, _ in rooms) >= 240
+    assert max(lines for _, lines in rooms) <= 5
+    contents = page.eval_on_selector(".bd-sidebar-secondary", "e => e.getBoundingClientRect().left")
+    ends = page.eval_on_selector_all(
+        "article .rar-scroll", "found => found.map(e => e.getBoundingClientRect().right)"
+    )
+    assert max(ends) <= contents
 
 
 @pytest.mark.parametrize("width", [400, 820, 1400])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from statistics import fmean
+from types import SimpleNamespace
 from typing import Any
 
 import pytest

@@ -177,6 +177,6 @@ def test_no_adapter_no_card_and_a_full_disk_says_that_the_adapter_is_whole(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rar_lib.training.card.atomic_write", full)
+    monkeypatch.setattr("rar_lib.core.files.atomic_write", full)
     with pytest.raises(CheckpointError, match=r"No space left on device.*free space"):
         save_card(job(tmp_path), run({}, {}))

@@ -11,10 +11,12 @@ import pytest
 from bs4 import BeautifulSoup
 from sample import code, new_markdown_cell, new_notebook, shown, table, write_run
 
-from rar_lib.book.build import _finish_epub, build, join_folds
-from rar_lib.book.gate import SVG
+from rar_lib.book.build import build
+from rar_lib.book.pages.editions import _finish_epub
+from rar_lib.book.pages.folds import join_folds
+from rar_lib.book.pages.gate import SVG
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
 STEM = "07_training_with_grpo"
 FOLDED = ("hide-input",)

@@ -10,12 +10,22 @@ from typing import Any
 import pytest
 
 from rar_lib.book import build, claims
-from rar_lib.book.build import GENERATED, STUDY, STUDY_PLACES, UNITS, chapters, generated, studied
+from rar_lib.book.build import chapters, generated
+from rar_lib.book.pages.status import status_page
+from rar_lib.book.pages.training_study import (
+    LABELS,
+    MEANT,
+    STUDY,
+    STUDY_PLACES,
+    UNITS,
+    studied,
+)
+from rar_lib.book.pages.words import GENERATED
 from rar_lib.core.decision import decide, not_testable
-from rar_lib.core.errors import DataError
+from rar_lib.core.errors import DataError, ReproduceError
 from rar_lib.core.stats import Comparison, Interval
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
 TEXT = (BOOK / f"{STUDY}.md").read_text(encoding="utf-8")
 DESIGN: dict[str, Any] = json.loads(
@@ -137,7 +147,7 @@ def test_each_text_takes_its_own_place(tmp_path: Path) -> None:
     page.write_text("a\n% generated one\nb\n% generated two\n")
     build._write(tmp_path, {"page.md#two": "2", "page.md#one": "1"})
     assert page.read_text() == "a\n1\nb\n2\n"
-    with pytest.raises(build.ReproduceError, match=r"page.md has 0 lines '% generated two'"):
+    with pytest.raises(ReproduceError, match=r"page.md has 0 lines '% generated two'"):
         build._write(tmp_path, {"page.md#two": "2"})
 
 
@@ -163,13 +173,13 @@ def test_every_arm_setting_and_contrast_of_the_design_is_shown(repo: Path) -> No
     assert by["implicit, closed book"][1].endswith("; without notes")
     assert by["implicit, closed book"][4] == "none"
     assert by["rlvr"][2] == "notes conveyed"
-    assert len(rows(said(repo, "settings"))) == len(build.MEANT)
+    assert len(rows(said(repo, "settings"))) == len(MEANT)
     for family, contrasts in DESIGN["contrasts"].items():
         assert [row[:2] for row in rows(said(repo, family))] == list(contrasts.values())
 
 
 def test_a_setting_that_is_left_out_is_one_of_gpus() -> None:
-    assert set(DESIGN["settings"]) - set(build.MEANT) == {"vllm_share", "rollout_server"}
+    assert set(DESIGN["settings"]) - set(MEANT) == {"vllm_share", "rollout_server"}
 
 
 def test_a_design_that_changes_changes_the_page(repo: Path) -> None:
@@ -408,10 +418,10 @@ def test_secondary_outcomes_are_means_over_the_seeds_that_have_them(repo: Path) 
 
 def test_labels_are_told_of_when_they_are_there(repo: Path) -> None:
     assert "Nobody has labelled any of them yet." in said(repo, "gold")
-    (repo / build.LABELS).mkdir()
-    (repo / build.LABELS / "DATA_CARD.md").write_text("who reads")
+    (repo / LABELS).mkdir()
+    (repo / LABELS / "DATA_CARD.md").write_text("who reads")
     assert "Nobody has labelled any of them yet." in said(repo, "gold")
-    (repo / build.LABELS / "one.csv").write_text("task,response,criterion,met\n")
+    (repo / LABELS / "one.csv").write_text("task,response,criterion,met\n")
     there = said(repo, "gold")
     assert there.endswith("Labels are there; what they say is not computed yet.")
     assert "Nobody" not in there
@@ -461,7 +471,7 @@ def test_no_table_of_a_page_has_more_columns_than_fit(repo: Path) -> None:
     write(repo, "arms", {"runs": runs, "findings": {}} | MADE)
     unit(repo, DESIGN["units"]["1"][0])
     texts = generated(repo) | {page.name: page.read_text("utf-8") for page in BOOK.glob("*.md")}
-    texts["status.md"] = build.status_page({"a": None}, {"a": "A"})
+    texts["status.md"] = status_page({"a": None}, {"a": "A"})
     wide = {name: len(grid[0]) for name, text in texts.items() for grid in grids(text)}
     assert {name for name in wide if name.startswith(f"{STUDY}.md#")} >= {
         f"{STUDY}.md#{place}" for place in ("arms", "settings", "secondary", "pilot", "state")

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from rar_lib import RubricReward
-from rar_lib.book.build import GENERATED, OVER_PLAIN, PROPOSED, chapters, followed
+from rar_lib.book.build import chapters
+from rar_lib.book.pages.after import OVER_PLAIN, PROPOSED, followed
+from rar_lib.book.pages.words import GENERATED
 from rar_lib.core.decision import Finding, not_testable
 from rar_lib.core.stats import Interval
 from results.study.run import DESIGNS
 from results.study.table import FURTHER
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
 TEXT = (BOOK / "after.md").read_text(encoding="utf-8")
 BIB = (BOOK / "references.bib").read_text(encoding="utf-8")

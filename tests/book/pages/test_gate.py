@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from sample import code, drawing, new_notebook, new_output, png, shown
 
 from rar_lib.book import figures
-from rar_lib.book.gate import (
+from rar_lib.book.pages.gate import (
     active_content,
     align_numbers,
     check_page,
@@ -26,7 +26,7 @@ from rar_lib.book.gate import (
 from rar_lib.book.tables import made_by
 from rar_lib.core.errors import ReproduceError
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
 
 

@@ -12,30 +12,33 @@ from bs4 import BeautifulSoup
 from sample import write_run
 
 from rar_lib.book import claims, figures, results
-from rar_lib.book.build import (
+from rar_lib.book.build import build, generated
+from rar_lib.book.pages.gate import check_page, clean_svg, draw
+from rar_lib.book.pages.landing import (
     ARMS_FIGURE,
-    GENERATED,
     HEADLINE,
     JUDGES_DRAWING,
     LONGEST,
     LOOP_ARROWS,
     LOOP_BOXES,
+    SINGLE_OVER_RATING,
     TOLD,
+    WRITTEN,
+    _not_yet,
     _on_paper,
+    _on_size,
     _on_training,
     _short,
-    build,
-    generated,
     landing,
     loop_drawing,
 )
-from rar_lib.book.gate import check_page, clean_svg, draw
-from rar_lib.core.decision import WORDS, decide
+from rar_lib.book.pages.words import GENERATED
+from rar_lib.core.decision import WORDS, Finding, Word, decide
 from rar_lib.core.errors import DataError, ReproduceError
 from rar_lib.core.stats import Comparison, Interval
 from rar_lib.core.text import visible
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
 LEDGER = claims.load()
 
@@ -545,3 +548,122 @@ def test_pictures_in_the_readme_are_there_small_and_described() -> None:
     for said, path in pictures.items():
         assert len(said) > 60
         assert (REPO / path).stat().st_size < 300_000
+
+
+# --- what the landing page says of small judges, from records made up
+
+SMALLEST = "smollm2-135m"
+SMALL = "qwen-0.5b"
+LARGE = "qwen-1.5b"
+#: Arm -> ends of its interval.
+Arms = dict[str, tuple[float, float]]
+SUPPORTED, _, _, UNDECIDED, _ = WORDS
+
+
+def row(arms: Arms) -> dict[str, Any]:
+    """A judge of a record."""
+    found = {}
+    for arm, ends in arms.items():
+        found[arm] = {"pairs": 92, "accuracy": Interval(sum(ends) / 2, *ends, 48).to_json()}
+    return {"gate": True, "arms": found}
+
+
+def made_up(judges: dict[str, Arms], words: dict[str, Word] | None = None) -> dict[str, Any]:
+    """A record of these judges; of some, what single criteria against one rating came to."""
+    gap = Interval(0.2, 0.1, 0.3, 48, 0.05)
+    largest = next((name for name in (LARGE, SMALL, SMALLEST) if name in judges), "")
+    found = {}
+    for judge, word in (words or {}).items():
+        finding = Finding(word, gap, 0.01, 0.02, margin=0.05, detectable=0.1, reason="why")
+        name = SINGLE_OVER_RATING if judge == largest else f"{SINGLE_OVER_RATING}, {judge}"
+        found[name] = finding.to_json()
+    rows = {judge: row(arms) for judge, arms in judges.items()}
+    return {"judges": rows, "findings": found, "missing": []}
+
+
+def on_size(arms: dict[str, Arms], words: dict[str, Word] | None = None) -> str:
+    record = made_up(arms, words)
+    return _on_size(results.judges(record), record).replace("\\", "")
+
+
+COIN = (0.4, 0.6)
+ABOVE = (0.7, 0.8)
+HIGHER = (0.8, 0.9)
+RECORDED: dict[str, Arms] = {
+    SMALLEST: {"explicit": COIN, "implicit": COIN, "direct_likert": COIN},
+    SMALL: {"explicit": ABOVE, "implicit": COIN, "direct_likert": COIN},
+    LARGE: {"explicit": HIGHER, "implicit": ABOVE, "direct_likert": COIN},
+}
+
+
+def test_the_smallest_judge_that_needs_no_luck_is_named() -> None:
+    said = on_size(RECORDED, {SMALL: SUPPORTED, LARGE: SUPPORTED, SMALLEST: UNDECIDED})
+    assert said == (
+        "**How small a judge may be.** The smallest judge that visibly beats chance by single "
+        "criteria, in 0.75 [0.70, 0.80] of pairs, has 0.5 billion parameters; one rating reaches "
+        "0.50 [0.40, 0.60]. Single criteria reach more (extra comparison): **supported**."
+    )
+    alone = on_size({LARGE: RECORDED[LARGE]}, {LARGE: UNDECIDED})
+    assert alone.endswith("Single criteria reach more: **undecided**.")  # a claim of the ledger
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_what_the_test_says_of_the_difference_is_said_with_it(word: Word) -> None:
+    said = on_size(RECORDED, {SMALL: word, LARGE: SUPPORTED})
+    assert said.endswith(f"Single criteria reach more (extra comparison): **{word}**.")
+
+
+def test_a_difference_that_was_not_tested_is_not_called_one() -> None:
+    said = on_size(RECORDED)
+    assert "reach more" not in said
+    assert said.endswith("No test of the difference is on record.")
+
+
+def test_where_no_judge_beats_a_coin_the_largest_is_named() -> None:
+    lost = {"explicit": COIN, "implicit": COIN}
+    said = on_size({judge: dict(lost) for judge in (SMALLEST, SMALL)})
+    assert (
+        "No judge visibly beats chance by single criteria: the largest, of 0.5 billion parameters, "
+        "is right in 0.50 [0.40, 0.60] of pairs; one rating reaches 0.50 [0.40, 0.60]."
+    ) in said
+    few = made_up({SMALL: {"explicit": ABOVE, "implicit": ABOVE}})
+    for of in few["judges"][SMALL]["arms"].values():
+        of["accuracy"]["n"] = 2  # an interval over so few is not shown, and says nothing
+    assert "No judge visibly beats chance" in _on_size(results.judges(few), few)
+
+
+def test_sizes_are_compared_by_single_criteria() -> None:
+    assert on_size({}).endswith("so sizes cannot be compared.")
+    assert on_size({SMALL: {"implicit": ABOVE}}).endswith("so sizes cannot be compared.")
+    said = on_size(RECORDED | {SMALLEST: {"explicit": ABOVE}}, {SMALL: SUPPORTED})
+    assert said.endswith(
+        "has 0.135 billion parameters; its rating under the rubric is not on record."
+    )
+
+
+def not_yet(missing: list[str], judges: tuple[str, ...] = (SMALLEST, SMALL)) -> str:
+    record = made_up({judge: {"explicit": ABOVE} for judge in judges})
+    return _not_yet(results.judges(record | {"missing": missing}))
+
+
+def test_what_is_missing_is_said_in_words_and_once() -> None:
+    assert not_yet([]) == "Nothing is missing."
+    written = [f"{judge}-implicit-{kind}" for judge in (SMALLEST, SMALL) for kind in WRITTEN]
+    assert not_yet(written) == (
+        "Not measured yet at any size: ratings under rubrics that a model wrote."
+    )
+    one = not_yet([f"{SMALL}-implicit-synthetic_ref", f"{SMALL}-predefined"])
+    assert one == (
+        "Not measured yet at 0.5 billion parameters: one general rubric, each criterion alone "
+        "(predefined); one rating, rubric by a model that saw the reference."
+    )
+
+
+def test_a_size_at_which_nothing_is_measured_is_said_once() -> None:
+    said = not_yet([f"{LARGE}-implicit", f"{LARGE}-explicit", f"{SMALL}-predefined"])
+    assert said == (
+        "Not measured yet at 0.5 and 1.5 billion parameters: one general rubric, each criterion "
+        "alone (predefined). Nothing is measured yet at 1.5 billion parameters."
+    )
+    every = not_yet([f"{judge}-predefined" for judge in (SMALLEST, SMALL)])
+    assert every.startswith("Not measured yet at any size: one general rubric")

@@ -17,11 +17,12 @@ from bs4 import BeautifulSoup
 from typer.testing import CliRunner
 
 from rar_lib.book import build as book_build
-from rar_lib.book.build import CHROMIUM, chapters, print_page, write_epub, write_pdf
+from rar_lib.book.build import chapters, write_epub, write_pdf
+from rar_lib.book.pages.editions import CHROMIUM, print_page
 from rar_lib.cli.app import app
 from rar_lib.core.errors import ReproduceError
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
 ORDER = ["index", *chapters(BOOK)]
 XHTML = "{http://www.w3.org/1999/xhtml}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rar_lib.book.notebook import Place
-from rar_lib.cli.progress import Shown, in_log
+from rar_lib.cli.run import Shown, in_log
 from rar_lib.core.pace import Course
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ RUN = """
 import logging, time
 from rar_lib.book.notebook import Place
 from rar_lib.cli.app import main
-from rar_lib.cli.progress import view
+from rar_lib.cli.run import view
 from rar_lib.core.pace import Course
 main()
 log = logging.getLogger("rar_lib")

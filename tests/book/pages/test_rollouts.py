@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
 from kept import write_kept
 
-from rar_lib.book.build import UNITS, _browsed_units, fill, kept_runs, study_runs
+from rar_lib.book.pages.rollouts import browsed_units, fill, kept_runs, study_runs
+from rar_lib.book.pages.training_study import UNITS
 from rar_lib.book.report import browser_data
-from rar_lib.core.errors import DataError
+from rar_lib.core.errors import DataError, ReproduceError
 from rar_lib.data.tasks import load_mini
 from results.study import run, store
 from results.study.run import Unit
@@ -160,13 +162,13 @@ def test_a_unit_of_other_tasks_is_named(repo: Path, wrong: dict[str, Any]) -> No
 
 
 def test_they_stand_behind_the_runs_of_the_chapters_and_make_another_book(repo: Path) -> None:
-    before = _browsed_units(repo)
+    before = browsed_units(repo)
     write_kept(repo / "data" / "grpo")
     record(repo)
     names = [leaf["name"].split(":")[0] for leaf in kept_runs(repo / "data", repo)]
     assert names == ["Chapter 7", "Study", "Study"]
     assert before == {}
-    assert len(_browsed_units(repo)) == 3
+    assert len(browsed_units(repo)) == 3
 
 
 def test_the_page_is_filled_where_no_chapter_has_kept_a_run(repo: Path) -> None:
@@ -179,3 +181,42 @@ def test_the_page_is_filled_where_no_chapter_has_kept_a_run(repo: Path) -> None:
     text = page.read_text()
     assert "Nothing was kept." not in text
     assert "Study: rlvr, seed 0, 6 steps" in text
+
+
+# --- the page in the book
+
+
+def soup(path: Path) -> Any:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def test_the_page_of_rollouts_has_every_run_that_the_chapters_left(html: Path) -> None:
+    found = soup(html / "rollouts.html")
+    runs = json.loads(found.select_one("#rollouts-data").string)["runs"]
+    of_chapters = [name for run in runs if (name := run["name"].split(":")[0]) != "Study"]
+    assert of_chapters == ["Chapter 7", "Chapter 11", "Chapter 6"]
+    article = found.select_one("article")
+    assert article.select_one("#rollouts-shown table")  # the first task, as plain HTML
+    assert not article.find_all(["script", "img", "iframe"])
+    assert "window.pwned = 1" in article.get_text()
+    for name in ("rollouts.js", "rollouts.css"):
+        assert (html / "_static" / name).is_file()
+        assert f'"_static/{name}"' in str(found)
+
+
+def test_chapter_6_and_the_landing_page_lead_to_the_rollouts(html: Path) -> None:
+    for name in ("07_training_with_grpo.html", "index.html"):
+        assert soup(html / name).select_one('article a[href="rollouts.html"]'), name
+
+
+def test_a_page_without_runs_stays_as_the_book_wrote_it(tmp_path: Path) -> None:
+    page = tmp_path / "rollouts.html"
+    page.write_text(said := '<div class="rar-rollouts docutils"><p>Nothing was kept.</p></div>')
+    assert kept_runs(tmp_path / "data", tmp_path) == []
+    fill(tmp_path, tmp_path / "data", tmp_path)
+    assert page.read_text() == said
+    page.write_text("<p>no place</p>")
+    write_kept(tmp_path / "data" / "grpo")
+    (tmp_path / "_static").mkdir()
+    with pytest.raises(ReproduceError, match="has 0 places for the rollouts"):
+        fill(tmp_path, tmp_path / "data", tmp_path)

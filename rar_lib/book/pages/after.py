@@ -1,0 +1,83 @@
+"""The page on later work: what the training study has on record of its proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from rar_lib.book import claims, results
+from rar_lib.book.pages.words import SINGLE, signed, some_seeds
+from rar_lib.book.prose import sentence
+from rar_lib.core.decision import Finding
+
+#: Arms of the training study that answer a proposal of later work.
+PROPOSED = {"rubric dropout": "explicit, keep 0.5", "contrast weights": "explicit, contrast 0.5"}
+#: The finding on each of them against the arm without it.
+OVER_PLAIN = {
+    "rubric dropout": "training.dropout_over_plain",
+    "contrast weights": "training.contrast_over_plain",
+}
+
+
+def followed(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row] = ()) -> str:
+    """What the study has on record of proposals of later work, as Markdown.
+
+    Args:
+        arms: the record of the study's runs; ``None`` where there is none.
+        rows: of the ledger, which decides what is recorded.
+    """
+    runs = results.runs_of(arms) or []
+    seeds = {name: len(results.seeds_of(runs, [label])) for name, label in PROPOSED.items()}
+    with_gap = [run for run in runs if "gap" in run.get("secondary", {})]
+    if not any(seeds.values()) and not with_gap:
+        return sentence(
+            "The training study has recorded none of the three yet, so this book cannot say what "
+            "they change."
+        )
+    counted = sentence(
+        "The training study has recorded {seeds}, and the gap in {gap} of {runs} runs.",
+        seeds=[f"{name} with {some_seeds(count)}" for name, count in seeds.items()],
+        gap=len(with_gap),
+        runs=len(runs),
+    )
+    found = claims.on_record(arms, rows)
+    said = [_over_plain(name, found.get(key)) for name, key in OVER_PLAIN.items()]
+    return "\n".join([f"{counted}\n", *said, _on_gap(with_gap)])
+
+
+def _over_plain(name: str, finding: Finding | None) -> str:
+    """A line on a proposal against the explicit reward without it."""
+    text = sentence(
+        "- That the explicit reward trains a better policy with {name} than without: **{finding}**",
+        name=name,
+        finding=finding or "not recorded yet",
+    )
+    if finding is None or finding.difference is None:
+        return f"{text}."
+    return text + sentence(
+        ", a difference of {difference} of the way to the reference answers, over {n} tasks.",
+        difference=finding.difference,
+        n=finding.difference.n,
+    )
+
+
+def _on_gap(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A line on how far the gap moved under the proposals, and without them."""
+    changes: dict[str, list[float]] = {}
+    for run in runs:
+        if not run["stray"]:
+            change = run["secondary"]["gap"]["change"]["value"]
+            changes.setdefault(results.label(run), []).append(change)
+    arms = [arm for arm in (SINGLE, *PROPOSED.values()) if arm in changes]
+    if not arms:
+        return sentence("- How far the gap moves under these rewards: **not recorded yet**.")
+    return sentence(
+        "- The gap moved, in nats a token and on average over seeds, by {changes}: below zero, the "
+        "sight of the rubric helps less than before training. It decides nothing; [the "
+        "study](study.md#what-is-measured) has it for the others.",
+        changes=[
+            f"{signed(fmean(changes[arm]))} with {arm} ({some_seeds(len(changes[arm]))})"
+            for arm in arms
+        ],
+    )

@@ -1,0 +1,131 @@
+"""The status page: what ran, from the records that execution leaves beside each notebook."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rar_lib.book.pages.words import GENERATED, in_hours
+from rar_lib.book.prose import plain, sentence
+from rar_lib.core.errors import ReproduceError
+
+STATUS = "status"
+UNKNOWN = "not recorded"
+SHOWN_VERSIONS = 40
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """Read a run's manifest; ``None`` if the notebook was executed without one."""
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ReproduceError(
+            f"{path.name} is not JSON ({error}). Delete it and run: make reproduce"
+        ) from error
+    return manifest if isinstance(manifest, dict) else None
+
+
+def run_line(manifest: dict[str, Any] | None) -> str:
+    """Return one line of Markdown: profile, hardware, date and duration of a run."""
+    if manifest is None:
+        return "**What ran:** " + UNKNOWN
+    parts = [f"profile {_profile(manifest)}", _hardware(manifest), _date(manifest)]
+    return "**What ran:** " + " · ".join([*parts, _seconds(manifest)])
+
+
+def status_page(manifests: dict[str, dict[str, Any] | None], titles: dict[str, str]) -> str:
+    """Return the status page: one row per notebook, then the package versions."""
+    lines = [
+        "# What ran, where and when",
+        "",
+        "This page is made at every build from the records that execution leaves beside each",
+        "notebook. A profile says how much was run and on which models: `smoke` is a check that",
+        "everything works, `laptop` is what a CPU can do without a GPU, `gpu` needs a GPU. Figures",
+        "of different profiles are not comparable. Replies of models are recorded, and a question",
+        "that is on record is not asked again: the column says how many a run added. Rewards in",
+        "training are asked live and are in no record.",
+        "",
+        GENERATED,
+        "",
+        "| Chapter | Profile | Time | Replies added | Finished | Hardware |",
+        "|---|---|---|---:|---|---|",
+    ]
+    versions: dict[str, set[str]] = {}
+    for stem, manifest in manifests.items():
+        row = manifest or {}
+        cells = [_profile(row), _seconds(row), _added(row), _date(row), _hardware(row)]
+        lines.append(f"| [{_text(titles[stem])}]({stem}.ipynb) | " + " | ".join(cells) + " |")
+        found = row.get("versions")
+        for name, value in (found if isinstance(found, dict) else {}).items():
+            versions.setdefault(str(name), set()).add(str(value))
+    lines += ["", "## Package versions", ""]
+    if not versions:
+        return "\n".join([*lines, f"Package versions were {UNKNOWN}.", ""])
+    lines += ["| Package | Version |", "|---|---|"]
+    for name in sorted(versions, key=str.lower)[:SHOWN_VERSIONS]:
+        lines.append(f"| {_text(name)} | {_text(', '.join(sorted(versions[name])))} |")
+    return "\n".join([*lines, ""])
+
+
+def reproduced(times: Mapping[str, Any] | None) -> str:
+    """How long profile laptop took where it was measured, as Markdown.
+
+    Args:
+        times: the record of that name; ``None`` where there is none.
+    """
+    found = [
+        plain(
+            "{hours} hours from {state} on {kind}", hours=in_hours(row[key]), state=state, kind=kind
+        )
+        for kind, row in (times or {}).get("reproduce", {}).items()
+        for key, state in (("cold_s", "empty caches"), ("warm_s", "filled caches"))
+        if key in row
+    ]
+    if not found:
+        return sentence("How long a whole run of profile laptop takes is not on record.")
+    return sentence("A whole run of profile laptop took {times}.", times="; ".join(found))
+
+
+def _text(value: object) -> str:
+    """Return ``value`` as one line of Markdown text without any markup."""
+    flat = " ".join(str(value).split())
+    return re.sub(r"([\\`*_{}\[\]<>|$~#])", r"\\\1", flat)
+
+
+def _profile(manifest: dict[str, Any]) -> str:
+    return _text(manifest.get("profile") or UNKNOWN)
+
+
+def _seconds(manifest: dict[str, Any]) -> str:
+    seconds = manifest.get("seconds")
+    if not isinstance(seconds, int | float):
+        return UNKNOWN
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def _added(manifest: dict[str, Any]) -> str:
+    added = manifest.get("calls_added")
+    return f"{added:,}" if isinstance(added, int) else UNKNOWN
+
+
+def _date(manifest: dict[str, Any]) -> str:
+    try:
+        return datetime.fromisoformat(str(manifest.get("end"))).strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return UNKNOWN
+
+
+def _hardware(manifest: dict[str, Any]) -> str:
+    hardware = manifest.get("hardware")
+    if isinstance(hardware, dict):
+        return (
+            ", ".join(f"{_text(name)} {_text(value)}" for name, value in hardware.items() if value)
+            or UNKNOWN
+        )
+    return _text(hardware) if hardware else UNKNOWN

@@ -1,0 +1,583 @@
+"""The page on the training study, as its records have it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rar_lib.book import claims, results, tables
+from rar_lib.book.pages.words import in_hours, many, signed, some_seeds
+from rar_lib.book.prose import sentence
+from rar_lib.core.decision import ALPHA, Finding
+from rar_lib.core.errors import DataError
+from rar_lib.core.stats import Interval
+from rar_lib.evaluation.held_out import MIN_SEEDS
+from rar_lib.evaluation.notes import RECALL
+from rar_lib.training.settings import Settings
+
+#: The page on the training study.
+STUDY = "study"
+#: The places of that page.
+STUDY_PLACES = (
+    *("outcome", "secondary", "arms", "folds", "settings", "pilot", "claims", "further", "seen"),
+    "decision",
+    *("pooled", "graded", "gold", "state"),
+)
+UNITS = "results/study/units"
+#: Where readers' filled sheets lie.
+LABELS = "results/study/labels"
+#: What is read of a unit's first line.
+_OF_UNIT = ("seed", "seconds", "machine", "number format", "date", "settings")
+#: Secondary outcomes by their names in the record, as the table heads its columns.
+SECONDARY = {
+    "explicit": "Judge's score",
+    "reference": "Reference answer",
+    "gap": "Gap",
+    "margin": "Preferred over rejected",
+}
+#: How a policy is trained, by the name of the method.
+TRAINED_BY = {
+    "base": "not trained",
+    "rlvr": "GRPO, rewarded by a rule",
+    "sft_reference": "SFT on the reference answers",
+    "sft_filtered": "SFT on the policy's own answers that an implicit rating likes most",
+    "direct_likert": "GRPO, one rating without a rubric",
+    "implicit": "GRPO, one rating under the whole rubric",
+    "explicit": "GRPO, the weighted share of single criteria",
+    "reference_likert": "GRPO, one rating beside the reference answer",
+    "predefined": "GRPO, the criteria of one general rubric",
+}
+#: Where an arm leaves the usual, in words; the judge has a column of its own.
+DIFFERS = {
+    "keep": "share of the rubric that a group is graded by",
+    "least": "criteria left at least",
+    "contrast": "share of the weights that moves",
+    "closed": "without notes",
+    "rubrics": "rubrics",
+}
+MEANT = {
+    "device": "where the policy runs",
+    "policy": "the policy",
+    "rollouts": "responses to a prompt, the group",
+    "prompts_per_step": "prompts of a step",
+    "max_completion": "longest response in tokens",
+    "context": "longest prompt with its response in tokens",
+    "steps": "updates",
+    "schedule": "course of the learning rate",
+    "learning_rate": "learning rate",
+    "lora_rank": "rank of the adapter",
+    "temperature": "temperature of the rollouts",
+    "loss": "how the losses of tokens become one number",
+    "clip_epsilon": "half-width of the clip",
+    "scale_rewards": "whose standard deviation a reward is divided by",
+    "mask_truncated": "whether a response that was cut is left out of the loss",
+    "kl_beta": "weight of the KL penalty",
+}
+
+
+def studied(repo: Path) -> dict[str, str]:
+    """What the page on the training study says from its records: place -> Markdown.
+
+    Args:
+        repo: whose ``results/study`` is read: ``design.json``, and what there is of the pilot, the
+            units, the findings and the labels.
+
+    Raises:
+        DataError: a record is damaged, or the pilot's is not of the declared trials.
+    """
+    design = results.load("design", repo)
+    if design is None:
+        return dict.fromkeys(STUDY_PLACES, sentence("The design of the study is not on record."))
+    pilot, arms, gold = (results.load(name, repo) for name in ("pilot", "arms", "gold"))
+    decided = claims.on_record(arms, claims.ledger(checkout=repo))
+    heads = heads_of(design, repo)
+    return {
+        "outcome": _on_outcome(design),
+        "secondary": _on_secondary(design, arms, heads),
+        "arms": _arms_table(design),
+        "folds": _on_folds(design),
+        "settings": _settings_table(design),
+        "pilot": _on_pilot(design, pilot),
+        "claims": _contrasts_table(design["contrasts"]["claims"], decided),
+        "further": _contrasts_table(design["contrasts"]["further"], decided),
+        "seen": _on_seen(design, arms),
+        "decision": _on_decision(design),
+        "pooled": _on_pooling(design, arms),
+        "graded": _on_grading(design),
+        "gold": _on_gold(design, gold, labelled=any((repo / LABELS).glob("*.csv"))),
+        "state": _on_state(design, heads),
+    }
+
+
+def heads_of(design: Mapping[str, Any], repo: Path) -> dict[str, dict[str, Any]]:
+    """Name of each unit that is trained -> what its file says of it."""
+    found = {}
+    for name in [name for names in design["units"].values() for name in names]:
+        path = repo / UNITS / f"{name}.jsonl"
+        if not path.is_file():
+            continue
+        try:
+            with path.open(encoding="utf-8") as stream:
+                head = json.loads(stream.readline())
+            found[name] = {key: head[key] for key in _OF_UNIT}
+            found[name]["done"] = bool(head.get("graded_by"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise no_unit(path, error) from error
+    return found
+
+
+def no_unit(path: Path, error: Exception) -> DataError:
+    """What is raised for a file that should be a unit and cannot be read as one."""
+    return DataError(
+        f"{path.name} is no unit of the study ({error!r}): remove it, and run results.study.run"
+    )
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; cells are Markdown already."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _inline(value: Any) -> str:
+    """A value of a setting as Markdown; a small number keeps its digits."""
+    return sentence("{value}", value=f"{value:g}" if isinstance(value, float) else value)
+
+
+def _on_outcome(design: Mapping[str, Any]) -> str:
+    return sentence(
+        "A note counts as conveyed from {recall:.0f} % of its content words on. A response has at "
+        "most {tokens} tokens, which bounds how many words can be listed.",
+        recall=100 * RECALL,
+        tokens=design["settings"]["max_completion"],
+    )
+
+
+def _on_secondary(
+    design: Mapping[str, Any],
+    arms: Mapping[str, Any] | None,
+    heads: Mapping[str, Mapping[str, Any]],
+) -> str:
+    runs = results.runs_of(arms)
+    if not runs and not heads:
+        return sentence("No run is on record yet, so no secondary outcome is shown.")
+    if not runs:
+        return _on_waiting(heads) + sentence(
+            " No run is put together from them yet, so no secondary outcome is shown."
+        )
+    sound = [run for run in runs if not run["stray"]]
+    by: dict[str, list[dict[str, Any]]] = {}
+    for run in sound:
+        by.setdefault(results.label(run), []).append(run)
+    names = dict.fromkeys([*(arm["name"] for arm in design["arms"]), *by])
+    rows = [_secondary_row(name, by[name]) for name in names if name in by]
+    said = sentence(
+        "Means over seeds, whose number stands behind the arm: after training, and in brackets how "
+        "far that is from the untrained policy. All but the score and the words are in nats a "
+        "token. *Words* are those of an answer after training, *KL* is that of the last step. "
+        "Answers after training that the judge could not score: {unscored}. Runs set aside, which "
+        "are not in the table: {strays}.",
+        unscored=many(_unscored(sound)),
+        strays=many(len(runs) - len(sound)),
+    )
+    if not all(head["done"] for head in heads.values()):
+        said += f" {_on_waiting(heads)}"
+    return f"{_grid(['Arm', *SECONDARY.values(), 'Words', 'KL'], rows)}\n\n{said}"
+
+
+def _on_waiting(heads: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many units are trained and still wait for the judge's grades."""
+    return sentence(
+        "Trained and not graded yet, so without a judge's score: {waiting} of {trained} units.",
+        waiting=many(sum(not head["done"] for head in heads.values())),
+        trained=len(heads),
+    )
+
+
+def _secondary_row(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    kl = [run["kl_to_base"][-1] for run in runs if run["kl_to_base"]]
+    known = [value for value in kl if value is not None]
+    cells = [
+        f"{name} ({len(runs)})",
+        *(_secondary_cell(runs, outcome) for outcome in SECONDARY),
+        f"{fmean(run['words'] for run in runs):.0f}",
+        f"{fmean(known):.2f}" if known else "–",
+    ]
+    return [_inline(cell) for cell in cells]
+
+
+def _secondary_cell(runs: Sequence[Mapping[str, Any]], outcome: str) -> str:
+    """Where an outcome stands and how far it moved; says so where not every seed has it."""
+    found = [run["secondary"][outcome] for run in runs if outcome in run["secondary"]]
+    if not found:
+        return "–"
+    after = fmean(row["after"] for row in found)
+    moved = fmean(row["change"]["value"] for row in found)
+    cell = f"{round(after, 2) + 0.0:.2f} ({signed(moved)})"
+    return cell if len(found) == len(runs) else f"{cell}, {some_seeds(len(found))}"
+
+
+def _unscored(runs: Sequence[Mapping[str, Any]]) -> int:
+    graded = [run["secondary"].get("explicit", {}) for run in runs]
+    return sum(row.get("unscored", 0) for row in graded)
+
+
+def _arms_table(design: Mapping[str, Any]) -> str:
+    pairs = [pair for family in design["contrasts"].values() for pair in family.values()]
+    rows = []
+    for arm in design["arms"]:
+        differs = [
+            DIFFERS[name] + ("" if value is True else f": {_inline(value)}")
+            for name, value in arm["differs"].items()
+            if name in DIFFERS
+        ]
+        cells = [
+            _inline(arm["name"]),
+            "; ".join([TRAINED_BY[arm["trained"]], *differs]),
+            _inline(arm["judge"] or arm["rule"] or "–"),
+            _inline(arm["tier"]),
+            _inline(many(sum(arm["name"] in pair for pair in pairs))),
+        ]
+        rows.append(cells)
+    return _grid(["Arm", "How it is trained", "Rewarded by", "Tier", "Contrasts"], rows)
+
+
+def _on_folds(design: Mapping[str, Any]) -> str:
+    held = design["tasks"]["held out"]
+    seeds = design["seeds"]
+    bare = {arm["name"] for arm in design["arms"] if arm["trained"] == "base"}
+    names = [name for names in design["units"].values() for name in names]
+    return sentence(
+        "RaR-Mini has {tasks} tasks, and the halves have {held}. With {arms} arms and {seeds} "
+        "seeds there are {units} units: {tiers}. {untrained} of them are not trained, only "
+        "measured.",
+        tasks=sum(held),
+        held=held,
+        arms=len(design["arms"]),
+        seeds=len(seeds),
+        units=len(names),
+        untrained=many(sum(name.partition("-fold")[0] in bare for name in names)).capitalize(),
+        tiers=[f"{len(names)} of tier {tier}" for tier, names in design["units"].items()],
+    )
+
+
+def _settings_table(design: Mapping[str, Any]) -> str:
+    usual = Settings().model_dump(mode="json")
+    # What has no meaning here is for GPUs.
+    rows = [
+        [_inline(MEANT[name]), _inline(value), _inline(usual.get(name))]
+        for name, value in design["settings"].items()
+        if name in MEANT
+    ]
+    table = _grid(["Setting", "In the study", "Default of `Settings()`"], rows)
+    rate = tables.numbers("training", "learning rate", "paper")[0]
+    return f"{table}\n\n" + sentence("The paper's own rate is {rate}, of all weights.", rate=rate)
+
+
+def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str:
+    declared = design["pilot"]
+    rows = pilot["trials"] if pilot else []
+    trials = declared["trials"]
+    rule = {name: declared[name] for name in ("alpha", "most_kl", "least_fitting")}
+    asked = [row["trial"] for row in rows]
+    if pilot and (asked != trials[: len(rows)] or pilot["rule"] != rule):
+        raise DataError(
+            "pilot.json holds other trials or another rule than design.json declares: run "
+            "python -m results.study.pilot, and python -m results.study.run --design"
+        )
+    said = sentence(
+        "The {trials} trials below train {arm} on one half with seed {seed}, which no unit of the "
+        "record has. The first one is taken after which the primary outcome of the held-out tasks "
+        "has risen with a p-value below {alpha:g}, the KL from the untrained policy is at most "
+        "{kl:g} (nats a token), and under which at least {fits:.0f} % of the reference answers "
+        "have no more tokens than an answer may.",
+        trials=len(trials),
+        arm=declared["arm"],
+        seed=declared["seed"],
+        alpha=declared["alpha"],
+        kl=declared["most_kl"],
+        fits=100 * declared["least_fitting"],
+    )
+    taken = pilot["taken"] if pilot else None
+    parts = [said, _tried_table(trials), _came_to_table(trials, rows, taken is not None)]
+    parts.append(_on_trials(design, rows, taken))
+    return "\n\n".join([*parts, *_on_beside(pilot or {})])
+
+
+def _tried_table(trials: Sequence[Mapping[str, Any]]) -> str:
+    """The settings of each trial: those that the first one names, and what others change beside."""
+    names = list(trials[0])
+    lines = []
+    for place, trial in enumerate(trials, start=1):
+        also = [
+            f"{MEANT.get(name, name)}: {value}"
+            for name, value in trial.items()
+            if name not in names
+        ]
+        tried = (place, *(trial[name] for name in names), "; ".join(also) or "–")
+        lines.append([_inline(value) for value in tried])
+    return _grid(["Trial", *(MEANT[name].capitalize() for name in names), "Also"], lines)
+
+
+def _came_to_table(
+    trials: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], taken: bool
+) -> str:
+    """What each trial measured, and what the rule says of it."""
+    lines = []
+    for place in range(len(trials)):
+        row = rows[place] if place < len(rows) else None
+        lines.append([_inline(place + 1), *_came_to(row, taken)])
+    return _grid(["Trial", "Rise", "p", "KL", "Fit", "Cut", "Came to"], lines)
+
+
+def _on_beside(pilot: Mapping[str, Any]) -> list[str]:
+    """What was looked at beside the trials, if anything was."""
+    if not (beside := pilot.get("beside")):
+        return []
+    text = sentence(
+        "Beside the trials {arm} was trained on the same half with {settings}: the outcome rose by "
+        "{rise}, p {p:.2g}.",
+        arm=beside["arm"],
+        settings=[f"{MEANT[name]} {value}" for name, value in beside["trial"].items()],
+        rise=Interval.from_json(beside["rise"]),
+        p=beside["p"],
+    )
+    return [text]
+
+
+def _came_to(row: Mapping[str, Any] | None, taken: bool) -> list[str]:
+    """What a trial measured, and what the rule says of it."""
+    if row is None:
+        return [*["–"] * 5, "not run: an earlier one was taken" if taken else "not run yet"]
+    measured = (
+        Interval.from_json(row["rise"]),
+        f"{row['p']:.2g}",
+        row["kl"],
+        f"{100 * row['fits']:.0f} %",
+        f"{100 * row['cut']:.0f} %",
+    )
+    return [
+        *(sentence("{value}", value=value) for value in measured),
+        _inline("; ".join(row["fails"]) or "taken"),
+    ]
+
+
+def _on_trials(
+    design: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], taken: Mapping[str, Any] | None
+) -> str:
+    trials = design["pilot"]["trials"]
+    declared = {**design["settings"], "notes": design["notes"]}
+    if not rows:
+        return sentence("No trial is on record yet, so the settings above are not final.")
+    if taken is None:
+        left = len(trials) - len(rows)
+        return sentence(
+            "{run} of {trials} trials are on record and none of them passes; {left}.",
+            run=len(rows),
+            trials=len(trials),
+            left=f"{left} are left" if left else "none is left, so the study has no settings",
+        )
+    text = sentence(
+        "Trial {place} is taken, after {hours} hours of training in {run} trials, on {machines}.",
+        place=trials.index(taken) + 1,
+        hours=in_hours(sum(row["seconds"] for row in rows)),
+        run=len(rows),
+        machines=sorted({row["machine"] for row in rows}),
+    )
+    if all(declared[name] == value for name, value in taken.items()):
+        return text
+    return f"{text} {sentence('The settings above are not those of that trial yet.')}"
+
+
+def _contrasts_table(contrasts: Mapping[str, Sequence[str]], found: Mapping[str, Finding]) -> str:
+    says = {
+        source.key: claim.says
+        for claim in claims.load().claims
+        for source in claim.sources
+        if source.record == "arms"
+    }
+    rows = []
+    for name, (better, other) in contrasts.items():
+        key = f"training.{name}"
+        cells = (better, other, says.get(key, "–"), _found(found.get(key)))
+        rows.append([_inline(cell) for cell in cells])
+    return _grid(["This arm", "over this one", "Claim of the ledger", "Finding"], rows)
+
+
+def _on_seen(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
+    """Of which contrasts something was known before, and what the other half alone says of them."""
+    again = (arms or {}).get("on the untouched half", {})
+    rows = []
+    for name, what in design["seen"].items():
+        alone = again.get(name)
+        shown = str(Interval.from_json(alone["difference"])) if alone else "not recorded yet"
+        rows.append([f"`{name}`", _inline(what), _inline(shown)])
+    return _grid(["Contrast", "What was known of it", "On the untouched half alone"], rows)
+
+
+def _found(finding: Finding | None) -> str:
+    if finding is None:
+        return "not recorded yet"
+    return f"{finding}; {finding.difference}" if finding.difference else str(finding)
+
+
+def _on_decision(design: Mapping[str, Any]) -> str:
+    measure = claims.load().measures["held_out"]
+    families = design["contrasts"]
+    return sentence(
+        "Holm's method corrects the p-values of the {claims} contrasts of the first family for one "
+        "another, and those of the {further} of the second. *Supported* and *contradicted* take a "
+        "corrected p-value of at most {alpha:g}. The d of *no difference larger than d* is "
+        "{margin:g}, as a {unit}. {because}",
+        claims=len(families["claims"]),
+        further=len(families["further"]),
+        alpha=ALPHA,
+        margin=measure.margin,
+        unit=measure.unit,
+        because=measure.because,
+    )
+
+
+def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
+    bounds = design["bounds"]
+    seeds = len(design["seeds"])
+    lost = max(0, seeds - MIN_SEEDS) + 1
+    text = sentence(
+        "A run, an arm with a seed and both halves, is shown and enters no contrast if it ends "
+        "with a KL from the untrained policy above {kl:g} (nats a token), or if more than "
+        "{unscored:.0f} % of its responses were unscored in training. A contrast needs {needed} "
+        "seeds of both arms, and {seeds} are trained: if an arm lacks {lost}, its contrasts become "
+        "*not testable here*.",
+        kl=bounds["most_kl"],
+        unscored=100 * bounds["most_unscored"],
+        needed=MIN_SEEDS,
+        seeds=seeds,
+        lost=f"{lost} run{'s' * (lost != 1)}",
+    )
+    runs = results.runs_of(arms)
+    if runs is None:
+        return text
+    strays = [
+        f"{one['arm']} with seed {one['seed']} ({one['stray']})" for one in runs if one["stray"]
+    ]
+    return (
+        f"{text} {sentence('Set aside of {runs} runs: {strays}.', runs=len(runs), strays=strays)}"
+    )
+
+
+def _on_grading(design: Mapping[str, Any]) -> str:
+    tasks = design["tasks"]
+    seeds = design["seeds"]
+    first = design["looks"][str(seeds[0])]
+    others = design["looks"][str(seeds[-1])]
+    arms = len(design["arms"])
+    held, graded, course = (sum(tasks[name]) for name in ("held out", "graded", "course"))
+    every = sum(map(len, design["looks"].values()))
+    return sentence(
+        "With seed {seed} there is a look after steps {first}, with the others after {others}; the "
+        "first is before training, and as all units of a half begin with the same policy, it is "
+        "taken from `base`, but for the arms that are asked closed book. Of the {held} held-out "
+        "tasks the judge grades the "
+        "answers to {graded} at the first and at the last look, and with seed {seed} those to "
+        "{course} of them at the looks between. So it grades at most {some} of at most {all} "
+        "answers. Likelihoods are asked of {inner} tasks, with seed {seed} at each look, with the "
+        "others at the first and the last.",
+        first=first,
+        others=others,
+        held=held,
+        graded=graded,
+        course=course,
+        seed=seeds[0],
+        some=arms * (len(seeds) * 2 * graded + len(first[1:-1]) * course),
+        all=arms * every * held,
+        inner=sum(tasks["likelihoods"]),
+    )
+
+
+def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None, *, labelled: bool) -> str:
+    asked = design["gold"]
+    text = sentence(
+        "The final answers of {arms} to {tasks} tasks, with seed {seed}, are to be labelled "
+        "criterion by criterion.",
+        arms=asked["arms"],
+        tasks=asked["tasks"],
+        seed=asked["seed"],
+    )
+    if gold is None and labelled:
+        return f"{text} {sentence('Labels are there; what they say is not computed yet.')}"
+    if gold is None:
+        return f"{text} {sentence('Nobody has labelled any of them yet.')}"
+    agreed = gold["agreement"]
+    read = sentence(
+        "Two readers have labelled {items} answers to {tasks} tasks; of {cells} cells that both "
+        "filled they agree on {raw}, with a kappa of {kappa}.",
+        items=gold["items"],
+        tasks=gold["tasks"],
+        cells=agreed["cells"],
+        raw=Interval.from_json(agreed["raw"]),
+        kappa=Interval.from_json(agreed["kappa"]),
+    )
+    return "\n\n".join([f"{text} {read}", _judge_on_gold(gold), _arms_on_gold(gold)])
+
+
+def _judge_on_gold(gold: Mapping[str, Any]) -> str:
+    """How often the judge says what both readers say: over all answers, and by arm."""
+    whole = gold["judge"]["all"]
+    return sentence(
+        "Of the {n} criteria of which both say the same the judge agrees on {accuracy} (balanced "
+        "accuracy {balanced}; without a verdict: {unscored}). By the arm whose answer it is: "
+        "{arms}.",
+        n=whole["n"],
+        accuracy=Interval.from_json(whole["accuracy"]),
+        balanced=Interval.from_json(whole["balanced"]),
+        unscored=many(whole["unscored"]),
+        arms=_intervals({arm: row["accuracy"] for arm, row in gold["judge"].items()}, "all"),
+    )
+
+
+def _arms_on_gold(gold: Mapping[str, Any]) -> str:
+    """How good the answers of each arm are, by labels and judge together."""
+    return sentence(
+        "By labels and judge together the answers of an arm score {quality}; minus those of `base` "
+        "that is {gains}.",
+        quality=_intervals({arm: row["both"] for arm, row in gold["quality"].items()}),
+        gains=_intervals({arm: row["both"] for arm, row in gold["over base"].items()}),
+    )
+
+
+def _intervals(found: Mapping[str, Any], *but: str) -> list[str]:
+    """Each interval with its name behind it."""
+    known = {name: Interval.from_json(value) for name, value in found.items() if name not in but}
+    return [f"{of or 'unknown'} ({name})" for name, of in known.items()]
+
+
+def _on_state(design: Mapping[str, Any], heads: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for tier, names in design["units"].items():
+        there = [heads[name] for name in names if name in heads]
+        done = sum(head["done"] for head in there)
+        counts = (len(names), done, len(there) - done, len(names) - len(there))
+        hours = in_hours(sum(head["seconds"] for head in there))
+        rows.append([_inline(tier), *map(_inline, counts), _inline(hours)])
+    columns = ["Tier", "Units", "Done", "Trained, not graded", "To do", "Hours of training"]
+    table = _grid(columns, rows)
+    if not heads:
+        return f"{table}\n\n" + sentence(
+            "No unit is on record yet, so what this page declares can still change."
+        )
+    machines: dict[str, int] = {}
+    for head in heads.values():
+        name = f"{head['machine']} in {head['number format']}"
+        machines[name] = machines.get(name, 0) + 1
+    other = sum(head["settings"] != design["settings"] for head in heads.values())
+    return f"{table}\n\n" + sentence(
+        "The first of these units was finished on {first}, the last on {last}. Machines: "
+        "{machines}. Trained with other settings than this page shows: {other}.",
+        first=min(head["date"] for head in heads.values()),
+        last=max(head["date"] for head in heads.values()),
+        machines=[f"{name} ({n:,} unit{'s' * (n != 1)})" for name, n in machines.items()],
+        other=many(other),
+    )
