@@ -21,7 +21,7 @@ from rar_lib.judging.messages import prompts_of
 from rar_lib.training.policy import Likelihoods
 from rar_lib.training.rewards import RubricReward, VerifiableReward
 from results.rubrics import write as rubrics
-from results.study import origin, pilot, run, store, table
+from results.study import origin, pilot, repeat, run, store, table
 from results.study.run import Unit
 
 START = {"machine": "2 cores", "number format": "float32"}
@@ -778,3 +778,34 @@ def test_an_outcome_that_nobody_could_judge_is_left_out_and_never_0() -> None:
 def test_a_contrast_counts_the_trainings_of_both_halves() -> None:
     found = recorded({"base": 0.0, "implicit": 0.6})["findings"]["training.implicit_over_base"]
     assert (found["seeds"]["n"], found["seeds"]["folds"]) == (3, 2)
+
+
+def test_a_unit_that_is_trained_again_is_compared_answer_by_answer() -> None:
+    def unit(*looks: tuple[int, dict[str, str]], code: str = "a") -> dict[str, Any]:
+        return {
+            "looks": [{"step": step, "answers": answers} for step, answers in looks],
+            "decides": {"code": code * 40},
+            "machine": "2 cores",
+            "number format": "float32",
+            "date": "2026-01-01",
+            "seconds": 60.0,
+        }
+
+    before = unit((0, {"t1": "one", "t2": "two"}), (12, {"t1": "three", "t2": ""}))
+    now = unit((0, {"t1": "one", "t2": "two"}), (12, {"t1": "three.", "t2": ""}), code="b")
+    found = repeat.compared(before, now)
+    assert found["looks"] == [
+        {"step": 0, "answers": 2, "same": 2},
+        {"step": 12, "answers": 2, "same": 1},
+    ]
+    assert found["code"] == ["a" * 12, "b" * 12]
+    with pytest.raises(DataError, match="the looks differ in step or tasks: 12 and 9"):
+        repeat.compared(before, unit((0, before["looks"][0]["answers"]), (9, {"t1": ""})))
+
+
+def test_only_what_is_recorded_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    with pytest.raises(DataError, match="rlvr-fold0-seed0 is not on record"):
+        repeat.again(next(one for one in run.units() if one.name == "rlvr-fold0-seed0"))

@@ -23,8 +23,7 @@ STUDY = "study"
 #: The places of that page.
 STUDY_PLACES = (
     *("outcome", "secondary", "arms", "folds", "settings", "pilot", "claims", "further", "seen"),
-    "decision",
-    *("pooled", "graded", "gold", "state"),
+    *("decision", "pooled", "graded", "gold", "state", "repeated"),
 )
 UNITS = "results/study/units"
 #: Where readers' filled sheets lie.
@@ -109,6 +108,7 @@ def studied(repo: Path) -> dict[str, str]:
         "graded": _on_grading(design),
         "gold": _on_gold(design, gold, labelled=any((repo / LABELS).glob("*.csv"))),
         "state": _on_state(design, heads),
+        "repeated": _on_repeats(results.load("repeats", repo)),
     }
 
 
@@ -552,6 +552,22 @@ def _intervals(found: Mapping[str, Any], *but: str) -> list[str]:
     """Each interval with its name behind it."""
     known = {name: Interval.from_json(value) for name, value in found.items() if name not in but}
     return [f"{of or 'unknown'} ({name})" for name, of in known.items()]
+
+
+def _on_repeats(repeats: Mapping[str, Any] | None) -> str:
+    """Whether a unit that was trained once more wrote the same answers."""
+    if not repeats:
+        return sentence("No unit has been trained a second time.")
+    found = []
+    for name, of in repeats.items():
+        answers = sum(look["answers"] for look in of["looks"])
+        same = sum(look["same"] for look in of["looks"])
+        found.append(f"{same:,} of {answers:,} ({name})")
+    return sentence(
+        "Answers of all looks that came out the same to the character when a unit was trained once "
+        "more under other code: {found}.",
+        found=found,
+    )
 
 
 def _on_state(design: Mapping[str, Any], heads: Mapping[str, Mapping[str, Any]]) -> str:
