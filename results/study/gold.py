@@ -259,7 +259,10 @@ def judge_of(
 
 
 def _json(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v.to_json() if isinstance(v, Interval) else v for k, v in values.items()}
+    return {
+        name: value.to_json() if isinstance(value, Interval) else value
+        for name, value in values.items()
+    }
 
 
 def gold_scores(one: Labels, other: Labels, items: Sequence[Item]) -> dict[str, dict[str, float]]:
@@ -311,19 +314,21 @@ def prediction_powered(
     """
     from scipy.stats import t
 
-    y, f, u = (np.asarray(values, dtype=np.float64) for values in (gold, judged, rest))
-    if y.shape != f.shape or len(y) < 2 or len(u) < 2:
+    labelled = np.asarray(gold, dtype=np.float64)
+    predicted = np.asarray(judged, dtype=np.float64)
+    others = np.asarray(rest, dtype=np.float64)
+    if labelled.shape != predicted.shape or len(labelled) < 2 or len(others) < 2:
         raise ValueError(
             f"need two labels or more, one judgement each, and two judgements without label or "
-            f"more; got {len(y)}, {len(f)} and {len(u)}"
+            f"more; got {len(labelled)}, {len(predicted)} and {len(others)}"
         )
-    wrong = y - f
-    value = float(u.mean() + wrong.mean())
-    se = float(np.sqrt(u.var(ddof=1) / len(u) + wrong.var(ddof=1) / len(y)))
-    half = float(t.ppf(0.975, len(y) - 1)) * se
-    low, high = (value - half, value + half) if se > 1e-12 else still(value, len(y), bounds)
+    wrong = labelled - predicted
+    value = float(others.mean() + wrong.mean())
+    se = float(np.sqrt(others.var(ddof=1) / len(others) + wrong.var(ddof=1) / len(labelled)))
+    half = float(t.ppf(0.975, len(labelled) - 1)) * se
+    low, high = (value - half, value + half) if se > 1e-12 else still(value, len(labelled), bounds)
     value, low, high = (min(max(x, bounds[0]), bounds[1]) for x in (value, low, high))
-    return Interval(value, low, high, len(y), se)
+    return Interval(value, low, high, len(labelled), se)
 
 
 def estimates(
@@ -337,20 +342,20 @@ def estimates(
         judged: all tasks, those of ``labelled`` among them.
     """
     both = [
-        (y, f)
+        (label, judgement)
         for task in labelled
-        if (y := gold.get(task)) is not None and (f := judged.get(task)) is not None
+        if (label := gold.get(task)) is not None and (judgement := judged.get(task)) is not None
     ]
     known = scored(gold.get(task) for task in labelled)
     rest = scored(value for task, value in judged.items() if task not in set(labelled))
     if len(both) < 2 or len(rest) < 2:
         raise DataError(f"{len(both)} tasks are labelled and judged: label two or more in full")
-    labels, judgements = [y for y, _ in both], [f for _, f in both]
+    labels, judgements = zip(*both, strict=True)
     return {
         "labels alone": task_interval(known, bounds=bounds).to_json(),
         "judge alone": task_interval(scored(judged.values()), bounds=bounds).to_json(),
         "both": prediction_powered(labels, judgements, rest, bounds=bounds).to_json(),
-        "judge is wrong by": fmean(f - y for y, f in both),
+        "judge is wrong by": fmean(judgement - label for label, judgement in both),
         "left out": len(judged) - len(both) - len(rest),
     }
 
@@ -370,7 +375,7 @@ def report(
     """All that two readers' labels say, as JSON."""
     labelled = list(dict.fromkeys(item.task.id for item in items))
     gold = gold_scores(one, other, items)
-    judged = {arm: {task: a.score for task, a in answers[arm].items()} for arm in ARMS}
+    judged = {arm: _scores(answers[arm]) for arm in ARMS}
     first, *others = ARMS
     return {
         "tasks": len(labelled),
@@ -389,6 +394,10 @@ def report(
             for arm in others
         },
     }
+
+
+def _scores(answers: Mapping[str, Answer]) -> Scores:
+    return {task: answer.score for task, answer in answers.items()}
 
 
 def said(found: Mapping[str, Any]) -> list[str]:

@@ -182,7 +182,11 @@ def shared(made: Mapping[str, Made], among: Iterable[Made] = ()) -> Made:
 
 def _differing(versions: Sequence[Mapping[str, str]]) -> list[str]:
     names = sorted({name for one in versions for name in one})
-    return [name for name in names if len({one.get(name) for one in versions}) > 1]
+    return [name for name in names if len(set(_values(name, versions))) > 1]
+
+
+def _values(name: str, versions: Sequence[Mapping[str, str]]) -> list[str | None]:
+    return [one.get(name) for one in versions]
 
 
 def _told(versions: Mapping[str, str], names: Sequence[str]) -> str:

@@ -135,7 +135,8 @@ def came_to(unit: Unit, found: Mapping[str, Any], fits: float) -> dict[str, Any]
         ``fits``, share of rollouts ``cut`` in the last step, mean ``words`` of the held-out answers
         before and after, and ``fails``: what the rule holds against it, empty if nothing.
     """
-    first, last = found["looks"][0]["answers"], found["looks"][-1]["answers"]
+    first = found["looks"][0]["answers"]
+    last = found["looks"][-1]["answers"]
     step = found["steps"][-1]
     rise, p = risen(unit, found)
     values = {

@@ -82,14 +82,16 @@ SETTINGS = Settings(
 )
 #: Looks at the held-out tasks during and after training, evenly spaced; one more before: of the
 #: first seed, which shows the course, and of the others. A look takes as long as a step or two.
-LOOKS, LOOKS_OF_OTHERS = 4, 2
+LOOKS = 4
+LOOKS_OF_OTHERS = 2
 #: Held-out tasks of a fold on whose given answers the policy is asked for their likelihood.
 INNER_TASKS = 20
 #: Held-out tasks of a fold whose answers are graded before and after training, and those among
 #: them whose answers are graded at every look of the first seed. The primary outcome is of all 80
 #: and needs no judge; a judge's verdicts on all of them at all looks would take twice the time of
 #: training on a processor without AMX.
-GRADED_TASKS, COURSE_TASKS = 40, 20
+GRADED_TASKS = 40
+COURSE_TASKS = 20
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def tasks_of(unit: Unit) -> tuple[list[Task], list[Task]]:
     trained, held_out = (list(_halves()[fold]) for fold in (1 - unit.fold, unit.fold))
     if unit.design.rubrics != "authored":
         written = rubrics.rubrics(unit.design.rubrics)
-        trained = [t.model_copy(update={"rubric": written.get(t.id)}) for t in trained]
+        trained = [task.model_copy(update={"rubric": written.get(task.id)}) for task in trained]
         trained = [task for task in trained if task.rubric]
     if unit.design.closed:
         return trained, held_out
@@ -301,7 +303,10 @@ class Shares:
     @property
     def made_of(self) -> dict[str, Any]:
         """Part of the identity of a run."""
-        return {"look": "notes", "tasks": digest([t.model_dump(mode="json") for t in self.tasks])}
+        return {
+            "look": "notes",
+            "tasks": digest([task.model_dump(mode="json") for task in self.tasks]),
+        }
 
     def __call__(self, step: int, answers: dict[str, str]) -> dict[str, Any]:
         """The answers with their words."""
@@ -323,8 +328,9 @@ def likelihoods_of(
         known: the look before training, if it need not be measured.
     """
     first = {pair.task_id: pair for pair in reversed(load_mini_pairs("all"))}
-    drawn = {task.id for task in draw_tasks([t for t in held_out if t.id in first], INNER_TASKS)}
-    tasks = [t.model_copy(update={"context": ""}) for t in held_out if t.id in drawn]
+    paired = [task for task in held_out if task.id in first]
+    drawn = {task.id for task in draw_tasks(paired, INNER_TASKS)}
+    tasks = [task.model_copy(update={"context": ""}) for task in held_out if task.id in drawn]
     looks = looks_of(unit) if every_look(unit) else [0, unit.settings.steps]
     steps = [step for step in looks if step or known is None]
     return Likelihoods(tasks, [first[task.id] for task in tasks], steps)
@@ -454,7 +460,8 @@ def to_grade(
 
     The first look is the untrained policy's: the same questions to the judge in every arm.
     """
-    ends, course = graded_tasks(held_out), course_tasks(held_out)
+    ends = graded_tasks(held_out)
+    course = course_tasks(held_out)
     between = [(look, course) for look in looks[1:-1]] if every_look(unit) else []
     return [(looks[0], ends), *between, (looks[-1], ends)]
 
@@ -494,7 +501,7 @@ def _steps(run: Run) -> list[dict[str, Any]]:
         *("length", "length_correlation", "clipped", "entropy", "kl_to_base"),
         *("loss", "grad_norm", "step_time", "judge_share"),
     )
-    return [{name: row.get(name) for name in kept} for row in run.curve()]
+    return [dict(zip(kept, map(row.get, kept), strict=True)) for row in run.curve()]
 
 
 def design() -> dict[str, Any]:
@@ -505,6 +512,7 @@ def design() -> dict[str, Any]:
     """
     from results.study import gold, pilot, table  # they read this module
 
+    tiers = sorted({one.tier for one in DESIGNS})
     halves = [tasks_of(Unit(DESIGNS[0], fold, SEEDS[0]))[1] for fold in (0, 1)]
     return {
         "settings": SETTINGS.model_dump(mode="json"),
@@ -522,10 +530,7 @@ def design() -> dict[str, Any]:
             ],
         },
         "arms": [_declared(one) for one in DESIGNS],
-        "units": {
-            str(tier): [unit.name for unit in units() if unit.design.tier == tier]
-            for tier in sorted({one.tier for one in DESIGNS})
-        },
+        "units": {str(tier): _names(tier) for tier in tiers},
         "contrasts": {"claims": table.CONTRASTS, "further": table.FURTHER},
         "seen": table.SEEN,
         "bounds": {"most_kl": table.MOST_KL, "most_unscored": table.MOST_UNSCORED},
@@ -541,12 +546,17 @@ def design() -> dict[str, Any]:
     }
 
 
+def _names(tier: int) -> list[str]:
+    return [unit.name for unit in units() if unit.design.tier == tier]
+
+
 def _declared(one: Design) -> dict[str, Any]:
     """An arm: how it is trained, who or what rewards it, and where it leaves the defaults."""
     unit = Unit(one, 0, SEEDS[0])
     rule = None if needs_judge(unit) else reward_of(unit, None)
     plain = Design(one.name, one.trained)
-    differs = {k: v for k, v in vars(one).items() if v != getattr(plain, k) and k != "tier"}
+    own = {name: value for name, value in vars(one).items() if name != "tier"}
+    differs = {name: value for name, value in own.items() if value != getattr(plain, name)}
     return {
         "name": one.name,
         "tier": one.tier,

@@ -32,7 +32,7 @@ def save(path: Path, found: Mapping[str, Any]) -> None:
             perhaps ``likelihoods``, and perhaps ``graded`` (task id -> :func:`graded`).
     """
     looks: Sequence[Mapping[str, Any]] = found["looks"]
-    inner = [{key: look[key] for key in ("step", "likelihoods") if key in look} for look in looks]
+    inner = list(map(_inner, looks))
     lines = [{**found, "looks": inner}]
     for look in looks:
         judged = look.get("graded", {})
@@ -42,6 +42,10 @@ def save(path: Path, found: Mapping[str, Any]) -> None:
         ]
     dumped = (json.dumps(line, ensure_ascii=False, separators=(",", ":")) for line in lines)
     atomic_write(path, "\n".join(dumped) + "\n")
+
+
+def _inner(look: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: look[key] for key in ("step", "likelihoods") if key in look}
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -55,7 +59,8 @@ def load(path: Path) -> dict[str, Any]:
         head, *rows = map(json.loads, path.read_text(encoding="utf-8").strip("\n").split("\n"))
         looks = {look["step"]: look | {"answers": {}} for look in head["looks"]}
         for row in rows:
-            look, task = looks[row.pop("step")], row.pop("task")
+            look = looks[row.pop("step")]
+            task = row.pop("task")
             look["answers"][task] = row.pop("answer")
             if row:
                 look.setdefault("graded", {})[task] = row

@@ -17,6 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,7 +35,8 @@ from results.study.run import Unit
 
 RESULTS = Path(__file__).with_name("arms.json")
 #: A run that went further is shown and enters no claim: nats a token, share of responses.
-MOST_KL, MOST_UNSCORED = 1.0, 0.05
+MOST_KL = 1.0
+MOST_UNSCORED = 0.05
 #: Claims of the study, declared before the first recorded unit: better arm, other arm. One family.
 CONTRASTS = {
     "implicit_over_base": ("implicit", "base"),
@@ -209,7 +211,7 @@ def secondary(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
             rows[name] = {
                 "before": fmean(scored(values.values())),
                 "after": fmean(scored(after[name].values())),
-                "unscored": sum(v is None for v in after[name].values()),
+                "unscored": sum(value is None for value in after[name].values()),
                 "change": change.to_json(),
             }
     return rows
@@ -228,10 +230,11 @@ def secondary_course(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, 
                 kept = _at_every_look(name, looks)
                 of_step = seen.setdefault(name, {}).setdefault(step, [])
                 of_step.extend(scored(values[one] for one in values if one in kept))
-    return {
-        name: {step: fmean(values) for step, values in steps.items() if values}
-        for name, steps in seen.items()
-    }
+    return {name: _means(steps) for name, steps in seen.items()}
+
+
+def _means(steps: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {step: fmean(values) for step, values in steps.items() if values}
 
 
 def _at_every_look(name: str, looks: Sequence[tuple[str, Mapping[str, Scores]]]) -> set[str]:
@@ -244,8 +247,8 @@ def _measured(look: Mapping[str, Any]) -> dict[str, Scores]:
     if "graded" in look:
         found["explicit"] = {task: row["score"] for task, row in look["graded"].items()}
     if inner := look.get("likelihoods"):
-        plain, ruled = inner["reference"], inner["with_rubric"]
-        gap = {task: value - plain[task] for task, value in ruled.items()}
+        plain = inner["reference"]
+        gap = {task: value - plain[task] for task, value in inner["with_rubric"].items()}
         found |= {"reference": plain, "gap": gap, "margin": inner["margin"]}
     return {name: values for name, values in found.items() if values}
 
@@ -256,7 +259,7 @@ def _words(parts: Sequence[tuple[Unit, Mapping[str, Any]]]) -> float:
 
 
 def _by_step(parts: Sequence[tuple[Unit, Mapping[str, Any]]], what: str) -> list[float | None]:
-    curves = [[row[what] for row in found["steps"]] for _, found in parts]
+    curves = [list(map(itemgetter(what), found["steps"])) for _, found in parts]
     return [fmean(values) if None not in values else None for values in zip(*curves, strict=True)]
 
 
@@ -285,7 +288,8 @@ def gains_of(
     found = []
     used: list[Mapping[str, Any]] = []
     for seed in sorted(seed for arm, seed in by if arm == better):
-        one, beside = by[better, seed], by.get((other, seed))
+        one = by[better, seed]
+        beside = by.get((other, seed))
         if beside is not None:
             against = beside["held_out"]["conveyed"]["after"]
             used.append(beside)
@@ -316,8 +320,7 @@ def way_to_references(runs: Sequence[Mapping[str, Any]], tasks: Sequence[Task]) 
     best = fmean(conveyed(task, task.reference or "").outcome for task in tasks)
     closed = {design.name for design in run.DESIGNS if design.closed}
     start = next((one for one in runs if one["arm"] not in closed), runs[0])
-    untrained = [v for v in start["held_out"]["conveyed"]["before"].values() if v is not None]
-    return best - fmean(untrained)
+    return best - fmean(scored(start["held_out"]["conveyed"]["before"].values()))
 
 
 def decide(
@@ -389,7 +392,7 @@ def _untouched_effect(
     return {"difference": effect.difference.to_json(), "p": effect.p}
 
 
-def _untouched(gains: Scores) -> Scores:
+def _untouched(gains: Mapping[str, float | None]) -> Scores:
     return {task: gain for task, gain in gains.items() if _folds()[task] == UNTOUCHED}
 
 
