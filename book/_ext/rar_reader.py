@@ -4,6 +4,7 @@ Terms carry their definition where a page uses them first; the search quotes the
 hits; every page has a foot with licence, version and paper, and its source in Markdown beside
 it; ``llms.txt`` lists these. All of it is made at build time and works from disk. What a terminal
 would obey is taken out of every text: a model may write it, and these files are also read there.
+A page has no directive that brings in another file or markup of its own.
 """
 
 from __future__ import annotations
@@ -149,7 +150,12 @@ def depart_term(translator: Any, node: rar_term) -> None:
     translator.body.append("</span>")
 
 
-# --- what a terminal would obey
+# --- what may not get into a page
+
+
+def _close(app: Sphinx) -> None:
+    # A page could show any file that the build can read, and markup that nobody checks.
+    app.env.settings |= {"file_insertion_enabled": False, "raw_enabled": False}
 
 
 def _harmless(text: str | list[str]) -> str:
@@ -263,9 +269,10 @@ def _name_source(
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the terms, the foot, the files beside the pages and what is taken out of texts."""
+    """Register the terms, the foot, the files beside the pages, and what they are kept free of."""
     app.add_node(rar_term, html=(visit_term, depart_term))
     app.connect("config-inited", _foot)
+    app.connect("builder-inited", _close)
     app.connect("doctree-read", _disarm)
     app.connect("doctree-resolved", _mark_terms)
     app.connect("html-page-context", _name_source)

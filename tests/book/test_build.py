@@ -206,13 +206,29 @@ def test_what_decides_how_a_page_looks_makes_another_book(
 # --- what is refused
 
 
-def test_a_raw_directive_in_a_notebook_does_not_get_through(tmp_path: Path, run: Path) -> None:
+#: Directives that bring markup or a file into a page; the file is there, beside the book.
+BRINGING = {
+    "raw": "```{raw} html\n<b>bold</b>\n```",
+    "raw of a file": "```{raw} html\n:file: ../../secret.txt\n```",
+    "include": ":::{include} ../../secret.txt\n:::",
+    "literalinclude": "```{literalinclude} ../../secret.txt\n```",
+    "csv-table": "```{csv-table}\n:file: ../../secret.txt\n```",
+    "raw of another language": "```{eval-rst}\n.. raw:: html\n\n   <b>bold</b>\n```",
+    "include of another language": "```{eval-rst}\n.. include:: ../../secret.txt\n```",
+}
+
+
+def test_no_directive_brings_a_file_or_markup_into_a_page(tmp_path: Path, run: Path) -> None:
     hostile = tmp_path / "smoke"
     shutil.copytree(run, hostile)
-    text = "# T\n\n```{raw} html\n<img src=x onerror=alert(1)>\n```"
-    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), hostile / f"{FIRST}.ipynb")
-    with pytest.raises(ReproduceError, match="onerror"):
+    (tmp_path / "secret.txt").write_text("xyzzy,1\n")
+    cells = [new_markdown_cell("# T"), *map(new_markdown_cell, BRINGING.values())]
+    nbformat.write(new_notebook(cells=cells), hostile / f"{FIRST}.ipynb")
+    with pytest.raises(ReproduceError) as caught:
         build(hostile, BOOK, tmp_path / "out", repo=REPO)
+    refused = re.findall(r":(\d)000\d: WARNING: .*(?:disabled|deactivated)", str(caught.value))
+    assert len(set(refused)) == len(BRINGING), str(caught.value)  # a warning for each cell
+    assert "xyzzy" not in str(caught.value)
 
 
 # --- in a real browser
