@@ -354,7 +354,8 @@ def _effect(
             return training_effect(gains, _folds(), bound=1.0 / way)
     except DataError as error:  # of several machines or versions
         return not_testable(str(error))
-    said = [f"{len(gains)} seeds of both arms are done, {MIN_SEEDS} are needed"]
+    done = "1 seed" if len(gains) == 1 else f"{len(gains)} seeds"
+    said = [f"done of both arms: {done}; {MIN_SEEDS} are needed"]
     said += [
         f"left out is {one['arm']} with seed {one['seed']}: {one['why']}"
         for one in out

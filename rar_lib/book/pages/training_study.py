@@ -500,8 +500,8 @@ def _on_grading(design: Mapping[str, Any]) -> str:
 def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None, *, labelled: bool) -> str:
     asked = design["gold"]
     text = sentence(
-        "The final answers of {arms} to {tasks} tasks, with seed {seed}, are to be labelled "
-        "criterion by criterion.",
+        "The final answers of {arms} to {tasks} tasks, with seed {seed}, were chosen to be "
+        "labelled, criterion by criterion.",
         arms=asked["arms"],
         tasks=asked["tasks"],
         seed=asked["seed"],
