@@ -183,9 +183,13 @@ def test_the_signature_is_the_one_that_verl_calls() -> None:
     for name in ("data_source", "solution_str", "ground_truth", "extra_info"):
         assert f"{name}=" in source
     inspect.signature(score).bind(
-        data_source="", solution_str="", ground_truth="", extra_info={},
-        reward_router_address=None, reward_model_tokenizer=None,
-    )  # fmt: skip
+        data_source="",
+        solution_str="",
+        ground_truth="",
+        extra_info={},
+        reward_router_address=None,
+        reward_model_tokenizer=None,
+    )
 
 
 def test_a_row_that_is_no_task_and_rubric_dropout_are_refused() -> None:
@@ -244,7 +248,11 @@ def test_the_ready_configuration_is_one_that_verl_accepts() -> None:
     }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _START, str(ENV)],
-        env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().endswith("composed")

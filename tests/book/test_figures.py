@@ -248,8 +248,12 @@ def test_a_forest_says_by_colour_and_mark_on_which_side_an_interval_lies() -> No
     marks = [ln for ln in fig.axes[0].lines if ln.get_marker() not in ("None", None, "")]
     assert [m.get_marker() for m in marks] == ["^", "v", "o", "o", "o"]
     assert [m.get_color() for m in marks] == [
-        figures.ABOVE, figures.BELOW, figures.REACHES, figures.REACHES, figures.FEW,
-    ]  # fmt: skip
+        figures.ABOVE,
+        figures.BELOW,
+        figures.REACHES,
+        figures.REACHES,
+        figures.FEW,
+    ]
     assert marks[-1].get_markerfacecolor() == "white"
     assert [text.get_text() for text in fig.legends[0].get_texts()] == [
         "interval above the line",

@@ -182,8 +182,11 @@ def test_only_what_is_missing_or_changed_is_run(
     said = "2 of 2 notebooks to run: about 0 min (01_first 0.5, 02_second ?)"
     assert caplog.messages[0] == said
     assert checkout.files() == {
-        "01_first.ipynb", "01_first.json", "02_second.ipynb", "02_second.json"
-    }  # fmt: skip
+        "01_first.ipynb",
+        "01_first.json",
+        "02_second.ipynb",
+        "02_second.json",
+    }
     shown = checkout.text("01_first")
     assert "smoke True" in shown  # the profile was injected, the kernel is this Python
     assert "./data/x.json ~/file /rooted/x" in shown
@@ -517,8 +520,11 @@ def test_a_killed_run_is_continued_by_the_next(checkout: Checkout, number: signa
         ("02_second", "never run"),
     ]
     assert checkout.files() == {
-        "01_first.ipynb", "01_first.json", "02_second.ipynb", "02_second.json"
-    }  # fmt: skip
+        "01_first.ipynb",
+        "01_first.json",
+        "02_second.ipynb",
+        "02_second.json",
+    }
 
 
 SAVE = """
@@ -937,8 +943,12 @@ def test_a_cell_is_placed_under_its_nearest_heading() -> None:
     ]
     found = notebook.places(nbformat.v4.new_notebook(cells=cells))
     assert [(p.cell, p.heading) for p in found] == [
-        (1, ""), (2, "Judge"), (3, "Judge"), (4, "The gate of 04 now"), (5, "The gate of 04 now")
-    ]  # fmt: skip
+        (1, ""),
+        (2, "Judge"),
+        (3, "Judge"),
+        (4, "The gate of 04 now"),
+        (5, "The gate of 04 now"),
+    ]
     assert {p.cells for p in found} == {5}
 
 

@@ -146,16 +146,35 @@ def test_responses_graded_in_several_ways_have_a_reward_and_an_advantage_of_each
 
 def test_grades_of_the_held_out_answers_bring_their_criteria(kept: Path) -> None:
     seen = GradedCriterion(
-        criterion="c-dense", title="D", description="Dense.", category="Essential",
-        polarity="good", met=True, probability=0.9, reason=None,
-    )  # fmt: skip
+        criterion="c-dense",
+        title="D",
+        description="Dense.",
+        category="Essential",
+        polarity="good",
+        met=True,
+        probability=0.9,
+        reason=None,
+    )
     row = GradedResponse(
-        task="held-0", response="after", arm="explicit", score=0.9, share=1.0, reason=None,
+        task="held-0",
+        response="after",
+        arm="explicit",
+        score=0.9,
+        share=1.0,
+        reason=None,
         verdicts=(seen,),
-        calls=1, prompt_tokens=1, cached_tokens=0, completion_tokens=1, seconds=1.0, money=None,
-        judge="third", judge_weights="x", judge_wording="a", judge_prompt="y",
+        calls=1,
+        prompt_tokens=1,
+        cached_tokens=0,
+        completion_tokens=1,
+        seconds=1.0,
+        money=None,
+        judge="third",
+        judge_weights="x",
+        judge_wording="a",
+        judge_prompt="y",
         reading="probability",
-    )  # fmt: skip
+    )
     one = of_task(leaf(kept, grades=[row]), "held-0")
     assert [group["by"] for group in one["criteria"]][-1] == "third, explicit"
     last = one["steps"][-1]["answers"][0]

@@ -46,15 +46,23 @@ from rar_lib.judging.messages import Messages, Wording
 
 def pair(name: str, task: str, axis: str = "accuracy", **gold: bool) -> Pair:
     return Pair(
-        id=name, task_id=task, preferred=f"good {name}", rejected=f"bad {name}",
-        axis=axis, difficulty="obvious" if axis == "accuracy" else "subtle",  # type: ignore[arg-type]
-        gold_preferred=gold, gold_rejected=gold,
-    )  # fmt: skip
+        id=name,
+        task_id=task,
+        preferred=f"good {name}",
+        rejected=f"bad {name}",
+        axis=axis,
+        difficulty="obvious" if axis == "accuracy" else "subtle",  # type: ignore[arg-type]
+        gold_preferred=gold,
+        gold_rejected=gold,
+    )
 
 
 PAIRS = (
-    pair("a-1", "a"), pair("a-2", "a"), pair("b-1", "b", "tone"), pair("c-1", "c", "tone"),
-)  # fmt: skip
+    pair("a-1", "a"),
+    pair("a-2", "a"),
+    pair("b-1", "b", "tone"),
+    pair("c-1", "c", "tone"),
+)
 USED = Usage(calls=4, prompt_tokens=100, cached_tokens=60, completion_tokens=4, seconds=2.0)
 
 
@@ -413,8 +421,10 @@ def test_no_mini_task_keeps_its_reference() -> None:
 
 
 def test_a_judge_that_reads_the_reference_rates_lower_under_the_wrong_one() -> None:
-    truth = {"Why does ice float on water?": "Ice is less dense.",
-             "How do I cool a burn?": "Run cool water over it."}  # fmt: skip
+    truth = {
+        "Why does ice float on water?": "Ice is less dense.",
+        "How do I cool a burn?": "Run cool water over it.",
+    }
 
     def reads(request: Reply, _: int) -> Reply:
         text = request["messages"][1]["content"]

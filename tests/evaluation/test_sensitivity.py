@@ -195,9 +195,15 @@ def task(name: str) -> Task:
 
 def pair(name: str, of: str) -> Pair:
     return Pair(
-        id=name, task_id=of, preferred="good", rejected="bad", axis="accuracy",
-        difficulty="obvious", gold_preferred={}, gold_rejected={},
-    )  # fmt: skip
+        id=name,
+        task_id=of,
+        preferred="good",
+        rejected="bad",
+        axis="accuracy",
+        difficulty="obvious",
+        gold_preferred={},
+        gold_rejected={},
+    )
 
 
 #: p1: the failure costs the rejected answer more than the fact gives it. p2: a tie for all.

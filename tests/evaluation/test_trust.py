@@ -384,8 +384,12 @@ def test_the_result_is_json_with_every_answer_and_its_line() -> None:
     assert judge["verdicts"][0]["line"] == 2
     assert set(judge["verdicts"][0]) >= {"task", "criterion", "label", "met", "probability"}
     assert judge["pairs"][1] == {
-        "line": 3, "task": "t1", "preferred": None, "rejected": 0.2, "reason": None,
-    }  # fmt: skip
+        "line": 3,
+        "task": "t1",
+        "preferred": None,
+        "rejected": 0.2,
+        "reason": None,
+    }
     assert judge["calibration"]["calibration"]["judge"]["model"] == "j"
     assert judge["gate"]["passed"] is True
 

@@ -88,8 +88,11 @@ def test_only_projections_are_rounded_and_the_scheme_says_how(source: Path, tmp_
     quantize(source, target)
     # Neither the marker, which convert.run writes last, nor an index of files that are gone.
     assert sorted(p.name for p in target.iterdir()) == [
-        "chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json",
-    ]  # fmt: skip
+        "chat_template.jinja",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
     tensors = load_file(target / "model.safetensors")
     assert {name: t.dtype for name, t in tensors.items()} == {
         f"{LAYER}.weight": torch.int8,
@@ -104,13 +107,16 @@ def test_only_projections_are_rounded_and_the_scheme_says_how(source: Path, tmp_
     scheme = config.pop("quantization_config")
     assert config == {"model_type": "qwen2"}
     assert (scheme["quant_method"], scheme["format"], scheme["ignore"]) == (
-        "compressed-tensors", "int-quantized", ["lm_head"],
-    )  # fmt: skip
+        "compressed-tensors",
+        "int-quantized",
+        ["lm_head"],
+    )
     (group,) = scheme["config_groups"].values()
     assert (group["weights"]["strategy"], group["weights"]["dynamic"]) == ("channel", False)
     assert (group["input_activations"]["strategy"], group["input_activations"]["dynamic"]) == (
-        "token", True,
-    )  # fmt: skip
+        "token",
+        True,
+    )
 
 
 def test_what_is_int8_already_is_refused(source: Path, tmp_path: Path) -> None:

@@ -36,9 +36,13 @@ def test_the_decoder_writes_what_generate_writes(kind: str, adapter: bool) -> No
         given = torch.tensor([prompt])
         with torch.no_grad():
             made = model.generate(
-                input_ids=given, attention_mask=torch.ones_like(given), max_new_tokens=10,
-                do_sample=False, eos_token_id=2, pad_token_id=0,
-            )  # fmt: skip
+                input_ids=given,
+                attention_mask=torch.ones_like(given),
+                max_new_tokens=10,
+                do_sample=False,
+                eos_token_id=2,
+                pad_token_id=0,
+            )
         assert tokens == made[0, len(prompt) :].tolist()
 
 

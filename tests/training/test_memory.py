@@ -114,10 +114,8 @@ def test_a_small_shape_by_hand() -> None:
     assert tiny.token_bytes(4) == 2 * tiny.token_bytes()
     assert tiny.adapter(3) == 2 * 3 * (16 + 12 + 12 + 16 + 3 * 24)
     assert tiny.int8_bytes() == (
-        tiny.projected
-        + 4 * 2 * (8 + 4 + 4 + 8 + 16 + 16 + 8)
-        + 2 * (biases + norms + embeddings)
-    )  # fmt: skip
+        tiny.projected + 4 * 2 * (8 + 4 + 4 + 8 + 16 + 16 + 8) + 2 * (biases + norms + embeddings)
+    )
 
 
 def budget_of(profile: Profile, room: float = 80e9, **settings: Any) -> Budget:
@@ -440,10 +438,15 @@ def test_the_command_shows_everything_and_invents_no_time_and_no_cost() -> None:
     assert done.output.count("of 80.00 GB: fits") == len(moments_of(GPU)) == 3
     for words in (
         *(f"Memory of {what} (profile gpu, cuda):" for what in moments_of(GPU)),
-        "keys and values of rollouts", "keys and values of held-out answers",
-        "of 80.00 GB: fits", "assumed, not measured:",
-        "28,800 calls", "Time: unknown", "Cost: unknown", "RaR-Mini",
-    ):  # fmt: skip
+        "keys and values of rollouts",
+        "keys and values of held-out answers",
+        "of 80.00 GB: fits",
+        "assumed, not measured:",
+        "28,800 calls",
+        "Time: unknown",
+        "Cost: unknown",
+        "RaR-Mini",
+    ):
         assert words in done.output
     assert "at the given price" not in done.output
 

@@ -101,9 +101,14 @@ def test_the_installed_trl_takes_it_for_an_async_reward() -> None:
     assert all(f"{name}=" in source for name in given)
     signature = inspect.signature(reward)
     signature.bind(
-        prompts=[], completions=[], completion_ids=[], trainer_state=None,
-        log_extra=None, log_metric=None, task=[],
-    )  # fmt: skip
+        prompts=[],
+        completions=[],
+        completion_ids=[],
+        trainer_state=None,
+        log_extra=None,
+        log_metric=None,
+        task=[],
+    )
 
 
 def test_trls_own_code_calls_it_and_takes_what_it_returns() -> None:
@@ -131,12 +136,16 @@ def test_trls_own_code_calls_it_and_takes_what_it_returns() -> None:
             rewards = [by_rubric, rule]
             trainer = SimpleNamespace(
                 accelerator=SimpleNamespace(device="cpu", is_main_process=True),
-                args=SimpleNamespace(report_to=[]), environments=None, async_loop=loop,
-                reward_funcs=rewards, reward_processing_classes=[None, None],
+                args=SimpleNamespace(report_to=[]),
+                environments=None,
+                async_loop=loop,
+                reward_funcs=rewards,
+                reward_processing_classes=[None, None],
                 reward_func_names=[r.__name__ for r in rewards],
                 state=TrainerState(global_step=3),
-                _log_completion_extra=None, _log_metric=metrics.__setitem__,
-            )  # fmt: skip
+                _log_completion_extra=None,
+                _log_metric=metrics.__setitem__,
+            )
             found = GRPOTrainer._calculate_rewards(
                 trainer, [row] * 3, [row["prompt"]] * 3, completions, [[1], [1, 2], [1]]
             )
@@ -157,9 +166,12 @@ def test_a_task_survives_the_data_set_unchanged() -> None:
 
 
 CHOICE = MultipleChoice(
-    id="q", question="Which metal is liquid at room temperature?",
-    options=("Iron", "Mercury", "Gold"), answer=1, reference="Mercury",
-)  # fmt: skip
+    id="q",
+    question="Which metal is liquid at room temperature?",
+    options=("Iron", "Mercury", "Gold"),
+    answer=1,
+    reference="Mercury",
+)
 RIGHT = shuffled(CHOICE, 0)[1]
 WRONG = next(letter for letter in "ABC" if letter != RIGHT)
 
