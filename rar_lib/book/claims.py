@@ -548,15 +548,17 @@ def gather(declared: Ledger, checkout: Path | None = None) -> Evidence:
 def shown_by(claim: Claim, root: Path = _ROOT) -> Place:
     """Notebook and cell id that show the record behind a claim; ``None`` for what can't be found.
 
-    That is the first cell that reads it, in the chapter of the claim's group.
+    That is the last cell that reads it, in the chapter of the claim's group: cells before take a
+    part of it.
     """
     chapter = _SHOWN_IN.get(claim.group, "")
     reads = "|".join(source.record for source in claim.sources)
+    found = _NOWHERE
     for path in sorted((root / "notebooks").glob(f"{chapter}_*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if re.search(rf'results\.load\(\s*"({reads})"', "".join(cell["source"])):
-                return f"notebooks/{path.name}", str(cell["id"])
-    return _NOWHERE
+                found = f"notebooks/{path.name}", str(cell["id"])
+    return found
 
 
 # --- decision ------------------------------------------------------------------------------------
