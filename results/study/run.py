@@ -373,8 +373,8 @@ def every_look(unit: Unit) -> bool:
     return unit.seed in (SEEDS[0], PILOT_SEED)
 
 
-def measure(unit: Unit, judge: Judge | None, *, folder: Path = BUILD) -> dict[str, Any]:
-    """Train a unit, in a subfolder of its name, and what it leaves, not graded yet.
+def measure(unit: Unit, judge: Judge | None, *, folder: Path | None = None) -> dict[str, Any]:
+    """Train a unit, in a folder of its name under _build/study, and what it leaves, not graded yet.
 
     Its machine is that of the last start; ``starts`` holds every one. ``decides`` is the code and
     the packages that it may not be continued without. ``seconds`` counts training over all starts,
@@ -390,7 +390,7 @@ def measure(unit: Unit, judge: Judge | None, *, folder: Path = BUILD) -> dict[st
         tasks=trained,
         held_out=held_out,
         before=known["answers"] if known else None,
-        out=folder / unit.name,
+        out=(folder or BUILD) / unit.name,
         reward=reward_of(unit, judge),
         watch=Watch(unit.look_every, Shares(held_out), within=within),
     )
