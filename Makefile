@@ -36,11 +36,12 @@ test: setup lint  ## set-up, lint, the smoke model and all tests (7 min cold on 
 test-adapters: setup  ## the reward in verl, ms-swift, OpenRLHF, verifiers, and Ray, in environments of their own (3 min warm, 2.1 GB)
 	bash env/adapters.sh
 
-lint: setup  ## ruff, mypy, import layers, notebooks without outputs (5 s, the first time 40 s)
+lint: setup  ## ruff, mypy, import layers, no re-exports, notebooks without outputs (9 s, longer the first time)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy rar_lib
 	$(BIN)/lint-imports
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/python -m pytest -q tests/test_face.py -k "taken_from_its_home or exported_twice"  # no re-exports
 	@$(BIN)/python env/rooms.py
 
 lock: setup  ## both locks from pyproject.toml, newest allowed releases (10 s)
