@@ -38,8 +38,7 @@ test-adapters: setup  ## the reward in verl, ms-swift, OpenRLHF, verifiers, and 
 
 lint: setup  ## ruff, mypy, import layers, no re-exports, notebooks without outputs (9 s, longer the first time)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy rar_lib
-	$(BIN)/lint-imports
+	$(BIN)/mypy rar_lib && $(BIN)/lint-imports
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/python -m pytest -q tests/test_face.py -k "taken_from_its_home or exported_twice"  # no re-exports
 	@$(BIN)/python env/rooms.py
