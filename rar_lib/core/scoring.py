@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from rar_lib.core.errors import DataError
@@ -150,52 +150,3 @@ def expected_rating(probability: Mapping[int, float]) -> float:
     if mass <= 0:
         raise ValueError("no probability on any rating from 1 to 10")
     return math.fsum(rating * p for rating, p in probability.items()) / mass
-
-
-def healthbench_score(points: Sequence[float], met: Sequence[bool | None]) -> float | None:
-    """HealthBench's score of one response: points of met criteria over the positive points.
-
-    A negative criterion that is met subtracts, so the score may be below 0; the mean over
-    a set is clipped to [0, 1] by :func:`healthbench_mean`. ``None`` if any verdict is.
-
-    Raises:
-        ValueError: lengths differ, or there is no positive criterion.
-    """
-    pairs = list(zip(points, met, strict=True))
-    possible = math.fsum(worth for worth in points if worth > 0)
-    if possible <= 0:
-        raise ValueError("HealthBench's formula needs at least one criterion with positive points")
-    if any(verdict is None for verdict in met):
-        return None
-    return math.fsum(worth for worth, verdict in pairs if verdict is True) / possible
-
-
-def healthbench_mean(scores: Sequence[float]) -> float:
-    """Mean over responses, clipped to [0, 1] as HealthBench does.
-
-    Raises:
-        ValueError: there is no score.
-    """
-    if not scores:
-        raise ValueError("no score to average")
-    return min(1.0, max(0.0, math.fsum(scores) / len(scores)))
-
-
-def signed_points(rubric: Rubric, weights: Weights = PAPER_WEIGHTS) -> list[float]:
-    """Points in HealthBench's convention: a criterion worded as a failure counts negative.
-
-    The published points where the rubric has them, else the weight of the category. The sign
-    comes from the polarity: HealthBench's own signs say the same, but RaR gives a pitfall
-    worded as avoidance a negative weight, too, and meeting that one is good.
-
-    Raises:
-        ValueError: some criteria have published points and others none: the scales differ.
-    """
-    without = [criterion.id for criterion in rubric.criteria if criterion.points is None]
-    if without and len(without) < len(rubric.criteria):
-        raise ValueError(f"criteria {', '.join(without)} have no points and the others do")
-    signed = []
-    for criterion in rubric.criteria:
-        points = weights[criterion.category] if criterion.points is None else abs(criterion.points)
-        signed.append(points if criterion.polarity is Polarity.GOOD else -points)
-    return signed

@@ -43,7 +43,6 @@ from pydantic import ValidationError
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import save_text
 from rar_lib.core.prompts import trl_row
-from rar_lib.core.scoring import signed_points
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task, Turn
 from rar_lib.data import healthbench, rar
 from rar_lib.data.jsonl import Account, Problem, explain, short
@@ -520,7 +519,7 @@ def _points(task: Task) -> list[float]:
     if all(criterion.points and abs(criterion.points) <= 10 for criterion in criteria):
         return [
             int(points) if float(points).is_integer() else points
-            for points in signed_points(task.rubric)
+            for points in healthbench.signed_points(task.rubric)
         ]
     made = [_HEALTHBENCH_POINTS[criterion.category] for criterion in criteria]
     signs = [-1 if criterion.polarity is Polarity.BAD else 1 for criterion in criteria]

@@ -1,7 +1,7 @@
-"""HealthBench (OpenAI, 2025): conversations with criteria that physicians wrote.
+"""HealthBench (OpenAI, 2025): conversations with criteria that physicians wrote, and its formula.
 
-Each criterion is worth -10 to 10 points, kept as published for HealthBench's formula
-(:func:`rar_lib.core.scoring.healthbench_score`). A negative criterion describes a fault: it is
+Each criterion is worth -10 to 10 points, kept as published for the formula
+(:func:`healthbench_score`). A negative criterion describes a fault: it is
 met when the bad thing happened. HealthBench has no categories; for the arms that need
 them, points are mapped by a rule of ours, not of the paper's:
 
@@ -15,8 +15,9 @@ theme is kept; ``ideal_completions_data``, often null. Others, the canary too, a
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -24,6 +25,7 @@ from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.fetch import hub_file
+from rar_lib.core.scoring import PAPER_WEIGHTS, Weights
 from rar_lib.core.types import Category, Criterion, Frozen, Polarity, Rubric, Task, Turn
 from rar_lib.data.jsonl import Account, json_rows, read, short
 
@@ -100,6 +102,55 @@ def load_healthbench(
     if not account.rows:
         raise DataError(f"{account.source}: holds no row; give HealthBench's JSON lines")
     return list(tasks.values()), account
+
+
+def healthbench_score(points: Sequence[float], met: Sequence[bool | None]) -> float | None:
+    """HealthBench's score of one response: points of met criteria over the positive points.
+
+    A negative criterion that is met subtracts, so the score may be below 0; the mean over
+    a set is clipped to [0, 1] by :func:`healthbench_mean`. ``None`` if any verdict is.
+
+    Raises:
+        ValueError: lengths differ, or there is no positive criterion.
+    """
+    pairs = list(zip(points, met, strict=True))
+    possible = math.fsum(worth for worth in points if worth > 0)
+    if possible <= 0:
+        raise ValueError("HealthBench's formula needs at least one criterion with positive points")
+    if any(verdict is None for verdict in met):
+        return None
+    return math.fsum(worth for worth, verdict in pairs if verdict is True) / possible
+
+
+def healthbench_mean(scores: Sequence[float]) -> float:
+    """Mean over responses, clipped to [0, 1] as HealthBench does.
+
+    Raises:
+        ValueError: there is no score.
+    """
+    if not scores:
+        raise ValueError("no score to average")
+    return min(1.0, max(0.0, math.fsum(scores) / len(scores)))
+
+
+def signed_points(rubric: Rubric, weights: Weights = PAPER_WEIGHTS) -> list[float]:
+    """Points in HealthBench's convention: a criterion worded as a failure counts negative.
+
+    The published points where the rubric has them, else the weight of the category. The sign
+    comes from the polarity: HealthBench's own signs say the same, but RaR gives a pitfall
+    worded as avoidance a negative weight, too, and meeting that one is good.
+
+    Raises:
+        ValueError: some criteria have published points and others none: the scales differ.
+    """
+    without = [criterion.id for criterion in rubric.criteria if criterion.points is None]
+    if without and len(without) < len(rubric.criteria):
+        raise ValueError(f"criteria {', '.join(without)} have no points and the others do")
+    signed = []
+    for criterion in rubric.criteria:
+        points = weights[criterion.category] if criterion.points is None else abs(criterion.points)
+        signed.append(points if criterion.polarity is Polarity.GOOD else -points)
+    return signed
 
 
 def category(points: float) -> Category:

@@ -19,7 +19,7 @@ import numpy as np
 from rar_lib.core.decision import Finding, not_testable
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import digest
-from rar_lib.core.scoring import healthbench_mean, healthbench_score, is_good, signed_points
+from rar_lib.core.scoring import is_good
 from rar_lib.core.stats import (
     MIN_UNITS,
     Comparison,
@@ -31,6 +31,7 @@ from rar_lib.core.stats import (
     task_interval,
 )
 from rar_lib.core.types import Arm, Category, Grade, Rubric, Task
+from rar_lib.data.healthbench import healthbench_mean, healthbench_score, signed_points
 from rar_lib.judging.chat import run_sync, together
 from rar_lib.judging.judge import Judge, grade_many
 

@@ -14,8 +14,9 @@ cut off is continued by the next run. Speeds are not recorded here, so other wor
 harm.
 
 Declared before the first run: judges, arms, pairs (all there are), and the order of the pieces. The
-synthetic rubrics are written by the largest judge for the 48 tasks of the pairs, once with and once
-without the reference; they are graded by all judges in the arm implicit, as the paper does.
+synthetic rubrics are to be written by the largest judge for the 48 tasks of the pairs, once with
+and once without the reference; all judges are to grade by them in the arm implicit, as the paper
+does.
 ``table.py`` computes the findings.
 """
 
@@ -72,8 +73,9 @@ _READS_AS = {
     "211c12ef987d0c9db675e955e57aee7f46c4a628bf2e370a3fe9ca9517836fa3": (
         "357bda564b28475f9446f96222fa03b446e944e774e30f6f4b6aa29cc7400af6"
     ),
-    # ``core/scoring.py``: of what a grade calls only names inside have changed.
-    "7ac1c995df9af4fd878e3f508243b43eb3c8ed91c5ffafa73c8cb97ba5e6370b": (
+    # ``core/scoring.py``: HealthBench's formula has moved out; of what a grade calls only names
+    # inside have changed.
+    "40095961108b991a2696279dde83d9339355e999d0cd2f3ae8342655d5756848": (
         "5d29f0d3a91ae4df82da2803c98e1032cf261915c71cdee82289bc142281e65d"
     ),
 }

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from rar_lib.core.scoring import signed_points
 from rar_lib.core.types import Criterion, Pair, Rubric, Task
+from rar_lib.data.healthbench import signed_points
 from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 
 TASKS = 24

@@ -8,14 +8,12 @@ from hypothesis import strategies as st
 
 from rar_lib.core.scoring import (
     PAPER_WEIGHTS,
+    PREDEFINED,
     UNIFORM_WEIGHTS,
     expected_rating,
     explicit_score,
-    healthbench_mean,
-    healthbench_score,
     is_good,
     normalise_rating,
-    signed_points,
 )
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric
 
@@ -131,7 +129,8 @@ def test_flipping_one_verdict_to_the_good_side_raises_the_score(
     rubric, met = build(drawn)
     chosen = data.draw(st.sampled_from(rubric.criteria))
     good = chosen.polarity is Polarity.GOOD
-    low, high = score(rubric, met | {chosen.id: not good}), score(rubric, met | {chosen.id: good})
+    low = score(rubric, met | {chosen.id: not good})
+    high = score(rubric, met | {chosen.id: good})
     assert high > low
 
 
@@ -199,33 +198,11 @@ def test_expected_rating_refuses_what_is_no_distribution_over_ratings(
 # HealthBench --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("points", "met", "score"),
-    [
-        ([5, 3, -4], [True, True, False], 1.0),
-        ([5, 3, -4], [True, False, True], 1 / 8),
-        ([5, 3, -4], [False, False, True], -4 / 8),
-        ([5, 3, -4], [True, None, False], None),
-        ([10], [False], 0.0),
-    ],
-)
-def test_healthbench_by_hand(
-    points: list[float], met: list[bool | None], score: float | None
-) -> None:
-    assert healthbench_score(points, met) == score
-
-
-def test_healthbench_mean_is_clipped_only_after_averaging() -> None:
-    assert healthbench_mean([1.0, -0.5]) == 0.25  # clipping each first would give 0.5
-    assert healthbench_mean([-0.5, -0.1]) == 0.0
-
-
-def test_healthbench_refuses_what_it_cannot_divide_by() -> None:
-    with pytest.raises(ValueError, match="positive points"):
-        healthbench_score([-1.0], [True])
-    with pytest.raises(ValueError, match="shorter"):
-        healthbench_score([1.0, 2.0], [True])
-
-
-def test_signed_points_turn_failures_negative() -> None:
-    assert signed_points(FOUR) == [1.0, 0.7, 0.3, -0.9]
+def test_the_generic_rubric_has_the_four_criteria_of_the_paper() -> None:
+    titles = [c.title for c in PREDEFINED.criteria]
+    assert titles == [
+        "Factually correct",
+        "Complete answer",
+        "Concise wording",
+        "Practically helpful",
+    ]

@@ -23,7 +23,7 @@ from rar_lib.data.audit import (
 )
 from rar_lib.data.tasks import load_mini
 
-E, I, O, P = Category  # noqa: E741
+ESSENTIAL, IMPORTANT, OPTIONAL, PITFALL = Category
 
 
 def criterion(n: int, kind: Category, text: str = "", points: float | None = None) -> Criterion:
@@ -47,24 +47,24 @@ SET = [
     task(
         "one",
         "Why does copper conduct current?",  # 5 words
-        criterion(1, E, "Names free electrons in copper.", 5),
-        criterion(2, P, "Omits the electrons.", -1),
+        criterion(1, ESSENTIAL, "Names free electrons in copper.", 5),
+        criterion(2, PITFALL, "Omits the electrons.", -1),
         reference="Its electrons move freely.",  # 4 words
     ),
     task(
         "two",
         "How far does sound travel in 3 seconds?",  # 8 words
-        criterion(1, E, "Gives about 1029 metres.", 5),
-        criterion(2, I, "Multiplies speed by time.", 4),
-        criterion(3, O, "Is well organised.", 2),
+        criterion(1, ESSENTIAL, "Gives about 1029 metres.", 5),
+        criterion(2, IMPORTANT, "Multiplies speed by time.", 4),
+        criterion(3, OPTIONAL, "Is well organised.", 2),
         reference="About 1029 m.",
     ),
     task(
         "three",
         "why does  COPPER conduct current?",  # the first one again
-        criterion(1, E, "Names free charges.", 4),
-        criterion(2, P, "Avoids calling copper an insulator.", -2),
-        criterion(3, O, "Is well   ORGANISED.", 2),
+        criterion(1, ESSENTIAL, "Names free charges.", 4),
+        criterion(2, PITFALL, "Avoids calling copper an insulator.", -2),
+        criterion(3, OPTIONAL, "Is well   ORGANISED.", 2),
     ),
     task("four", "No rubric here?"),
 ]
@@ -73,8 +73,8 @@ SET = [
 def test_overview_counts_by_hand() -> None:
     found = overview(SET)
     assert (found.tasks, found.rubrics, found.criteria) == (4, 3, 8)
-    assert found.categories == {E: 3, I: 1, O: 2, P: 2}
-    assert found.shares[E] == 3 / 8
+    assert found.categories == {ESSENTIAL: 3, IMPORTANT: 1, OPTIONAL: 2, PITFALL: 2}
+    assert found.shares[ESSENTIAL] == 3 / 8
     assert math.isclose(sum(found.shares.values()), 1.0)
     assert (found.pitfalls_good, found.pitfalls_bad) == (1, 1)
     assert found.size_mean == pytest.approx(8 / 3)  # sizes 2, 3, 3
@@ -103,13 +103,15 @@ def test_defects_by_hand() -> None:
 
 
 def test_a_criterion_repeated_within_one_task_is_not_repeated_across_tasks() -> None:
-    twice = task("t", "Why?", criterion(1, E, "Names iron."), criterion(2, E, "Names iron."))
+    twice = task(
+        "t", "Why?", criterion(1, ESSENTIAL, "Names iron."), criterion(2, ESSENTIAL, "Names iron.")
+    )
     assert defects([twice]).repeated_criteria == 0
 
 
 def test_a_word_of_the_question_makes_a_criterion_specific() -> None:
     tasks = [
-        task(f"t{n}", f"What is the boiling point of {name}?", criterion(1, E, text))
+        task(f"t{n}", f"What is the boiling point of {name}?", criterion(1, ESSENTIAL, text))
         for n, (name, text) in enumerate(
             [("water", "Gives a boiling point."), ("ethanol", "Gives it for ethanol.")]
         )
@@ -127,7 +129,7 @@ def test_a_word_of_the_question_makes_a_criterion_specific() -> None:
     ],
 )
 def test_generic_means_no_content_word_or_number_of_the_task(sentence: str, generic: bool) -> None:
-    assert is_generic(SET[0], criterion(1, E, sentence)) is generic
+    assert is_generic(SET[0], criterion(1, ESSENTIAL, sentence)) is generic
 
 
 @pytest.mark.parametrize(
@@ -153,23 +155,23 @@ def test_a_task_of_the_type_multiple_choice_is_one() -> None:
 
 def test_published_points_per_category() -> None:
     assert points_by_category(SET) == {
-        E: Points(criteria=3, mode=5, share_at_mode=2 / 3),
-        I: Points(criteria=1, mode=4, share_at_mode=1.0),
-        O: Points(criteria=2, mode=2, share_at_mode=1.0),
-        P: Points(criteria=2, mode=-2, share_at_mode=0.5),  # of equals, the smaller
+        ESSENTIAL: Points(criteria=3, mode=5, share_at_mode=2 / 3),
+        IMPORTANT: Points(criteria=1, mode=4, share_at_mode=1.0),
+        OPTIONAL: Points(criteria=2, mode=2, share_at_mode=1.0),
+        PITFALL: Points(criteria=2, mode=-2, share_at_mode=0.5),  # of equals, the smaller
     }
-    assert points_by_category([task("t", "Why?", criterion(1, E))]) == {}
+    assert points_by_category([task("t", "Why?", criterion(1, ESSENTIAL))]) == {}
 
 
 def test_equal_weights_are_the_mean_and_one_criterion_leaves_no_room() -> None:
-    alike = task("s", "Why?", criterion(1, E), criterion(2, E))
+    alike = task("s", "Why?", criterion(1, ESSENTIAL), criterion(2, ESSENTIAL))
     assert weights_against_mean([alike]) == pytest.approx(1.0)
-    assert weights_against_mean([task("t", "Why?", criterion(1, E))]) == pytest.approx(1.0)
+    assert weights_against_mean([task("t", "Why?", criterion(1, ESSENTIAL))]) == pytest.approx(1.0)
 
 
 def test_the_correlation_of_two_criteria_is_the_one_of_the_formula() -> None:
     # Weights 1 and 0.3, independent coins: corr(w.g, g1 + g2) = (w1 + w2) / sqrt(2 (w1² + w2²)).
-    pair = task("t", "Why?", criterion(1, E), criterion(2, O))
+    pair = task("t", "Why?", criterion(1, ESSENTIAL), criterion(2, OPTIONAL))
     expected = 1.3 / math.sqrt(2 * (1.0 + 0.09))
     assert weights_against_mean([pair] * 25_000) == pytest.approx(expected, abs=0.005)
 
@@ -182,8 +184,8 @@ def test_the_vectorised_reward_is_eq_1() -> None:
     scores = []
     for row in good:
         met = {
-            c.id: bool(g) if c.polarity is Polarity.GOOD else not g
-            for c, g in zip(rubric.criteria, row, strict=True)
+            one.id: bool(is_good) if one.polarity is Polarity.GOOD else not is_good
+            for one, is_good in zip(rubric.criteria, row, strict=True)
         }
         scores.append(explicit_score(rubric, met, PAPER_WEIGHTS))
     expected = np.corrcoef(np.array(scores, dtype=float), good.mean(axis=1))[0, 1]
@@ -240,5 +242,5 @@ def test_the_audit_of_the_embedded_set_runs_and_adds_up() -> None:
     found = overview(tasks)
     assert found.tasks == len(tasks) == found.rubrics
     assert sum(found.categories.values()) == found.criteria
-    assert found.pitfalls_good + found.pitfalls_bad == found.categories[P]
+    assert found.pitfalls_good + found.pitfalls_bad == found.categories[PITFALL]
     assert 0 < (weights_against_mean(tasks) or 0) < 1

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from rar_lib import convert_tasks, read_format
 from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import trl_row
-from rar_lib.core.scoring import signed_points
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task, Turn
 from rar_lib.data.formats import FORMATS, INFO_KEY
-from rar_lib.data.healthbench import load_healthbench
+from rar_lib.data.healthbench import load_healthbench, signed_points
 from rar_lib.data.rar import load_rar
 from rar_lib.data.tasks import load_mini, load_tasks, save_tasks
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-RAR, HEALTHBENCH = FIXTURES / "rar_rows.jsonl", FIXTURES / "healthbench_rows.jsonl"
+RAR = FIXTURES / "rar_rows.jsonl"
+HEALTHBENCH = FIXTURES / "healthbench_rows.jsonl"
 HARD_TEXT = "two\nlines\r\n, a tab\t, a joiner 👩\u200d⚕️, nbsp\u00a0, \u2028, e\u0301, <b>&amp;\\n"
 
 
@@ -91,9 +91,8 @@ def test_rar_rows_give_what_the_loader_of_rar_gives() -> None:
     found = read_format(RAR, domain="medicine")
     loaded, _ = load_rar("medicine", "val", rows=RAR)
     assert found.format == "rar"
-    assert [t.model_copy(update={"id": ""}) for t in found.tasks] == [
-        t.model_copy(update={"id": ""}) for t in loaded
-    ]
+    without_ids = [t.model_copy(update={"id": ""}) for t in found.tasks]
+    assert without_ids == [t.model_copy(update={"id": ""}) for t in loaded]
     assert (found.rows, len(found.tasks), found.ids_changed) == (8, 7, 1)
     assert found.lost["question_source"] == 7
     assert {p.line for p in found.problems if p.level == "error"} == {8}
@@ -318,7 +317,8 @@ def test_columns_that_fit_nothing_are_refused_with_what_would(tmp_path: Path) ->
 
 
 def test_a_parquet_file_is_read_as_its_lines_are(tmp_path: Path) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "rows.parquet"
     parquet.write_table(arrow.Table.from_pylist(rows_of(RAR)), path)
     assert read_format(path).tasks == read_format(RAR).tasks
@@ -329,7 +329,8 @@ def test_a_parquet_file_is_read_as_its_lines_are(tmp_path: Path) -> None:
 
 def converted(tasks: list[Task], to: str, folder: Path) -> tuple[Any, list[Task]]:
     """The account of writing tasks, and what is read back of the output."""
-    source, target = folder / "tasks.jsonl", folder / "out.jsonl"
+    source = folder / "tasks.jsonl"
+    target = folder / "out.jsonl"
     save_tasks(source, tasks)
     done = convert_tasks(source, target, source="tasks", to=to)
     return done, read_format(target, to).tasks
@@ -424,7 +425,8 @@ def test_healthbench_rows_come_back_the_same(tmp_path: Path) -> None:
     again = tmp_path / "again.jsonl"
     done = convert_tasks(tasks, again, to="healthbench")
     assert done.lossless
-    first, other = rows_of(again)[0], rows_of(HEALTHBENCH)[0]
+    first = rows_of(again)[0]
+    other = rows_of(HEALTHBENCH)[0]
     for name in ("prompt_id", "prompt", "rubrics", "example_tags"):
         assert first[name] == other[name]
 

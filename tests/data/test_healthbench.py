@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.scoring import UNIFORM_WEIGHTS, healthbench_score, signed_points
+from rar_lib.core.scoring import UNIFORM_WEIGHTS
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric
 from rar_lib.data.healthbench import (
     CONVERSATIONS,
@@ -23,7 +23,10 @@ from rar_lib.data.healthbench import (
     NO_POINTS,
     NOTHING_TO_GAIN,
     category,
+    healthbench_mean,
+    healthbench_score,
     load_healthbench,
+    signed_points,
 )
 from rar_lib.evaluation.held_out import axis_scores
 
@@ -130,6 +133,34 @@ def test_the_score_by_hand(met: list[bool | None], expected: float | None) -> No
     assert healthbench_score(signed_points(BLISTER), met) == expected
 
 
+@pytest.mark.parametrize(
+    ("points", "met", "score"),
+    [
+        ([5, 3, -4], [True, True, False], 1.0),
+        ([5, 3, -4], [True, False, True], 1 / 8),
+        ([5, 3, -4], [False, False, True], -4 / 8),
+        ([5, 3, -4], [True, None, False], None),
+        ([10], [False], 0.0),
+    ],
+)
+def test_the_formula_by_hand(
+    points: list[float], met: list[bool | None], score: float | None
+) -> None:
+    assert healthbench_score(points, met) == score
+
+
+def test_the_mean_is_clipped_only_after_averaging() -> None:
+    assert healthbench_mean([1.0, -0.5]) == 0.25  # clipping each first would give 0.5
+    assert healthbench_mean([-0.5, -0.1]) == 0.0
+
+
+def test_the_formula_refuses_what_it_cannot_divide_by() -> None:
+    with pytest.raises(ValueError, match="positive points"):
+        healthbench_score([-1.0], [True])
+    with pytest.raises(ValueError, match="shorter"):
+        healthbench_score([1.0, 2.0], [True])
+
+
 def test_scores_by_axis() -> None:
     assert BLISTER is not None
     scores = axis_scores(BLISTER, [True, True, False, True, True])
@@ -165,6 +196,22 @@ def points(*given: tuple[float | None, Polarity]) -> Rubric:
 )
 def test_signed_points_use_the_published_ones(rubric: Rubric, expected: list[float]) -> None:
     assert signed_points(rubric) == expected
+
+
+def test_a_rubric_without_points_has_the_weights_of_its_categories() -> None:
+    four = Rubric(
+        criteria=tuple(
+            Criterion(
+                id=category.lower(),
+                title="T",
+                description="D.",
+                category=category,
+                polarity=Polarity.BAD if category is Category.PITFALL else Polarity.GOOD,
+            )
+            for category in Category
+        )
+    )
+    assert signed_points(four) == [1.0, 0.7, 0.3, -0.9]
 
 
 def test_category_weights_do_not_change_published_points() -> None:

@@ -120,10 +120,14 @@ def test_the_measure_would_find_a_paraphrase() -> None:
 
 def test_pitfalls_come_in_both_wordings_in_both_domains() -> None:
     pitfalls = Counter(
-        (t.domain, c.polarity) for t in TASKS for c in criteria(t) if c.category == "Pitfall"
+        (task.domain, criterion.polarity)
+        for task in TASKS
+        for criterion in criteria(task)
+        if criterion.category == "Pitfall"
     )
     for domain in ("medicine", "science"):
-        good, bad = pitfalls[domain, Polarity.GOOD], pitfalls[domain, Polarity.BAD]
+        good = pitfalls[domain, Polarity.GOOD]
+        bad = pitfalls[domain, Polarity.BAD]
         assert 0.4 <= good / (good + bad) <= 0.6
 
 
@@ -147,8 +151,9 @@ def test_pairs_are_on_every_val_and_test_task_and_on_no_other() -> None:
 
 
 def test_axes_and_difficulties_are_all_there() -> None:
-    assert all(n >= 8 for n in Counter(p.axis for p in PAIRS).values())
-    assert len({p.axis for p in PAIRS}) == 6
+    axes = Counter(p.axis for p in PAIRS)
+    assert all(n >= 8 for n in axes.values())
+    assert len(axes) == 6
     assert Counter(p.difficulty for p in PAIRS) == {"obvious": 36, "moderate": 48, "subtle": 36}
 
 
@@ -160,20 +165,21 @@ def test_gold_ranks_preferred_over_rejected_wherever_the_rubric_covers_the_axis(
     assert min(m for m in margins.values() if m) >= 0.08
 
 
+def rejected_is_better_somewhere(pair: Pair) -> bool:
+    """Whether a criterion goes against the preferred response and speaks for the rejected one."""
+    return any(
+        pair.gold_preferred[criterion.id] != (criterion.polarity == "good")
+        and pair.gold_rejected[criterion.id] == (criterion.polarity == "good")
+        for criterion in criteria(BY_ID[pair.task_id])
+    )
+
+
 def test_neither_response_is_perfect_or_hopeless() -> None:
     """A judge that ranks by a general impression alone must be able to fail."""
     scores = [by_hand(p) for p in PAIRS]
     assert max(a for a, _ in scores) < 1
     assert np.mean([b for _, b in scores]) > 0.35
-    better_somewhere = [
-        any(
-            p.gold_preferred[c.id] != (c.polarity == "good")
-            and p.gold_rejected[c.id] == (c.polarity == "good")
-            for c in criteria(BY_ID[p.task_id])
-        )
-        for p in PAIRS
-    ]
-    assert np.mean(better_somewhere) > 1 / 3
+    assert np.mean([rejected_is_better_somewhere(p) for p in PAIRS]) > 1 / 3
 
 
 def test_gold_score_of_one_pair_worked_by_hand() -> None:

@@ -8,7 +8,9 @@ from rar_lib.core.types import Category, Polarity
 from rar_lib.data.polarity import WORDS, read, split_prefix
 from rar_lib.data.tasks import load_mini
 
-GOOD, BAD, OPEN = Polarity.GOOD, Polarity.BAD, None
+GOOD = Polarity.GOOD
+BAD = Polarity.BAD
+OPEN = None
 
 TABLE = [
     # Avoidance: meeting it is good.
@@ -183,10 +185,10 @@ def test_no_stem_is_in_two_lists() -> None:
 
 def test_no_pitfall_of_the_embedded_set_is_read_against_its_authored_polarity() -> None:
     pitfalls = [
-        c
-        for t in load_mini()
-        for c in (t.rubric.criteria if t.rubric else ())
-        if c.category is Category.PITFALL
+        criterion
+        for task in load_mini()
+        for criterion in (task.rubric.criteria if task.rubric else ())
+        if criterion.category is Category.PITFALL
     ]
     decided = [(c, read(c.description, c.points, c.title).polarity) for c in pitfalls]
     assert [c.description for c, p in decided if p not in (None, c.polarity)] == []

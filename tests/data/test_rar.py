@@ -130,10 +130,14 @@ _ITEMS = [
 ]
 
 
+def _column(key: str) -> list[object]:
+    return [item[key] for item in _ITEMS]
+
+
 @pytest.mark.parametrize(
     "rubric",
     [
-        {key: [item[key] for item in _ITEMS] for key in _ITEMS[0]},  # an object of lists
+        {key: _column(key) for key in _ITEMS[0]},  # an object of lists
         json.dumps(_ITEMS),
         [item | {"weight": float("nan")} for item in _ITEMS],
         [item | {"weight": str(item["weight"])} for item in _ITEMS],

@@ -331,14 +331,14 @@ def test_a_split_holds_every_domain_in_its_share() -> None:
     tasks = [Task(id=f"m{n}", question=f"m{n}?", domain="medicine") for n in range(30)]
     tasks += [Task(id=f"s{n}", question=f"s{n}?", domain="science") for n in range(10)]
     _, held = split_tasks(tasks, 8)
-    assert [sum(t.domain == d for t in held) for d in ("medicine", "science")] == [6, 2]
+    assert Counter(t.domain for t in held) == {"medicine": 6, "science": 2}
 
 
 def test_the_same_question_is_never_on_both_sides() -> None:
     tasks = [
-        Task(id=f"t{n}-{k}", question=q)
+        Task(id=f"t{n}-{k}", question=question)
         for n in range(6)
-        for k, q in enumerate((f"Why {n}?", f"  WHY   {n}?"))
+        for k, question in enumerate((f"Why {n}?", f"  WHY   {n}?"))
     ]
     train, held = split_tasks(tasks, 3)
     assert not {t.id[:2] for t in train} & {t.id[:2] for t in held}

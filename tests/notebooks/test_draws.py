@@ -41,6 +41,10 @@ def test_the_first_pairs_are_found(code: str) -> None:
     assert re.search(FIRST, code)
 
 
+def targets(assignment: ast.Assign) -> set[str]:
+    return {ast.unparse(target) for target in assignment.targets}
+
+
 def set_up(cells: list[str]) -> ast.Module:
     """What the cell of imports takes from the study, without the imports."""
     wanted = {"training", "SIZE", "tasks", "as_in_training"}
@@ -48,7 +52,7 @@ def set_up(cells: list[str]) -> ast.Module:
     lines: list[ast.stmt] = [
         node
         for node in ast.parse(source).body
-        if isinstance(node, ast.Assign) and {ast.unparse(t) for t in node.targets} <= wanted
+        if isinstance(node, ast.Assign) and targets(node) <= wanted
     ]
     assert len(lines) == len(wanted)
     return ast.Module(lines, [])

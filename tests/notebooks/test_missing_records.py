@@ -26,11 +26,15 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDS = {name: results.load(name) for name in ("alignment", "coverage")}
 
 
+def holds_any(text: str, marks: tuple[str, ...]) -> bool:
+    return any(mark in text for mark in marks)
+
+
 def cells(stem: str, *marks: str) -> list[str]:
     """The code cells that hold one of these pieces of text, in their order."""
     found = json.loads((ROOT / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in found if cell["cell_type"] == "code"]
-    chosen = [text for text in code if any(mark in text for mark in marks)]
+    chosen = [text for text in code if holds_any(text, marks)]
     assert len(chosen) == len(marks)
     return chosen
 

@@ -75,9 +75,8 @@ def test_a_chapter_has_a_figure_a_table_and_no_noise(results: list[Result], stem
 def test_every_cell_that_draws_shows_its_figure(results: list[Result], stem: str) -> None:
     notebook = nbformat.read(OUT / f"{stem}.ipynb", as_version=4)
     code = [c for c in notebook.cells if c.cell_type == "code"]
-    drawing = [
-        c for c in code if re.search(r"\bfigures\.[a-z]", c.source)
-    ]  # constants draw nothing
+    # A name in capitals is a constant, which draws nothing.
+    drawing = [c for c in code if re.search(r"\bfigures\.[a-z]", c.source)]
     assert drawing
     for cell in drawing:
         shown = [PICTURES & set(o.get("data", {})) for o in cell.outputs]

@@ -194,9 +194,14 @@ def test_prose_and_results_are_at_least_two_thirds_of_a_chapter(
     assert page.evaluate(CODE) <= 1 / 3
 
 
+def anchors(soup: BeautifulSoup) -> set[Any]:
+    """The ids that a link to the page may name."""
+    return {element["id"] for element in soup.select("[id]")}
+
+
 def test_every_link_within_the_book_leads_to_a_place_that_is_there(html: Path) -> None:
     pages = {p: BeautifulSoup(p.read_text("utf-8"), "html.parser") for p in html.glob("*.html")}
-    places = {p.resolve(): {e["id"] for e in soup.select("[id]")} for p, soup in pages.items()}
+    places = {p.resolve(): anchors(soup) for p, soup in pages.items()}
     broken = []
     for path, soup in pages.items():
         for link in soup.select("a[href]"):

@@ -23,17 +23,16 @@ def cells(path: Path, kind: str) -> list[str]:
 
 
 def rows(source: str) -> list[ast.Dict]:
-    """Rows that a cell writes out for a table: the dictionaries in a call of ``tables.table``."""
+    """Rows that a cell writes out for a table: in the call that shows it, or appended before it."""
     tree = compile(source, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     assert isinstance(tree, ast.AST)
-    found: list[ast.Dict] = []
-    for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and ast.unparse(call.func) in (
-            "tables.table",
-            "tables.folds",
-        ):
-            found += [node for node in ast.walk(call) if isinstance(node, ast.Dict)]
-    return found
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    shown = [call for call in calls if ast.unparse(call.func) in ("tables.table", "tables.folds")]
+    appended = [call for call in calls if ast.unparse(call.func).endswith(".append")]
+    within: list[ast.Dict] = []
+    for call in [*shown, *appended] if shown else []:
+        within += [node for node in ast.walk(call) if isinstance(node, ast.Dict)]
+    return within
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -51,6 +50,9 @@ def test_a_table_that_is_too_wide_is_found() -> None:
     row = ", ".join(f"'{n}': {n}" for n in range(COLUMNS + 1))
     (found,) = rows(f"tables.table([{{{row}}} for x in y])")
     assert len(found.keys) > COLUMNS
+    (before,) = rows(f"for x in y:\n    found.append({{{row}}})\ntables.table(found)")
+    assert len(before.keys) > COLUMNS
+    assert rows(f"found.append({{{row}}})") == []  # no table in this cell
 
 
 #: How a chapter asks whether a judge may act as one that gave no reward.
@@ -60,7 +62,8 @@ GATE = r"\bmay_(?:hold_out|confirm)\("
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_chapter_with_a_hold_out_judge_computes_whether_it_may_be_one(path: Path) -> None:
     """It names the gate of chapter 4, so it shows on which side of it the judge lies."""
-    text, code = "\n".join(cells(path, "markdown")), "\n".join(cells(path, "code"))
+    text = "\n".join(cells(path, "markdown"))
+    code = "\n".join(cells(path, "code"))
     if re.search(r"(?:hold-out|second) judge\b.{0,80}\bgate\b", text):
         assert re.search(GATE, code)
 

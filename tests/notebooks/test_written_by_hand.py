@@ -134,8 +134,12 @@ def printed_results(source: str) -> list[str]:
         ast.unparse(call)
         for call in ast.walk(ast.parse(source))
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "print"
-        if any(_numbers(part) for part in ast.walk(call))
+        if _holds_numbers(call)
     ]
+
+
+def _holds_numbers(call: ast.Call) -> bool:
+    return any(_numbers(part) for part in ast.walk(call))
 
 
 def _numbers(part: ast.AST) -> bool:
