@@ -51,6 +51,7 @@ from rar_lib.evaluation.alignment import agreement_of
 from rar_lib.judging.messages import rubric_of
 from results.study import origin, run, store
 from results.study.run import Unit
+from results.study.states import States
 
 RESULTS = Path(__file__).with_name("gold.json")
 #: Whose answers are labelled; differences are to the first.
@@ -111,7 +112,8 @@ def recorded(unit: Unit) -> Mapping[str, Any]:
         )
     first = _unit(ARMS[0], 0)
     heads = {one.name: store.head(one.path) for one in (first, unit) if one.path.exists()}
-    origin.shared({name: origin.made_by(head) for name, head in heads.items()})
+    states = States.recorded()
+    origin.shared({name: origin.made_by(head, states) for name, head in heads.items()})
     origin.shared({name: origin.graded_by(head) for name, head in heads.items()})
     return store.load(unit.path)
 

@@ -2,8 +2,9 @@
 
 The same seed trains another policy on another processor, in another number format, and under other
 versions of the packages that compute. A unit therefore keeps the machine of every start: one that
-was killed and went on elsewhere is of no machine. The code of the library is kept and not compared,
-because its digest changes with every comment; train a record from one commit.
+was killed and went on elsewhere is of no machine. Other code of the library may train another
+policy, too: units of two states are put together only where a repeat showed them to come out the
+same (``states.py``). Grades are of one state.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from rar_lib.models.machine import hardware
 from rar_lib.models.processor import cpu_dtype
 from rar_lib.training.run import newest
 from rar_lib.training.train import Job
+from results.study.states import DIGITS, States
 
 STARTS = "starts.json"
 #: What sampling leaves before the first checkpoint (:func:`rar_lib.training.sft.best_of`).
 _SELECTED = "selected.json"
 #: How an error ends.
 _AGAIN = "Train the odd ones again where the others were trained"
+_REPEAT = f"{_AGAIN}, or show by results.study.repeat that they come out the same"
+_REGRADE = "Grade the odd ones again by results.study.run --regrade"
 
 
 def here() -> dict[str, str]:
@@ -107,28 +111,35 @@ class Made:
         machines: each with its number format, once, in the order of the starts.
         versions: of the packages that decide a step.
         judges: judge of the reward -> the engine that answered, its weights and what it is asked.
+        state: of the library's code; states that come out the same are one.
+        mend: what makes one of an odd state like the others.
     """
 
     machines: tuple[str, ...]
     versions: Mapping[str, str]
     judges: Mapping[str, str]
+    state: str = ""
+    mend: str = _REPEAT
 
 
-def made_by(found: Mapping[str, Any]) -> Made:
+def made_by(found: Mapping[str, Any], states: States) -> Made:
     """What a unit says of itself."""
     machines = dict.fromkeys(map(machine_of, found["starts"]))
-    return Made(tuple(machines), found["decides"]["versions"], _judge(found))
+    versions = found["decides"]["versions"]
+    return Made(tuple(machines), versions, _judge(found), states.state(found))
 
 
 def graded_by(found: Mapping[str, Any]) -> Made:
     """What graded a unit; its grades are compared as little across machines as its answers."""
     by = found["graded_by"]
-    return Made((machine_of(by),), {}, _judge(by) or {by["judge"]: by["engine"]})
+    judges = _judge(by) or {by["judge"]: by["engine"]}
+    state = by["calibration"]["judge"]["code"][:DIGITS] if by.get("calibration") else ""
+    return Made((machine_of(by),), {}, judges, state, _REGRADE)
 
 
 def of_run(run: Mapping[str, Any]) -> Made:
     """What a run of the record says of itself."""
-    return Made((run["machine"],), run["versions"], run["judges"])
+    return Made((run["machine"],), run["versions"], run["judges"], run["state"])
 
 
 def _judge(found: Mapping[str, Any]) -> dict[str, str]:
@@ -177,7 +188,9 @@ def shared(made: Mapping[str, Made], among: Iterable[Made] = ()) -> Made:
         _same(f"the judge {judge}", answered, usual)
         judges[judge] = next(iter(answered.values()))
     first_ = next(iter(made.values()))
-    return Made(first_.machines, first_.versions, judges)
+    states = {name: one.state for name, one in made.items()}
+    _same("the library's code", states, [one.state for one in all_], mend=first_.mend)
+    return Made(first_.machines, first_.versions, judges, first_.state, first_.mend)
 
 
 def _differing(versions: Sequence[Mapping[str, str]]) -> list[str]:
@@ -193,7 +206,9 @@ def _told(versions: Mapping[str, str], names: Sequence[str]) -> str:
     return ", ".join(f"{name} {versions.get(name, 'not installed')}" for name in names)
 
 
-def _same(what: str, values: Mapping[str, str], usual: Sequence[str]) -> None:
+def _same(
+    what: str, values: Mapping[str, str], usual: Sequence[str], *, mend: str = _AGAIN
+) -> None:
     """Refuse values that differ: the rarest of the record first, each with its names."""
     groups: dict[str, list[str]] = {}
     for name, value in values.items():
@@ -206,7 +221,7 @@ def _same(what: str, values: Mapping[str, str], usual: Sequence[str]) -> None:
     if counts[rarest[-1]] > counts[rarest[-2]]:  # else none of them is the usual one
         number = len(groups[rarest[-1]])
         parts[-1] = f"{rarest[-1]} (the other{f' {number}' if number > 1 else ''})"
-    raise DataError(f"they differ in {what}: {'; '.join(parts)}. {_AGAIN}")
+    raise DataError(f"they differ in {what}: {'; '.join(parts)}. {mend}")
 
 
 # --- what a record says of all its runs ----------------------------------------------------------

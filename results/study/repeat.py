@@ -2,10 +2,10 @@
 
     .venv/bin/python -m results.study.repeat rlvr-fold0-seed0
 
-Units may have been trained under several states of the library's code, whose digest changes with
-every comment. This trains a recorded unit again under the present code, on this machine, in a
-folder of its own, and compares every answer of every look with the recorded one. What it finds is
-added to ``repeats.json``; the record itself stays as it is.
+Units may have been trained under several states of the library's code. This trains a recorded unit
+again under the present code, on this machine, in a folder of its own, and compares every answer of
+every look with the recorded one. What it finds is added to ``repeats.json``, and decides which
+units are put together (``states.py``); the record itself stays as it is.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any
         same = sum(old["answers"][task] == text for task, text in new["answers"].items())
         looks.append({"step": old["step"], "answers": len(new["answers"]), "same": same})
     return {
+        "arm": before["arm"],
         "looks": looks,
         "code": [before["decides"]["code"][:12], now["decides"]["code"][:12]],
         "machine": [origin.machine_of(before), origin.machine_of(now)],

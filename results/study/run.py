@@ -12,9 +12,10 @@ before, during and after training, its greedy answers to the held-out tasks, the
 them and what it thinks of the references, as ``units/NAME.jsonl`` beside this file (``store.py``).
 What is trained is resumable step by step in _build/study, and graded when it is trained: with the
 flag --ungraded by a later call. ``table.py`` computes the findings, ``gold.py`` takes labels.
-Only what one kind of machine made is put together (``origin.py``), and other code of the library
-begins an unfinished unit anew: train the record on one machine, from a checkout that stays as it
-is.
+Only what one kind of machine made is put together (``origin.py``), and only what was made under the
+same code, or under code that a repeat showed to train the same (``repeat.py``). Other code of the
+library begins an unfinished unit anew: train the record on one machine, from a checkout that stays
+as it is.
 
 Pilots try settings on the first half with a seed that no recorded unit has; ``pilot.py`` says which
 are tried in which order, and by what rule one is taken.
@@ -628,10 +629,15 @@ def has_rubrics(unit: Unit) -> bool:
     return kind == "authored" or not rubrics.missing(kind, load_mini("all"))
 
 
-def advance(chosen: Sequence[Unit], *, minutes: float, grading: bool) -> None:
+def advance(
+    chosen: Sequence[Unit], *, minutes: float, grading: bool, regrade: bool = False
+) -> None:
     """Train and grade what is missing, one unit after another; none is begun after so long.
 
     A judge that can't score too many responses stops a unit, and not those after it.
+
+    Args:
+        regrade: grade once more what is graded; a call that is on record is not asked again.
     """
     stop = time.monotonic() + 60 * minutes
     with ExitStack() as open_:
@@ -640,6 +646,8 @@ def advance(chosen: Sequence[Unit], *, minutes: float, grading: bool) -> None:
             if time.monotonic() > stop:
                 break
             state = state_of(unit)
+            if regrade and state == "done":
+                state = "trained"
             if state == "done" or (state == "trained" and not grading):
                 continue
             if not has_rubrics(unit):
@@ -686,6 +694,9 @@ def main() -> None:
         "--try", nargs="+", default=[], metavar="NAME=VALUE", dest="tried", help="in a pilot alone"
     )
     parser.add_argument("--ungraded", action="store_true", help="train now, grade by a later call")
+    parser.add_argument(
+        "--regrade", action="store_true", help="grade once more, as after other code of the judge"
+    )
     parser.add_argument("--list", action="store_true", help="which units are done")
     parser.add_argument("--design", action="store_true", help="write design.json")
     options = parser.parse_args()
@@ -700,7 +711,11 @@ def main() -> None:
         return None if options.pilot else costs(chosen)
     if not options.pilot:
         costs(chosen)
-    return advance(chosen, minutes=options.minutes, grading=not options.ungraded)
+    if options.regrade and options.ungraded:
+        parser.error("--regrade grades, and --ungraded does not: give one of them")
+    return advance(
+        chosen, minutes=options.minutes, grading=not options.ungraded, regrade=options.regrade
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ secondary ones are the judge's explicit score and what the policy thinks of give
 Differences are given as a share of the way from the untrained policy's answers to the references.
 Claims are decided over seeds and tasks together, as one family; an arm takes part with the seeds of
 which both folds are done. Folds of one run, and runs of one contrast, must be made by one kind of
-machine under the same packages (``origin.py``); a run that is not is set apart, with its reason.
+machine under the same packages and code that is the same (``origin.py``); a run that is not is set
+apart, with its reason.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from rar_lib.evaluation.held_out import MIN_SEEDS, SeedGains, paired_difference,
 from rar_lib.evaluation.notes import conveyed, states, with_notes
 from results.study import origin, run, store
 from results.study.run import Unit
+from results.study.states import DIGITS, States
 
 RESULTS = Path(__file__).with_name("arms.json")
 #: A run that went further is shown and enters no claim: nats a token, share of responses.
@@ -156,7 +158,8 @@ def together(
         "judges": dict(made.judges),
         "graded on": sorted({origin.graded_by(one).machines[0] for one in judged if _has(one)}),
         "not graded": why_not,
-        "code": sorted({found["decides"]["code"][:12] for _, found in parts}),
+        "code": sorted({found["decides"]["code"][:DIGITS] for _, found in parts}),
+        "state": made.state,
         "date": max(found["date"] for _, found in parts),
     }
 
@@ -409,20 +412,23 @@ def complete(found: Mapping[Unit, Mapping[str, Any]]) -> dict[tuple[str, int], P
 
 
 def pooled(
-    found: Mapping[Unit, Mapping[str, Any]],
+    found: Mapping[Unit, Mapping[str, Any]], states: States | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The runs of the record, and those that are set apart because their folds differ in origin.
+
+    Args:
+        states: of the code that are one; without it no two are.
 
     Returns:
         Runs, and for each arm and seed that is none ``arm``, ``seed`` and ``why``.
     """
     runs: list[dict[str, Any]] = []
     apart: list[dict[str, Any]] = []
-    every = [origin.made_by(one) for one in found.values()]
+    by = {unit: origin.made_by(one, states or States()) for unit, one in found.items()}
     for (arm, seed), parts in complete(found).items():
         try:
             _check_settings(parts)
-            made = origin.shared({unit.name: origin.made_by(one) for unit, one in parts}, every)
+            made = origin.shared({unit.name: by[unit] for unit, _ in parts}, by.values())
         except DataError as error:
             apart.append({"arm": arm, "seed": seed, "why": str(error)})
             continue
@@ -448,13 +454,16 @@ def _check_settings(parts: Parts) -> None:
             raise DataError(f"{unit.name} was trained with {', '.join(other)}: train it again")
 
 
-def record(found: Mapping[Unit, Mapping[str, Any]], tasks: Sequence[Task]) -> dict[str, Any]:
+def record(
+    found: Mapping[Unit, Mapping[str, Any]], tasks: Sequence[Task], states: States | None = None
+) -> dict[str, Any]:
     """The record of the units that are done.
 
     Args:
         tasks: all, with notes.
+        states: of the code that are one; without it no two are.
     """
-    runs, apart = pooled(found)
+    runs, apart = pooled(found, states)
     if not runs:
         lines = ["no arm has both folds of a seed: run results.study.run"]
         raise SystemExit("\n".join([*lines, *(one["why"] for one in apart)]))
@@ -518,7 +527,7 @@ def main() -> None:
         print(f"{len(done)} units are done, and no arm has both folds of a seed: nothing to decide")
         return
     tasks = [task for fold in (0, 1) for task in run.tasks_of(Unit(run.DESIGNS[0], fold, 0))[1]]
-    found = record(done, tasks)
+    found = record(done, tasks, States.recorded())
     atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")
     for name, finding in found["findings"].items():
         print(f"{name:50}{finding['word']}")
@@ -527,9 +536,10 @@ def main() -> None:
     for one in found["runs"]:
         if one["not graded"]:
             print(f"grades left out: {one['arm']} with seed {one['seed']}: {one['not graded']}")
-    states = len({code for one in found["runs"] for code in one["code"]})
     print(f"{len(done)} of {len(done) + len(found['missing'])} units are done")
-    print(f"states of the library's code that trained them: {states}")
+    codes = {code for one in found["runs"] for code in one["code"]}
+    same = {one["state"] for one in found["runs"]}
+    print(f"states of the library's code that trained them: {len(codes)}, different: {len(same)}")
 
 
 if __name__ == "__main__":

@@ -254,7 +254,8 @@ def test_the_claims_of_the_study_are_corrected_for_one_another_and_for_nothing_e
         found = recorded(shares)["findings"]
         return {name: f["p_holm"] for name, f in found.items() if f.get("p_holm") is not None}
 
-    few, more = p_holm(0.0), p_holm(0.9)
+    few = p_holm(0.0)
+    more = p_holm(0.9)
     declared = [f"training.{name}" for name in table.CONTRASTS if f"training.{name}" in few]
     assert len(declared) >= 2
     assert [few[name] for name in declared] == [more[name] for name in declared]
@@ -407,15 +408,17 @@ def unit_file(unit: Unit, answer: str = HOSTILE) -> dict[str, Any]:
     tasks = run.tasks_of(unit)[1]
     asked = run.likelihoods_of(unit, tasks)
     values = {task.id: -3.0512 for task in asked.tasks}
+    task_ids = [task.id for task in tasks]
+    pair_ids = [pair.id for pair in asked.pairs]
     steps = range(0, run.SETTINGS.steps + 1, unit.look_every)
     looks = [
         {
             "step": step,
-            "answers": {task.id: answer for task in tasks},
+            "answers": dict.fromkeys(task_ids, answer),
             "likelihoods": {
                 "reference": values,
                 "with_rubric": values,
-                "margin": {pair.id: 0.1234 for pair in asked.pairs},
+                "margin": dict.fromkeys(pair_ids, 0.1234),
             },
         }
         for step in steps
@@ -625,7 +628,8 @@ def test_which_limits_hold_the_reference_answers() -> None:
 
 
 def test_the_first_trial_that_passes_is_taken_and_none_before_its_turn() -> None:
-    good, poor = {"fails": []}, {"fails": ["the outcome does not rise clearly"]}
+    good: dict[str, list[str]] = {"fails": []}
+    poor = {"fails": ["the outcome does not rise clearly"]}
     assert pilot.record({})["taken"] is None
     assert pilot.record({0: poor})["taken"] is None
     assert pilot.record({1: good})["taken"] is None  # the first was not run
@@ -783,6 +787,7 @@ def test_a_contrast_counts_the_trainings_of_both_halves() -> None:
 def test_a_unit_that_is_trained_again_is_compared_answer_by_answer() -> None:
     def unit(*looks: tuple[int, dict[str, str]], code: str = "a") -> dict[str, Any]:
         return {
+            "arm": "rlvr",
             "looks": [{"step": step, "answers": answers} for step, answers in looks],
             "decides": {"code": code * 40},
             "machine": "2 cores",
@@ -798,7 +803,7 @@ def test_a_unit_that_is_trained_again_is_compared_answer_by_answer() -> None:
         {"step": 0, "answers": 2, "same": 2},
         {"step": 12, "answers": 2, "same": 1},
     ]
-    assert found["code"] == ["a" * 12, "b" * 12]
+    assert (found["arm"], found["code"]) == ("rlvr", ["a" * 12, "b" * 12])
     with pytest.raises(DataError, match="the looks differ in step or tasks: 12 and 9"):
         repeat.compared(before, unit((0, before["looks"][0]["answers"]), (9, {"t1": ""})))
 

@@ -17,6 +17,7 @@ from rar_lib.training.run import JOURNAL, Journal, seal
 from results.study import gold, origin, run, store, table
 from results.study.origin import Made
 from results.study.run import Unit
+from results.study.states import States
 
 HERE = {"machine": "2 cores", "number format": "float32"}
 THERE = HERE | {"machine": "4 cores"}
@@ -41,6 +42,7 @@ def unit_of(arm: str, fold: int) -> dict[str, Any]:
     known = tasks[: round(SHARES[arm] * len(tasks))]
     after = silent | {task.id: task.reference or "" for task in known}
     return {
+        "arm": arm,
         "seconds": 1.0,
         "date": "2026-01-01",
         "settings": run.SETTINGS.model_dump(mode="json"),
@@ -84,6 +86,10 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
         part: ({"calibration": line_of(run.JUDGE, **{part: "other"})}, [f"{part} other"])
         for part in ("weights", "prompt", "wording", "dialect")
     },
+    "code": (
+        {"decides": versions() | {"code": "other"}},
+        ["the library's code: other (explicit-fold{}-seed1); c0de (the other", "or show by"],
+    ),
     "resumed": (
         {"starts": [HERE, THERE]},
         ["explicit-fold{}-seed1 was begun on 2 cores, float32 and continued on 4 cores, float32"],
@@ -205,7 +211,8 @@ def test_grades_of_two_machines_are_left_out_and_the_answers_stay() -> None:
         for look in one["looks"]:
             look["graded"] = {task: {"score": 0.5} for task in look["answers"]}
     told = {(one["arm"], one["seed"]): one for one in record(found)["runs"]}
-    whole, mixed = told["explicit", 0], told["explicit", 1]
+    whole = told["explicit", 0]
+    mixed = told["explicit", 1]
     assert whole["secondary"]["explicit"]["change"]["n"] == 160
     assert (whole["not graded"], whole["graded on"]) == ("", ["2 cores, float32"])
     assert "explicit" not in mixed["secondary"]
@@ -356,7 +363,7 @@ def test_a_unit_writes_its_starts_before_it_trains_and_leaves_them_in_its_head(
     assert (head["machine"], head["number format"]) == ("2 cores", "float32")
     assert head["decides"] == {"code": "c0de", "versions": {"torch": "1"}}
     assert head["seconds by stage"] == {"checkpoints": 0.8, "judge": 3.0}
-    assert origin.made_by(head) == Made(("2 cores, float32",), {"torch": "1"}, {})
+    assert origin.made_by(head, States()) == Made(("2 cores, float32",), {"torch": "1"}, {}, "c0de")
     assert head["wall"] >= 0
 
 
@@ -372,6 +379,13 @@ def test_the_real_machine_and_a_unit_of_it_are_told_alike() -> None:
     assert origin.machine_of(origin.here()).endswith(origin.here()["number format"])
 
 
+def outcomes(told: dict[str, Any], arm: str) -> dict[str, float]:
+    """What the second seed of an arm conveys after training, by held-out task."""
+    of_arm = (one for one in told["runs"] if (one["arm"], one["seed"]) == (arm, 1))
+    outcome: dict[str, float] = next(of_arm)["held_out"]["conveyed"]["after"]
+    return outcome
+
+
 def test_what_was_seen_before_is_told_again_of_the_tasks_that_no_pilot_looked_at() -> None:
     told = record(done())
     half = told["on the untouched half"]
@@ -379,11 +393,9 @@ def test_what_was_seen_before_is_told_again_of_the_tasks_that_no_pilot_looked_at
     tasks = run.tasks_of(named("base", table.UNTOUCHED, 0))[1]
     found = half["explicit_over_base"]["difference"]
     assert found["n"] == len(tasks) == 80
-    after, before = (
-        next(one for one in told["runs"] if (one["arm"], one["seed"]) == (arm, 1))["held_out"]
-        for arm in ("explicit", "base")
-    )
-    gains = [after["conveyed"]["after"][t.id] - before["conveyed"]["after"][t.id] for t in tasks]
+    after = outcomes(told, "explicit")
+    before = outcomes(told, "base")
+    gains = [after[t.id] - before[t.id] for t in tasks]
     assert found["value"] == pytest.approx(fmean(gains) / told["way"])
     assert half["length_over_base"] is None  # not run
     # The pilot trained without the tasks of its fold, and looked at its answers to them.

@@ -1,0 +1,90 @@
+"""Which states of the library's code count as one: those that a repeat showed to train the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results.study import run
+from results.study.states import REPEATS, States, paid
+
+
+def repeat(before: str, now: str, arm: str = "explicit", **change: Any) -> dict[str, Any]:
+    looks = [{"step": 0, "answers": 80, "same": 80}, {"step": 12, "answers": 80, "same": 80}]
+    return {"arm": arm, "looks": looks, "code": [before, now], "machine": ["a", "a"], **change}
+
+
+def unit(arm: str, code: str) -> dict[str, Any]:
+    return {"arm": arm, "decides": {"code": code}}
+
+
+def state(repeats: list[dict[str, Any]], arm: str, code: str) -> str:
+    named = {str(k): one for k, one in enumerate(repeats)}
+    return States.of(named).state(unit(arm, code))
+
+
+def test_without_a_repeat_every_state_stands_for_itself() -> None:
+    assert state([], "explicit", "old") == "old"
+
+
+def test_a_repeat_joins_two_states_and_repeats_join_in_a_row() -> None:
+    row = [repeat("first", "second"), repeat("second", "third")]
+    assert state(row, "explicit", "first") == "third"
+    assert state(row, "explicit", "second") == "third"
+    assert state(row, "explicit", "third") == "third"
+
+
+@pytest.mark.parametrize(
+    ("of", "joined"),
+    [
+        ("explicit", True),
+        ("implicit", True),
+        ("direct_likert", True),
+        ("rlvr", False),
+        ("sft_reference", False),
+        ("sft_filtered", False),
+        ("base", False),
+    ],
+)
+def test_a_repeat_speaks_of_units_that_are_paid_in_its_way_alone(of: str, joined: bool) -> None:
+    assert (state([repeat("old", "new")], of, "old") == "new") == joined
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"looks": [{"step": 12, "answers": 80, "same": 79}]},
+        {"machine": ["a", "b"]},
+    ],
+    ids=["one answer differs", "two machines"],
+)
+def test_a_repeat_that_differs_joins_nothing(change: dict[str, Any]) -> None:
+    assert state([repeat("old", "new", **change)], "explicit", "old") == "old"
+
+
+def test_a_code_that_was_gone_back_to_ends() -> None:
+    circle = [repeat("one", "two"), repeat("two", "one")]
+    assert state(circle, "explicit", "one") in ("one", "two")
+
+
+def test_only_the_first_digits_of_a_digest_count() -> None:
+    assert state([repeat("a" * 12, "b" * 12)], "explicit", "a" * 64) == "b" * 12
+
+
+def test_every_arm_of_the_study_is_paid_in_a_known_way() -> None:
+    ways = {design.name: paid(design.trained) for design in run.DESIGNS}
+    assert ways["length"] == ways["rlvr"] == "paid by a rule"
+    assert ways["predefined"] == ways["implicit"] == "paid by a judge"
+    judged = {design.name for design in run.DESIGNS if run.needs_judge(run.Unit(design, 0, 0))}
+    assert {name for name, way in ways.items() if "judge" in way} == judged
+
+
+def test_the_record_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "repeats.json"
+    assert States.recorded(path) == States()
+    path.write_text(json.dumps({"explicit-fold0-seed0": repeat("old", "new")}))
+    assert States.recorded(path).state(unit("explicit", "old")) == "new"
+    assert States.recorded(REPEATS).later
