@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, get_args
-from unittest import mock
 
 from rar_lib.core.files import atomic_write
 from rar_lib.core.types import Pair
@@ -34,13 +33,15 @@ from rar_lib.models.server import local_chat
 from results.allocator import watched
 
 RESULTS = Path(__file__).with_name("engines.json")
-ENGINES: tuple[str, ...] = get_args(Engine)
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
-async def measure(model: str, engine: str, pairs: list[Pair]) -> tuple[dict[str, Any], PairGrades]:
+async def measure(
+    model: str, engine: Engine, pairs: list[Pair]
+) -> tuple[dict[str, Any], PairGrades]:
     """One engine: what it took, and the grades of single criteria."""
     tasks = load_mini("all")
-    with mock.patch.dict(os.environ, {"RAR_ENGINE": engine}), local_chat(model) as chat:
+    with local_chat(model, engine=engine) as chat:
         judge = Judge(chat)
         begin = time.perf_counter()
         await grade_pairs(judge, tasks, load_mini_pairs("val")[:1], "explicit")

@@ -22,15 +22,35 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, ValidationError
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import digest, save_text, sources
+from rar_lib.core.files import code_hash, digest, save_text, sources
 from rar_lib.core.stats import expected_calibration_error
 from rar_lib.core.types import Frozen, Unit
 from rar_lib.judging.messages import JudgeMessages
 
 #: Probabilities closer than this to 0 or 1 are moved here: log-odds stay finite.
 _EDGE = 1e-6
-#: Rooms that make a judge's question and read its answer.
-_DECIDE = ("core", "judging")
+#: The modules that make a judge's question and read its answer, and the texts of prompts.
+_DECIDE = (
+    "core/errors.py",
+    "core/files.py",
+    "core/processes.py",
+    "core/prompts",
+    "core/scoring.py",
+    "core/stats.py",
+    "core/text.py",
+    "core/types.py",
+    "judging/addresses.py",
+    "judging/calibration.py",
+    "judging/cassette.py",
+    "judging/chat.py",
+    "judging/dialect.py",
+    "judging/failures.py",
+    "judging/guard.py",
+    "judging/judge.py",
+    "judging/messages.py",
+    "judging/reading.py",
+    "judging/wire.py",
+)
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -43,7 +63,8 @@ class Identity(Frozen):
         dialect: SHA-256 of what was declared of the endpoint.
         engine: versions of the packages that answer, for a server that this library starts; what
             answers at an address is not known.
-        code: SHA-256 of the modules and prompts that make a question and read its answer.
+        code: SHA-256 of the modules and prompts that make a question and read its answer, without
+            comments and docstrings.
     """
 
     model: str
@@ -72,7 +93,7 @@ class Identity(Frozen):
             prompt=messages.fingerprint,
             dialect=dialect,
             engine=engine,
-            code=digest(sources(*_DECIDE)),
+            code=digest(sources(*_DECIDE, of=code_hash)),
         )
 
     def __str__(self) -> str:

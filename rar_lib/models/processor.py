@@ -38,22 +38,33 @@ def cpu_dtype() -> Literal["bfloat16", "float32"]:
     return "bfloat16" if "avx512bw" in flags() else "float32"
 
 
-def engine(model: str, device: str = "cpu") -> Engine:
-    """What serves a model here: vLLM, or llama.cpp where ``RAR_ENGINE`` says so.
+def engine(model: str, device: str = "cpu", asked: Engine | None = None) -> Engine:
+    """What serves a model here: vLLM, or llama.cpp where it is asked for.
 
     llama.cpp reads the pinned 4-bit files as they are, on a CPU; folders, int8 models and GPUs are
     always vLLM's. With AVX-512 it is 0.4 times as fast in a quarter of the memory
     (``results/engines.json``); what it is where vLLM computes in float32 was not measured.
 
+    Args:
+        asked: the engine; ``None`` leaves it to the environment variable ``RAR_ENGINE``, which is
+            for all models and says nothing of those that llama.cpp does not read.
+
     Raises:
-        DataError: ``RAR_ENGINE`` names another engine.
+        DataError: there is no such engine, or the one asked for does not read the model.
     """
-    asked = os.environ.get("RAR_ENGINE") or "vllm"
-    if asked not in get_args(Engine):
-        raise DataError(f"RAR_ENGINE is {asked!r}; allowed: {', '.join(get_args(Engine))}")
+    name = "RAR_ENGINE" if asked is None else "engine"
+    wanted = (os.environ.get("RAR_ENGINE") or "vllm") if asked is None else asked
+    if wanted not in get_args(Engine):
+        raise DataError(f"{name} is {wanted!r}; allowed: {', '.join(get_args(Engine))}")
     known = MODELS.get(model)
     read = device == "cpu" and known is not None and not known.base
-    return "llama.cpp" if read and asked == "llama.cpp" else "vllm"
+    if asked == "llama.cpp" and not read:
+        fitting = ", ".join(name for name, one in MODELS.items() if not one.base)
+        raise DataError(
+            f"engine 'llama.cpp' does not serve {model!r} on {device}: it reads {fitting} on cpu; "
+            "leave engine out, or give 'vllm'"
+        )
+    return "llama.cpp" if read and wanted == "llama.cpp" else "vllm"
 
 
 def suited(model: str) -> str:

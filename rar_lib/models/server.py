@@ -35,9 +35,9 @@ from rar_lib.core.processes import of_launcher
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.dialect import DIALECTS, Dialect
-from rar_lib.models import llama
+from rar_lib.models import llama, processor
 from rar_lib.models.catalogue import MODELS
-from rar_lib.models.processor import engine
+from rar_lib.models.processor import Engine
 from rar_lib.models.vllm_args import (
     DROPPED_ENV,
     KV_CACHE_GB,
@@ -171,6 +171,7 @@ def serve(
     model: str,
     *,
     device: Device = "cpu",
+    engine: Engine | None = None,
     max_model_len: int = 2048,
     kv_cache_gb: float = KV_CACHE_GB,
     timeout_s: float = 600.0,
@@ -184,6 +185,8 @@ def serve(
     Args:
         model: Short name of an artifact, an existing folder, or (cuda) a hub id.
         device: ``cpu`` or ``cuda``.
+        engine: ``vllm`` or ``llama.cpp``; ``None`` leaves it to ``RAR_ENGINE``
+            (:func:`rar_lib.models.processor.engine`).
         max_model_len: Longest prompt plus reply in tokens.
         kv_cache_gb: Memory for cached keys and values in GB; on cuda give more.
         timeout_s: Seconds until the first token must have come.
@@ -193,9 +196,12 @@ def serve(
         ServerError: Not enough memory, port taken, or the server died or was not
             ready in time; the message holds the end of its log.
         ArtifactError: The weights are not there.
+        DataError: There is no such engine, or it does not read the model.
     """
+    by = processor.engine(model, device, engine)
+    _log.debug("%s is served by %s", model, by)
     sizes: dict[str, Any] = {"max_model_len": max_model_len, "kv_cache_gb": kv_cache_gb}
-    if engine(model, device) == "llama.cpp":
+    if by == "llama.cpp":
         todo = llama.plan(model, **sizes)
     else:
         todo = plan(model, device=device, program=_program, **sizes)
@@ -235,7 +241,7 @@ class LocalServer:
 
     Attributes:
         until: its end stops the server, if it was started here.
-        settings: of `serve`.
+        settings: of `serve`, such as ``engine``.
     """
 
     until: contextlib.ExitStack
@@ -256,10 +262,19 @@ class LocalServer:
             return self._found[0].base_url
 
     @property
+    def engine(self) -> Engine:
+        """What serves the model.
+
+        Raises:
+            DataError: as `serve`.
+        """
+        settings = self.settings
+        return processor.engine(self.model, settings.get("device", "cpu"), settings.get("engine"))
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Packages that compute its answers."""
-        by_llama = engine(self.model, self.settings.get("device", "cpu")) == "llama.cpp"
-        return llama.PACKAGES if by_llama else PACKAGES
+        return llama.PACKAGES if self.engine == "llama.cpp" else PACKAGES
 
     def check(self) -> None:
         """See `Endpoint.check`.
@@ -279,7 +294,11 @@ LINE_S = 3600.0
 
 @contextlib.contextmanager
 def local_chat(
-    model: str, settings: Mapping[str, Any] | None = None, cassette: Cassette | None = None
+    model: str,
+    settings: Mapping[str, Any] | None = None,
+    cassette: Cassette | None = None,
+    *,
+    engine: Engine | None = None,
 ) -> Iterator[Chat]:
     """A chat with a model on this machine, for as long as the block lasts.
 
@@ -288,11 +307,15 @@ def local_chat(
     Args:
         model: short name of a pinned model, a folder, or on ``cuda`` a hub id.
         settings: of :func:`serve`, such as ``device`` and ``max_model_len``.
+        engine: of :func:`serve`, in place of the one in ``settings``.
 
     Raises:
-        DataError: there is no such model on this machine.
+        DataError: there is no such model on this machine, or no such engine, or it does not read
+            the model.
     """
     settings = dict(settings or {})
+    if engine is not None:
+        settings["engine"] = engine
     folder = model not in MODELS and Path(model).is_dir()
     known = model in MODELS or folder
     if not known and not (settings.get("device") == "cuda" and "/" in model):
@@ -303,15 +326,15 @@ def local_chat(
     weights = MODELS[model].identity if model in MODELS else ""
     if folder:
         weights = folder_hash(Path(model))
-    said = Dialect()
-    if engine(model, settings.get("device", "cpu")) == "llama.cpp":
-        said = DIALECTS["llama.cpp"]
-        weights = llama.identity(weights)
-    said = replace(said, lead=model in MODELS and MODELS[model].led)
     # A folder is served under its own name, as `plan` says.
     name = Path(model).resolve().name if folder else model
     with contextlib.ExitStack() as until:
         local = LocalServer(until, model, settings)
+        said = Dialect()
+        if local.engine == "llama.cpp":
+            said = DIALECTS["llama.cpp"]
+            weights = llama.identity(weights)
+        said = replace(said, lead=model in MODELS and MODELS[model].led)
         yield Chat(local, name, weights, dialect=said, cassette=cassette, timeout_s=LINE_S)
 
 

@@ -10,10 +10,15 @@ come back from Arrow as a dict of lists, a string comes back as it was).
 from __future__ import annotations
 
 import asyncio
+import dis
+import inspect
 import re
+import textwrap
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
@@ -21,6 +26,7 @@ from pydantic import ValidationError
 from rar_lib.core import processes
 from rar_lib.core.answers import same
 from rar_lib.core.errors import DataError, RarError, UnscoredError
+from rar_lib.core.files import digest, meaning
 from rar_lib.core.prompts import in_order, shuffled, trl_row
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
 from rar_lib.core.stats import mean_scored
@@ -57,6 +63,120 @@ class Reward(Protocol):
     def identity(self) -> dict[str, Any]:
         """Everything that can change a reward, as JSON: part of the identity of a run."""
         ...
+
+
+def code_of(rule: Callable[..., Any]) -> dict[str, Any]:
+    """What a caller's own function or object does, as JSON: part of the identity of a run.
+
+    ``code`` is a digest of its source, and of that of the functions and classes of its module that
+    it names. Comments and docstrings do not count (:func:`rar_lib.core.files.meaning`), but for a
+    lambda in the middle of a call, of which whole lines are taken. ``values`` are the texts,
+    numbers, patterns, and tuples of them, that those read by name: from the module, from the
+    function around them, as defaults, as fields of an object, as arguments of a partial. What an
+    object says itself to be made of (``made_of``) is taken in place of all that.
+
+    What other modules do is not seen, nor what a list or a dict holds. Where there is no source, as
+    of a builtin, or of a function that was typed at a prompt, ``code`` is ``None``: its qualified
+    name and the values are all that is known of it.
+    """
+    values: dict[str, str] = {}
+    while isinstance(rule, partial):
+        values |= _lasting(dict(enumerate(rule.args)) | rule.keywords)
+        rule = rule.func
+    if (said := getattr(rule, "made_of", None)) is not None:
+        return {"made_of": said, "values": values} if values else said
+    owner = rule.__self__ if inspect.ismethod(rule) else rule
+    if owner is rule and inspect.isroutine(rule):
+        return _code(rule, values)
+    values |= _lasting(getattr(owner, "__dict__", {}))
+    found = _code(owner if inspect.isclass(owner) else type(owner), values)
+    return found | {"name": getattr(rule, "__qualname__", found["name"])}
+
+
+def own_code(*parts: object) -> list[dict[str, Any]]:
+    """The code of a reward, of a judge, or of its messages, if its class is the caller's own.
+
+    What those say of themselves is the name of the class with its fields; the library's own classes
+    are part of the code that decides a step.
+    """
+    kinds = [type(part) for part in parts]
+    return [_code(kind, {}) for kind in kinds if kind.__module__.partition(".")[0] != "rar_lib"]
+
+
+def _code(first: Any, values: dict[str, str]) -> dict[str, Any]:
+    """A function or a class, with what it names of its own module.
+
+    Args:
+        values: that are known beforehand.
+    """
+    texts: list[str | None] = []
+    left = [first]
+    met = []
+    while left:
+        one = left.pop()
+        if one in met:
+            continue
+        met.append(one)
+        texts.append(_source(one))
+        named = _named(one)
+        values |= {f"{one.__qualname__}: {key}": text for key, text in _lasting(named).items()}
+        left += [value for value in named.values() if _written_in(value, first.__module__)]
+    code = digest(texts) if any(texts) else None
+    return {"name": first.__qualname__, "code": code, "values": values}
+
+
+def _source(one: Any) -> str | None:
+    """A digest of what it does, if its source can be read."""
+    try:
+        text = textwrap.dedent(inspect.getsource(one))
+    except (OSError, TypeError):
+        return None
+    try:
+        return meaning(text)
+    except SyntaxError:  # lines out of the middle of a call
+        return digest(text)
+
+
+def _named(one: Any) -> dict[str, Any]:
+    """What a function or a class may read by name, in an order that stays."""
+    if inspect.isclass(one):
+        return {base.__name__: base for base in one.__bases__} | dict(vars(one))
+    if not inspect.isfunction(one):
+        return {}
+    known = one.__globals__
+    found = {name: known[name] for name in sorted(_names(one.__code__)) if name in known}
+    around = zip(one.__code__.co_freevars, one.__closure__ or (), strict=True)
+    found |= {name: cell.cell_contents for name, cell in around}
+    return found | {name: of.default for name, of in inspect.signature(one).parameters.items()}
+
+
+def _names(code: CodeType) -> set[str]:
+    """Names that a function reads of its module, those inside of it and comprehensions included."""
+    inside = [one for one in code.co_consts if isinstance(one, CodeType)]
+    steps = dis.get_instructions(code)
+    own = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return own.union(*map(_names, inside))
+
+
+def _written_in(value: Any, module: str) -> bool:
+    own = inspect.isfunction(value) or inspect.isclass(value)
+    return own and value.__module__ == module
+
+
+def _lasting(named: Mapping[Any, Any]) -> dict[str, str]:
+    """Those of the values that stay as they are, as text; names like ``__file__`` say nothing."""
+    texts = {str(name): _text(value) for name, value in named.items()}
+    return {name: text for name, text in texts.items() if text and not name.startswith("__")}
+
+
+def _text(value: Any) -> str | None:
+    """A text, a number, a pattern or a tuple of them as text; ``None`` of anything else."""
+    if isinstance(value, re.Pattern):
+        return ascii((value.pattern, value.flags))
+    if isinstance(value, tuple):
+        parts = [_text(part) for part in value]
+        return None if None in parts else f"({', '.join(map(str, parts))})"
+    return ascii(value) if isinstance(value, str | int | float) else None
 
 
 #: Arms whose judge reads the rubric of the task.
@@ -222,10 +342,11 @@ class RubricReward:
         return f"reward_{self.arm}"
 
     def identity(self) -> dict[str, Any]:
-        """Arm, rubric dropout, contrast, and all that the judge is made of."""
+        """Arm, rubric dropout, contrast, all that the judge is made of, and your own code of it."""
         return {
             "arm": self.arm,
             "judge": self.judge.made_of,
+            "own": own_code(self, self.judge, self.judge.messages),
             "keep": self.keep,
             "least": self.least if self.keep < 1.0 else None,
             "contrast": self.contrast,
@@ -411,8 +532,14 @@ class VerifiableReward:
         return "reward_rlvr"
 
     def identity(self) -> dict[str, Any]:
-        """The name of the rule."""
-        return {"arm": self.arm, "verify": self.name, "thoughts": list(self.thoughts)}
+        """The name of the rule, and what it does (:func:`code_of`)."""
+        return {
+            "arm": self.arm,
+            "verify": self.name,
+            "rule": code_of(self.verify),
+            "own": own_code(self),
+            "thoughts": list(self.thoughts),
+        }
 
     def __call__(
         self,

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rar_lib.core import processes
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import digest, file_hash, sources, versions
+from rar_lib.core.files import code_hash, digest, file_hash, sources, versions
 from rar_lib.core.types import ARMS, Arm, Grade, Task
 from rar_lib.data.jsonl import Problem
 from rar_lib.data.questions import Response
@@ -41,7 +41,9 @@ from rar_lib.training.rewards import (
     RubricReward,
     VerifiableReward,
     check_keep,
+    code_of,
     dataset_of,
+    own_code,
 )
 from rar_lib.training.run import (
     TRANSCRIPT,
@@ -72,20 +74,40 @@ _log = logging.getLogger(__name__)
 TrainedArm = Literal[Arm, "rlvr", "sft_reference", "sft_filtered", "base"]
 #: Every method: the reward arms, RLVR, the two without a reward in the loop, no training.
 TRAINED: tuple[TrainedArm, ...] = (*ARMS, "rlvr", "sft_reference", "sft_filtered", "base")
-#: What decides a step or a look, prompts included: a run is not continued by other code.
+#: What decides a step or a look: all modules that a run may load, its judges and their servers
+#: included, and the texts of prompts. A run is not continued by other code.
 _DECIDE = (
     "core",
     "data/choices.py",
+    "data/healthbench.py",
     "data/jsonl.py",
     "data/questions.py",
     "data/sheets.py",
     "data/tasks.py",
     "judging",
-    "models",
+    "models/catalogue.py",
+    "models/llama.py",
+    "models/processor.py",
+    "models/server.py",
+    "models/store.py",
+    "models/vllm_args.py",
     "rubrics/contrast.py",
     "rubrics/dropout.py",
-    "evaluation",
-    "training",
+    "evaluation/alignment.py",
+    "evaluation/grading.py",
+    "evaluation/held_out.py",
+    "evaluation/judge_roles.py",
+    "evaluation/multiple_choice.py",
+    "evaluation/notes.py",
+    "training/decode.py",
+    "training/diagnostics.py",
+    "training/policy.py",
+    "training/rewards.py",
+    "training/run.py",
+    "training/settings.py",
+    "training/sft.py",
+    "training/train.py",
+    "training/trainer.py",
 )
 #: Packages that decide what a step does: a run is not continued under other versions.
 _PACKAGES = (
@@ -113,9 +135,10 @@ class Watch:
         every: steps between two looks; before the first step and after the last one is a look, too.
         measure: step and greedy answers by task id -> what to remember, as JSON.
             What it says itself to be made of (``made_of``, as the one of
-            :func:`rar_lib.evaluation.held_out.look_with` does) is part of the run's identity.
+            :func:`rar_lib.evaluation.held_out.look_with` does) is part of the run's identity, else
+            what it does (:func:`rar_lib.training.rewards.code_of`).
         within: step and the policy as it is now -> more to remember, such as
-            :class:`rar_lib.training.policy.Likelihoods`; its ``made_of`` is part of the identity.
+            :class:`rar_lib.training.policy.Likelihoods`; part of the identity in the same way.
         later: roles of graders of ``measure`` that are asked when training is done, by
             :meth:`grade_later`: the server of a local judge that gives no reward then doesn't lie
             in memory beside the policy. When a grader is asked changes nothing that it says, so
@@ -203,9 +226,12 @@ class Watch:
     @property
     def identity(self) -> dict[str, Any]:
         """Part of the identity of a run."""
-        found = {"every": self.every, "by": getattr(self.measure, "made_of", None)}
+        found: dict[str, Any] = {"every": self.every, "by": code_of(self.measure)}
+        if isinstance(self.measure, Graded):
+            judges = [judge for judge, _ in self.measure.graders.values()]
+            found["own"] = [own_code(judge, judge.messages) for judge in judges]
         if self.within:
-            found["within"] = getattr(self.within, "made_of", None)
+            found["within"] = code_of(self.within)
         return found
 
 
@@ -246,7 +272,7 @@ def train(
             and longest answer. They are taken as they are, and not written again.
         watch: a look at the held-out tasks by schedule.
         checkpoint_every: steps between checkpoints; a kill loses at most so many.
-        callbacks: of transformers' trainer, beside our own.
+        callbacks: of transformers' trainer, beside our own; no part of the run's identity.
         report_to: experiment trackers, by TRL's and transformers' names (``tensorboard``,
             ``wandb``, ...); TensorBoard's files go to ``tensorboard/`` in ``out``.
 
@@ -309,7 +335,7 @@ class Job:
             "held_out": digest([task.model_dump(mode="json") for task in self.held_out]),
             "before": digest(self._given) if self.before is not None else None,
             "watch": self.watch.identity if self.watch else None,
-            "code": digest(sources(*_DECIDE)),
+            "code": digest(sources(*_DECIDE, of=code_hash)),
             "versions": versions(_PACKAGES),
         }
 

@@ -13,8 +13,11 @@ from rar_lib.core.errors import CheckpointError, DataError
 from rar_lib.core.files import (
     UNCHANGED,
     atomic_write,
+    code_hash,
+    file_hash,
     folder_hash,
     home,
+    meaning,
     save_text,
     sources,
     versions,
@@ -129,6 +132,96 @@ def test_sources_are_rooms_with_their_prompts_and_single_files() -> None:
     for name in ("kitchen", "core/none.py"):
         with pytest.raises(ValueError, match=f"{name} holds no file"):
             sources("core", name)
+
+
+#: A module that does something in most of the ways that count.
+MODULE = '''\
+"""What it is for."""
+
+from typing import Any
+
+#: As long as an answer may be.
+LONG = 100
+
+
+class Rule:
+    """A rule."""
+
+    name: str = "words"
+
+    def __call__(self, text: str, wide: int = 5) -> Any:
+        """The share."""
+        # Counted in words.
+        return f"{len(text.split()) / LONG:{wide}.2f}", "é", b"e"
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""What it is for."""\n', ""),
+        ("What it is for.", "What else it is for."),
+        ("        # Counted in words.\n", ""),
+        ("#: As long as", "#: At most as long as"),
+        ('    """A rule."""\n', '    """The rule."""\n'),
+        ('        """The share."""\n', '        "As said."\n\n'),
+        ("LONG = 100", "LONG = (\n    100  # words\n)"),
+    ],
+)
+def test_what_only_a_reader_sees_changes_no_meaning(old: str, new: str) -> None:
+    assert old in MODULE
+    assert meaning(MODULE.replace(old, new)) == meaning(MODULE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("100", "101"),
+        ("100", "100.0"),
+        ("LONG = 100", "LONG = 100\nLONG += 1"),
+        ('"words"', '"word"'),
+        ("wide: int = 5", "wide: int = 6"),
+        ("wide: int = 5", "wide: float = 5"),
+        (".2f", ".3f"),
+        (":{wide}.2f", ":.2f"),
+        ('"é", b"e"', '"e", b"e"'),
+        ('"é", b"e"', '"é", "e"'),
+        ('"é", b"e"', 'b"e", "é"'),
+        ('"é", b"e"', '"", b"e"'),
+        ('        """The share."""\n', "        text = text.lower()\n"),
+        ("from typing import Any\n", "from typing import Any\n\nprint(__doc__)\n"),
+    ],
+)
+def test_what_the_interpreter_sees_changes_the_meaning(old: str, new: str) -> None:
+    assert old in MODULE
+    assert meaning(MODULE.replace(old, new)) != meaning(MODULE)
+
+
+def test_a_meaning_is_the_same_under_every_python_that_this_library_runs_on() -> None:
+    """A calibration that was fitted under one is read under another."""
+    assert meaning(MODULE)[:12] == "742711db0e4d"
+
+
+def test_half_a_statement_has_no_meaning() -> None:
+    with pytest.raises(SyntaxError):
+        meaning("rule = (lambda text: 1.0,\n")
+
+
+def test_of_a_prompt_every_byte_counts_and_of_a_module_what_it_does(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py", "a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"# {name[0]}\n")
+    assert code_hash(tmp_path / "a.py") == code_hash(tmp_path / "b.py") == meaning("")
+    assert code_hash(tmp_path / "a.txt") == file_hash(tmp_path / "a.txt")
+    assert code_hash(tmp_path / "a.txt") != code_hash(tmp_path / "b.txt")
+
+
+def test_the_code_of_a_room_is_its_modules_meaning_and_its_prompts_bytes() -> None:
+    every = sources("core")
+    does = sources("core", of=code_hash)
+    assert list(does) == list(every)
+    assert {name for name in every if does[name] == every[name]} == {
+        name for name in every if not name.endswith(".py")
+    }
 
 
 def test_versions_are_of_what_is_installed() -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rar_lib.core.files import code_hash, meaning
+
 ROOT = Path(__file__).resolve().parents[2]
+#: The texts of prompts, which modules read by their names.
+PROMPT_TEXTS = {
+    f"core/prompts/{path.name}" for path in (ROOT / "rar_lib/core/prompts").glob("*.txt")
+}
 
 
 def closure(module: str) -> set[str]:
@@ -19,6 +25,11 @@ def closure(module: str) -> set[str]:
             found.add(name)
             left += _imported(ast.parse(path.read_text(encoding="utf-8")))
     return found
+
+
+def doing(names: Iterable[str]) -> set[str]:
+    """Those of the files that do something: not a room's docstring alone."""
+    return {name for name in names if code_hash(ROOT / "rar_lib" / name) != meaning("")}
 
 
 def _file(module: str) -> Path | None:

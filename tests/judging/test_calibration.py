@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from closure import closure
+from closure import PROMPT_TEXTS, closure, doing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import sources
+from rar_lib.core.files import code_hash, digest, sources
 from rar_lib.core.stats import auc
 from rar_lib.core.types import Grade, Pair, Verdict
 from rar_lib.data.tasks import load_mini_pairs
@@ -58,7 +58,8 @@ def test_platt_finds_the_line_that_made_the_labels() -> None:
 
 
 def test_a_judge_that_ranks_backwards_is_not_turned_round() -> None:
-    p, y = [0.2, 0.3, 0.7, 0.8], [True, True, True, False]
+    p = [0.2, 0.3, 0.7, 0.8]
+    y = [True, True, True, False]
     found = fit(p, y, judge=JUDGE)
     after = apply(found, p, JUDGE)
     assert (np.diff(after) >= 0).all()
@@ -163,7 +164,9 @@ def test_a_judge_that_differs_in_one_part_is_another_judge_in_that_part(
     if part == "prompt":
         messages = Messages(system="policy_system")
     if part == "code":
-        monkeypatch.setattr("rar_lib.judging.calibration.sources", lambda *_: {"a.py": "edited"})
+        monkeypatch.setattr(
+            "rar_lib.judging.calibration.sources", lambda *_, **__: {"a.py": "edited"}
+        )
     found = Judge(replace(chat, **CHANGED.get(part, {})), messages=messages).identity
     other = {name for name in Identity.model_fields if getattr(found, name) != getattr(first, name)}
     assert other == ({"wording", "prompt"} if part == "wording" else {part})
@@ -173,17 +176,20 @@ def test_a_judge_that_differs_in_one_part_is_another_judge_in_that_part(
 def test_a_judge_with_one_file_edited_is_another_judge(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = sources(*_DECIDE)
-    monkeypatch.setattr("rar_lib.judging.calibration.sources", lambda *_: read | {name: "edited"})
+    read = sources(*_DECIDE, of=code_hash) | {name: "edited"}
+    monkeypatch.setattr("rar_lib.judging.calibration.sources", lambda *_, **__: read)
     assert Identity.of("small", "0" * 64, Messages("a")) != JUDGE
 
 
-def test_all_that_a_judge_stands_on_is_in_its_identity() -> None:
+def test_all_that_a_judge_stands_on_is_in_its_identity_and_nothing_else() -> None:
     """Read from the imports of the library, so that a new module cannot be forgotten."""
-    folder = Path(__file__).parents[2] / "rar_lib/core/prompts"
-    prompts = {f"core/prompts/{p.name}" for p in folder.glob("*.txt")}
-    assert len(prompts) > 10
-    assert closure("rar_lib.judging.guard") | prompts <= set(sources(*_DECIDE))
+    assert len(PROMPT_TEXTS) > 10
+    assert doing(sources(*_DECIDE)) == doing(closure("rar_lib.judging.guard")) | PROMPT_TEXTS
+
+
+def test_a_comment_in_a_module_makes_no_other_judge() -> None:
+    """What counts of a module is what it does (tests/core/test_files.py)."""
+    assert JUDGE.code == digest(sources(*_DECIDE, of=code_hash)) != digest(sources(*_DECIDE))
 
 
 def test_the_engine_of_a_server_started_here_is_the_packages_it_is_made_of(
@@ -215,11 +221,9 @@ def judged(pairs: tuple[Pair, ...], shift: float = 0.0, soft: bool = True) -> Pa
             verdicts.append(Verdict(criterion_id=key, met=p > 0.5, probability=p if soft else None))
         return Grade(arm="explicit", score=0.5, verdicts=tuple(verdicts))
 
-    sides = [
-        tuple(grade(g) for g in golds)
-        for golds in ([p.gold_preferred for p in pairs], [p.gold_rejected for p in pairs])
-    ]
-    return PairGrades("small", "explicit", pairs, *sides, identity=JUDGE)
+    preferred = tuple(grade(pair.gold_preferred) for pair in pairs)
+    rejected = tuple(grade(pair.gold_rejected) for pair in pairs)
+    return PairGrades("small", "explicit", pairs, preferred, rejected, identity=JUDGE)
 
 
 def test_a_calibration_is_fitted_on_the_grades_of_val_pairs() -> None:

@@ -145,7 +145,10 @@ class Tokenizer:
     """As much of a tokenizer as its end tokens need."""
 
     def __init__(self, tokens: list[str], eos: str, pad: str | None, template: str = "t") -> None:
-        self.tokens, self.eos_token, self.pad_token, self.chat_template = tokens, eos, pad, template
+        self.tokens = tokens
+        self.eos_token = eos
+        self.pad_token = pad
+        self.chat_template = template
 
     def get_vocab(self) -> dict[str, int]:
         return {token: n for n, token in enumerate(self.tokens)}

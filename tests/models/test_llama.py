@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.core.errors import DataError, ServerError
+from rar_lib.core.errors import ServerError
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.judging.judge import Judge, grade_many
-from rar_lib.models import llama, processor, server, store
+from rar_lib.models import llama, server, store
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.server import local_chat, process_start
 
@@ -69,44 +69,6 @@ def test_it_listens_on_loopback_and_takes_one_request_at_a_time() -> None:
     assert not told.ui
 
 
-@pytest.mark.parametrize(
-    ("asked", "model", "device", "engine"),
-    [
-        (None, "qwen-1.5b", "cpu", "vllm"),
-        ("", "qwen-1.5b", "cpu", "vllm"),
-        ("vllm", "qwen-1.5b", "cpu", "vllm"),
-        ("llama.cpp", "qwen-1.5b", "cpu", "llama.cpp"),
-        ("llama.cpp", "smollm2-135m", "cpu", "llama.cpp"),
-        ("llama.cpp", "qwen-1.5b-int8", "cpu", "vllm"),
-        ("llama.cpp", "qwen-1.5b", "cuda", "vllm"),
-        ("llama.cpp", "a-folder", "cpu", "vllm"),
-    ],
-)
-def test_which_engine_serves(
-    asked: str | None, model: str, device: str, engine: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RAR_ENGINE", raising=False)
-    if asked is not None:
-        monkeypatch.setenv("RAR_ENGINE", asked)
-    assert processor.engine(model, device) == engine
-
-
-def test_what_is_made_ready_is_what_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "fetch", lambda name: Path(f"{name}.gguf"))
-    monkeypatch.setattr(store, "model_dir", lambda name: Path(f"{name}-folder"))
-    monkeypatch.setenv("RAR_ENGINE", "llama.cpp")
-    assert store.to_serve("qwen-1.5b") == Path("qwen-1.5b.gguf")
-    assert store.to_serve("qwen-1.5b-int8") == Path("qwen-1.5b-int8-folder")
-    monkeypatch.setenv("RAR_ENGINE", "vllm")
-    assert store.to_serve("qwen-1.5b") == Path("qwen-1.5b-folder")
-
-
-def test_an_engine_that_there_is_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAR_ENGINE", "lama")
-    with pytest.raises(DataError, match=r"RAR_ENGINE is 'lama'; allowed: vllm, llama\.cpp"):
-        processor.engine("qwen-1.5b")
-
-
 def test_a_chat_speaks_the_engines_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {}
     for asked in ("vllm", "llama.cpp"):
@@ -114,7 +76,8 @@ def test_a_chat_speaks_the_engines_dialect(monkeypatch: pytest.MonkeyPatch) -> N
         with local_chat("smollm2-135m") as chat:  # starts nothing
             assert chat.engine  # what answers is looked up once
             said[asked] = chat
-    one, other = said["vllm"], said["llama.cpp"]
+    one = said["vllm"]
+    other = said["llama.cpp"]
     assert (one.dialect.limit, other.dialect.limit) == ("max_completion_tokens", "max_tokens")
     assert one.dialect.lead
     assert other.dialect.lead

@@ -6,7 +6,9 @@ import logging
 
 import pytest
 
+from rar_lib.core.errors import DataError
 from rar_lib.models import processor
+from rar_lib.models.processor import Engine
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,58 @@ def test_the_change_is_said_once(
             "qwen-1.5b-int8: this processor has no int8 products, so qwen-1.5b takes its place",
         )
     ]
+
+
+@pytest.mark.parametrize("said", ["vllm", "llama.cpp", "lama", None])
+@pytest.mark.parametrize("asked", ["vllm", "llama.cpp"])
+def test_the_engine_asked_for_serves_whatever_the_environment_says(
+    asked: Engine, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAR_ENGINE", raising=False)
+    if said is not None:
+        monkeypatch.setenv("RAR_ENGINE", said)
+    assert processor.engine("qwen-1.5b", "cpu", asked) == asked
+
+
+def test_an_engine_that_there_is_not_is_named_with_its_value_and_the_choices() -> None:
+    for asked in ("lama", ""):
+        with pytest.raises(DataError, match=rf"^engine is '{asked}'; allowed: vllm, llama\.cpp$"):
+            processor.engine("qwen-1.5b", "cpu", asked)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "device"), [("qwen-1.5b-int8", "cpu"), ("qwen-1.5b", "cuda"), ("a-folder", "cpu")]
+)
+def test_llama_cpp_is_not_taken_for_what_it_does_not_read(model: str, device: str) -> None:
+    """From the environment, which is for all models, these are vLLM's: see below."""
+    assert processor.engine(model, device, "vllm") == "vllm"
+    with pytest.raises(DataError, match=f"does not serve '{model}' on {device}: it reads .*qwen"):
+        processor.engine(model, device, "llama.cpp")
+
+
+@pytest.mark.parametrize(
+    ("asked", "model", "device", "engine"),
+    [
+        (None, "qwen-1.5b", "cpu", "vllm"),
+        ("", "qwen-1.5b", "cpu", "vllm"),
+        ("vllm", "qwen-1.5b", "cpu", "vllm"),
+        ("llama.cpp", "qwen-1.5b", "cpu", "llama.cpp"),
+        ("llama.cpp", "smollm2-135m", "cpu", "llama.cpp"),
+        ("llama.cpp", "qwen-1.5b-int8", "cpu", "vllm"),
+        ("llama.cpp", "qwen-1.5b", "cuda", "vllm"),
+        ("llama.cpp", "a-folder", "cpu", "vllm"),
+    ],
+)
+def test_which_engine_serves(
+    asked: str | None, model: str, device: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAR_ENGINE", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("RAR_ENGINE", asked)
+    assert processor.engine(model, device) == engine
+
+
+def test_an_engine_that_there_is_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAR_ENGINE", "lama")
+    with pytest.raises(DataError, match=r"RAR_ENGINE is 'lama'; allowed: vllm, llama\.cpp"):
+        processor.engine("qwen-1.5b")

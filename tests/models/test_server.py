@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,12 +22,13 @@ import pytest
 from scripted import says, status
 from scripted import server as answering
 
-from rar_lib.core.errors import ServerError
+from rar_lib.core.errors import DataError, ServerError
 from rar_lib.core.types import Grade
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge, grade_many
-from rar_lib.models import server
+from rar_lib.models import llama, server, vllm_args
+from rar_lib.models.processor import Engine
 from rar_lib.models.server import (
     LINE_S,
     Endpoint,
@@ -64,7 +65,7 @@ def started(folder: Path) -> list[list[int]]:
     """Every start so far: ``[server pid, child pid]``."""
     trace = folder.parent / "trace"
     lines = trace.read_text().splitlines() if trace.exists() else []
-    return [[int(pid) for pid in line.split()] for line in lines]
+    return [list(map(int, line.split())) for line in lines]
 
 
 def gone(pids: list[int], within_s: float) -> bool:
@@ -455,3 +456,99 @@ def test_a_request_to_a_server_of_ones_own_waits_its_turn_for_as_long_as_the_ser
     """On a slow processor a full line takes many minutes; what ends a wait is the server's end."""
     with local_chat("smollm2-135m") as chat:
         assert chat.timeout_s == LINE_S >= 16 * Chat("http://127.0.0.1:1/v1", "m").timeout_s
+
+
+def entry_for(tmp_path: Path, **changes: object) -> Path:
+    path = tmp_path / "tiny-0.json"
+    entry = {
+        "pid": os.getpid(),
+        "started": server.process_start(os.getpid()),
+        "base_url": "http://127.0.0.1:1/v1",  # nothing listens on port 1
+        "model": "tiny",
+        "weights": "",
+        "log": "x.log",
+    }
+    path.write_text(json.dumps(entry | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"started": 1}, {"started": None}, {"started": "x"}, {"pid": 2**22 + 1}, {"pid": "x"}, {}],
+    ids=["pid re-used", "no start", "not a start", "process gone", "not a pid", "nobody answers"],
+)
+def test_stale_entries_are_removed(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = entry_for(tmp_path, **changes)
+    assert server.registered(path, "tiny") is None
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
+def test_torn_entries_are_removed(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tiny-0.json"
+    path.write_text(text)
+    assert server.registered(path, "tiny") is None
+    assert not path.exists()
+
+
+def test_a_zombie_is_not_a_running_server() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    assert child.stdin is None
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, not collected
+    assert server.process_start(child.pid) is None
+    child.wait()
+
+
+def test_importing_the_server_module_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, rar_lib.models.server;"
+        "print([m for m in ('torch', 'vllm', 'openai', 'transformers') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+# --- by which engine
+
+
+@pytest.mark.parametrize(("engine", "said"), [("vllm", "llama.cpp"), ("llama.cpp", "vllm")])
+def test_a_chat_is_with_the_engine_asked_for(
+    engine: Engine, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights, dialect and packages are parts of a judge's identity, and of a call's key."""
+    monkeypatch.setenv("RAR_ENGINE", said)
+    with local_chat("smollm2-135m") as other, local_chat("smollm2-135m", engine=engine) as chat:
+        assert chat.weights.endswith("+llama.cpp") is (engine == "llama.cpp")
+        assert (chat.dialect.limit == "max_tokens") is (engine == "llama.cpp")
+        assert isinstance(chat.server, LocalServer)
+        assert chat.server.engine == engine
+        assert chat.server.packages == (
+            llama.PACKAGES if engine == "llama.cpp" else vllm_args.PACKAGES
+        )
+        assert Judge(chat).identity != Judge(other).identity
+        with local_chat("smollm2-135m", {"engine": engine}) as same:
+            assert Judge(chat).identity == Judge(same).identity
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llama.cpp"])
+def test_a_server_is_of_the_engine_asked_for(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its plan holds command line, memory and time; so two engines never share a server."""
+    monkeypatch.setenv("RAR_ENGINE", "vllm" if engine == "llama.cpp" else "llama.cpp")
+    monkeypatch.setattr(llama, "plan", lambda model, **_: ("llama.cpp", model))
+    monkeypatch.setattr(server, "plan", lambda model, **_: ("vllm", model))
+    monkeypatch.setattr(server, "serve_plan", lambda todo, **_: nullcontext(todo))
+    # The command line's, where a test before this one has used it in this process.
+    monkeypatch.setattr(logging.getLogger("rar_lib"), "propagate", True)
+    caplog.set_level("DEBUG", logger="rar_lib.models.server")
+    with serve("smollm2-135m", engine=engine) as found:
+        assert found == (engine, "smollm2-135m")
+    assert caplog.messages == [f"smollm2-135m is served by {engine}"]
+
+
+@pytest.mark.parametrize("start", [serve, local_chat])
+def test_an_engine_that_there_is_not_starts_nothing(start: Any) -> None:
+    wrong = pytest.raises(DataError, match=r"engine is 'lama'; allowed: vllm, llama\.cpp")
+    with wrong, start("smollm2-135m", engine="lama"):
+        raise AssertionError("started")

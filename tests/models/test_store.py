@@ -57,7 +57,8 @@ def test_an_unknown_model_is_refused_with_the_known_ones(call: object) -> None:
 
 
 def test_disk_needed_counts_file_parts_and_conversion_and_parts_of_one_model_only() -> None:
-    small, large = MODELS["smollm2-135m"], MODELS["qwen-0.5b"]
+    small = MODELS["smollm2-135m"]
+    large = MODELS["qwen-0.5b"]
     assert disk_needed(["smollm2-135m"]) == 2 * small.pinned.size + small.converted
     assert disk_needed(["smollm2-135m", "qwen-0.5b"]) == (
         small.pinned.size
@@ -69,7 +70,8 @@ def test_disk_needed_counts_file_parts_and_conversion_and_parts_of_one_model_onl
 
 
 def test_int8_needs_the_bf16_folder_too_which_is_counted_once() -> None:
-    base, int8 = MODELS["qwen-0.5b"], MODELS["qwen-0.5b-int8"]
+    base = MODELS["qwen-0.5b"]
+    int8 = MODELS["qwen-0.5b-int8"]
     both = 2 * base.pinned.size + base.converted + int8.converted
     assert disk_needed(["qwen-0.5b-int8"]) == both
     assert disk_needed(["qwen-0.5b-int8", "qwen-0.5b"]) == both
@@ -222,3 +224,13 @@ def test_a_conversion_on_a_full_disk_says_so(tiny: None, monkeypatch: pytest.Mon
     with pytest.raises(ArtifactError, match=r"is full; tiny needs .* set RAR_HOME"):
         model_dir("tiny")
     assert list((home() / "models").iterdir()) == []
+
+
+def test_what_is_made_ready_is_what_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "fetch", lambda name: Path(f"{name}.gguf"))
+    monkeypatch.setattr(store, "model_dir", lambda name: Path(f"{name}-folder"))
+    monkeypatch.setenv("RAR_ENGINE", "llama.cpp")
+    assert store.to_serve("qwen-1.5b") == Path("qwen-1.5b.gguf")
+    assert store.to_serve("qwen-1.5b-int8") == Path("qwen-1.5b-int8-folder")
+    monkeypatch.setenv("RAR_ENGINE", "vllm")
+    assert store.to_serve("qwen-1.5b") == Path("qwen-1.5b-folder")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from rar_lib.core.errors import ServerError
-from rar_lib.models import server, vllm_args
+from rar_lib.models import vllm_args
 
 
 @pytest.fixture
@@ -175,53 +173,3 @@ def test_post_mortem_names_the_probable_fix(tmp_path: Path, what: str, log: str,
     assert log in text
     assert "early line" not in text
     assert "\x1b" not in text
-
-
-def entry_for(tmp_path: Path, **changes: object) -> Path:
-    path = tmp_path / "tiny-0.json"
-    entry = {
-        "pid": os.getpid(),
-        "started": server.process_start(os.getpid()),
-        "base_url": "http://127.0.0.1:1/v1",  # nothing listens on port 1
-        "model": "tiny",
-        "weights": "",
-        "log": "x.log",
-    }
-    path.write_text(json.dumps(entry | changes))
-    return path
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"started": 1}, {"started": None}, {"started": "x"}, {"pid": 2**22 + 1}, {"pid": "x"}, {}],
-    ids=["pid re-used", "no start", "not a start", "process gone", "not a pid", "nobody answers"],
-)
-def test_stale_entries_are_removed(tmp_path: Path, changes: dict[str, object]) -> None:
-    path = entry_for(tmp_path, **changes)
-    assert server.registered(path, "tiny") is None
-    assert not path.exists()
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
-def test_torn_entries_are_removed(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "tiny-0.json"
-    path.write_text(text)
-    assert server.registered(path, "tiny") is None
-    assert not path.exists()
-
-
-def test_a_zombie_is_not_a_running_server() -> None:
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    assert child.stdin is None
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, not collected
-    assert server.process_start(child.pid) is None
-    child.wait()
-
-
-def test_importing_the_server_module_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, rar_lib.models.server;"
-        "print([m for m in ('torch', 'vllm', 'openai', 'transformers') if m in sys.modules])"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"

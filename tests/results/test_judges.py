@@ -57,8 +57,12 @@ TASKS = {"a": (TASK, PAIR)}
 
 def entry(side: str, *values: bool | float | None, abstained: bool = False) -> dict[str, Any]:
     outcomes = [
-        {"value": v, "reason": "" if v is not None else "cut off", "abstained": abstained}
-        for v in values
+        {
+            "value": value,
+            "reason": "" if value is not None else "cut off",
+            "abstained": abstained,
+        }
+        for value in values
     ]
     return {"id": f"a:{side}", "outcomes": outcomes}
 
@@ -165,15 +169,18 @@ def test_points_given_to_peers_are_negative_for_a_criterion_worded_as_a_failure(
     assert [c["text"] for c in item["criteria"]] == ["Says a-good.", "Says a-bad."]
 
 
+def criterion_ids(task: Task) -> list[str]:
+    assert task.rubric is not None
+    return [one.id for one in task.rubric.criteria]
+
+
 def test_a_resized_rubric_takes_its_own_criteria_first() -> None:
     other = Task(
         id="b",
         question="How?",
         rubric=Rubric(criteria=(criterion("b-1", Category.OPTIONAL),)),
     )
-    ids = [
-        [c.id for c in items.resized(TASK, [other, TASK], size).rubric.criteria] for size in (1, 3)
-    ]
+    ids = [criterion_ids(items.resized(TASK, [other, TASK], size)) for size in (1, 3)]
     assert ids == [["a-good"], ["a-good", "a-bad", "b-1"]]
 
 
@@ -312,6 +319,38 @@ def test_a_broken_adapter_stops_the_other_items_and_its_error_is_raised(
         return list(ended)  # the loop's own end would stop what is left, too
 
     assert asyncio.run(ended_with_the_error()) == ["warm", "slow"]
+
+
+def test_the_healthbench_way_asks_nothing_more_once_a_criterion_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of three criteria at a time the second is refused: the others are not waited for."""
+    healthbench = importlib.import_module("run_healthbench")
+    ended: list[str] = []
+
+    async def create(*, messages: list[dict[str, str]], **_: Any) -> Any:
+        asked = messages[1]["content"]
+        name = next(name for name in ("first", "second", "third") if f"Says {name}." in asked)
+        if name == "second":
+            raise ValueError("refused")
+        try:
+            await asyncio.sleep(60.0)
+        except asyncio.CancelledError:
+            ended.append(name)
+            raise
+
+    client = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
+    monkeypatch.setattr(healthbench, "AsyncOpenAI", lambda **_: client)
+    criteria = [{"points": 1, "text": f"Says {name}."} for name in ("first", "second", "third")]
+    item = {"id": "a", "question": "Why?", "response": "Because.", "criteria": criteria}
+    grade = healthbench.make(harness.Server("http://127.0.0.1:1/v1", "m", 3, ""))
+
+    async def ended_with_the_error() -> list[str]:
+        with pytest.raises(ValueError, match="refused"):
+            await grade(item)
+        return list(ended)  # the loop's own end would stop what is left, too
+
+    assert asyncio.run(ended_with_the_error()) == ["first", "third"]
 
 
 def test_the_table_shows_what_was_not_measured_as_a_dash() -> None:

@@ -23,18 +23,18 @@ from scripted import Reply, Scripted, says, server
 from typer.testing import CliRunner
 
 from rar_lib.cli.app import app
-from rar_lib.core.errors import DataError
 from rar_lib.data.tasks import load_mini, save_tasks
 from rar_lib.models import processor
 from rar_lib.training import decode
 from rar_lib.training.run import TRANSCRIPT, Run, read_transcript
-from rar_lib.training.settings import Settings, prompts_each
 
 pytestmark = pytest.mark.fault
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 TASKS = load_mini("train")[:6]
-STEPS, PROMPTS, HELD_OUT = 3, 2, 2
+STEPS = 3
+PROMPTS = 2
+HELD_OUT = 2
 
 
 def opinion(request: Reply, _: int = 0) -> Reply:
@@ -85,7 +85,8 @@ def test_two_processes_that_are_killed_and_continued_make_the_run_of_one(
 
     victim: list[subprocess.Popen[str]] = []
     late: list[int] = []
-    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    one = tmp_path / "one" / "run"
+    two = tmp_path / "two" / "run"
 
     def answer(request: Reply, number: int) -> Reply:
         if victim and any(two.glob("checkpoints/*/checkpoint-1/complete.json")):
@@ -121,7 +122,8 @@ def test_two_processes_that_are_killed_and_continued_make_the_run_of_one(
         assert again.returncode == 0, output
         anew = asked(scripted.requests[before:])
 
-    first, second = Run.load(one / "run.json"), Run.load(two / "run.json")
+    first = Run.load(one / "run.json")
+    second = Run.load(two / "run.json")
     assert second.identity == first.identity
     assert second.resumed_at == [1]
     # Which step grades what, and how, is that of one process: groups are whole and in their order.
@@ -133,10 +135,11 @@ def test_two_processes_that_are_killed_and_continued_make_the_run_of_one(
     assert second.watched == first.watched
     # The same gradient, so the same adapter, up to the order of sums in single precision.
     for name in ("grad_norm", "kl_to_base", "entropy", "reward", "learning_rate"):
-        values = [[row[name] for row in run.log] for run in (first, second)]
-        assert values[1] == pytest.approx(values[0], rel=1e-3, abs=1e-6), name
+        wanted = pytest.approx([row[name] for row in first.log], rel=1e-3, abs=1e-6)
+        assert [row[name] for row in second.log] == wanted, name
     assert all(row["grad_norm"] > 0 for row in first.log)
-    here, there = weights(one), weights(two)
+    here = weights(one)
+    there = weights(two)
     assert here.keys() == there.keys()
     for name, weight in here.items():
         torch.testing.assert_close(there[name], weight, rtol=1e-3, atol=1e-4)
@@ -160,7 +163,9 @@ def test_two_processes_that_are_killed_and_continued_make_the_run_of_one(
 @contextmanager
 def slowly(script: Any) -> Iterator[tuple[Scripted, list[int]]]:
     """A server that takes its time, and how many requests it has had at once."""
-    lock, now, most = threading.Lock(), [0], [0]
+    lock = threading.Lock()
+    now = [0]
+    most = [0]
 
     with server(opinion) as scripted:
         answered = scripted.reply
@@ -272,7 +277,8 @@ def test_a_script_of_ones_own_in_two_processes(
         share = 0.08 * (sum(text.encode()) % 97) / 97
         return says("7", tokens={"7": 1.0 - share, "8": share})
 
-    program, judge = tmp_path / "program.py", tmp_path / "judge"
+    program = tmp_path / "program.py"
+    judge = tmp_path / "judge"
     program.write_text(SCRIPT)
     judge.mkdir()
     (judge / "model.safetensors").write_bytes(b"0")
@@ -311,15 +317,3 @@ def test_a_script_of_ones_own_in_two_processes(
     (started,) = trace.read_text().splitlines()
     for pid in started.split():
         assert not os.path.exists(f"/proc/{pid}")
-
-
-def test_processes_that_cannot_share_a_step_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(device="cpu", prompts_per_step=6)
-    assert prompts_each(settings) == 6
-    monkeypatch.setenv("RANK", "0")
-    for processes, each in ((2, 3), (3, 2), (6, 1)):
-        monkeypatch.setenv("WORLD_SIZE", str(processes))
-        assert prompts_each(settings) == each
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(DataError, match=r"4 processes can't share 6 prompts a step.*multiple of 4"):
-        prompts_each(settings)

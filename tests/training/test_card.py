@@ -51,8 +51,10 @@ def run(before: dict[str, list[float | None]], after: dict[str, list[float | Non
     """A finished run with two looks; scores by role, in the order of the tasks."""
 
     def look(step: int, scores: dict[str, list[float | None]]) -> dict[str, Any]:
-        by_task = {role: {f"t-{n}": s for n, s in enumerate(v)} for role, v in scores.items()}
-        return {"step": step, **by_task}
+        found: dict[str, Any] = {"step": step}
+        for role, values in scores.items():
+            found[role] = {f"t-{n}": score for n, score in enumerate(values)}
+        return found
 
     looks = [look(0, before), look(3, after)] if before else []
     log = [{"step": n} for n in (1, 2, 3)]
@@ -112,7 +114,8 @@ def test_a_rise_by_the_judge_that_paid_for_it_is_called_no_proof() -> None:
 
 
 def test_a_second_judge_that_sees_a_fall_is_heard() -> None:
-    rising, falling = [0.2 + 0.05 * n for n in range(1, 11)], [0.8 - 0.05 * n for n in range(10)]
+    rising = [0.2 + 0.05 * n for n in range(1, 11)]
+    falling = [0.8 - 0.05 * n for n in range(10)]
     made = run({TRAINING: [0.2] * 10, HOLD_OUT: [0.9] * 10}, {TRAINING: rising, HOLD_OUT: falling})
     said = what_rose(made, {TRAINING: "j", HOLD_OUT: "k"})
     assert said[-2].startswith("gamed")

@@ -56,7 +56,8 @@ def test_a_response_ends_with_its_first_end_token() -> None:
 def test_sampling_follows_the_probabilities_and_the_temperature() -> None:
     import torch
 
-    model, rows = tiny("llama", adapter=False), 20_000
+    model = tiny("llama", adapter=False)
+    rows = 20_000
     logits = model(input_ids=torch.tensor([[5, 6, 7]])).logits[0, -1].float()
     for temperature in (1.0, 0.5):
         torch.manual_seed(0)
@@ -97,7 +98,8 @@ def test_log_probabilities_and_gradients_are_those_of_the_plain_way(kind: str) -
     spread = -(plain.exp() * plain).sum(-1)
     torch.testing.assert_close(entropy[kept], spread[kept], rtol=1e-4, atol=1e-5)
     assert not logps[~kept].any()
-    ours, theirs = gradient(logps), gradient(expected)
+    ours = gradient(logps)
+    theirs = gradient(expected)
     assert len(ours) == len(theirs) > 0
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
@@ -231,7 +233,8 @@ def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:
     model = tiny("llama")
     # Sharper, so that the two are far apart and the two directions clearly differ.
     model.get_base_model().get_output_embeddings().weight.data.mul_(30)
-    prompt, said = torch.randint(5, 97, (3, 4)), torch.randint(5, 97, (3, 6))
+    prompt = torch.randint(5, 97, (3, 4))
+    said = torch.randint(5, 97, (3, 6))
     mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2, [1] * 6])
     batch = {
         "prompt_ids": prompt,
@@ -239,7 +242,8 @@ def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:
         "completion_ids": said,
         "completion_mask": mask,
     }
-    ids, seen = torch.cat([prompt, said], 1), torch.cat([torch.ones_like(prompt), mask], 1)
+    ids = torch.cat([prompt, said], 1)
+    seen = torch.cat([torch.ones_like(prompt), mask], 1)
 
     def plain() -> Any:
         logits = model(input_ids=ids, attention_mask=seen).logits[:, 3:-1]
@@ -249,8 +253,8 @@ def test_the_kl_to_the_base_is_the_policys_and_in_the_right_direction() -> None:
     with torch.no_grad():
         policy = plain()
         with model.disable_adapter():
-            d = plain() - policy
-    expected, reverse = (float((x.exp() - x - 1).mean()) for x in (d, -d))
+            gaps = plain() - policy
+    expected, reverse = (float((x.exp() - x - 1).mean()) for x in (gaps, -gaps))
     assert kl_to_base(model, batch) == pytest.approx(expected, rel=1e-3)
     assert abs(reverse - expected) > 0.2 * expected
 
@@ -307,7 +311,8 @@ def test_a_rollout_does_not_see_its_neighbours() -> None:
     """Another first rollout changes nothing of the second."""
     import torch
 
-    model, (ids, mask) = tiny("llama"), a_group(0)
+    model = tiny("llama")
+    (ids, mask) = a_group(0)
     other = ids.clone()
     other[0, 3:] = torch.tensor([90, 91, 92, 93, 94])
     one, two = (group_logps(model, rows, mask, 5)[0] for rows in (ids, other))
@@ -334,7 +339,8 @@ def test_what_one_prompt_is(what: str, shared: bool, monkeypatch: pytest.MonkeyP
     elif what == "another padding":
         mask[2, 1] = 0
     elif what == "a single row":
-        ids, mask = ids[:1], mask[:1]
+        ids = ids[:1]
+        mask = mask[:1]
     elif what == "no prompt":
         mask[:, :4] = 0
     elif what == "another token under the padding":
@@ -361,7 +367,8 @@ def test_a_likelihood_is_the_same_where_the_prompt_is_shared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = tiny("llama")
-    prompts, responses = [[5, 6, 7]] * 3, [[20], [21, 22, 23, 24], [25, 26]]
+    prompts = [[5, 6, 7]] * 3
+    responses = [[20], [21, 22, 23, 24], [25, 26]]
     shared = likelihoods(model, prompts, responses)
     monkeypatch.setattr(decode, "shares_prompts", lambda model: False)
     assert shared == pytest.approx(likelihoods(model, prompts, responses), rel=1e-5)

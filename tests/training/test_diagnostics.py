@@ -192,7 +192,9 @@ def test_advantages_are_finite_sum_to_zero_and_spare_the_unscored(
     rows: list[tuple[float | None, int]],
 ) -> None:
     scores = [row[0] for row in rows]
-    of = [[i for i, row in enumerate(rows) if row[1] == group] for group in range(4)]
+    of: list[list[int]] = [[] for _ in range(4)]
+    for i, (_, group) in enumerate(rows):
+        of[group].append(i)
     found = advantages(scores, of, epsilon=1e-6)
     assert all(map(math.isfinite, scored(found)))
     assert [a is None for a in found] == [s is None for s in scores]

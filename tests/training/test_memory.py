@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from rar_lib.book.profiles import Profile, load
-from rar_lib.cli.app import app
-from rar_lib.cli.plan import Devices, judges_of, moments_of
+from rar_lib.cli.plan import judges_of
 from rar_lib.core.errors import DataError, PlanError
 from rar_lib.models import processor
 from rar_lib.models.catalogue import MODELS
-from rar_lib.models.llama import BESIDE_GB
 from rar_lib.models.store import disk_needed, model_dir
-from rar_lib.models.vllm_args import overhead_gb
 from rar_lib.training.memory import (
     _TILE,
     SHAPES,
@@ -83,31 +79,33 @@ def test_the_adapter_has_as_many_parameters_as_peft_gives_it(name: str, rank: in
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-    s = shape(name)
-    kind = Qwen2Config if s.qkv_bias else LlamaConfig
+    told = shape(name)
+    kind = Qwen2Config if told.qkv_bias else LlamaConfig
     config = kind(
-        num_hidden_layers=s.layers,
-        hidden_size=s.hidden,
-        num_attention_heads=s.heads,
-        num_key_value_heads=s.kv_heads,
-        intermediate_size=s.intermediate,
-        vocab_size=s.vocabulary,
-        tie_word_embeddings=s.tied,
+        num_hidden_layers=told.layers,
+        hidden_size=told.hidden,
+        num_attention_heads=told.heads,
+        num_key_value_heads=told.kv_heads,
+        intermediate_size=told.intermediate,
+        vocab_size=told.vocabulary,
+        tie_word_embeddings=told.tied,
     )
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    assert sum(p.numel() for p in model.parameters()) == s.parameters
+    assert sum(p.numel() for p in model.parameters()) == told.parameters
     lora = peft.LoraConfig(r=rank, target_modules=list(_PROJECTIONS), task_type="CAUSAL_LM")
     adapted = peft.get_peft_model(model, lora, low_cpu_mem_usage=True)
     trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    assert trained == s.adapter(rank)
+    assert trained == told.adapter(rank)
 
 
 def test_a_small_shape_by_hand() -> None:
     tiny = Shape(2, 8, 2, 1, 4, 16, 100)
     # q 64, k 32, v 32, o 64, gate, up and down 128 each
     assert tiny.projected == 2 * (64 + 32 + 32 + 64 + 3 * 128)
-    biases, norms, embeddings = 2 * (8 + 4 + 4), 5 * 8, 2 * 100 * 8
+    biases = 2 * (8 + 4 + 4)
+    norms = 5 * 8
+    embeddings = 2 * 100 * 8
     assert tiny.parameters == tiny.projected + biases + norms + embeddings
     assert tiny.token_bytes() == 2 * 2 * 4 * 2  # keys and values, layers, width, bytes
     # rank 3: q 16, k 12, v 12, o 16, gate, up and down 24 each
@@ -194,20 +192,6 @@ def test_the_gpu_profile_fits_80_gb_and_every_line_and_assumption_is_shown() -> 
     assert f"{sum(x.size for x in budget.lines) / 1e9:.2f} GB  in all" in text
 
 
-def test_the_hold_out_judge_is_up_when_the_policy_is_trained_and_not_before() -> None:
-    for profile, judge, watching in (
-        (GPU, GPU.judge, GPU.judges[-2]),
-        (LAPTOP, "qwen-1.5b-int8", "qwen-0.5b"),
-    ):
-        judges = judges_of(profile)
-        assert judges.up("training") == (judge,)
-        assert judges.up("looks") == (*profile.servers, watching)
-        assert judges.waiting == watching
-        assert judges.names == (judge, watching)
-    smoke = judges_of(load("smoke"))
-    assert (smoke.names, smoke.waiting) == (("smollm2-135m",), "")
-
-
 def test_a_hold_out_judge_that_is_asked_at_the_looks_or_served_anyway_waits_for_nothing() -> None:
     beside = Judges("a", ("b", "c"))
     assert beside.up("training") == beside.up("looks") == ("a", "b")
@@ -226,55 +210,6 @@ def test_a_hold_out_judge_that_waits_takes_the_place_of_the_judge_that_rewards()
     assert Judges("a", later=True).up("looks") == ("a",)  # nobody waits
 
 
-def test_what_the_laptop_holds_at_each_moment_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With AVX2 alone, all in float32; a server holds so much beside its weights and cache."""
-    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))
-    monkeypatch.setenv("RAR_ENGINE", "vllm")
-    laptop = load("laptop")
-    n = {name: shape(name).parameters * 4 for name in laptop.judges}
-    beside = {name: 1e9 * (0.6 + overhead_gb(size / 1e9, float32=True)) for name, size in n.items()}
-    server = {name: n[name] + beside[name] for name in n}
-    policy, trainer = 134_515_008 * 4, 1.5e9
-    cache = (32 + 48) * 152 * 46_080
-    update = 16 * 4_884_480 + 8 * 152 * 30 * 46_080 + 64 * 49_152 * 2 * 4
-    by_hand = {
-        "training": policy + cache + update + trainer + server["qwen-1.5b"],
-        "the hold-out judge's grading after it": policy + trainer + server["qwen-0.5b"],
-        "training to please the weakest judge": policy
-        + cache
-        + update
-        + trainer
-        + server["smollm2-135m"],
-    }
-    found = Devices(24.0).budgets(laptop, 152)
-    assert {what: budget.total for what, budget in found.items()} == pytest.approx(by_hand)
-    # Most is needed in training: the hold-out judge lies beside no other one.
-    assert max(by_hand.values()) == by_hand["training"]
-
-
-def test_llama_cpp_holds_the_file_and_no_widened_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With AVX2 alone the judges' files lie in memory as they were fetched."""
-    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))
-    monkeypatch.setenv("RAR_ENGINE", "llama.cpp")
-    laptop = load("laptop")
-    found = Devices(24.0).budgets(laptop, 152)["the hold-out judge's grading after it"]
-    policy, trainer = 134_515_008 * 4, 1.5e9
-    file = MODELS["qwen-0.5b"].pinned.size
-    assert found.total == pytest.approx(policy + trainer + file + 1e9 * (0.6 + BESIDE_GB))
-    by_llama = max(budget.total for budget in Devices(24.0).budgets(laptop, 152).values())
-    monkeypatch.setenv("RAR_ENGINE", "vllm")
-    by_vllm = max(budget.total for budget in Devices(24.0).budgets(laptop, 152).values())
-    assert by_llama < 12e9 < by_vllm
-    # GPUs know nothing of it.
-    total = budget_of(GPU).total
-    monkeypatch.setenv("RAR_ENGINE", "llama.cpp")
-    assert budget_of(GPU).total == total
-
-
-def test_a_profile_with_one_judge_has_one_moment() -> None:
-    assert list(moments_of(load("smoke"))) == ["training"]
-
-
 def test_on_a_gpu_what_vllm_keeps_lies_beside_the_hold_out_judge() -> None:
     left = {x.what: x for x in budget_of(GPU, moment="looks").lines}
     training = lines(GPU)
@@ -291,7 +226,8 @@ def test_an_int8_judge_counts_its_own_bytes() -> None:
 
 
 def test_without_unsloth_a_gpu_holds_two_copies_and_trains_on_a_group_at_once() -> None:
-    quick, plain = lines(GPU), lines(GPU, backend="transformers")
+    quick = lines(GPU)
+    plain = lines(GPU, backend="transformers")
     assert plain["policy Qwen/Qwen2.5-7B, bf16, and vLLM's own copy"].size == 4 * 7_615_616_512
     assert plain["activations"].size == 16 * quick["activations"].size
     with pytest.raises(PlanError, match=r"the largest part is policy.*--backend unsloth"):
@@ -366,7 +302,8 @@ def test_a_cpu_has_no_devices_to_put_models_on() -> None:
 
 
 def test_shorter_rollouts_take_less() -> None:
-    short, long = lines(LAPTOP, longest=128), lines(LAPTOP)
+    short = lines(LAPTOP, longest=128)
+    long = lines(LAPTOP)
     for name in ("activations", "keys and values of rollouts"):
         assert short[name].size * 8 == pytest.approx(long[name].size)
     assert lines(LAPTOP, longest=10**6) == long  # cut at the context
@@ -426,92 +363,3 @@ def test_a_judge_on_a_gpu_can_read_whatever_a_policy_writes() -> None:
     assert server["max_model_len"] >= GPU.training.context + rubric
     for name in GPU.judges:  # and at least one such request lies in its cache
         assert server["kv_cache_gb"] * 1e9 >= server["max_model_len"] * shape(name).token_bytes()
-
-
-def rar(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["plan", *arguments])
-
-
-def test_the_command_shows_everything_and_invents_no_time_and_no_cost() -> None:
-    done = rar("--profile", "gpu")
-    assert done.exit_code == 0
-    assert done.output.count("of 80.00 GB: fits") == len(moments_of(GPU)) == 3
-    for words in (
-        *(f"Memory of {what} (profile gpu, cuda):" for what in moments_of(GPU)),
-        "keys and values of rollouts",
-        "keys and values of held-out answers",
-        "of 80.00 GB: fits",
-        "assumed, not measured:",
-        "28,800 calls",
-        "Time: unknown",
-        "Cost: unknown",
-        "RaR-Mini",
-    ):
-        assert words in done.output
-    assert "at the given price" not in done.output
-
-
-def test_the_command_takes_a_rate_and_a_price() -> None:
-    done = rar("--profile", "gpu", "--rate", "1000", "100", "--price-in", "1")
-    rewards = next(x for x in done.output.splitlines() if "rewards (chapter 7)" in x)
-    assert " h; about " in rewards
-    assert "at the given price" in rewards
-    assert "unknown" not in done.output
-
-
-def test_the_command_refuses_a_judge_that_cannot_fit_after_showing_why() -> None:
-    done = rar("--profile", "gpu", "--judge", B32)
-    assert done.exit_code == 1
-    assert "of 80.00 GB: does not fit" in done.output
-    assert "error: profile 'gpu' needs" in done.output
-    assert rar("--profile", "gpu", "--judge", B32, "--memory", "141").exit_code == 0
-
-
-def test_a_cpu_profile_is_held_against_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx512bw", "avx512_vnni"}))
-    monkeypatch.setattr("rar_lib.models.machine.memory_bytes", lambda: 16_000_000_000)
-    done = rar()
-    assert done.exit_code == 0
-    assert "of 16.00 GB: fits" in done.output
-    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))
-    monkeypatch.setenv("RAR_ENGINE", "vllm")  # all in float32
-    assert rar().exit_code == 1
-    monkeypatch.setenv("RAR_ENGINE", "llama.cpp")
-    assert rar().exit_code == 0
-
-
-def test_the_command_shows_each_device_where_the_models_are_apart() -> None:
-    done = rar("--profile", "gpu", "--apart", "--rollout-server")
-    assert done.exit_code == 0
-    assert done.output.count("in all, of 80.00 GB: fits") == 4
-    for name in ("training Qwen/Qwen2.5-7B", f"judge {GPU.judge}", "rollouts of Qwen/Qwen2.5-7B"):
-        assert f"Memory of {name}, a device of its own (profile gpu, cuda):" in done.output
-    assert rar("--profile", "gpu", "--apart").output.count("in all, of") == 3
-
-
-def test_the_readme_has_the_memory_that_the_command_shows() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    plain = apart(GPU.training, judges_of(GPU), room=80e9)
-    served = apart(SERVED, judges_of(GPU), room=80e9)
-    for budget in (plain[0], plain[1], served[0], served[-1]):
-        assert f"{budget.total / 1e9:.1f} GB" in readme
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        (("--profile", "gpu", "--rollout-server"), "say --apart"),
-        (("--profile", "laptop", "--apart"), "whose memory all models share"),
-    ],
-)
-def test_a_layout_that_cannot_be_is_refused(wrong: tuple[str, ...], said: str) -> None:
-    done = rar(*wrong)
-    assert done.exit_code == 1
-    assert said in done.output
-
-
-@pytest.mark.parametrize("wrong", [("--backend", "jax"), ("--judge", "my/judge")])
-def test_a_wrong_name_says_what_there_is(wrong: tuple[str, str]) -> None:
-    done = rar("--profile", "gpu", *wrong)
-    assert done.exit_code == 1
-    assert "choose" in done.output

@@ -41,7 +41,8 @@ def adapter(folder: Path, weights: bytes) -> Path:
 
 
 def test_a_policy_is_known_by_its_weights_and_its_adapter(tmp_path: Path) -> None:
-    one, other = adapter(tmp_path / "one", b"1"), adapter(tmp_path / "other", b"2")
+    one = adapter(tmp_path / "one", b"1")
+    other = adapter(tmp_path / "other", b"2")
     same = adapter(tmp_path / "same", b"1")
     marks = {
         Policy(SMOKE).mark,
@@ -119,7 +120,8 @@ def test_held_out_answers_come_in_batches_that_the_memory_plan_counts(temperatur
 
 def test_a_base_model_under_a_chat_template_ends_at_the_end_of_its_turn() -> None:
     """Qwen2.5-7B in small: the end token of model and tokenizer is that of a text."""
-    model, tokenizer = tiny.tiny("llama"), tiny.tokenizer()
+    model = tiny.tiny("llama")
+    tokenizer = tiny.tokenizer()
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id == tiny.END_OF_TEXT
     name_ends(model, tokenizer)
     base = model.get_base_model()
@@ -285,7 +287,8 @@ def test_likelihoods_are_measured_at_their_steps_alone() -> None:
 def test_more_answers_than_one_batch_come_back_in_order() -> None:
     made = tiny.policy(SMOKE)
     tasks = [Task(id=f"t{n}", question="w1 " * (1 + n % 5)) for n in range(19)]
-    texts = [" ".join(f"w{k}" for k in range(n, n + 1 + n % 3)) for n in range(19)]
+    words = [f"w{k}" for k in range(21)]
+    texts = [" ".join(words[n : n + 1 + n % 3]) for n in range(19)]
     found = made.log_likelihoods(tasks, texts)
     alone = [made.log_likelihoods([t], [x])[0] for t, x in zip(tasks, texts, strict=True)]
     assert found == pytest.approx(alone, rel=1e-4)
@@ -348,7 +351,8 @@ def test_answering_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None
 
 def test_answers_of_another_length_or_a_damaged_part_are_not_taken_over(tmp_path: Path) -> None:
     tasks = [Task(id=f"t{n}", question=f"Q{n}?") for n in range(20)]
-    out, part = tmp_path / "r.jsonl", tmp_path / "r.jsonl.part"
+    out = tmp_path / "r.jsonl"
+    part = tmp_path / "r.jsonl.part"
     with pytest.raises(KeyboardInterrupt):
         write_responses(Scribe(dies_at=1), tasks, out, max_tokens=9)
     kept = part.read_text()

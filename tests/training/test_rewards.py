@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import math
 import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +27,7 @@ from rar_lib.judging.judge import Judge
 from rar_lib.training.rewards import (
     RubricReward,
     VerifiableReward,
+    code_of,
     dataset_of,
     exact_match,
     task_from,
@@ -31,6 +37,7 @@ from rar_lib.training.rewards import (
 pytestmark = pytest.mark.fault
 
 TASK = load_mini("train")[0]
+Load = Callable[..., Any]
 
 
 def seven(_: Reply, __: int) -> Reply:
@@ -302,10 +309,11 @@ def test_every_step_records_groups_lengths_and_idle_criteria() -> None:
 def shown(scripted: Scripted) -> list[frozenset[str]]:
     """The criteria in each question to the judge."""
     assert TASK.rubric is not None
-    return [
-        frozenset(c.id for c in TASK.rubric.criteria if c.description in text)
-        for text in (r["messages"][-1]["content"] for r in scripted.requests)
-    ]
+    found = []
+    for request in scripted.requests:
+        text = request["messages"][-1]["content"]
+        found.append(frozenset(c.id for c in TASK.rubric.criteria if c.description in text))
+    return found
 
 
 def parts_of(arm: Arm, step: int, keep: float = 0.5, seed: int = 0) -> list[frozenset[str]]:
@@ -612,7 +620,10 @@ def test_the_exact_match_goes_by_value(reference: str, text: str, right: bool) -
     assert VerifiableReward()(["p"], [text], [task.model_dump_json()]) == [float(right)]
 
 
-E_, I_, O_, P_ = Category.ESSENTIAL, Category.IMPORTANT, Category.OPTIONAL, Category.PITFALL
+E_ = Category.ESSENTIAL
+I_ = Category.IMPORTANT
+O_ = Category.OPTIONAL
+P_ = Category.PITFALL
 
 
 @pytest.mark.parametrize(
@@ -637,3 +648,151 @@ def test_weights_that_make_no_score_are_refused_when_the_judge_is_made(
 ) -> None:
     with pytest.raises(DataError, match=re.escape(words)):
         Judge(Chat("http://127.0.0.1:1/v1", "m"), weights=weights)
+
+
+# --- what a caller's own rule is known by: a run is not continued under another one
+
+
+#: A module of somebody's own rules and judge.
+RULES = '''\
+import re
+from dataclasses import dataclass
+
+from rar_lib.judging.judge import Judge
+
+#: About the length of a reference.
+LONG = 100
+OTHER = 1
+WORD = re.compile("[a-z]+")
+
+
+def share(n):
+    """At most 1."""
+    return min(1.0, n / LONG)
+
+
+def length(task, response):
+    """Words, up to those of a reference."""
+    # Counted, not weighed.
+    return share(len([word for word in WORD.findall(response)]))
+
+
+def at_least(n):
+    return lambda task, response: len(response) >= n
+
+
+def begins(task, response, word="a"):
+    return response.startswith(word)
+
+
+@dataclass
+class Holds:
+    word: str
+    any_case = False
+
+    def __call__(self, task, response):
+        return self.found(response)
+
+    def found(self, response):
+        return self.word in response
+
+
+class Mine(Judge):
+    async def grade(self, task, response, arm):
+        return await super().grade(task, response.strip(), arm)
+'''
+
+
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Loads the module after an edit; a file for each, since Python keeps what it has read."""
+
+    def load(old: str = "", new: str = "") -> Any:
+        assert old in RULES
+        path = tmp_path / f"rules{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(RULES.replace(old, new) if old else RULES)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, path.stem, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("", ""),
+        ("Words, up to", "All words, up to"),
+        ("    # Counted, not weighed.\n", ""),
+        ("#: About the length", "#: The length"),
+        ("OTHER = 1", "OTHER = 2"),  # which the rule does not read
+        ("self.word in response", "response"),
+    ],
+)
+def test_a_rule_that_does_the_same_is_the_same_rule(old: str, new: str, rules: Load) -> None:
+    one = code_of(rules().length)
+    assert code_of(rules(old, new).length) == one
+    assert one["name"] == "length"
+    assert one["values"] == {"length: WORD": "('[a-z]+', 32)", "share: LONG": "100"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LONG = 100", "LONG = 90"),
+        ('"[a-z]+"', '"[a-z]+|[0-9]+"'),
+        ("min(1.0", "min(2.0"),  # in a function that the rule calls
+        ("in WORD.findall(response)", "in set(WORD.findall(response))"),
+    ],
+)
+def test_a_rule_that_was_edited_is_another_rule(old: str, new: str, rules: Load) -> None:
+    first = VerifiableReward(rules().length, name="words").identity()
+    assert VerifiableReward(rules(old, new).length, name="words").identity() != first
+
+
+def test_a_rule_is_known_by_what_it_was_given_too(rules: Load) -> None:
+    own = rules()
+    made = [
+        own.at_least(3),
+        own.at_least(4),
+        own.begins,
+        partial(own.begins, word="b"),
+        partial(own.begins, word="c"),
+        own.Holds("a"),
+        own.Holds("b"),
+        own.Holds("b").found,
+        rules("any_case = False", "any_case = True").Holds("b"),
+    ]
+    assert len({str(code_of(rule)) for rule in made}) == len(made)
+    again = rules()
+    assert code_of(again.at_least(3)) == code_of(own.at_least(3))
+    assert code_of(again.Holds("a")) == code_of(own.Holds("a"))
+    other = rules("self.word in response", "self.word not in response")
+    for rule in (other.Holds("a"), other.Holds("a").__call__):  # by way of another method
+        assert code_of(rule)["code"] != code_of(own.Holds("a"))["code"]
+
+
+def test_of_a_rule_without_source_only_its_name_is_known() -> None:
+    typed: dict[str, Any] = {}
+    exec("def rule(task, text): return 1.0", typed)
+    assert code_of(typed["rule"]) == {"name": "rule", "code": None, "values": {}}
+    assert code_of(len) == {"name": "len", "code": None, "values": {}}
+
+
+def test_what_says_itself_what_it_is_made_of_is_taken_at_its_word() -> None:
+    assert code_of(SimpleNamespace(made_of={"words": 3})) == {"words": 3}  # type: ignore[arg-type]
+
+
+def test_a_judge_of_ones_own_that_was_edited_gives_another_reward(rules: Load) -> None:
+    """The library's own classes are part of the code that decides a step."""
+    chat = Chat("http://127.0.0.1:1/v1", "m")
+    own = [RubricReward(kind(chat), "implicit").identity()["own"] for kind in (Judge, rules().Mine)]
+    assert own[0] == []
+    assert [one["name"] for one in own[1]] == ["Mine"]
+    for old, new, same in [("", "", True), ("response.strip()", "response", False)]:
+        edited = RubricReward(rules(old, new).Mine(chat), "implicit").identity()["own"]
+        assert (edited == own[1]) is same

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from trl import GRPOConfig
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.stats import TOLERANCE
-from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings
+from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings, prompts_each
 
 CONVENTIONS = Path(__file__).resolve().parents[2] / "book" / "conventions.md"
 TRL = {field.name: field.default for field in dataclasses.fields(GRPOConfig)}
@@ -24,7 +25,10 @@ def section() -> str:
 def rows() -> dict[str, list[str]]:
     """Setting -> its default, TRL's name and TRL's default, as the book says."""
     found = [line.split(" | ") for line in section().splitlines() if line.startswith("| `")]
-    return {row[0].strip("| `"): [cell.strip("` ") for cell in row[1:4]] for row in found[1:]}
+    named = {}
+    for name, *row in found[1:]:
+        named[name.strip("| `")] = [cell.strip("` ") for cell in row[:3]]
+    return named
 
 
 def test_the_books_table_names_the_defaults_of_the_library_and_of_trl() -> None:
@@ -60,3 +64,15 @@ def test_a_choice_that_trl_does_not_know_is_refused(wrong: dict[str, Any]) -> No
     name = next(iter(wrong))
     with pytest.raises(ValueError, match=re.escape(name)):
         Settings(**wrong)
+
+
+def test_processes_that_cannot_share_a_step_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(device="cpu", prompts_per_step=6)
+    assert prompts_each(settings) == 6
+    monkeypatch.setenv("RANK", "0")
+    for processes, each in ((2, 3), (3, 2), (6, 1)):
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        assert prompts_each(settings) == each
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(DataError, match=r"4 processes can't share 6 prompts a step.*multiple of 4"):
+        prompts_each(settings)

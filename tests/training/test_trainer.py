@@ -7,6 +7,7 @@ import inspect
 import logging
 import math
 import os
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from scripted import Reply, says, server
 from trl import GRPOConfig, SFTConfig
 
 from rar_lib.book import notebook
-from rar_lib.book.profiles import load
+from rar_lib.book.profiles import FILE, load
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import TOLERANCE
 from rar_lib.data.tasks import load_mini
@@ -386,7 +387,8 @@ class Clock:
 
 def followed(seconds: list[float], *, look_every: int = 0, look: float = 60.0) -> Journal:
     """A run as the trainer tells it to its callbacks: steps of so many seconds, looks beside."""
-    clock, journal = Clock(), Journal(look_seconds=[look] if look_every else [])
+    clock = Clock()
+    journal = Journal(look_seconds=[look] if look_every else [])
     progress = trainer.Progress(journal, look_every, clock)
     state = SimpleNamespace(max_steps=len(seconds), global_step=0)
     progress.on_train_begin(None, state, None)
@@ -504,3 +506,21 @@ def test_tensorboard_writes_into_the_run_unless_told_otherwise(
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "/elsewhere")
     (outside,) = trainer.trackers(["tensorboard"], tmp_path)
     assert outside.logging_dir == "/elsewhere"
+
+
+@pytest.mark.parametrize("name", tomllib.loads(FILE.read_text(encoding="utf-8")))
+def test_every_profile_builds_its_trainer_configuration(name: str, tmp_path: Path) -> None:
+    settings = load(name).training
+    # bf16 on a device that is not there is refused by transformers; the values are what counts.
+    settings = settings.model_copy(update={"device": "cpu"})
+    config = trainer.grpo_config(settings, tmp_path, seed=3)
+    assert config.num_generations == settings.rollouts
+    assert config.generation_batch_size == settings.rollouts * settings.prompts_per_step
+    assert config.per_device_train_batch_size == settings.rollouts
+    assert config.gradient_accumulation_steps == settings.prompts_per_step
+    assert config.max_completion_length == settings.max_completion
+    assert config.learning_rate == settings.learning_rate
+    assert config.max_steps == settings.steps
+    assert config.warmup_steps == settings.steps // 10
+    assert config.beta == 0.0
+    assert config.seed == 3

@@ -23,9 +23,10 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 Item = dict[str, Any]
+Found = TypeVar("Found")
 COUNTERS = {
     "prompt_tokens": "vllm:prompt_tokens_total",
     "cached_tokens": "vllm:prompt_tokens_cached_total",
@@ -95,7 +96,7 @@ async def measure(
     await _outcomes(grade, warm)
     before = counters(server.url)
     start = time.perf_counter()
-    graded = await _together(_outcomes(grade, item) for item in items)
+    graded = await together(_outcomes(grade, item) for item in items)
     await _idle(server.url)
     seconds = time.perf_counter() - start
     after = counters(server.url)
@@ -109,12 +110,10 @@ async def measure(
     }
 
 
-async def _together(
-    work: Iterable[Coroutine[Any, Any, Sequence[Outcome]]],
-) -> list[Sequence[Outcome]]:
+async def together(work: Iterable[Coroutine[Any, Any, Found]]) -> list[Found]:
     """As ``rar_lib.judging.chat.together``, which the environments of the peers don't have.
 
-    When one raises, the adapter is broken: the others are cancelled, and its error is raised.
+    When one raises, the others are cancelled, and its error is raised.
     """
     try:
         async with asyncio.TaskGroup() as group:

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from harness import Grader, Item, Outcome, Server, main
+from harness import Grader, Item, Outcome, Server, main, together
 from openai import AsyncOpenAI
 
 TRIES = 3
@@ -78,19 +78,16 @@ def make(server: Server) -> Grader:
         return outcome
 
     async def grade(item: Item) -> Sequence[Outcome]:
-        return await asyncio.gather(
-            *(
-                verdict(
-                    PROMPT.format(
-                        question=item["question"],
-                        response=item["response"],
-                        points=criterion["points"],
-                        criterion=criterion["text"],
-                    )
-                )
-                for criterion in item["criteria"]
+        prompts = [
+            PROMPT.format(
+                question=item["question"],
+                response=item["response"],
+                points=criterion["points"],
+                criterion=criterion["text"],
             )
-        )
+            for criterion in item["criteria"]
+        ]
+        return await together(map(verdict, prompts))
 
     return grade
 
