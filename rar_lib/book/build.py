@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from rar_lib.book import claims, figures, results
-from rar_lib.book.pages.after import followed
+from rar_lib.book.pages.after import AFTER, told_after
 from rar_lib.book.pages.citation import CITED, citation
 from rar_lib.book.pages.editions import EDITION, TIMEOUT_S, is_current, keep, packed, printed
 from rar_lib.book.pages.folds import fold
@@ -182,7 +182,7 @@ def generated(repo: Path) -> dict[str, str]:
     drawn = arm_curves(arms)
     return {
         "index.md": landing(rows, alignment, arms),
-        "after.md": followed(arms, rows),
+        **{f"{AFTER}.md#{place}": text for place, text in told_after(arms, rows).items()},
         f"{STATUS}.md": reproduced(results.load("times", repo)),
         **{f"{STUDY}.md#{place}": text for place, text in studied(repo).items()},
         JUDGES_DRAWING: figures.judge_drawing(results.judges(alignment)),

@@ -12,51 +12,14 @@ move, no judge's can. The first trial is taken that
 - leaves room to stop: at least :data:`LEAST_FITTING` of the reference answers have no more tokens
   than an answer may have.
 
-The last point was another one until two trials were done: at most half of the last step's rollouts
-should end at the limit of tokens. In the second trial, which passes all else, nearly all did, and
-then the tokens of the references were counted: 80, which the design had named, hold none of them,
-so that no answer could be whole and the outcome did not pay for stopping. 112 hold nine in ten, and
-held nobody's notes then. The share that is cut is still shown. The remaining trials were changed
-with it: the smaller rate had moved nothing in as many steps, so it was not tried again until the
-notes were others.
+Order and last point were chosen with trials in view: :data:`WHY` has what was declared with each
+trial and what was decided after it. What a trial measured is computed from its answers. Some of
+what was decided goes back to what was looked at by hand and is not on record; the book's page on
+the study says so.
 
-After the third trial, which misses the first point narrowly, the larger rate in as few steps was
-put before twice the steps: with these the study would take days. Twice the steps had been begun;
-the reward and divergence of some ten training steps had been looked at, its held-out answers not,
-and it was ended. A trial of the smaller rate with 112 tokens was ended within its first minutes,
-when the rule's last point was changed. So order and last point were chosen with trials in view.
-
-After the fifth trial the answers of all looks were read. The outcome rises within six updates and
-is lost again, in twice the steps wholly: the policy writes up to the limit, its answers repeat
-themselves more and more, and the reward of training stays where it was. The last declared trial,
-twice the steps at twice the rate, was dropped, since in as few steps that rate had left the bound
-on KL. Declared in its place, before it was run, was the sixth, eight prompts an update and a rate
-that falls to zero; two variants of it were declared with it and dropped after it: its answers said
-more of all notes, of those that answer and of those that don't.
-
-Then it was asked whether this policy can learn the task at all: :data:`BESIDE` trains it on the
-reference answers themselves, which is an arm of the study, on the pilot's half with the pilot's
-seed, and it was looked at. It raises the outcome little. The next larger policy, untrained,
-conveyed clearly more. So that one is tried from the seventh trial on. In that trial the outcome
-was still rising at its end, and 112 of its tokens hold fewer of the references than the rule asks:
-twice the steps and twice the rate were declared next, each under a longer limit. Twice the steps
-came first; before either was begun the other was put before it, because it takes half the hours. It
-left the bound on KL, and the outcome fell.
-
-Then it was asked by hand what stands in the way, on the tasks of the pilot's half; these runs are
-not on record. The larger policy, trained on the references themselves for 24 steps, conveyed more
-of all notes, of those that answer and of those that don't, and so did not gain (0.03, p 0.56).
-Told in the prompt to leave out what is about something else, it wrote as before, and so did the
-small one. The small one was first taught to answer by half of its notes, whichever; from there
-neither twelve steps on the outcome nor 24 on the references moved it (0.03 and 0.02). So some
-dozens of examples teach policies of this size little of which notes answer, too little to tell
-rewards apart; that they use notes at all, they do. In the ninth trial the notes are the task's own
-therefore, and nothing is mixed in: the outcome is the share of them that is conveyed. Twice the
-steps with other notes were dropped for it. It had been tried once by hand, with the settings of
-this trial, before it was declared here.
-
-Cheap trials come first. Nothing of the arms that are compared is looked at, and no trial is part of
-the record. ``pilot.json`` holds what was found; the tests hold ``run.SETTINGS`` to it.
+Cheap trials come first. Of the arms that are compared only those of the trials and of
+:data:`BESIDE` are looked at, and no trial is part of the record. ``pilot.json`` holds what was
+found; the tests hold ``run.SETTINGS`` to it.
 """
 
 from __future__ import annotations
@@ -64,11 +27,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rar_lib.core.files import atomic_write
 from rar_lib.core.stats import Interval, compare, task_interval
 from rar_lib.data.tasks import load_mini
+from rar_lib.evaluation.notes import conveyed
 from rar_lib.models.store import model_dir
 from rar_lib.training.settings import Settings
 from results.study import run, store
@@ -97,8 +62,69 @@ TRIALS: tuple[dict[str, Any], ...] = (
     {"policy": "qwen-0.5b", "steps": 12, "learning_rate": 1e-3, "max_completion": 128},
     {"notes": "own", "steps": 12, "learning_rate": 5e-4, "max_completion": 128},
 )
+#: Of each trial: why it was declared as it was, and what was decided when it had been run. Told and
+#: not measured: in words, without a result.
+WHY: tuple[dict[str, str], ...] = (
+    {
+        "declared": "First in the order, because it is the cheapest.",
+        "decided": "Its rate was not tried again in as many updates with this policy until the "
+        "notes were others, in the ninth trial.",
+    },
+    {
+        "declared": "Second in the order: twice the rate.",
+        "decided": "The last point of the rule was changed. It had asked that at most half of the "
+        "last step's rollouts end at the limit of tokens; since then it asks that the limit holds "
+        "the reference answers, because an answer that cannot be whole is not paid for stopping. "
+        "The trials that were left got a limit that holds more of them.",
+    },
+    {
+        "declared": "The rate of the second trial under the new limit.",
+        "decided": "A larger rate was put before twice the updates, which take twice the time.",
+    },
+    {
+        "declared": "Put here after the third trial: twice the rate once more.",
+        "decided": "Nothing; the next of the order was run.",
+    },
+    {
+        "declared": "Twice the updates at the rate of the third trial, as declared after the "
+        "second.",
+        "decided": "The answers of its looks were read. The last trial of the order, as many "
+        "updates at twice the rate, was dropped, because the fourth trial had left the bound on "
+        "the KL at that rate in fewer.",
+    },
+    {
+        "declared": "In place of the one that was dropped: updates of more prompts, under a rate "
+        "that falls to zero.",
+        "decided": "Its answers were read. Two variants that had been declared with it were "
+        "dropped.",
+    },
+    {
+        "declared": "The next larger policy, with the updates and the rate of the first trial.",
+        "decided": "Twice the updates and twice the rate were declared, each under a limit that "
+        "holds more of the references in the tokens of this policy. Before either was begun, "
+        "twice the rate was put first, because it takes half the hours.",
+    },
+    {
+        "declared": "Twice the rate of the seventh trial, under the longer limit.",
+        "decided": "Nothing is mixed into the notes any more, the small policy is back, and twice "
+        "the updates with other notes were dropped. What was looked at by hand before that stands "
+        "below.",
+    },
+    {
+        "declared": "Notes of the task alone, with the updates and the rate of the first trial. "
+        "These settings had been tried once by hand before they were declared.",
+        "decided": "The study was declared with these settings.",
+    },
+)
 #: What was looked at beside the trials, and by which arm.
 BESIDE = ("sft_reference", {"steps": 24, "learning_rate": 1e-3, "max_completion": 112})
+#: As :data:`WHY`, and how many trials had been run before.
+WHY_BESIDE: dict[str, Any] = {
+    "after": 6,
+    "declared": "Can so small a policy learn the task at all? So it was trained on the reference "
+    "answers themselves, which is an arm of the study, and its answers were looked at.",
+    "decided": "The next larger policy is tried from the seventh trial on.",
+}
 
 
 def unit_of(trial: Mapping[str, Any], arm: str = ARM) -> Unit:
@@ -124,6 +150,23 @@ def risen(unit: Unit, found: Mapping[str, Any]) -> tuple[Interval, float]:
     return task_interval(gains, bounds=(-most, most)), compare(gains, list(before)).p
 
 
+def looked_at(unit: Unit, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the held-out answers convey at each look.
+
+    Returns:
+        Of each look its ``step``, and the mean share of a task's ``own`` notes and of the
+        ``others`` beside them that an answer conveys; the outcome is the one minus the other.
+    """
+    _, held_out = run.tasks_of(unit)
+    rows = []
+    for look in found["looks"]:
+        said = [conveyed(task, look["answers"][task.id]) for task in held_out]
+        own = fmean(one.relevant for one in said)
+        others = fmean(one.irrelevant for one in said)
+        rows.append({"step": look["step"], "own": own, "others": others})
+    return rows
+
+
 def came_to(unit: Unit, found: Mapping[str, Any], fits: float) -> dict[str, Any]:
     """What a trained pilot says of its settings.
 
@@ -133,7 +176,8 @@ def came_to(unit: Unit, found: Mapping[str, Any], fits: float) -> dict[str, Any]
     Returns:
         The held-out rise of the primary outcome (``rise``, its ``p``), ``kl`` in nats a token,
         ``fits``, share of rollouts ``cut`` in the last step, mean ``words`` of the held-out answers
-        before and after, and ``fails``: what the rule holds against it, empty if nothing.
+        before and after, what they convey at each of the ``looks``, and ``fails``: what the rule
+        holds against it, empty if nothing.
     """
     first = found["looks"][0]["answers"]
     last = found["looks"][-1]["answers"]
@@ -146,6 +190,7 @@ def came_to(unit: Unit, found: Mapping[str, Any], fits: float) -> dict[str, Any]
         "fits": fits,
         "cut": step["clipped"],
         "words": [_words(first), _words(last)],
+        "looks": looked_at(unit, found),
         "seconds": found["seconds"],
         "machine": found["machine"],
         "number format": found["number format"],
@@ -172,21 +217,33 @@ def _words(answers: Mapping[str, str]) -> float:
 
 
 def record(done: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """The trials that were run, by place in :data:`TRIALS`, and what the rule takes.
+    """The trials that were run, by place in :data:`TRIALS`, each with its :data:`WHY`.
 
-    ``taken`` is ``None`` until a trial passes with all those before it run.
+    ``taken``, what the rule takes, is ``None`` until a trial passes with all those before it run.
     """
     rows: list[dict[str, Any]] = []
     taken: dict[str, Any] | None = None
     for place, trial in enumerate(TRIALS):
         if place not in done:
             break
-        rows.append({"trial": trial, **done[place]})
+        rows.append({"trial": trial, **WHY[place], **done[place]})
         if not done[place]["fails"]:
             taken = trial
             break
     rule = {"alpha": ALPHA, "most_kl": MOST_KL, "least_fitting": LEAST_FITTING}
     return {"rule": rule, "trials": rows, "taken": taken}
+
+
+def tried_beside() -> dict[str, Any] | None:
+    """What :data:`BESIDE` came to; ``None`` where it was not run."""
+    arm, trial = BESIDE
+    unit = unit_of(trial, arm)
+    if not unit.path.exists():
+        return None
+    found = store.load(unit.path)
+    rise, p = risen(unit, found)
+    measured = {"rise": rise.to_json(), "p": p, "looks": looked_at(unit, found)}
+    return {"arm": arm, "trial": trial, **WHY_BESIDE, **measured}
 
 
 def main() -> None:
@@ -197,11 +254,9 @@ def main() -> None:
         for place, unit in pilots.items()
         if unit.path.exists()
     }
-    beside = unit_of(BESIDE[1], BESIDE[0])
     found = record(done)
-    if beside.path.exists():
-        rise, p = risen(beside, store.load(beside.path))
-        found["beside"] = {"arm": BESIDE[0], "trial": BESIDE[1], "rise": rise.to_json(), "p": p}
+    if (beside := tried_beside()) is not None:
+        found["beside"] = beside
     atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")
     for row in found["trials"]:
         print(row["trial"], "; ".join(row["fails"]) or "taken", f"p {row['p']:.2g}")

@@ -10,14 +10,39 @@ from rar_lib.book import claims, results
 from rar_lib.book.pages.words import SINGLE, signed, some_seeds
 from rar_lib.book.prose import sentence
 from rar_lib.core.decision import Finding
+from rar_lib.evaluation.held_out import MIN_SEEDS
 
+#: The page on later work.
+AFTER = "after"
+#: The places of that page.
+AFTER_PLACES = ("built", "recorded", "needed")
 #: Arms of the training study that answer a proposal of later work.
 PROPOSED = {"rubric dropout": "explicit, keep 0.5", "contrast weights": "explicit, contrast 0.5"}
+#: What the library has of proposals of later work: the arms, and a measure.
+BUILT = (*PROPOSED, "self-internalisation gap")
 #: The finding on each of them against the arm without it.
 OVER_PLAIN = {
     "rubric dropout": "training.dropout_over_plain",
     "contrast weights": "training.contrast_over_plain",
 }
+
+
+def told_after(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row] = ()) -> dict[str, str]:
+    """What the page on later work says from code and records: place -> Markdown.
+
+    Args:
+        arms: the record of the study's runs; ``None`` where there is none.
+        rows: of the ledger, which decides what is recorded.
+    """
+    return {
+        "built": sentence("Of these proposals {built} are in `rar_lib`:", built=len(BUILT)),
+        "recorded": followed(arms, rows),
+        "needed": sentence(
+            "A finding on an arm takes at least {seeds} seeds of it and of the arm without it, all "
+            "on one machine.",
+            seeds=MIN_SEEDS,
+        ),
+    }
 
 
 def followed(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row] = ()) -> str:
@@ -32,8 +57,8 @@ def followed(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row] = ()) ->
     with_gap = [run for run in runs if "gap" in run.get("secondary", {})]
     if not any(seeds.values()) and not with_gap:
         return sentence(
-            "The training study has recorded none of the three yet, so this book cannot say what "
-            "they change."
+            "The training study has recorded none of these yet, so this book cannot say what they "
+            "change."
         )
     counted = sentence(
         "The training study has recorded {seeds}, and the gap in {gap} of {runs} runs.",

@@ -289,7 +289,7 @@ def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str
             "python -m results.study.pilot, and python -m results.study.run --design"
         )
     said = sentence(
-        "The {trials} trials below train {arm} on one half with seed {seed}, which no unit of the "
+        "The {trials} trials train {arm} on one half with seed {seed}, which no unit of the "
         "record has. The first one is taken after which the primary outcome of the held-out tasks "
         "has risen with a p-value below {alpha:g}, the KL from the untrained policy is at most "
         "{kl:g} (nats a token), and under which at least {fits:.0f} % of the reference answers "
@@ -302,67 +302,97 @@ def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str
         fits=100 * declared["least_fitting"],
     )
     taken = pilot["taken"] if pilot else None
-    parts = [said, _tried_table(trials), _came_to_table(trials, rows, taken is not None)]
-    parts.append(_on_trials(design, rows, taken))
-    return "\n\n".join([*parts, *_on_beside(pilot or {})])
+    told = [_on_trial(place, trial, rows, taken is not None) for place, trial in enumerate(trials)]
+    shown = {str(place): row for place, row in enumerate(rows, start=1)}
+    if beside := (pilot or {}).get("beside"):
+        told.insert(beside["after"], _on_beside(beside))
+        shown["beside"] = beside
+    parts = [said, "\n".join(told), _on_trials(design, rows, taken), *_on_looks(shown)]
+    return "\n\n".join(parts)
 
 
-def _tried_table(trials: Sequence[Mapping[str, Any]]) -> str:
-    """The settings of each trial: those that the first one names, and what others change beside."""
-    names = list(trials[0])
-    lines = []
-    for place, trial in enumerate(trials, start=1):
-        also = [
-            f"{MEANT.get(name, name)}: {value}"
-            for name, value in trial.items()
-            if name not in names
-        ]
-        tried = (place, *(trial[name] for name in names), "; ".join(also) or "–")
-        lines.append([_inline(value) for value in tried])
-    return _grid(["Trial", *(MEANT[name].capitalize() for name in names), "Also"], lines)
-
-
-def _came_to_table(
-    trials: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], taken: bool
+def _on_trial(
+    place: int, trial: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], taken: bool
 ) -> str:
-    """What each trial measured, and what the rule says of it."""
-    lines = []
-    for place in range(len(trials)):
-        row = rows[place] if place < len(rows) else None
-        lines.append([_inline(place + 1), *_came_to(row, taken)])
-    return _grid(["Trial", "Rise", "p", "KL", "Fit", "Cut", "Came to"], lines)
+    """A trial: what was declared, what it measured, what the rule says, what was decided."""
+    tried = sentence(
+        "- **Trial {number}.** *Declared*: {settings}.",
+        number=place + 1,
+        settings=_tried(trial),
+    )
+    if place >= len(rows):
+        rest = "Not run, because an earlier one was taken." if taken else "Not run yet."
+        return f"{tried} {sentence(rest)}"
+    row = rows[place]
+    measured = sentence(
+        "*Measured*: rise {rise}, p {p}, KL {kl}, fit {fits:.0f} %, cut {cut:.0f} %. *By the "
+        "rule*: {verdict}.",
+        rise=Interval.from_json(row["rise"]),
+        p=f"{row['p']:.2g}",
+        kl=row["kl"],
+        fits=100 * row["fits"],
+        cut=100 * row["cut"],
+        verdict="; ".join(row["fails"]) or "taken",
+    )
+    return _told(tried, row, measured)
 
 
-def _on_beside(pilot: Mapping[str, Any]) -> list[str]:
-    """What was looked at beside the trials, if anything was."""
-    if not (beside := pilot.get("beside")):
-        return []
-    text = sentence(
-        "Beside the trials {arm} was trained on the same half with {settings}: the outcome rose by "
-        "{rise}, p {p:.2g}.",
+def _on_beside(beside: Mapping[str, Any]) -> str:
+    """What was looked at beside the trials, as a trial is told."""
+    tried = sentence(
+        "- **Beside the trials.** *Declared*: {arm}; {settings}.",
         arm=beside["arm"],
-        settings=[f"{MEANT[name]} {value}" for name, value in beside["trial"].items()],
+        settings=_tried(beside["trial"]),
+    )
+    measured = sentence(
+        "*Measured*: rise {rise}, p {p}.",
         rise=Interval.from_json(beside["rise"]),
-        p=beside["p"],
+        p=f"{beside['p']:.2g}",
     )
-    return [text]
+    return _told(tried, beside, measured)
 
 
-def _came_to(row: Mapping[str, Any] | None, taken: bool) -> list[str]:
-    """What a trial measured, and what the rule says of it."""
-    if row is None:
-        return [*["–"] * 5, "not run: an earlier one was taken" if taken else "not run yet"]
-    measured = (
-        Interval.from_json(row["rise"]),
-        f"{row['p']:.2g}",
-        row["kl"],
-        f"{100 * row['fits']:.0f} %",
-        f"{100 * row['cut']:.0f} %",
+def _tried(trial: Mapping[str, Any]) -> str:
+    """The settings that a trial names, in words."""
+    return "; ".join(f"{MEANT.get(name, name)}: {value}" for name, value in trial.items())
+
+
+def _told(tried: str, row: Mapping[str, Any], measured: str) -> str:
+    """What was measured, between what the record tells in words: nothing of that is measured."""
+    why = _inline(row["declared"])
+    return f"{tried} {why} {measured} *Decided after it*: {_inline(row['decided'])}"
+
+
+def _on_looks(shown: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How the outcome went in each trial, and what its answers conveyed; nothing before the first.
+
+    Args:
+        shown: name of a trial -> what the record holds of it.
+    """
+    if not shown:
+        return []
+    lines = []
+    for name, row in shown.items():
+        looks = row["looks"]
+        cells = (
+            name,
+            [look["step"] for look in looks],
+            [look["own"] - look["others"] for look in looks],
+            [looks[0]["own"], looks[-1]["own"]],
+            [looks[0]["others"], looks[-1]["others"]] if _mixed(looks) else "–",
+        )
+        lines.append([sentence("{value}", value=cell) for cell in cells])
+    columns = ["Trial", "After updates", "The outcome was", "Own notes", "Other notes"]
+    meaning = sentence(
+        "The outcome at each look, as a mean over the held-out tasks, and the share of its own and "
+        "of other notes that an answer conveys, before and after training:"
     )
-    return [
-        *(sentence("{value}", value=value) for value in measured),
-        _inline("; ".join(row["fails"]) or "taken"),
-    ]
+    return [meaning, _grid(columns, lines)]
+
+
+def _mixed(looks: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an answer at any look says something of notes that are not the task's own."""
+    return any(look["others"] for look in looks)
 
 
 def _on_trials(

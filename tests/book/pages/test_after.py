@@ -10,11 +10,20 @@ from typing import Any
 import pytest
 
 from rar_lib import RubricReward
-from rar_lib.book.build import chapters
-from rar_lib.book.pages.after import OVER_PLAIN, PROPOSED, followed
+from rar_lib.book.build import chapters, generated
+from rar_lib.book.pages.after import (
+    AFTER,
+    AFTER_PLACES,
+    BUILT,
+    OVER_PLAIN,
+    PROPOSED,
+    followed,
+    told_after,
+)
 from rar_lib.book.pages.words import GENERATED
 from rar_lib.core.decision import Finding, not_testable
 from rar_lib.core.stats import Interval
+from rar_lib.evaluation.held_out import MIN_SEEDS
 from results.study.run import DESIGNS
 from results.study.table import FURTHER
 
@@ -29,10 +38,15 @@ ENTRIES = {
 QUESTIONS = re.findall(r"^## (.+\?)$", TEXT, re.M)
 
 
+def cells(line: str) -> list[str]:
+    """The cells of a row of a table."""
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def rows(heading: str) -> list[list[str]]:
     part = TEXT.split(f"## {heading}\n")[1].split("\n## ")[0]
     lines = [line for line in part.splitlines() if line.startswith("|")][2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [cells(line) for line in lines]
 
 
 def cited(text: str) -> list[str]:
@@ -110,13 +124,63 @@ def test_what_it_says_is_built_is_there() -> None:
 
 def test_the_arms_are_those_of_the_study() -> None:
     assert set(PROPOSED.values()) <= {design.name for design in DESIGNS}
-    assert TEXT.splitlines().count(GENERATED) == 1
+
+
+def test_every_place_of_the_page_is_filled(tmp_path: Path) -> None:
+    asked = re.findall(rf"^{GENERATED} (\w+)$", TEXT, re.M)
+    assert sorted(asked) == sorted(AFTER_PLACES) == sorted(told_after(None))
+    made = generated(tmp_path)
+    assert {f"{AFTER}.md#{place}" for place in asked} <= set(made)
+
+
+def test_what_is_built_is_counted_and_listed() -> None:
+    listed = re.findall(r"^- \*\*(?:The )?([\w -]+)\*\*", TEXT, re.M)
+    assert sorted(name.lower() for name in listed) == sorted(BUILT)
+    assert told_after(None)["built"] == f"Of these proposals {len(listed)} are in `rar_lib`:"
+
+
+def test_the_seeds_that_a_finding_takes_are_those_of_the_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert f"takes at least {MIN_SEEDS} seeds of it" in told_after(None)["needed"]
+    monkeypatch.setattr("rar_lib.book.pages.after.MIN_SEEDS", 7)
+    assert "takes at least 7 seeds of it" in told_after(None)["needed"]
+
+
+#: A number in figures, or in words where it stands for one that the code holds.
+NUMBER = re.compile(r"\d|\b(two|three|four|five) (of these|seeds|arms|runs)\b", re.IGNORECASE)
+
+
+#: Where a digit is no number of a result: code, addresses, chapters and a work's own name.
+NAMES = re.compile(r"`[^`]*`|\]\([^)]*\)|\[Chapter \d+|\bPOW3R\b")
+
+
+def typed(text: str) -> list[str]:
+    """Lines that hold a number and quote no work."""
+    lines = [line for line in text.splitlines() if NUMBER.search(NAMES.sub("", line))]
+    return [line for line in lines if not (line.startswith("|") and cited(line))]
+
+
+def test_a_number_of_the_page_is_a_quotation_code_or_computed() -> None:
+    """A row of a table quotes the work that it cites; all other numbers are the code's."""
+    assert typed(TEXT) == []
+    planted = ("it takes at least three seeds", "Two of these proposals", "moved by 0.02")
+    assert typed("\n".join([TEXT, *planted])) == list(planted)
+
+
+def test_the_code_that_it_shows_is_that_of_the_arms() -> None:
+    given = re.findall(r'RubricReward\(judge, "explicit", ([^)]*)\)', TEXT)
+    arms = {design.name: design for design in DESIGNS}
+    for label in PROPOSED.values():
+        arm = arms[label]
+        asked = [f"{name}={getattr(arm, name)}" for name in ("contrast", "keep", "least")]
+        assert any(set(one.split(", ")) <= set(asked) for one in given), label
 
 
 def test_without_a_record_it_says_that_nothing_is_measured() -> None:
-    assert "has recorded none of the three yet" in followed(None)
+    assert "has recorded none of these yet" in followed(None)
     other = {"machine": "m", "versions": {}, "runs": [{"arm": "explicit", "seed": 0}]}
-    assert "has recorded none of the three yet" in followed(other)
+    assert "has recorded none of these yet" in followed(other)
 
 
 def run(arm: str, seed: int, gap: float | None = None, stray: str = "") -> dict[str, Any]:

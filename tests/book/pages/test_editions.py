@@ -127,12 +127,13 @@ def test_hostile_text_is_text_in_an_epub(parts: dict[str, bytes]) -> None:
     assert next(rollouts.iter(f"{XHTML}table")) is not None
 
 
+def ids_of(page: bytes) -> set[str]:
+    found = ElementTree.fromstring(page).iter()
+    return {element.attrib["id"] for element in found if "id" in element.attrib}
+
+
 def test_links_in_an_epub_lead_to_its_own_pages(parts: dict[str, bytes]) -> None:
-    ids = {
-        name: {e.attrib["id"] for e in ElementTree.fromstring(data).iter() if "id" in e.attrib}
-        for name, data in parts.items()
-        if name.endswith(".xhtml")
-    }
+    ids = {name: ids_of(data) for name, data in parts.items() if name.endswith(".xhtml")}
     for name in ids:
         for link in ElementTree.fromstring(parts[name]).iter(f"{XHTML}a"):
             target = link.attrib.get("href", "")

@@ -114,7 +114,8 @@ def counted(text: str) -> dict[str, int]:
 def test_a_record_that_changed_changes_figure_sentence_and_alternative_text(
     repo: Path, record: dict[str, Any]
 ) -> None:
-    before, drawn = said(repo), made(repo)["_static/judges.svg"]
+    before = said(repo)
+    drawn = made(repo)["_static/judges.svg"]
     assert "in 0.77 [0.67, 0.87] of the pairs" in before
     record["judges"]["qwen-0.5b"]["arms"]["explicit"]["accuracy"] = interval(0.61)
     write(repo, record)
@@ -225,7 +226,8 @@ def test_a_finding_of_a_record_moves_the_bar_and_is_named(
     assert after["supported"] == 1
     assert after["not testable here"] == before["not testable here"] - 1
     assert sum(after.values()) == sum(before.values())
-    claim = next(c for c in LEDGER.claims if any(s.key == key for s in c.sources))
+    by_key = {source.key: one for one in LEDGER.claims for source in one.sources}
+    claim = by_key[key]
     said_of = f"“{claim.says[:-1]}”: **supported**, 0.31 [0.20, 0.42]."
     assert said_of in text
     assert "Findings that rest on a record: 1." in text

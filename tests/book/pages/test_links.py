@@ -132,7 +132,8 @@ def test_one_setting_puts_the_links_into_every_chapter(
         return made
 
     monkeypatch.setattr("rar_lib.book.build._render", rendered)
-    book, out = with_address(tmp_path / "book", ADDRESS), tmp_path / "out"
+    book = with_address(tmp_path / "book", ADDRESS)
+    out = tmp_path / "out"
     made = build(bare, book, out, repo=REPO)
     stems = {path.stem for path in bare.glob("*.ipynb")}
     for page in pages(made):

@@ -20,7 +20,7 @@ from results.study.run import Unit
 
 TASKS = [task for task in load_mini("all") if task.rubric]
 #: Two tasks of the first half, then one of the second.
-A, B, C = (task.id for task in TASKS[:3])
+FIRST, SECOND, THIRD = (task.id for task in TASKS[:3])
 CRITERIA = {task.id: task.rubric.criteria for task in TASKS[:3] if task.rubric}
 NAMES = [
     f"{arm}-fold{fold}-seed{seed}" for seed in (0, 1) for fold in (0, 1) for arm in ("base", "rlvr")
@@ -69,16 +69,18 @@ def save(repo: Path, arm: str, fold: int, looks: list[dict[str, Any]], **change:
 
 def record(repo: Path) -> None:
     """Two arms of the first seed; of the first half only A is graded at each look."""
-    said = {A: "Before, A.", B: "Before, B."}
-    untrained = look(0, said) | {"graded": {A: grade(A, 0.2), B: grade(B, 0.2)}}
-    middle = look(3, {A: "Half, A.", B: "Half, B."}) | {"graded": {A: grade(A, 0.6)}}
-    last = look(6, {A: "After, A.", B: "After, B."})
-    last["graded"] = {A: grade(A, 0.9, 0.75), B: grade(B, 0.9)}
+    said = {FIRST: "Before, A.", SECOND: "Before, B."}
+    untrained = look(0, said) | {"graded": {FIRST: grade(FIRST, 0.2), SECOND: grade(SECOND, 0.2)}}
+    middle = look(3, {FIRST: "Half, A.", SECOND: "Half, B."}) | {
+        "graded": {FIRST: grade(FIRST, 0.6)}
+    }
+    last = look(6, {FIRST: "After, A.", SECOND: "After, B."})
+    last["graded"] = {FIRST: grade(FIRST, 0.9, 0.75), SECOND: grade(SECOND, 0.9)}
     save(repo, "base", 0, [untrained])
     save(repo, "rlvr", 0, [untrained, middle, last])
-    other = [look(step, {C: f"C at {step}."}) for step in (0, 6)]
-    other[0]["graded"] = {C: grade(C, None, None)}
-    other[1]["graded"] = {C: grade(C, 0.4)}
+    other = [look(step, {THIRD: f"C at {step}."}) for step in (0, 6)]
+    other[0]["graded"] = {THIRD: grade(THIRD, None, None)}
+    other[1]["graded"] = {THIRD: grade(THIRD, 0.4)}
     save(repo, "rlvr", 1, other)
 
 
@@ -90,8 +92,8 @@ def test_of_each_arm_there_are_the_answers_before_and_after_that_were_graded_thr
     assert base["name"] == "Study: base, seed 0, 0 steps"
     assert trained["name"] == "Study: rlvr, seed 0, 6 steps"
     # The middle look of one arm takes B from the other one, too: both show the same tasks.
-    assert [task["id"] for task in base["tasks"]] == [A]
-    assert [task["id"] for task in trained["tasks"]] == [A, C]
+    assert [task["id"] for task in base["tasks"]] == [FIRST]
+    assert [task["id"] for task in trained["tasks"]] == [FIRST, THIRD]
     assert "Held-out answers to 2 tasks" in trained["note"]
     first = trained["tasks"][0]
     assert first["question"]["said"] == TASKS[0].question
@@ -108,9 +110,9 @@ def test_each_criterion_has_the_probability_that_the_judge_gave(repo: Path) -> N
     record(repo)
     first, other = study_runs(repo)[1]["tasks"]
     (table,) = first["criteria"]
-    assert [row["text"] for row in table["rows"]] == [one.description for one in CRITERIA[A]]
+    assert [row["text"] for row in table["rows"]] == [one.description for one in CRITERIA[FIRST]]
     last = first["steps"][1]["answers"][0]["verdicts"][0]
-    assert [(one["met"], one["p"]) for one in last] == [(True, 0.9)] * len(CRITERIA[A])
+    assert [(one["met"], one["p"]) for one in last] == [(True, 0.9)] * len(CRITERIA[FIRST])
     # Unscored is no 0: it has no value, and a reason.
     lost = other["steps"][0]["answers"][0]
     assert lost["rewards"][0]["value"] is None
@@ -120,7 +122,7 @@ def test_each_criterion_has_the_probability_that_the_judge_gave(repo: Path) -> N
 
 
 def test_what_is_not_graded_or_of_another_seed_is_left_out(repo: Path) -> None:
-    looks = [look(0, {A: "x"}) | {"graded": {A: grade(A, 0.2)}}]
+    looks = [look(0, {FIRST: "x"}) | {"graded": {FIRST: grade(FIRST, 0.2)}}]
     save(repo, "base", 0, looks, graded_by=None)
     save(repo, "base", 1, looks, seed=1)
     assert study_runs(repo) == []
@@ -150,13 +152,13 @@ def test_the_tasks_are_those_that_the_study_grades_at_every_look(repo: Path) -> 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"graded": {A: {"score": 0.5, "verdicts": [0.5]}}},
+        {"graded": {FIRST: {"score": 0.5, "verdicts": [0.5]}}},
         {"answers": {"nobody": "x"}, "graded": {"nobody": {"score": 0.5, "verdicts": []}}},
         {"answers": {}},
     ],
 )
 def test_a_unit_of_other_tasks_is_named(repo: Path, wrong: dict[str, Any]) -> None:
-    save(repo, "rlvr", 0, [look(0, {A: "x"}) | wrong])
+    save(repo, "rlvr", 0, [look(0, {FIRST: "x"}) | wrong])
     with pytest.raises(DataError, match=r"rlvr-fold0-seed0.jsonl is no unit of the study"):
         study_runs(repo)
 

@@ -33,6 +33,12 @@ DESIGN: dict[str, Any] = json.loads(
 )
 TRIALS = DESIGN["pilot"]["trials"]
 RULE = {name: DESIGN["pilot"][name] for name in ("alpha", "most_kl", "least_fitting")}
+#: What answers convey of a task's own notes and of the others beside them.
+LOOKED_AT = [
+    {"step": 0, "own": 0.2, "others": 0.1},
+    {"step": 6, "own": 0.5, "others": 0.15},
+    {"step": 12, "own": 0.4, "others": 0.18},
+]
 ORIGIN = {"machine": "2 cores", "number format": "float32", "date": "2026-12-01"}
 
 
@@ -67,16 +73,24 @@ def trial(place: int, *fails: str) -> dict[str, Any]:
         "kl": 0.21,
         "fits": 0.95,
         "cut": 0.4,
+        "looks": LOOKED_AT,
+        "declared": "Because it is cheap.",
+        "decided": "The next one was run.",
         "seconds": 3600.0,
         "machine": "2 cores",
         "fails": list(fails),
     }
 
 
+def told(text: str) -> list[str]:
+    """The trials as they are told, one a line."""
+    return [line for line in text.splitlines() if line.startswith("- **")]
+
+
 def grids(text: str) -> list[list[list[str]]]:
     """The tables of a text: of each its rows, the heads first."""
     blocks = re.findall(r"(?:^\| .*\n?)+", text, re.M)
-    return [[cells(line) for line in block.splitlines()] for block in blocks]
+    return [list(map(cells, block.splitlines())) for block in blocks]
 
 
 def cells(line: str) -> list[str]:
@@ -234,39 +248,71 @@ def test_what_the_judge_grades_is_counted_by_hand(repo: Path) -> None:
 
 def test_before_the_pilot_every_trial_is_to_be_run(repo: Path) -> None:
     text = said(repo, "pilot")
-    assert [row[-1] for row in rows(text, 1)] == ["not run yet"] * len(TRIALS)
+    first = (
+        "- **Trial 1.** *Declared*: updates: 12; learning rate: 0.0005; longest response in "
+        "tokens: 80. Not run yet."
+    )
+    assert told(text)[0] == first
+    assert [line.rpartition(". ")[2] for line in told(text)] == ["Not run yet."] * len(TRIALS)
     assert "No trial is on record yet, so the settings above are not final." in text
     assert "p-value below 0.001" in text
+    assert grids(text) == []
 
 
 def test_while_the_pilot_runs_it_says_what_each_trial_came_to(repo: Path) -> None:
     write(repo, "pilot", {"rule": RULE, "trials": [trial(0, "too far", "too long")], "taken": None})
     text = said(repo, "pilot")
-    assert [row[0] for row in rows(text)] == [row[0] for row in rows(text, 1)]
-    assert rows(text)[0][1:] == [f"{value:g}" for value in TRIALS[0].values()] + ["–"]
-    first, second = rows(text, 1)[:2]
-    assert first == [
-        "1",
-        "0.12 [0.08, 0.16]",
-        "1.5e-05",
-        "0.21",
-        "95 %",
-        "40 %",
-        "too far; too long",
-    ]
-    assert second[-1] == "not run yet"
+    first, second = told(text)[:2]
+    assert first == (
+        "- **Trial 1.** *Declared*: updates: 12; learning rate: 0.0005; longest response in "
+        "tokens: 80. Because it is cheap. "
+        "*Measured*: rise 0.12 [0.08, 0.16], p 1.5e-05, KL 0.21, fit 95 %, cut 40 %. "
+        "*By the rule*: too far; too long. *Decided after it*: The next one was run."
+    )
+    assert second.endswith("tokens: 80. Not run yet.")
     assert f"1 of {len(TRIALS)} trials are on record and none of them passes" in text
+
+
+def test_what_the_answers_of_a_trial_convey_is_shown_look_by_look(repo: Path) -> None:
+    own = [{**look, "others": 0.0} for look in LOOKED_AT]
+    done = [trial(0, "too far"), trial(1, "too far") | {"looks": own}]
+    write(repo, "pilot", {"rule": RULE, "trials": done, "taken": None})
+    assert rows(said(repo, "pilot")) == [
+        # 0.2 - 0.1, 0.5 - 0.15, 0.4 - 0.18
+        ["1", "0, 6 and 12", "0.10, 0.35 and 0.22", "0.20 and 0.40", "0.10 and 0.18"],
+        ["2", "0, 6 and 12", "0.20, 0.50 and 0.40", "0.20 and 0.40", "–"],
+    ]
+
+
+def test_what_was_tried_beside_the_trials_stands_where_it_was_tried(repo: Path) -> None:
+    beside = {
+        "arm": "sft_reference",
+        "trial": {"steps": 24},
+        "after": 1,
+        "rise": Interval(0.08, 0.01, 0.15, 80, 0.03).to_json(),
+        "p": 0.027,
+        **{name: trial(0)[name] for name in ("looks", "declared", "decided")},
+    }
+    done = {"rule": RULE, "trials": [trial(0, "a"), trial(1, "a")], "taken": None}
+    write(repo, "pilot", done | {"beside": beside})
+    text = said(repo, "pilot")
+    names = [line.partition(".**")[0] for line in told(text)[:3]]
+    assert names == ["- **Trial 1", "- **Beside the trials", "- **Trial 2"]
+    assert told(text)[1] == (
+        "- **Beside the trials.** *Declared*: sft_reference; updates: 24. Because it is cheap. "
+        "*Measured*: rise 0.08 [0.01, 0.15], p 0.027. *Decided after it*: The next one was run."
+    )
+    assert [row[0] for row in rows(text)] == ["1", "2", "beside"]
 
 
 def test_after_the_pilot_it_says_which_trial_is_taken(repo: Path) -> None:
     done = {"rule": RULE, "trials": [trial(0, "too far"), trial(1)], "taken": TRIALS[1]}
     write(repo, "pilot", done)
     text = said(repo, "pilot")
-    assert [row[-1] for row in rows(text, 1)][:3] == [
-        "too far",
-        "taken",
-        "not run: an earlier one was taken",
-    ]
+    first, second, third = told(text)[:3]
+    assert "*By the rule*: too far. *Decided" in first
+    assert "*By the rule*: taken. *Decided" in second
+    assert third.endswith("Not run, because an earlier one was taken.")
     assert "Trial 2 is taken, after 2.0 hours of training in 2 trials, on 2 cores." in text
     assert "not those of that trial yet" in text
     write(repo, "design", DESIGN | {"settings": DESIGN["settings"] | TRIALS[1]})
@@ -288,14 +334,42 @@ def test_the_notes_of_the_trial_that_is_taken_are_those_of_the_record(
     assert "notes: own" in text
 
 
-def test_each_declared_trial_is_told_of_in_its_order() -> None:
-    told = re.findall(
-        r"^- \*\*(.+?)\*\*", TEXT.split("## The pilot")[1].split("% generated")[0], re.M
+def test_the_trials_of_this_book_are_told_from_their_record() -> None:
+    text = said(REPO, "pilot")
+    names = [line.partition(".**")[0].removeprefix("- **") for line in told(text)]
+    names.remove("Beside the trials")
+    assert names == [f"Trial {place + 1}" for place in range(len(TRIALS))]
+    record = json.loads((REPO / "results" / "study" / "pilot.json").read_text("utf-8"))
+    for row in [*record["trials"], record["beside"]]:
+        assert f"*Measured*: rise {Interval.from_json(row['rise'])}, p {row['p']:.2g}" in text
+        assert f"*Decided after it*: {row['decided']}" in text
+
+
+#: Words that say what a run came to, in any form.
+RESULT = re.compile(
+    r"\b(r[io]se[sn]?|rising|f[ae]ll(s|en)?|gain(s|ed)?|lost|(un)?moved|misse[sd]|pass(es|ed)?|"
+    r"conveys?|conveyed|learns?|learnt|better|worse|stayed|raise[sd]?|left the bound)\b"
+)
+
+
+def test_no_result_of_a_run_is_typed_into_what_the_page_tells_of_the_pilot() -> None:
+    """A sentence that says what a trial came to is computed; by hand no more than a seeming."""
+    part = TEXT.split("## The pilot\n")[1].split("\n## ")[0]
+    by_hand = part.split("### By hand, not on record")[1]
+    assert "cannot be checked from the record, and nothing in it is a finding" in " ".join(
+        by_hand.split()
     )
-    order = ["First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh", "Eighth", "Ninth"]
-    trials = [one for one in told if not one.startswith("Beside the trials")]
-    assert trials == [f"{one} trial" for one in order[: len(TRIALS)]]
-    assert len(told) == len(trials) + 2  # what was looked at beside them
+    sentences = re.split(r"(?<=[.:])\s+", " ".join(part.split()))
+    found = [one for one in sentences if RESULT.search(one)]
+    meant = (
+        "what such a reward cannot move,",  # why this arm
+        r"\*rise\* is the gain",  # what the word means
+        "what moved the design",  # a heading
+    )
+    assert [one for one in found if not re.search("|".join(meant), one)] == [
+        "Policies of this size did not learn from so few examples which notes answer:",
+    ]
+    assert "which notes answer: it seemed so, and no record holds it." in " ".join(by_hand.split())
 
 
 def test_where_every_trial_fails_there_are_no_settings(repo: Path) -> None:
