@@ -6,18 +6,13 @@ import ast
 import re
 import subprocess
 import sys
-import time
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from rar_lib.book.profiles import FILE, load
-from rar_lib.book.study import Study
-from rar_lib.book.tables import cell, published, show, table
-from rar_lib.cli.app import app
-from rar_lib.core.stats import Interval
+import rar_lib
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(ROOT.glob("rar_lib/**/*.py"))
@@ -118,14 +113,15 @@ def test_what_grades_needs_no_extra() -> None:
 #: What measures, and what makes the environment: held to the same rules of density.
 SCRIPTS = sorted([*ROOT.glob("results/**/*.py"), *ROOT.glob("env/**/*.py")])
 HELD = [*MODULES, *SCRIPTS]
+TESTS = sorted(ROOT.glob("tests/**/*.py"))
 #: Counts, probabilities, indices and numbers; and a variable of types.
 MATHEMATICS = set("npkijxyzT_")
 
 
-def bound(tree: ast.AST) -> dict[str, int]:
-    """Every name that a module gives, with a line of it."""
+def bound(tree: ast.AST, besides: Collection[ast.AST] = ()) -> dict[str, int]:
+    """Every name that a module gives, some nodes left out, with a line of it."""
     found: dict[str, int] = {}
-    for node in ast.walk(tree):
+    for node in (node for node in ast.walk(tree) if node not in besides):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found[node.id] = node.lineno
         if isinstance(node, ast.arg):
@@ -146,7 +142,28 @@ def test_one_letter_is_for_mathematics(path: Path) -> None:
     assert {name: line for name, line in letters.items() if name not in MATHEMATICS} == {}
 
 
-@pytest.mark.parametrize("path", HELD, ids=from_root)
+def brief(tree: ast.AST) -> set[ast.AST]:
+    """What a comprehension, a lambda or a loop of one line names."""
+    found: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.comprehension):
+            found |= set(ast.walk(node.target))
+        if isinstance(node, ast.Lambda):
+            found |= set(ast.walk(node.args))
+        if isinstance(node, ast.For | ast.AsyncFor) and node.body[0].lineno == node.end_lineno:
+            found |= set(ast.walk(node.target))
+    return found
+
+
+@pytest.mark.parametrize("path", TESTS, ids=from_root)
+def test_one_letter_in_a_test_lives_for_a_line(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = bound(tree, brief(tree))
+    letters = {name: line for name, line in names.items() if len(name) == 1}
+    assert {name: line for name, line in letters.items() if name not in MATHEMATICS} == {}
+
+
+@pytest.mark.parametrize("path", [*HELD, *TESTS], ids=from_root)
 def test_a_line_sets_one_thing(path: Path) -> None:
     """Names on both sides of one sign hide which is which; a swap has no other way."""
     faults = []
@@ -163,100 +180,13 @@ def test_a_line_sets_one_thing(path: Path) -> None:
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
-@pytest.mark.parametrize("path", HELD, ids=from_root)
+@pytest.mark.parametrize("path", [*HELD, *TESTS], ids=from_root)
 def test_dense_is_not_short(path: Path) -> None:
-    """A comprehension holds no other one, and the formatter lays out every line."""
-    text = path.read_text(encoding="utf-8")
-    assert "fmt: skip" not in text
-    for outer in ast.walk(ast.parse(text)):
+    """A comprehension holds no other one."""
+    for outer in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(outer, COMPREHENSIONS):
             inside = [n.lineno for n in ast.walk(outer) if isinstance(n, COMPREHENSIONS)]
             assert len(inside) == 1, f"{path.name}, line {outer.lineno}"
-
-
-@pytest.mark.parametrize("name", tomllib.loads(FILE.read_text(encoding="utf-8")))
-def test_every_profile_builds_its_trainer_configuration(name: str, tmp_path: Path) -> None:
-    settings = load(name).training
-    # bf16 on a device that is not there is refused by transformers; the values are what counts.
-    settings = settings.model_copy(update={"device": "cpu"})
-    from rar_lib.training.trainer import grpo_config
-
-    config = grpo_config(settings, tmp_path, seed=3)
-    assert config.num_generations == settings.rollouts
-    assert config.generation_batch_size == settings.rollouts * settings.prompts_per_step
-    assert config.per_device_train_batch_size == settings.rollouts
-    assert config.gradient_accumulation_steps == settings.prompts_per_step
-    assert config.max_completion_length == settings.max_completion
-    assert config.learning_rate == settings.learning_rate
-    assert config.max_steps == settings.steps
-    assert config.warmup_steps == settings.steps // 10
-    assert config.beta == 0.0
-    assert config.seed == 3
-
-
-def test_the_gpu_profile_samples_as_the_paper_does() -> None:
-    gpu = load("gpu").training
-    assert (gpu.rollouts, gpu.steps, gpu.context) == (16, 300, 3584)
-    assert gpu.temperature == 1.0
-    assert gpu.rollouts * gpu.prompts_per_step == 96
-
-
-def test_tables_say_what_is_missing_and_keep_text_harmless() -> None:
-    assert cell(None) == "–"
-    assert cell(0.126) == "0.13"
-    assert cell(True) == "yes"
-    assert cell(Interval(0.5, 0.25, 0.75, 9)) == "0.50 [0.25, 0.75]"
-    html = table([{"response": "<script>alert(1)</script>\x1b[31m", "n": 0.5}])._repr_html_()
-    assert "<script" not in html
-    assert "\x1b" not in html
-    assert "<td>0.50</td>" in html
-
-
-def test_model_text_is_shown_as_wrapped_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
-    show("word " * 60 + "\x1b[31m\u202e<b>")
-    out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 74
-    assert "\x1b" not in out
-    assert "\u202e" not in out
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["training", "main_results", "rubric_source", "rubric_elements", "judge_size", "data_audit"],
-)
-def test_quoted_tables_name_their_source(name: str) -> None:
-    frame = published(name)
-    assert len(frame) > 1
-    assert frame.attrs["source"]
-
-
-def test_a_study_has_both_domains_and_keeps_to_its_profile(tmp_path: Path) -> None:
-    study = Study.open("smoke", tmp_path)
-    assert sorted(t.domain for t in study.train_tasks) == ["medicine", "science"]
-    assert len(study.test_tasks) == study.profile.test_tasks
-    assert not {t.id for t in study.train_tasks} & {t.id for t in study.test_tasks}
-    study.save("x", {"a": 1})
-    assert study.load("x") == {"a": 1}
-
-
-def test_a_missing_earlier_chapter_says_what_to_run(tmp_path: Path) -> None:
-    from rar_lib.core.errors import DataError
-
-    with pytest.raises(DataError, match="make reproduce PROFILE=smoke"):
-        Study.open("smoke", tmp_path).load("grpo")
-
-
-def test_the_command_line_explains_itself_and_its_errors() -> None:
-    runner = CliRunner()
-    shown = runner.invoke(app, ["--help"]).output
-    assert all(word in shown for word in ("reproduce", "book", "serve", "fetch"))
-    wrong = runner.invoke(app, ["reproduce", "--profile", "huge"])
-    assert wrong.exit_code == 1
-    assert "huge" in wrong.output
-    assert "Traceback" not in wrong.output
-    started = time.perf_counter()
-    assert runner.invoke(app, ["fetch", "gpt-5"]).exit_code == 1
-    assert time.perf_counter() - started < 5
 
 
 def test_the_rooms_are_the_whole_house() -> None:
@@ -281,6 +211,78 @@ def test_the_front_door_of_a_room_is_a_paragraph(room: str) -> None:
     assert ast.get_docstring(tree)
 
 
-@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=from_root)
+@pytest.mark.parametrize("path", [*HELD, *TESTS], ids=from_root)
 def test_the_formatter_is_never_switched_off(path: Path) -> None:
     assert not re.search(r"# fmt: ?(skip|off)", path.read_text(encoding="utf-8"))
+
+
+# --- tests mirror the rooms
+
+#: Tests in the folder of a room that are not of one module, and of what they are.
+OF_THEIR_OWN = {
+    "data/test_mini.py": "the data in rar_lib/data/mini",
+    "training/test_accelerate.py": "two processes: launcher, trainer, rewards and server at once",
+}
+#: Folders of tests that are of a room as a whole.
+OF_THE_WHOLE = {"book/built": "the book that readers get, whichever module made it"}
+#: A module that is tested through another one -> that one.
+THROUGH = {
+    "rar_lib.data.jsonl": "rar_lib.data.tasks",  # by whose readers people's files are read
+}
+
+
+def has_code(path: Path) -> bool:
+    """Whether a module is more than a docstring, as the front door of a room is not."""
+    return len(ast.parse(path.read_text(encoding="utf-8")).body) > 1
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def mirror(path: Path) -> Path:
+    """Where the tests of a module are; a package that holds code itself counts as one."""
+    named = path.parent if path.name == "__init__.py" else path
+    folder = named.parent.relative_to(ROOT / "rar_lib")
+    return ROOT / "tests" / folder / f"test_{named.stem}.py"
+
+
+MIRRORED = {
+    mirror(path): path for path in MODULES if path.parent.name != "rar_lib" and has_code(path)
+}
+
+
+def taken_from(path: Path) -> set[str]:
+    """The modules of the library from which a file takes names, those of its face at home."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [alias.name for alias in node.names]
+            found |= {node.module, *(f"{node.module}.{name}" for name in names)}
+            if node.module == "rar_lib":
+                homes = [rar_lib._HOME[name] for name in names if name in rar_lib._HOME]
+                found |= {f"rar_lib.{home}" for home in homes}
+    return found
+
+
+@pytest.mark.parametrize("test", MIRRORED, ids=from_root)
+def test_every_module_has_tests_that_are_about_it(test: Path) -> None:
+    """A command is tested as it is typed, through the app."""
+    module = dotted(MIRRORED[test])
+    assert test.is_file(), f"nothing tests {module}: write {from_root(test)}"
+    typed = "rar_lib.cli.app" if module.startswith("rar_lib.cli.") else module
+    used = taken_from(test)
+    assert used & {module, typed, THROUGH.get(module)}, f"{from_root(test)} does not use {module}"
+    assert not (module in THROUGH and module in used), f"{module} is tested by itself now"
+    assert "\ndef test_" in test.read_text(encoding="utf-8")
+
+
+def test_every_test_in_the_folder_of_a_room_is_of_a_module() -> None:
+    folders = [ROOT / "tests" / room for room in ROOMS]
+    found = {path for folder in folders for path in folder.rglob("test_*.py")}
+    strangers = {path.relative_to(ROOT / "tests").as_posix() for path in found - set(MIRRORED)}
+    inside = {name for name in strangers if str(Path(name).parent) in OF_THE_WHOLE}
+    assert strangers - inside == set(OF_THEIR_OWN)
+    assert {str(Path(name).parent) for name in inside} == set(OF_THE_WHOLE)

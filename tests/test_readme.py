@@ -88,8 +88,10 @@ def test_every_file_of_env_is_explained() -> None:
 def test_the_table_of_endpoints_says_what_the_library_declares() -> None:
     table = README.split("<!-- dialects -->")[1].split("<!-- /dialects -->")[0]
     lines = [line for line in table.splitlines() if line.startswith("| `")]
-    rows = [[cell.strip() for cell in line.split("|")][1:-1] for line in lines[1:]]
-    found = {row[0].strip("`"): row[2:] for row in rows}
+    found = {}
+    for line in lines[1:]:
+        name, _, *said = (cell.strip() for cell in line.split("|")[1:-1])
+        found[name.strip("`")] = said
     assert set(found) == set(DIALECTS)
     for name, said in DIALECTS.items():
         by, limit, structure, *room = found[name]

@@ -81,10 +81,14 @@ def graded(folder: Path, out: str, url: str | list[str], *more: str) -> Result:
     return rar("grade", *files, *at, "--model", "j", "--key-env", "", "-y", *more)
 
 
+def untimed(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name != "seconds"}
+
+
 def rows(path: Path) -> list[dict[str, Any]]:
     """The grades without the time that they took."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    return [untimed(line) for line in lines]
 
 
 def verdicts(scripted: Scripted) -> Counter[str]:
@@ -127,7 +131,8 @@ def test_a_run_that_failed_goes_on_and_says_the_same(folder: Path, first: str) -
         assert not (folder / "g.jsonl").exists()
         kept = stats(folder / "g.jsonl.calls.sqlite")["j"]["calls"]
         assert kept == at, "what was on its way came, and is kept"
-        broken, before = False, len(scripted.requests)
+        before = len(scripted.requests)
+        broken = False
         done = graded(folder, "g.jsonl", scripted.url, "--engine", "ray")
         assert done.exit_code == 0, done.output
         assert len(scripted.requests) - before == CALLS - at

@@ -131,14 +131,16 @@ def test_the_reward_goes_through_verls_tensors_into_an_advantage_of_zero(module:
     data.non_tensor_batch["uid"] = np.array(["p"] * 4, dtype=object)
     config = OmegaConf.create({"norm_adv_by_std_in_grpo": True})
     data = compute_advantage(data, RAR_GRPO, config=config)
-    up, down = 3**-0.5, -2 * 3**-0.5  # of 1, 0 and 1: mean 2/3, deviation 3**-0.5
+    up = 3**-0.5  # of 1, 0 and 1: mean 2/3, deviation 3**-0.5
+    down = -2 * 3**-0.5
     wanted = [[up, up, 0], [0, 0, 0], [down, down, 0], [up, up, 0]]
     assert data.batch["advantages"].tolist() == [pytest.approx(row, abs=1e-4) for row in wanted]
 
 
 def test_it_is_verls_own_grpo_where_everything_is_scored() -> None:
     torch.manual_seed(0)
-    rewards, mask = torch.zeros(12, 5), torch.ones(12, 5)
+    rewards = torch.zeros(12, 5)
+    mask = torch.ones(12, 5)
     rewards[:, -1] = torch.rand(12)
     mask[::2, 3:] = 0
     index = np.array([f"p{i % 3}" for i in range(12)], dtype=object)  # groups that are not in order

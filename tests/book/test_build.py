@@ -65,7 +65,8 @@ def test_missing_notebooks_are_named_with_the_command(tmp_path: Path, run: Path)
 def test_a_broken_reference_fails_the_build_and_leaves_the_old_book(
     tmp_path: Path, run: Path
 ) -> None:
-    book, out = tmp_path / "book", tmp_path / "out"
+    book = tmp_path / "book"
+    out = tmp_path / "out"
     shutil.copytree(BOOK, book)
     (out / "html").mkdir(parents=True)
     (out / "html" / "index.html").write_text("the old book")

@@ -443,15 +443,12 @@ def test_a_family_without_a_name_has_no_fewest_tasks() -> None:
 
 def test_families_hold_what_they_were_declared_with() -> None:
     """The study's are its contrasts; the first family is the ledger's to the last one."""
-    measured = [claim for claim in DECLARED.claims if claim.sources]
-    of = {
-        name: {c.sources[0].key for c in measured if DECLARED.measures[c.measure].family == name}
-        for name in DECLARED.families
-    }
-    first, further = (
-        {f"training.{name}" for name in contrasts}
-        for contrasts in (study_table.CONTRASTS, study_table.FURTHER)
-    )
+    of: dict[str, set[str]] = {name: set() for name in DECLARED.families}
+    for one in DECLARED.claims:
+        if one.sources:
+            of[DECLARED.measures[one.measure].family].add(one.sources[0].key)
+    first = {f"training.{name}" for name in study_table.CONTRASTS}
+    further = {f"training.{name}" for name in study_table.FURTHER}
     assert of["study"] == first
     assert of["further"] <= further
     sizes = {name: family.size for name, family in DECLARED.families.items()}
@@ -513,10 +510,10 @@ def attacked(profile: str) -> list[Any]:
     wanted = {"fewest", "pairs"}
     cells = json.loads(ATTACKS.read_text())["cells"]
     code = next("".join(c["source"]) for c in cells if "fewest_tasks(" in "".join(c["source"]))
-    lines = [
+    lines: list[ast.stmt] = [
         node
         for node in ast.parse(code).body
-        if isinstance(node, ast.Assign) and {ast.unparse(t) for t in node.targets} & wanted
+        if isinstance(node, ast.Assign) and wanted & set(map(ast.unparse, node.targets))
     ]
     known: dict[str, Any] = {"fewest_tasks": claims.fewest_tasks, "MIN_UNITS": MIN_UNITS}
     known["study"] = Study.open(profile)
@@ -620,7 +617,8 @@ def test_what_is_missing_is_named_with_the_script_that_would_record_it(one: Clai
     """That is no error, and the reason holds no number."""
     (source,) = one.sources
     ledger = DECLARED.model_copy(update={"claims": (one,)})
-    script, file = claims.SCRIPTS[source.record], results.expected(source.record)
+    script = claims.SCRIPTS[source.record]
+    file = results.expected(source.record)
     row = decide(ledger, Evidence())[one.id]
     missing = f"{file} is not recorded; {script} would record it"
     if source.runs:
@@ -701,7 +699,8 @@ def test_a_record_that_is_not_there_yet_is_named_where_its_script_leaves_it(scri
 
 def test_the_same_evidence_writes_the_same_file(tmp_path: Path) -> None:
     rows = claims.decided(DECLARED, Evidence())
-    first, second = tmp_path / "a.json", tmp_path / "b.json"
+    first = tmp_path / "a.json"
+    second = tmp_path / "b.json"
     claims.write(rows, first)
     claims.write(claims.decided(DECLARED, Evidence()), second)
     assert first.read_bytes() == second.read_bytes()

@@ -185,7 +185,8 @@ def test_every_cell_of_a_notebook_shows_its_figure_once_and_as_svg(tmp_path: Pat
     """The first figure loads a backend, which sets formats of its own."""
     draws = "figures.strips({'x': [0.1, 0.9]}, xlabel='x');"
     cells = [new_code_cell(f"from rar_lib.book import figures\n{draws}"), new_code_cell(draws)]
-    source, target = tmp_path / "x.ipynb", tmp_path / "out.ipynb"
+    source = tmp_path / "x.ipynb"
+    target = tmp_path / "out.ipynb"
     source.write_text(nbformat.writes(new_notebook(cells=cells)))
     execute(source, target, {}, cwd=ROOT, cell_timeout_s=120)
     for cell in nbformat.read(target, as_version=4).cells:
@@ -277,7 +278,8 @@ def test_a_finding_is_drawn_by_its_word_wherever_its_interval_lies() -> None:
 
 
 def test_panels_of_a_forest_share_rows_and_scale_and_leave_empty_what_is_not_there() -> None:
-    one, two = Interval(0.5, 0.3, 0.7, 9), Interval(-0.5, -0.7, -0.3, 9)
+    one = Interval(0.5, 0.3, 0.7, 9)
+    two = Interval(-0.5, -0.7, -0.3, 9)
     fig = figures.forests(
         {"left": {"a": one, "b": two}, "right": {"b": one, "c": None}}, xlabel="x"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rar_lib.book import profiles
+from rar_lib.book.profiles import load
 from rar_lib.core.errors import DataError
 from rar_lib.models import processor
 from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings
@@ -133,7 +134,8 @@ def test_a_wrong_profile_is_named(tmp_path: Path, text: str, name: str, message:
     like = "" if text.startswith("like") else "like = 'smoke'\n"
     mine = f"[mine]\n{like}{text}\n" if text else ""
     shipped = profiles.FILE.read_text()
-    smoke, gpu = shipped[shipped.index("[smoke]") : shipped.index("[laptop]")], "[gpu]\n"
+    smoke = shipped[shipped.index("[smoke]") : shipped.index("[laptop]")]
+    gpu = "[gpu]\n"
     file.write_text(smoke + gpu + mine)
     with pytest.raises(DataError, match=message):
         profiles.load(name, file)
@@ -144,3 +146,10 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     file.write_text("[bare]\njudge = 'x'\n")
     with pytest.raises(DataError, match="judges: Field required"):
         profiles.load("bare", file)
+
+
+def test_the_gpu_profile_samples_as_the_paper_does() -> None:
+    gpu = load("gpu").training
+    assert (gpu.rollouts, gpu.steps, gpu.context) == (16, 300, 3584)
+    assert gpu.temperature == 1.0
+    assert gpu.rollouts * gpu.prompts_per_step == 96

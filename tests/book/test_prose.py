@@ -136,7 +136,8 @@ def test_an_empty_ending_is_left_out_and_an_empty_value_is_said(template: str, w
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_value_is_shown_as_it_stands_whatever_it_holds(name: str, place: str) -> None:
-    value, template = HOSTILE[name], PLACES[place]
+    value = HOSTILE[name]
+    template = PLACES[place]
     markdown = sentence(template, x=value)
     flat = template.replace("**", "").replace("{x}", expected(value))
     for reader in READERS:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rar_lib.book.study import Study
+from rar_lib.core.errors import DataError
 from rar_lib.data.tasks import draw_tasks, load_mini, load_mini_pairs
 
 
@@ -20,7 +21,8 @@ def test_the_laptop_pairs_are_spread_like_all_pairs(tmp_path: Path) -> None:
         everything = load_mini_pairs(split)  # type: ignore[arg-type]
         assert len(drawn) == study.profile.pairs
         for factor in ("axis", "difficulty"):
-            here, there = (Counter(getattr(p, factor) for p in x) for x in (drawn, everything))
+            here = Counter(getattr(pair, factor) for pair in drawn)
+            there = Counter(getattr(pair, factor) for pair in everything)
             share = len(drawn) / len(everything)
             assert all(abs(here[level] - share * n) <= 1 for level, n in there.items()), factor
 
@@ -56,7 +58,8 @@ def test_only_one_servers_model_stays_up_and_the_others_start_again_when_they_ar
     tmp_path: Path, up: list[str]
 ) -> None:
     study = Study.open("smoke", tmp_path)
-    large, small = study.chat("qwen-1.5b"), study.chat("qwen-0.5b")
+    large = study.chat("qwen-1.5b")
+    small = study.chat("qwen-0.5b")
     assert up == ["qwen-1.5b", "qwen-0.5b"]
     study.only("qwen-1.5b")
     assert up == ["qwen-1.5b"]
@@ -77,3 +80,17 @@ def test_a_server_that_does_not_stop_leaves_no_other_up(tmp_path: Path, up: list
     with pytest.raises(ValueError, match="not in list"):
         study.close()
     assert up == []
+
+
+def test_a_study_has_both_domains_and_keeps_to_its_profile(tmp_path: Path) -> None:
+    study = Study.open("smoke", tmp_path)
+    assert sorted(t.domain for t in study.train_tasks) == ["medicine", "science"]
+    assert len(study.test_tasks) == study.profile.test_tasks
+    assert not {t.id for t in study.train_tasks} & {t.id for t in study.test_tasks}
+    study.save("x", {"a": 1})
+    assert study.load("x") == {"a": 1}
+
+
+def test_a_missing_earlier_chapter_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="make reproduce PROFILE=smoke"):
+        Study.open("smoke", tmp_path).load("grpo")

@@ -8,7 +8,7 @@ from rar_lib.book import tables
 from rar_lib.book.pages.gate import active_content
 from rar_lib.core.decision import decide_family, not_testable
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import compare
+from rar_lib.core.stats import Interval, compare
 from rar_lib.core.types import Usage
 from rar_lib.judging.judge import Asked
 from rar_lib.judging.wire import Message, Reply, Token
@@ -143,3 +143,32 @@ def test_claims_are_shown_with_what_they_rest_on() -> None:
         "–",
         "not testable here: one seed",
     ]
+
+
+def test_tables_say_what_is_missing_and_keep_text_harmless() -> None:
+    assert tables.cell(None) == "–"
+    assert tables.cell(0.126) == "0.13"
+    assert tables.cell(True) == "yes"
+    assert tables.cell(Interval(0.5, 0.25, 0.75, 9)) == "0.50 [0.25, 0.75]"
+    html = tables.table([{"response": "<script>alert(1)</script>\x1b[31m", "n": 0.5}])._repr_html_()
+    assert "<script" not in html
+    assert "\x1b" not in html
+    assert "<td>0.50</td>" in html
+
+
+def test_model_text_is_shown_as_wrapped_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show("word " * 60 + "\x1b[31m\u202e<b>")
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 74
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["training", "main_results", "rubric_source", "rubric_elements", "judge_size", "data_audit"],
+)
+def test_quoted_tables_name_their_source(name: str) -> None:
+    frame = tables.published(name)
+    assert len(frame) > 1
+    assert frame.attrs["source"]

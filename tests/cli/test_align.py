@@ -24,7 +24,8 @@ pytestmark = pytest.mark.fault
 #: Another machine, as far as the library knows: no measurement is among the requests.
 AWAY = "127.0.0.2"
 PAIRS = load_mini_pairs("val")[:10]
-TASKS = [task for task in load_mini("val") if task.id in {pair.task_id for pair in PAIRS}]
+PAIRED = {pair.task_id for pair in PAIRS}
+TASKS = [task for task in load_mini("val") if task.id in PAIRED]
 BY_ID: dict[str, Task] = {task.id: task for task in TASKS}
 Answer = Callable[[dict[str, Any], int], dict[str, Any]]
 
@@ -153,7 +154,8 @@ def test_no_means_no_call_of_the_judge(folder: Path) -> None:
 
 
 def test_an_endpoint_that_dies_at_the_second_judge_loses_nothing(folder: Path) -> None:
-    broken, cut = True, len(LABELS) + 9
+    broken = True
+    cut = len(LABELS) + 9
 
     def answer(request: dict[str, Any], number: int) -> dict[str, Any]:
         return status(401) if broken and number >= cut else biased(request, number)
@@ -165,7 +167,8 @@ def test_an_endpoint_that_dies_at_the_second_judge_loses_nothing(folder: Path) -
         assert "refuses every request (401" in done.output
         assert "align.json.calls.sqlite: the same command goes on from there" in done.output
         assert not (folder / "align.json").exists()
-        broken, before = False, len(scripted.requests)
+        broken = False
+        before = len(scripted.requests)
         done = aligned(scripted.url, *judges)
         assert done.exit_code == 0, done.output
         assert len(scripted.requests) - before == 2 * len(LABELS) - cut
@@ -226,7 +229,8 @@ def test_few_labels_say_that_they_are_few(folder: Path) -> None:
 def test_rows_that_fit_nothing_are_named_and_the_others_used(folder: Path) -> None:
     response = PAIRS[0].preferred
     with (folder / "labels.csv").open("a", encoding="utf-8", newline="") as stream:
-        task, criterion = PAIRS[0].task_id, next(iter(PAIRS[0].gold_preferred))
+        task = PAIRS[0].task_id
+        criterion = next(iter(PAIRS[0].gold_preferred))
         csv.writer(stream).writerows(
             [
                 ("nobody", "x", criterion, "yes"),

@@ -95,7 +95,8 @@ def test_an_endpoint_that_dies_is_asked_only_for_the_rest(folder: Path) -> None:
         assert "refuses every request (401" in done.output
         assert "grades.jsonl.calls.sqlite: the same command goes on from there" in done.output
         assert not (folder / "grades.jsonl").exists()
-        broken, before = False, len(scripted.requests)
+        broken = False
+        before = len(scripted.requests)
         done = graded(folder, scripted.url, "-y")
         assert done.exit_code == 0, done.output
         assert "not asked again, nor paid for" in done.output
@@ -119,7 +120,8 @@ def test_unscored_responses_are_counted_said_and_asked_again(folder: Path) -> No
         assert f"{TASKS[0].id}/m2" in table
         frame = pd.read_json(folder / "grades.jsonl", lines=True)
         assert frame["score"].isna().tolist() == [False, True] * 3
-        healed, before = True, len(scripted.requests)
+        healed = True
+        before = len(scripted.requests)
         assert graded(folder, scripted.url, "-y").exit_code == 0
         assert len(scripted.requests) - before == CRITERIA
 

@@ -1,7 +1,8 @@
-"""What a person sees of a chapter that runs: on a terminal, and in a log."""
+"""What a person sees of a chapter that runs, on a terminal and in a log, and of `rar claims`."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pty
@@ -12,8 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from rar_lib.book import claims
 from rar_lib.book.notebook import Place
+from rar_lib.cli.app import app
 from rar_lib.cli.run import Shown, in_log
 from rar_lib.core.pace import Course
 
@@ -123,7 +127,9 @@ def on_pty(columns: int = 80) -> str:
 
 def screen(got: str) -> list[str]:
     """The lines that stay, by a terminal that knows what rich sends."""
-    lines, row, column = [""], 0, 0
+    lines = [""]
+    row = 0
+    column = 0
     for piece in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", got):
         if piece == "\r":
             column = 0
@@ -161,3 +167,24 @@ def test_without_a_terminal_there_is_no_bar() -> None:
     )
     assert done.stdout == "before\nsaid meanwhile\nafter\n"
     assert done.stderr == "heed this\n"
+
+
+def test_claims_are_printed_counted_and_written(tmp_path: Path) -> None:
+    out = tmp_path / "claims.json"
+    done = CliRunner().invoke(app, ["claims", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    written = json.loads(out.read_text())
+    for row in written["claims"]:
+        assert f"{row['id']}: " in done.output
+    assert "arithmetic.headline-healthbench: does not hold" in done.output
+    number = written["counts"]["does not hold"]
+    assert f"{number} does not hold" in done.output
+    assert "0 supported" not in done.output or written["counts"]["supported"] > 0
+
+
+def test_it_writes_what_the_chapter_shows(tmp_path: Path) -> None:
+    """One function stands behind both."""
+    out = tmp_path / "claims.json"
+    CliRunner().invoke(app, ["claims", "--out", str(out)])
+    rows = [row.to_json() for row in claims.ledger()]
+    assert json.loads(out.read_text())["claims"] == json.loads(json.dumps(rows))

@@ -98,7 +98,8 @@ def test_what_failed_is_named_and_asked_again_next_time(questions: Path, tmp_pat
         assert done.exit_code == 3
         assert "no rubric for q-1" in done.output
         assert [t.id for t in load_tasks(out)] == ["q-0", "q-2"]
-        healed, before = True, len(scripted.requests)
+        healed = True
+        before = len(scripted.requests)
         assert rar(*command).exit_code == 0
     assert len(load_tasks(out)) == 3
     written = [r for r in scripted.requests[before:] if "response_format" in r]
@@ -131,7 +132,8 @@ def test_the_calls_on_record_can_be_counted(questions: Path, tmp_path: Path) -> 
 
 
 def test_a_spreadsheet_is_read_with_its_columns_shown_and_bad_rows_named(tmp_path: Path) -> None:
-    path, out = tmp_path / "q.csv", tmp_path / "t.jsonl"
+    path = tmp_path / "q.csv"
+    out = tmp_path / "t.jsonl"
     text = "Nr;Frage;Answer;Domain\n7;Warum;Darum;science\n8;;x;\n9;Wie;;\n"
     path.write_bytes(text.encode("utf-8-sig"))
     with server(fits) as scripted:
@@ -150,7 +152,8 @@ def test_a_spreadsheet_is_read_with_its_columns_shown_and_bad_rows_named(tmp_pat
 
 
 def test_an_endpoint_that_dies_is_asked_only_for_the_rest(questions: Path, tmp_path: Path) -> None:
-    out, broken = tmp_path / "t.jsonl", True
+    out = tmp_path / "t.jsonl"
+    broken = True
 
     def answer(request: dict[str, Any], number: int) -> dict[str, Any]:
         return status(402) if broken and number >= 1 else fits(request, number)
@@ -161,7 +164,8 @@ def test_an_endpoint_that_dies_is_asked_only_for_the_rest(questions: Path, tmp_p
         assert done.exit_code == 1
         assert "t.jsonl.calls.sqlite: the same command goes on from there" in done.output
         assert not out.exists()
-        broken, before = False, len(scripted.requests)
+        broken = False
+        before = len(scripted.requests)
         assert rar(*command, "--key-env", "").exit_code == 0
     assert len(scripted.requests) - before == 2
     assert len(load_tasks(out)) == 3

@@ -62,10 +62,8 @@ def test_the_direction_is_that_of_the_difference(sign: int, word: str) -> None:
 )
 def test_fewest_tasks_that_can_decide_by_size_of_the_family(members: int, n: int) -> None:
     def words(tasks: int) -> set[str]:
-        return {
-            f.word
-            for f in decide_family({str(i): over([0.5] * tasks) for i in range(members)}).values()
-        }
+        family = {str(i): over([0.5] * tasks) for i in range(members)}
+        return {found.word for found in decide_family(family).values()}
 
     assert words(n) == {"supported"}
     assert words(n - 1) == {"not testable here"}
@@ -269,9 +267,8 @@ def test_seeds_can_show_that_a_difference_is_inside_the_margin() -> None:
 def test_few_tasks_under_several_seeds_are_not_tested_by_signs() -> None:
     """Eight tasks reach 2/256 by their signs; Student's test over seeds can be far below."""
     one = over_seeds(0.5, [0.001, 0.0, -0.001], 0.001, tasks=8)
-    assert {f.word for f in decide_family({str(i): one for i in range(12)}).values()} == {
-        "supported"
-    }
+    twelve = decide_family({str(i): one for i in range(12)})
+    assert {found.word for found in twelve.values()} == {"supported"}
     weak = over_seeds(0.1, UNEVEN, 0.1, tasks=8)
     found = decide_family({str(i): weak for i in range(12)})["0"]
     assert found.word == "undecided"
@@ -331,28 +328,29 @@ def test_a_finding_and_its_p_value_cannot_disagree(
         {name: over(g) for name, g in gaps.items()}, margins=0.5 if with_margin else None
     )
     assert list(found) == list(gaps)
-    for name, f in found.items():
-        assert f.word in WORDS
-        assert f.p is not None
-        assert f.p_holm is not None
-        assert f.difference is not None
-        decided = f.word in ("supported", "contradicted")
-        assert decided == (f.p_holm <= 0.05)
+    for name, one in found.items():
+        assert one.word in WORDS
+        assert one.p is not None
+        assert one.p_holm is not None
+        assert one.difference is not None
+        decided = one.word in ("supported", "contradicted")
+        assert decided == (one.p_holm <= 0.05)
         if decided:
-            assert (f.difference.value > 0) == (f.word == "supported")
+            assert (one.difference.value > 0) == (one.word == "supported")
             assert sum(map(bool, gaps[name])) >= 6
-        if f.word == "not testable here":
-            assert f.reason
-        if f.needed is not None:
-            assert f.needed > f.difference.n
-        assert Finding.from_json(json.loads(json.dumps(f.to_json()))) == f
+        if one.word == "not testable here":
+            assert one.reason
+        if one.needed is not None:
+            assert one.needed > one.difference.n
+        assert Finding.from_json(json.loads(json.dumps(one.to_json()))) == one
 
 
 @settings(max_examples=60)
 @given(GAPS)
 def test_the_opposite_claim_gets_the_opposite_word(gaps: list[float]) -> None:
     turned = {"supported": "contradicted", "contradicted": "supported"}
-    one, other = decide(over(gaps), margin=0.3), decide(-over(gaps), margin=0.3)
+    one = decide(over(gaps), margin=0.3)
+    other = decide(-over(gaps), margin=0.3)
     assert other.word == turned.get(one.word, one.word)
     assert other.needed == one.needed
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rar_lib.core.pace import FIXED, TRUST_S, Course, Measured, at_rate, steps_left
 
-FAST, SLOW = Measured(400.0, 2000.0), Measured(1000.0, 200.0)
+FAST = Measured(400.0, 2000.0)
+SLOW = Measured(1000.0, 200.0)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,9 @@ def test_a_forecast_stays_positive_and_between_machines_between_their_times(
 
 def test_a_look_in_one_step_moves_the_forecast_of_no_other() -> None:
     """Ten steps of 20 s, a look of 60 s after every second one; the first step compiles, 50 s."""
-    steps, looks, said = [], [60.0], []
+    steps = []
+    looks = [60.0]
+    said = []
     for step in range(1, 11):
         steps.append(50.0 if step == 1 else 20.0)
         if step % 2 == 0:

@@ -113,7 +113,9 @@ def test_work_side_by_side_gathers_in_the_order_in_which_it_began() -> None:
             order.append(name)
 
     async def all_of_them() -> None:
-        slow, fails, quick = work("slow", 0.05), work("fails", 0.01), work("quick", 0.0)
+        slow = work("slow", 0.05)
+        fails = work("fails", 0.01)
+        quick = work("quick", 0.0)
         await asyncio.gather(slow, fails, quick, return_exceptions=True)
 
     asyncio.run(all_of_them())

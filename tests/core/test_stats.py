@@ -87,9 +87,9 @@ def test_equal_values_have_a_width_that_falls_with_their_number(
     n: int, value: float, bounds: tuple[float, float]
 ) -> None:
     interval = task_interval([value] * n, bounds=bounds)
-    q = 1 - 0.05 ** (1 / n)  # n equal ones are seen with chance 0.05 if a share q differs
-    assert interval.low == pytest.approx(value - q * (value - bounds[0]))
-    assert interval.high == pytest.approx(value + q * (bounds[1] - value))
+    share = 1 - 0.05 ** (1 / n)  # n equal ones are seen with chance 0.05 if such a share differs
+    assert interval.low == pytest.approx(value - share * (value - bounds[0]))
+    assert interval.high == pytest.approx(value + share * (bounds[1] - value))
     assert interval.se is not None
     assert interval.se > 0
 
@@ -167,7 +167,8 @@ def test_no_proportion_of_nothing() -> None:
 
 
 def test_pairwise_accuracy_under_both_tie_rules() -> None:
-    preferred, rejected = [0.9, 0.5, 0.2, 0.7], [0.1, 0.5, 0.4, 0.6]
+    preferred = [0.9, 0.5, 0.2, 0.7]
+    rejected = [0.1, 0.5, 0.4, 0.6]
     assert pairwise_accuracy(preferred, rejected, ties=0.0) == 0.5
     assert pairwise_accuracy(preferred, rejected, ties=0.5) == 0.625
 
@@ -208,9 +209,9 @@ def test_copies_of_a_row_inside_its_task_add_no_information(values: list[int], c
 def test_an_estimate_does_not_depend_on_the_order_of_rows(values, random) -> None:  # type: ignore[no-untyped-def]
     rows = [(v, i // 2) for i, v in enumerate(values)]
     shuffled = random.sample(rows, len(rows))
-    a, b = (cluster_interval(*zip(*r, strict=True)) for r in (rows, shuffled))
-    assert (a.value, a.low) == pytest.approx((b.value, b.low))
-    assert a.n == b.n == (len(values) + 1) // 2
+    one, other = (cluster_interval(*zip(*some, strict=True)) for some in (rows, shuffled))
+    assert (one.value, one.low) == pytest.approx((other.value, other.low))
+    assert one.n == other.n == (len(values) + 1) // 2
 
 
 def test_the_interval_of_unequal_clusters_by_hand() -> None:
@@ -227,10 +228,10 @@ def test_a_cluster_interval_covers_the_truth_where_one_over_rows_does_not() -> N
     by_task = by_row = 0
     for _ in range(100):
         rows = np.repeat(rng.normal(size=30), 4) + 0.1 * rng.normal(size=120)
-        a = cluster_interval(rows, tasks)
-        b = task_interval(rows)
-        by_task += a.low <= 0.0 <= a.high
-        by_row += b.low <= 0.0 <= b.high
+        over_tasks = cluster_interval(rows, tasks)
+        over_rows = task_interval(rows)
+        by_task += over_tasks.low <= 0.0 <= over_tasks.high
+        by_row += over_rows.low <= 0.0 <= over_rows.high
     assert by_task >= 90
     assert by_row <= 80
 
@@ -395,7 +396,8 @@ def test_what_is_decided_in_a_declared_family_stays_so_when_the_rest_is_known(
 ) -> None:
     every = {str(number): value for number, value in enumerate(values)}
     some = {name: every[name] for name in list(every)[:known]}
-    early, late = holm(some, len(every)), holm(every)
+    early = holm(some, len(every))
+    late = holm(every)
     assert all(late[name] <= early[name] + 1e-12 for name in some)
 
 
@@ -408,13 +410,14 @@ def test_a_correction_never_makes_a_finding_stronger(p: dict[str, float]) -> Non
 
 def test_a_comparison_holds_what_was_found_and_what_could_have_been() -> None:
     found = family({"x": compare([1, 1, 1], "abc"), "y": compare([1, -1, 0.5], "abc")})
-    x, y = found["x"], found["y"]
+    x = found["x"]
+    y = found["y"]
     assert (x.difference.value, x.p, x.p_holm) == (1.0, 0.25, 0.5)
     assert x.detectable > 1.0  # three equal ones do not say that anything could have been seen
     assert y.p_holm == 1.0
     assert y.difference.se is not None
-    t = 4.302653 + 1.060660  # two degrees of freedom
-    assert y.detectable == pytest.approx(t * y.difference.se)
+    errors = 4.302653 + 1.060660  # of Student's distribution, two degrees of freedom
+    assert y.detectable == pytest.approx(errors * y.difference.se)
     assert (-y).difference == -y.difference
     assert (-y).p == y.p
 
@@ -444,14 +447,16 @@ def test_balanced_accuracy_by_hand() -> None:
     )
 )
 def test_auc_is_the_share_of_pairs_in_order(rows: list[tuple[int, bool]]) -> None:
-    true, false = ([s for s, y in rows if y is label] for label in (True, False))
+    true = [score for score, y in rows if y]
+    false = [score for score, y in rows if not y]
     wins = [(a > b) + 0.5 * (a == b) for a in true for b in false]
     assert auc(*zip(*rows, strict=True)) == pytest.approx(sum(wins) / len(wins))
 
 
 def test_calibration_error_by_hand_in_two_bins() -> None:
     # Lower half: mean 0.2, share true 0; upper half: mean 0.8, share true 0.5.
-    p, y = [0.1, 0.3, 0.7, 0.9], [False, False, True, False]
+    p = [0.1, 0.3, 0.7, 0.9]
+    y = [False, False, True, False]
     assert reliability(p, y, bins=2) == [
         Bin(2, pytest.approx(0.2), 0.0),
         Bin(2, pytest.approx(0.8), 0.5),
@@ -513,7 +518,7 @@ def test_an_interval_turned_round_and_back_and_through_json_is_itself() -> None:
 def test_the_p_value_is_that_of_every_flip_of_signs() -> None:
     sums = [0.5, 0.25, -0.125, 1.0, 0.75]
     flips = list(itertools.product((-1, 1), repeat=len(sums)))
-    totals = [abs(sum(sign * s for sign, s in zip(flip, sums, strict=True))) for flip in flips]
+    totals = [abs(np.dot(flip, sums)) for flip in flips]  # all are sums of powers of two: exact
     reached = sum(total >= abs(sum(sums)) for total in totals)
     assert sign_flip_p(sums, "abcde") == pytest.approx(reached / len(flips))
 
@@ -541,7 +546,8 @@ def test_seeds_that_agree_leave_the_variance_of_tasks() -> None:
 
 def test_seeds_that_differ_widen_the_interval_and_weaken_the_p_value() -> None:
     gains = np.random.default_rng(2).normal(0.08, 0.1, 160)
-    near, far = (crossed([gains + s * d for s in (-1, 0, 1)]) for d in (0.0, 0.1))
+    near = crossed([gains] * 3)
+    far = crossed([gains - 0.1, gains, gains + 0.1])
     assert near.difference.value == pytest.approx(far.difference.value)
     assert near.p < 0.05 < far.p
     width = [c.difference.high - c.difference.low for c in (near, far)]
@@ -637,7 +643,8 @@ def test_every_task_has_a_fold_with_two_tasks_or_more() -> None:
 
 def test_the_error_of_seeds_and_tasks_is_made_of_three_parts() -> None:
     """Variances 0.01 between seeds, 0.04 between tasks, none beside: 0.01 / 3 + 0.04 / 5."""
-    seeds, tasks = np.array([-0.1, 0.0, 0.1]), np.array([-0.2, -0.2, 0.0, 0.2, 0.2])
+    seeds = np.array([-0.1, 0.0, 0.1])
+    tasks = np.array([-0.2, -0.2, 0.0, 0.2, 0.2])
     found = crossed(seeds[:, None] + tasks[None, :]).seeds
     assert found is not None
     whole = 0.01 / 3 + 0.04 / 5

@@ -10,13 +10,13 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from scripted import Reply, says, server
+from scripted import says, server
 
 from rar_lib.core.decision import Finding, decide_family
 from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import fill
 from rar_lib.core.stats import Comparison, Interval, cluster_interval, cluster_share, sign_flip_p
-from rar_lib.core.types import ARMS, Grade, Pair, Task, Usage, Verdict
+from rar_lib.core.types import ARMS, Grade, Pair, Usage, Verdict
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import (
     CriterionAgreement,
@@ -30,12 +30,6 @@ from rar_lib.evaluation.alignment import (
     paper_claims,
     spread_difference,
     variance_between,
-)
-from rar_lib.evaluation.consistency import (
-    ask_twice,
-    mismatched_references,
-    reference_control,
-    self_agreement,
 )
 from rar_lib.evaluation.held_out import paired_difference
 from rar_lib.judging.calibration import fit
@@ -79,7 +73,8 @@ SURE = graded((0.9,) * 4, (0.1,) * 4)
 
 
 def test_accuracy_is_over_pairs_and_its_interval_over_tasks() -> None:
-    strict, half = MIXED.accuracy(), MIXED.accuracy(ties=0.5)
+    strict = MIXED.accuracy()
+    half = MIXED.accuracy(ties=0.5)
     assert strict == cluster_share([1, 1, 0, 0], ["a", "a", "b", "c"])
     assert half is not None
     assert (half.value, half.n) == (0.625, 3)
@@ -152,15 +147,18 @@ def judged(rng: np.random.Generator, accuracy: list[float], shared: float) -> np
     """Wins on 24 tasks of judges that take a task's common luck with chance ``shared``."""
     luck = rng.random((24, 1))
     own = rng.random((24, len(accuracy)))
-    u = np.where(rng.random((24, len(accuracy))) < shared, luck, own)
-    return (u < np.array(accuracy)).astype(float)
+    uniform = np.where(rng.random((24, len(accuracy))) < shared, luck, own)
+    return (uniform < np.array(accuracy)).astype(float)
 
 
 def test_correlated_and_independent_judges_of_one_accuracy_have_no_spread() -> None:
     rng = np.random.default_rng(11)
-    new, old, called = [], [], 0
+    new: list[float] = []
+    old: list[float] = []
+    called = 0
     for _ in range(600):
-        rubric, likert = judged(rng, [0.7] * 3, 0.0), judged(rng, [0.7] * 3, 0.9)
+        rubric = judged(rng, [0.7] * 3, 0.0)
+        likert = judged(rng, [0.7] * 3, 0.9)
         old.append(rubric.mean(axis=0).std() - likert.mean(axis=0).std())
         gaps = variance_between(rubric) - variance_between(likert)
         new.append(gaps.mean())
@@ -286,80 +284,29 @@ def test_verdicts_without_gold_labels_are_refused() -> None:
         criterion_agreement(other)
 
 
-def test_self_agreement_by_hand() -> None:
-    first = explicit((0.9, 0.2), (0.8, 0.7), (0.4, 0.1), (0.9, 0.6))
-    second = explicit((0.9, 0.2), (0.8, 0.2), (0.4, 0.1), (0.9, 0.6))  # one verdict changes
-    found = self_agreement(first, second)
-    assert found.verdicts is not None
-    assert (found.verdicts.value, found.verdicts.n) == (7 / 8, 2)
-    # Yes in 5 and in 4 of 8: chance agrees in (5 * 4 + 3 * 4) / 64 = 1/2.
-    assert found.kappa == pytest.approx((7 / 8 - 1 / 2) / (1 / 2))
-    always = explicit(*[(0.9, 0.9)] * 4)
-    assert self_agreement(always, always).kappa is None
-
-
-def test_self_agreement_of_preferences_counts_ties_as_an_outcome_of_their_own() -> None:
-    changed = graded((0.9, 0.1, 0.5, 0.2), (0.1, 0.9, 0.5, 0.8))  # win, loss, tie, loss
-    found = self_agreement(MIXED, changed)
-    assert found.verdicts is None
-    assert found.kappa is None
-    assert found.preferences is not None
-    assert found.shift is not None
-    assert found.preferences.value == 3 / 4
-    assert found.shift.value == pytest.approx((0.8 + 0.8 + 0.1 + 0.1) / 8)
-    assert found.n == 8
-    with pytest.raises(DataError, match="4 in implicit and 2 in explicit"):
-        self_agreement(MIXED, explicit(*[(0.9, 0.2)] * 4))
-
-
 MINI = load_mini("val")
 MINI_PAIRS = [p for p in load_mini_pairs("val") if p.task_id == MINI[0].id][:1]
 
 
-def test_a_re_ask_samples_twice_with_other_seeds() -> None:
-    def answer(_: Reply, number: int) -> Reply:
-        return says('{"rating": 8}' if number < 2 else '{"rating": 3}')
-
-    with server(answer) as scripted:
-        judge = Judge(Chat(scripted.url, "m"))
-        found = asyncio.run(ask_twice(judge, MINI, MINI_PAIRS, "implicit", under="re-ask"))
-    prompts = [r["messages"][-1]["content"] for r in scripted.requests]
-    assert sorted(prompts[:2]) == sorted(prompts[2:])  # both responses, twice
-    assert len({r["seed"] for r in scripted.requests}) == 4
-    assert {r["temperature"] for r in scripted.requests} == {0.7}
-    assert found.shift is not None
-    assert found.shift.value == pytest.approx(5 / 9)
-
-
-def test_a_paraphrase_asks_in_both_wordings() -> None:
-    def answer(request: Reply, _: int) -> Reply:
-        teacher = "teacher" in request["messages"][0]["content"]
-        return says("yes", tokens={"yes": 0.2, "no": 0.8} if teacher else {"yes": 0.9, "no": 0.1})
-
-    with server(answer) as scripted:
-        judge = Judge(Chat(scripted.url, "m"))
-        found = asyncio.run(ask_twice(judge, MINI, MINI_PAIRS, "explicit", under="paraphrase"))
-    assert MINI[0].rubric is not None
-    assert len(scripted.requests) == 4 * len(MINI[0].rubric.criteria)
-    assert found.verdicts is not None
-    assert found.verdicts.value == 0.0
-
-
 def test_both_wordings_ask_for_the_same_things_in_other_words() -> None:
-    task, response = MINI[0], "Keep calm."
+    task = MINI[0]
+    response = "Keep calm."
     assert task.rubric is not None
     for arm in ARMS:
         if arm in ("explicit", "predefined"):
-            a, b = (
-                Messages(w).criterion(task, response, task.rubric.criteria[0], "sampled")
-                for w in get_args(Wording)
+            asked, reworded = (
+                Messages(wording).criterion(task, response, task.rubric.criteria[0], "sampled")
+                for wording in get_args(Wording)
             )
         else:
-            a, b = (Messages(w).rating(task, response, arm, "sampled") for w in get_args(Wording))
-        for one, other in zip(a, b, strict=True):
+            asked, reworded = (
+                Messages(wording).rating(task, response, arm, "sampled")
+                for wording in get_args(Wording)
+            )
+        for one, other in zip(asked, reworded, strict=True):
             lines = [set(m["content"].splitlines()) for m in (one, other)]
             assert lines[0] != lines[1]
-        for text in (a[1]["content"], b[1]["content"]):
+        for text in (asked[1]["content"], reworded[1]["content"]):
             assert task.question in text
             assert response in text
             if arm in ("explicit", "predefined"):
@@ -388,70 +335,6 @@ def test_a_calibrated_judge_reports_calibrated_probabilities() -> None:
     assert p == pytest.approx(1 / (1 + math.exp(-log_odds)))
 
 
-def asks(name: str, question: str, reference: str | None) -> Task:
-    return Task(id=name, question=question, reference=reference)
-
-
-POOL = [
-    asks("ice", "Why does ice float on water?", "Ice is less dense."),
-    asks("boat", "Why does a steel boat float on water?", "It displaces its weight."),
-    asks("copy", "Why does ice float on lake water?", "ICE is  less dense."),
-    asks("burn", "How do I cool a burn?", "Run cool water over it."),
-    asks("none", "How do I cool a burn quickly?", None),
-]
-
-
-def test_every_task_gets_the_reference_of_the_nearest_other_question() -> None:
-    found = {t.id: t.reference for t in mismatched_references(POOL)}
-    # "copy" is nearest to "ice" but its reference is the same one; "none" has nothing to give.
-    assert found["ice"] == found["copy"] == "It displaces its weight."
-    assert found["boat"] in {"Ice is less dense.", "ICE is  less dense."}
-    assert found["burn"] != "Run cool water over it."
-    assert "none" not in found
-    with pytest.raises(DataError, match="need two different references"):
-        mismatched_references([POOL[0], POOL[2]])
-
-
-def test_no_mini_task_keeps_its_reference() -> None:
-    tasks = load_mini("all")
-    wrong = mismatched_references(tasks)
-    assert [t.id for t in wrong] == [t.id for t in tasks]
-    assert all(a.reference != b.reference for a, b in zip(tasks, wrong, strict=True))
-    assert {t.reference for t in wrong} <= {t.reference for t in tasks}
-
-
-def test_a_judge_that_reads_the_reference_rates_lower_under_the_wrong_one() -> None:
-    truth = {
-        "Why does ice float on water?": "Ice is less dense.",
-        "How do I cool a burn?": "Run cool water over it.",
-    }
-
-    def reads(request: Reply, _: int) -> Reply:
-        text = request["messages"][1]["content"]
-        right = any(q in text and r in text for q, r in truth.items())
-        return says("9" if right else "4", tokens={"9": 1.0} if right else {"4": 1.0})
-
-    items = [(POOL[0], "It is lighter."), (POOL[3], "Use water."), (POOL[3], "")]
-    with server(reads) as scripted:
-        judge = Judge(Chat(scripted.url, "m"))
-        found = asyncio.run(reference_control(judge, POOL, items))
-    with server(says("5", tokens={"5": 1.0})) as scripted:
-        blind = asyncio.run(reference_control(Judge(Chat(scripted.url, "m")), POOL, items))
-    assert found.strict is not None
-    assert found.gain is not None
-    assert (found.strict.value, found.gain.value) == (1.0, pytest.approx(5 / 9))
-    assert (found.ties, found.unscored) == (0, 1)
-    assert blind.strict is not None
-    assert blind.half is not None
-    assert (blind.strict.value, blind.half.value, blind.ties) == (0.0, 0.5, 2)
-
-
-def test_the_control_needs_the_references() -> None:
-    judge = Judge(Chat("http://127.0.0.1:1/v1", "m"))
-    with pytest.raises(DataError, match="'none' has no reference among the tasks"):
-        asyncio.run(reference_control(judge, POOL, [(POOL[4], "Cool it.")]))
-
-
 #: One pair of each of four tasks: what happens with two of one task is in test_alignment.py.
 FOUR = tuple({p.task_id: p for p in load_mini_pairs()}.values())[:4]
 
@@ -465,15 +348,16 @@ def on_pairs(preferred: list[float | None], rejected: list[float | None]) -> Pai
 
 
 def test_accuracy_leaves_unscored_pairs_out_and_counts_them() -> None:
-    g = on_pairs([0.9, 0.5, None, 0.2], [0.1, 0.5, 0.4, 0.6])
-    assert g.unscored == 1
-    strict, half = g.accuracy(), g.accuracy(ties=0.5)
+    found = on_pairs([0.9, 0.5, None, 0.2], [0.1, 0.5, 0.4, 0.6])
+    assert found.unscored == 1
+    strict = found.accuracy()
+    half = found.accuracy(ties=0.5)
     assert strict is not None
     assert half is not None
     assert strict.value == pytest.approx(1 / 3)
     assert half.value == pytest.approx(0.5)
     assert half.n == 3
-    assert g.usage.calls == 8
+    assert found.usage.calls == 8
 
 
 def test_nothing_scored_is_no_accuracy_at_all() -> None:
@@ -481,19 +365,19 @@ def test_nothing_scored_is_no_accuracy_at_all() -> None:
 
 
 def test_differences_pair_up_what_both_scored() -> None:
-    a = on_pairs([0.9, 0.9, 0.9, None], [0.1, 0.1, 0.1, 0.1])
-    b = on_pairs([0.1, 0.9, None, 0.9], [0.9, 0.1, 0.1, 0.1])
-    found = against(a, b)
+    one = on_pairs([0.9, 0.9, 0.9, None], [0.1, 0.1, 0.1, 0.1])
+    other = on_pairs([0.1, 0.9, None, 0.9], [0.9, 0.1, 0.1, 0.1])
+    found = against(one, other)
     assert found is not None
     assert found.difference.n == 2
     assert found.difference.value == pytest.approx(0.5)
-    assert against(on_pairs([None] * 4, [None] * 4), b) is None
+    assert against(on_pairs([None] * 4, [None] * 4), other) is None
 
 
 def with_verdicts(gold: dict[str, bool], right: bool) -> Grade:
     verdicts = tuple(
-        Verdict(criterion_id=k, met=v is right, probability=0.9 if v is right else 0.1)
-        for k, v in gold.items()
+        Verdict(criterion_id=name, met=label is right, probability=0.9 if label is right else 0.1)
+        for name, label in gold.items()
     )
     return Grade(arm="explicit", score=0.5, verdicts=verdicts)
 

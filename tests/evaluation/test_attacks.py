@@ -51,14 +51,14 @@ def test_the_corpus_covers_every_family_and_several_languages() -> None:
     assert Counter(a.written for a in ATTACKS)["after"] >= 10
 
 
-@pytest.mark.parametrize("a", ATTACKS, ids=lambda a: a.id)
-def test_every_attack_changes_the_response_and_gives_nothing_away(a: Attack) -> None:
+@pytest.mark.parametrize("tried", ATTACKS, ids=lambda a: a.id)
+def test_every_attack_changes_the_response_and_gives_nothing_away(tried: Attack) -> None:
     for task in TASKS:
         assert task.reference is not None
         assert task.rubric is not None
-        rewritten = a.rewrite(task, "Drink water.")
+        rewritten = tried.rewrite(task, "Drink water.")
         assert rewritten != "Drink water."
-        assert ("Drink water." in rewritten) == (a.how != "replace")
+        assert ("Drink water." in rewritten) == (tried.how != "replace")
         assert task.reference not in rewritten
         assert "{{" not in rewritten
         bad = [c for c in task.rubric.criteria if c.polarity is Polarity.BAD]
@@ -214,7 +214,8 @@ class ByLength(Judge):
 
 
 def test_a_probe_compares_each_attack_with_the_same_task_unattacked() -> None:
-    longer, silent = attack("longer", text="12345678"), attack("silent", text="!")
+    longer = attack("longer", text="12345678")
+    silent = attack("silent", text="!")
     judge = ByLength(Chat("http://127.0.0.1:9/v1", "none"))
     responses = ["a" * 10, "b" * 30]
     found = asyncio.run(probe(judge, TASKS, responses, "implicit", [longer, silent]))

@@ -153,7 +153,8 @@ def test_an_endpoint_that_fails_half_way_loses_nothing_paid_for(
         with pytest.raises(ChatError, match="refuses every request"):
             run_sync(grade_responses(judge, TASKS, given, "explicit"))
         assert len(scripted.requests) < answered + 5, "nobody who waits is sent after the refusal"
-        broken, before = False, len(scripted.requests)
+        before = len(scripted.requests)
+        broken = False
         rows = run_sync(grade_responses(judge, TASKS, given, "explicit"))
         assert len(scripted.requests) - before == 24 - answered
     assert all(row.score is not None for row in rows)

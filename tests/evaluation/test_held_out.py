@@ -54,9 +54,8 @@ TASK = Task(id="t", question="Why?", rubric=RUBRIC)
 
 def judged(task: Task, *met: bool | None) -> Evaluation:
     assert task.rubric is not None
-    verdicts = tuple(
-        Verdict(criterion_id=c.id, met=m) for c, m in zip(task.rubric.criteria, met, strict=True)
-    )
+    pairs = zip(task.rubric.criteria, met, strict=True)
+    verdicts = tuple(Verdict(criterion_id=c.id, met=m) for c, m in pairs)
     return Evaluation(
         "judge", {}, {}, {task.id: Grade(arm="explicit", score=None, verdicts=verdicts)}
     )
@@ -106,7 +105,8 @@ def test_axes_that_the_publisher_gave_come_before_categories() -> None:
 
 
 def test_one_run_is_compared_over_the_tasks_that_both_sides_scored() -> None:
-    after, before = {"a": 0.5, "b": 0.5, "c": None, "d": 0.1}, {"a": 0.25, "b": 0.0, "c": 0.1}
+    after = {"a": 0.5, "b": 0.5, "c": None, "d": 0.1}
+    before = {"a": 0.25, "b": 0.0, "c": 0.1}
     one = paired(after, before)
     assert one is not None
     assert (one.difference.value, one.difference.n, one.p) == (0.375, 2, 0.5)
@@ -114,7 +114,8 @@ def test_one_run_is_compared_over_the_tasks_that_both_sides_scored() -> None:
 
 
 def test_a_gain_is_a_share_of_the_way_to_the_references() -> None:
-    before, after = {"a": 0.2, "b": 0.4}, {"a": 0.4, "b": 0.5}
+    before = {"a": 0.2, "b": 0.4}
+    after = {"a": 0.4, "b": 0.5}
     share = share_of_way(after, before, {"a": 0.6, "b": 1.0})
     assert isinstance(share, Interval)
     assert share.value == pytest.approx(0.15 / 0.5)  # mean gain over mean way
@@ -133,7 +134,8 @@ def test_its_interval_is_that_of_the_gain_in_the_same_unit() -> None:
     before = {f"t{n}": n / 20 for n in range(9)}
     after = {task: score + gain for (task, score), gain in zip(before.items(), GAINS, strict=True)}
     reference = {task: score + 0.25 + n / 10 for n, (task, score) in enumerate(before.items())}
-    gain, share = paired_difference(after, before), share_of_way(after, before, reference)
+    gain = paired_difference(after, before)
+    share = share_of_way(after, before, reference)
     assert gain is not None
     assert isinstance(share, Interval)
     # The way is 0.25 and 0 to 0.8 more, 0.65 in the mean.
@@ -142,7 +144,8 @@ def test_its_interval_is_that_of_the_gain_in_the_same_unit() -> None:
 
 
 def test_one_grader_has_one_way_whatever_a_policy_left_unscored() -> None:
-    before, reference = {"a": 0.0, "b": 0.0}, {"a": 0.2, "b": 0.6}
+    before = {"a": 0.0, "b": 0.0}
+    reference = {"a": 0.2, "b": 0.6}
     share = share_of_way({"a": 0.1, "b": None}, before, reference)
     assert isinstance(share, Interval)
     assert (share.value, share.n) == (pytest.approx(0.1 / 0.4), 1)
@@ -174,6 +177,11 @@ def run_of(seed: int, *gains: float | None, **origin: Any) -> SeedGains:
 GAINS = [0.1, 0.2, 0.15, 0.05, 0.3, 0.1, 0.2, 0.1, 0.2]
 
 
+def gains_above(extra: float) -> list[float]:
+    """The gains of a seed that did better by as much on every task."""
+    return [gain + extra for gain in GAINS]
+
+
 def test_an_effect_of_training_is_over_seeds_and_tasks_that_all_scored() -> None:
     runs = [run_of(0, *GAINS), run_of(1, *GAINS[:8], None), run_of(2, *[g + 0.1 for g in GAINS])]
     effect = training_effect(runs)
@@ -183,16 +191,15 @@ def test_an_effect_of_training_is_over_seeds_and_tasks_that_all_scored() -> None
 
 
 def test_a_seed_is_one_training_in_each_fold() -> None:
-    runs = [run_of(s, *[g + 0.1 * s for g in GAINS]) for s in range(3)]
+    by_seed = [gains_above(0.1 * seed) for seed in range(3)]
+    runs = [run_of(seed, *gains) for seed, gains in enumerate(by_seed)]
     folds = {f"t{i}": i % 2 for i in range(len(GAINS))}
     effect = training_effect(runs, folds)
     assert isinstance(effect, Comparison)
-    assert effect == crossed(
-        [[g + 0.1 * s for g in GAINS] for s in range(3)], [i % 2 for i in range(len(GAINS))]
-    )
+    assert effect == crossed(by_seed, [i % 2 for i in range(len(GAINS))])
     assert effect.seeds is not None
     assert (effect.seeds.folds, effect.seeds.freedom(9)) == (2, 4)
-    assert effect.p < crossed([[g + 0.1 * s for g in GAINS] for s in range(3)]).p
+    assert effect.p < crossed(by_seed).p
     lonely = training_effect(runs, {task: int(task == "t0") for task in folds})
     assert isinstance(lonely, Finding)
     assert "fewer than two tasks" in lonely.reason
@@ -200,7 +207,7 @@ def test_a_seed_is_one_training_in_each_fold() -> None:
 
 def test_seeds_that_disagree_undo_what_their_tasks_seem_to_show() -> None:
     shifts = (0.0, -0.3, 0.2)
-    runs = [run_of(s, *[0.1 + g + shift for g in GAINS]) for s, shift in enumerate(shifts)]
+    runs = [run_of(seed, *gains_above(0.1 + shift)) for seed, shift in enumerate(shifts)]
     alone = paired(runs[2].gains, dict.fromkeys(runs[2].gains, 0.0))
     assert alone is not None
     assert decide(alone).word == "supported"
@@ -263,11 +270,16 @@ def test_a_change_pairs_the_tasks_that_both_looks_scored() -> None:
     assert change(nothing, "training") is None
 
 
+def seen(gain: float, tasks: int) -> Finding:
+    """What a judge finds that sees about this gain on each of so many tasks."""
+    return decide(compare([gain + n / 1000 for n in range(tasks)], range(tasks)))
+
+
 def test_what_two_judges_saw_is_read_from_their_findings() -> None:
-    rose, fell, flat, few = (
-        decide(compare([gain + n / 1000 for n in range(tasks)], range(tasks)))
-        for gain, tasks in ((0.1, 12), (-0.1, 12), (-0.006, 12), (0.1, 3))
-    )
+    rose = seen(0.1, 12)
+    fell = seen(-0.1, 12)
+    flat = seen(-0.006, 12)
+    few = seen(0.1, 3)
     words = [f.word for f in (rose, fell, flat, few)]
     assert words == ["supported", "contradicted", "undecided", "not testable here"]
     assert gamed(rose, fell).startswith("gamed: ")

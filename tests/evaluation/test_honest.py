@@ -33,10 +33,12 @@ def test_the_texts_are_in_the_hundreds_of_many_kinds_and_frozen() -> None:
 
 
 def test_the_halves_share_no_text_and_hold_as_much_of_each_kind() -> None:
-    tuning, test = load_honest("tuning"), load_honest("test")
+    tuning = load_honest("tuning")
+    test = load_honest("test")
     assert {t.id for t in tuning} | {t.id for t in test} == {t.id for t in load_honest()}
     assert not {t.id for t in tuning} & {t.id for t in test}
-    here, there = (Counter(t.kind for t in half) for half in (tuning, test))
+    here = Counter(t.kind for t in tuning)
+    there = Counter(t.kind for t in test)
     assert all(abs(here[kind] - there[kind]) <= 2 for kind in here | there)
 
 

@@ -123,7 +123,9 @@ def preferring(value: float = 0.7, half: float = 0.1, *, n: int = 24) -> Finding
     return decide(Comparison(gap, half * 1.4, 0.01 if sure else 0.3), margin=MARGIN)
 
 
-GOOD, BLIND, FEW = agreement(0.6), agreement(0.4), agreement(0.6, n=7)
+GOOD = agreement(0.6)
+BLIND = agreement(0.4)
+FEW = agreement(0.6, n=7)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,8 @@ def looks(
                 "step": step,
                 "training": {t: one + 0.1 * (n % 2) for n, t in enumerate(tasks)},
                 "hold-out": {
-                    t: other + scale * (0.1 * (n % 2) + jitter[n]) for n, t in enumerate(tasks)
+                    task: other + scale * (0.1 * (n % 2) + jitter[n])
+                    for n, task in enumerate(tasks)
                 },
             }
         )
@@ -209,7 +212,8 @@ def test_a_gate_does_not_depend_on_the_scale_that_a_judge_grades_on(scale: float
 
 def test_a_rise_is_put_on_the_scale_of_the_hold_out_judge_by_hand() -> None:
     found = looks((0.4, 0.7), (0.5, 0.6), scale=0.5)
-    wide, narrow = spread(found, "training"), spread(found, "hold-out")
+    wide = spread(found, "training")
+    narrow = spread(found, "hold-out")
     assert wide == pytest.approx(0.1 * (12 * 0.25 / 11) ** 0.5)  # six tasks at 0, six at 0.1
     other = rise(found, "hold-out")
     assert other is not None

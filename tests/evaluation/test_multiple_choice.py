@@ -39,7 +39,8 @@ class Knows:
     mark = "knows"
 
     def __init__(self, said: str | None = None) -> None:
-        self.said, self.asked = said, 0
+        self.said = said
+        self.asked = 0
 
     def respond(self, tasks: Sequence[Task], max_tokens: int) -> list[str]:
         self.asked += len(tasks)
@@ -55,7 +56,7 @@ def test_a_policy_that_knows_is_right_in_every_order_of_the_options(tmp_path: Pa
     assert outcomes(answers) == {"first": [1] * 6, "second": [1] * 6}
     assert len({a.right for a in answers}) > 1  # the right letter moves with the run
     assert [a.right for a in answers] == [
-        shuffled(q, run)[1] for run in range(6) for q in QUESTIONS
+        shuffled(asked, run)[1] for run in range(6) for asked in QUESTIONS
     ]
 
 
@@ -83,7 +84,8 @@ def test_how_an_answer_was_read_is_counted(tmp_path: Path, said: str, way: str, 
 
 
 def test_texts_are_kept_for_this_policy_and_these_prompts_only(tmp_path: Path) -> None:
-    kept, policy = tmp_path / "deep" / "a.json", Knows()
+    kept = tmp_path / "deep" / "a.json"
+    policy = Knows()
     first = ask(policy, QUESTIONS, 2, max_tokens=48, kept=kept)
     assert ask(policy, QUESTIONS, 2, max_tokens=48, kept=kept) == first
     assert policy.asked == 4
@@ -112,7 +114,8 @@ def test_what_cannot_be_read_is_wrong_in_the_mean_and_counted_beside_it() -> Non
 
 
 def test_runs_of_one_question_are_one_observation() -> None:
-    once, often = accuracy({"a": [1], "b": [0]}), accuracy({"a": [1] * 50, "b": [0] * 50})
+    once = accuracy({"a": [1], "b": [0]})
+    often = accuracy({"a": [1] * 50, "b": [0] * 50})
     assert once is not None
     assert often is not None
     assert (often.low, often.high, often.n) == (once.low, once.high, once.n) == (0.0, 1.0, 2)
@@ -136,7 +139,8 @@ class Reads:
     """A policy that finds each text as likely as it is told, in nats a token."""
 
     def __init__(self, **values: Sequence[float]) -> None:
-        self.values, self.asked = values, list[tuple[list[Task], list[str]]]()
+        self.values = values
+        self.asked: list[tuple[list[Task], list[str]]] = []
 
     def __call__(self, tasks: Sequence[Task], texts: Sequence[str]) -> list[float]:
         self.asked.append((list(tasks), list(texts)))

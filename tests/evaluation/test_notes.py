@@ -67,9 +67,8 @@ def test_the_policy_sees_the_notes_and_the_task_keeps_its_question() -> None:
 def test_notes_hang_on_the_ids_alone(others: bool) -> None:
     tasks = load_mini("test")
     mixed = random.Random(1).sample(tasks, len(tasks))
-    assert {t.id: t.context for t in with_notes(tasks, others=others)} == {
-        t.id: t.context for t in with_notes(mixed, others=others)
-    }
+    notes = {t.id: t.context for t in with_notes(tasks, others=others)}
+    assert notes == {t.id: t.context for t in with_notes(mixed, others=others)}
 
 
 def test_without_others_the_notes_are_the_sentences_of_the_task_s_own_reference() -> None:
@@ -78,9 +77,9 @@ def test_without_others_the_notes_are_the_sentences_of_the_task_s_own_reference(
     for task, one in zip(tasks, noted, strict=True):
         assert sorted(one.context.splitlines()) == sorted(split(task.reference or ""))
     moved = [
-        t
-        for t, n in zip(tasks, noted, strict=True)
-        if n.context != "\n".join(split(t.reference or ""))
+        task
+        for task, one in zip(tasks, noted, strict=True)
+        if one.context != "\n".join(split(task.reference or ""))
     ]
     assert len(moved) > len(tasks) / 2  # shuffled
 

@@ -288,10 +288,11 @@ def test_kendall_by_hand() -> None:
     score = tied_paper = tied_wrong = 0
     for i in range(6):
         for j in range(i):
-            a, b = paper[i] - paper[j], wrong[i] - wrong[j]
-            score += (a * b > 0) - (a * b < 0)
-            tied_paper += a == 0
-            tied_wrong += b == 0
+            by_paper = paper[i] - paper[j]
+            by_wrong = wrong[i] - wrong[j]
+            score += (by_paper * by_wrong > 0) - (by_paper * by_wrong < 0)
+            tied_paper += by_paper == 0
+            tied_wrong += by_wrong == 0
     tau_b = score / ((15 - tied_paper) * (15 - tied_wrong)) ** 0.5
     row = next(r for r in summarise_pairs(GRADED, TASKS) if r.variant == "wrong polarity")
     assert row.kendall is not None
@@ -311,8 +312,8 @@ def test_groups_by_hand() -> None:
     flat = [grade(True, False, False, True, False)] * 3
     unscored = Grade(arm="explicit", score=None, reason="busy")
     rows = {
-        r.variant: r
-        for r in summarise_groups(
+        row.variant: row
+        for row in summarise_groups(
             [(RUBRIC, pitfall_only), (RUBRIC, [*flat, unscored])],
             [PAPER, BY_NAME["without pitfalls"], BY_NAME["wrong polarity"]],
         )

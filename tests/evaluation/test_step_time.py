@@ -54,7 +54,8 @@ def test_a_queue_by_hand(
 
 def test_one_server_waits_as_long_as_theory_says() -> None:
     """M/D/1: the mean wait is load / (2 (1 - load)) services (Pollaczek and Khinchine)."""
-    share, n = 0.8, 200_000
+    share = 0.8
+    n = 200_000
     arrivals = np.random.default_rng(0).exponential(1 / share, n).cumsum().tolist()
     left = queue(arrivals, [1.0] * n, 1)
     wait = np.mean(np.subtract(left, arrivals)) - 1

@@ -178,7 +178,8 @@ def test_a_judge_that_reads_criteria_well_is_trusted_and_calibrated() -> None:
 def test_a_calibration_is_fitted_on_one_half_and_measured_on_the_other() -> None:
     rows = world(2.0, -4.0)
     found = weighed(said(rows))
-    check, halves = found.judges[0].calibration, found.halves
+    check = found.judges[0].calibration
+    halves = found.halves
     assert len(halves.fitted_on) == len(halves.held_out) == 12
     assert not set(halves.fitted_on) & set(halves.held_out)
     one = [row for row in rows if row[0] in halves.fitted_on]
@@ -485,7 +486,8 @@ def test_an_endpoint_that_fails_half_way_is_asked_only_for_the_rest(tmp_path: Pa
         judge = Judge(Chat(scripted.url, "j", key_env="", concurrency=1, cassette=cassette))
         with pytest.raises(ChatError, match="401"):
             run_sync(align_judges([judge], TASKS, [*LABELS, *PAIRS]))
-        broken, before = False, len(scripted.requests)
+        before = len(scripted.requests)
+        broken = False
         found = run_sync(align_judges([judge], TASKS, [*LABELS, *PAIRS]))
     assert len(scripted.requests) - before == 3
     assert found.judges[0].usage.calls == 5

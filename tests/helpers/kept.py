@@ -25,7 +25,7 @@ def task(name: str, question: str = "Why does ice float?", **more: Any) -> dict[
     return given | {"history": [], "rubric": {"source": "authored", "criteria": criteria}} | more
 
 
-def verdicts(p: float | None, q: float | None = 0.2) -> list[dict[str, Any]]:
+def verdicts(dense: float | None, cold: float | None = 0.2) -> list[dict[str, Any]]:
     """What a judge says of both criteria; ``None`` is unscored."""
     return [
         {
@@ -34,7 +34,7 @@ def verdicts(p: float | None, q: float | None = 0.2) -> list[dict[str, Any]]:
             "probability": value,
             "reason": "endpoint busy" if value is None else None,
         }
-        for name, value in (("c-dense", p), ("c-cold", q))
+        for name, value in (("c-dense", dense), ("c-cold", cold))
     ]
 
 

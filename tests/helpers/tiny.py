@@ -42,7 +42,8 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 #: Ids of the tokens that end a text and a turn.
-END_OF_TEXT, END_OF_TURN = 2, 4
+END_OF_TEXT = 2
+END_OF_TURN = 4
 
 
 def tokenizer(template: str = TEMPLATE) -> Any:

@@ -506,7 +506,9 @@ def test_those_that_are_left_get_no_more_at_once_than_before(
     if processes > 1:
         for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
             monkeypatch.setenv(name, value)
-    lock, now, most = threading.Lock(), [0], [0]
+    lock = threading.Lock()
+    now = [0]
+    most = [0]
     with server(limited(3600)) as shut, server(GOOD) as well:
         answered = well.reply
 
@@ -573,7 +575,8 @@ class Local:
 @pytest.mark.fault
 def test_servers_of_this_machine_may_stand_in_the_list_and_die() -> None:
     with server(slowly) as one, server(slowly) as two:
-        first, second = Local(one.url), Local(two.url)
+        first = Local(one.url)
+        second = Local(two.url)
         chat = Chat([first, second], "m", weights="abc", concurrency=2)
         assert chat.local
         assert "vllm" in chat.engine

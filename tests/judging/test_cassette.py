@@ -198,7 +198,8 @@ def test_a_killed_process_keeps_every_finished_call(tmp_path: Path) -> None:
 
 
 def test_two_writers_share_a_file(tmp_path: Path) -> None:
-    one, two = Cassette(tmp_path / "c.sqlite"), Cassette(tmp_path / "c.sqlite")
+    one = Cassette(tmp_path / "c.sqlite")
+    two = Cassette(tmp_path / "c.sqlite")
     one.record({"n": 1}, {"text": "first"})
     two.record({"n": 1}, {"text": "second"})
     assert one.look_up({"n": 1}) == two.look_up({"n": 1}) == {"text": "first"}

@@ -29,7 +29,7 @@ from rar_lib import Chat, Judge, Price, load_mini
 from rar_lib.core.errors import ChatError, DataError, JudgeFault, RarError
 from rar_lib.core.types import Grade
 from rar_lib.judging.cassette import Cassette, stats
-from rar_lib.judging.chat import Lasting, run_sync
+from rar_lib.judging.chat import Lasting, run_sync, sample
 from rar_lib.judging.dialect import Dialect
 
 pytestmark = pytest.mark.fault
@@ -685,3 +685,42 @@ def test_a_lasting_chat_keeps_what_was_sent_before_the_run_failed(tmp_path: Path
         assert kept == sum(text == "yes" for text in said) == len(scripted.requests) - 1
         assert all("401" in text for text in said if text != "yes")
         assert Lasting.of(chat).failures == []
+
+
+def test_the_key_never_shows_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-value")
+    with server(says("5", tokens={"5": 1.0})) as scripted:
+        chat = Chat(scripted.url, "scripted")
+
+        async def ask() -> str:
+            await chat.complete([{"role": "user", "content": "hi"}], max_tokens=1)
+            return repr(chat)
+
+        assert "sk-very" not in asyncio.run(ask())
+
+
+def test_samples_of_a_group_are_asked_with_different_seeds() -> None:
+    with server(says("hello")) as scripted:
+        chat = Chat(scripted.url, "scripted")
+        texts = asyncio.run(sample(chat, [{"role": "user", "content": "hi"}], n=3, max_tokens=4))
+    assert texts == ["hello"] * 3
+    assert len({r["seed"] for r in scripted.requests}) == 3
+
+
+def test_run_sync_works_inside_a_running_loop() -> None:
+    async def inner() -> int:
+        return 41
+
+    async def outer() -> int:
+        return run_sync(inner()) + 1
+
+    assert asyncio.run(outer()) == 42
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(_raises_inside())
+
+
+async def _raises_inside() -> None:
+    async def broken() -> float:
+        return 1 / 0
+
+    run_sync(broken())

@@ -13,11 +13,12 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from long_texts import LENGTH, SECONDS, TEXTS, repeated, within
 from scripted import Reply, Scripted, raw, says, server
 
 from rar_lib.core.errors import JudgeFault
@@ -32,6 +33,7 @@ from rar_lib.judging.reading import (
     json_object,
     parse_reply,
     ratings,
+    spelling,
     yes_probability,
     zero_follows,
 )
@@ -633,3 +635,43 @@ def test_thoughts_without_an_answer_are_none(tokens: list[Token]) -> None:
     for read in (yes_probability, ratings):
         with pytest.raises(JudgeFault, match="still thinking when its reply ended"):
             read(tokens)
+
+
+# --- texts of hostile length
+
+
+def a_reply(text: str) -> ChatReply:
+    return ChatReply(text, "stop", (), Usage())
+
+
+def a_token(text: str) -> list[Token]:
+    return [Token(text, {text: 0.9, "1": 0.1}), Token(text, {text: 1.0})]
+
+
+FUNCTIONS: dict[str, Callable[[str], object]] = {
+    "json_object": lambda text: json_object(a_reply(text)),
+    "parse_reply": lambda text: parse_reply(a_reply(text), "rating", int),
+    "yes_probability": lambda text: yes_probability(a_token(text)),
+    "ratings": lambda text: ratings(a_token(text)),
+    "zero_follows": lambda text: zero_follows(a_token(text)),
+    "spelling": spelling,
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_long_text_is_read_in_time(name: str, function: str) -> None:
+    with within(SECONDS), suppress(JudgeFault):
+        FUNCTIONS[function](TEXTS[name])
+
+
+def test_the_limit_ends_a_search_that_goes_back() -> None:
+    with pytest.raises(TimeoutError, match=r"more than 0\.2 s"), within(0.2):
+        re.search(r"(?:a|a)*b", "a" * LENGTH)
+
+
+def test_a_long_reply_is_still_read() -> None:
+    wrapped = repeated(" ", "```json\n", '{"rating": 8}') + repeated("\n", "", "```</s>")
+    assert parse_reply(a_reply(wrapped), "rating", int) == 8
+    ended = '{"rating": 8}' + repeated(" <|im_end|>\n")
+    assert parse_reply(a_reply(ended), "rating", int) == 8

@@ -192,8 +192,9 @@ def test_a_judge_that_says_yes_too_late_is_moved_by_its_val_pairs() -> None:
         return one.model_copy(update={"verdicts": tuple(map(unsure, one.verdicts))})
 
     def low(of: PairGrades) -> PairGrades:
-        preferred, rejected = map(lowered, of.preferred), map(lowered, of.rejected)
-        return replace(of, preferred=tuple(preferred), rejected=tuple(rejected))
+        preferred = tuple(map(lowered, of.preferred))
+        rejected = tuple(map(lowered, of.rejected))
+        return replace(of, preferred=preferred, rejected=rejected)
 
     moved = table.calibrated(low(late), low(late))
     assert criterion_agreement(low(late)).accuracy.value < 0.8
@@ -201,7 +202,8 @@ def test_a_judge_that_says_yes_too_late_is_moved_by_its_val_pairs() -> None:
 
 
 def test_one_judge_is_of_one_number_format(here: Path) -> None:
-    one, other = Piece("qwen-0.5b", "implicit"), Piece("qwen-0.5b", "explicit")
+    one = Piece("qwen-0.5b", "implicit")
+    other = Piece("qwen-0.5b", "explicit")
     write(one)
     write(other, **{"number format": "bfloat16"})
     table.check_format([one])
@@ -218,7 +220,8 @@ def test_findings_without_the_tried_pairs_stand_beside_those_of_all() -> None:
     judges = {name: sure_of(("explicit",)) for name in table.BY_SIZE}
     found = table.record(judges, {}, ORIGIN)
     key = "alignment.explicit_over_likert"
-    of_all, of_rest = found["findings"][key], found["findings, untried"][key]
+    of_all = found["findings"][key]
+    of_rest = found["findings, untried"][key]
     assert of_all["word"] == of_rest["word"] == "supported"
     tried = tasks_of(pair for pair in PAIRS if pair.id not in tried_pairs())
     assert of_all["difference"]["n"] == tasks_of(PAIRS) > of_rest["difference"]["n"] == tried

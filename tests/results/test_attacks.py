@@ -198,7 +198,8 @@ def row(attack: Sequence[float | None], control: float = 0.01, of: str = "one") 
 
 def rows(model: str, arm: str) -> dict[str, Any]:
     """Attacks gain 0.31 over harmless text and succeed everywhere; the rules stop them all."""
-    open_, closed = row([0.32] * TASKS), row([0.0] * TASKS)
+    open_ = row([0.32] * TASKS)
+    closed = row([0.0] * TASKS)
     return {f"{model}/{arm}/prompt": open_, f"{model}/{arm}/strip": closed}
 
 

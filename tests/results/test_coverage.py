@@ -58,7 +58,8 @@ def test_the_library_has_the_interval_that_was_chosen() -> None:
 
 def test_areas_are_those_of_the_library() -> None:
     rng = np.random.default_rng(2)
-    truth, score = rng.random((8, 6)) < 0.5, rng.normal(size=(8, 6))
+    truth = rng.random((8, 6)) < 0.5
+    score = rng.normal(size=(8, 6))
     won = np.zeros((8, 8))
     for i, j in np.ndindex(8, 8):
         won[i, j] = (score[i][truth[i]][:, None] > score[j][~truth[j]][None, :]).sum()

@@ -15,7 +15,9 @@ from results.judges import table as judges_table
 
 RECORD = json.loads(goals.RESULTS.read_text(encoding="utf-8"))
 NOTHING: dict[str, Any] = dict.fromkeys(goals.RECORDS)
-FAST, SLOW, XEON = "A, AVX-512 with bf16", "B, AVX2", "C, AMX"
+FAST = "A, AVX-512 with bf16"
+SLOW = "B, AVX2"
+XEON = "C, AMX"
 #: Of each goal a word of its own and what it asks: none of them gets lost or easier unseen.
 ASKED = {
     ("make reproduce from empty caches", "at most 40 min", "without AMX"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,15 +114,17 @@ def test_agreement_where_all_is_yes_has_no_kappa_and_none_without_common_cells()
         gold.agreement(yes, {}, items)
 
 
+def answers_of(given: Sequence[tuple[float | None, float | None]]) -> dict[str, Answer]:
+    """An arm's answer to each of so many tasks; a judge gave its two criteria these."""
+    return {f"t{n}": Answer("An answer.", 0.5, pair) for n, pair in enumerate(given)}
+
+
 def test_the_judge_is_held_against_labels_that_both_gave_on_its_own_answers() -> None:
     items = [item(f"t{n}", ("base", "explicit")[: 1 + n % 2]) for n in range(4)]
     given: list[tuple[float | None, float | None]] = [
         *((0.9, 0.1), (0.6, 0.8), (0.2, None), (0.7, 0.3)),
     ]
-    answers: dict[str, dict[str, Answer]] = {
-        arm: {f"t{n}": Answer("An answer.", 0.5, pair) for n, pair in enumerate(given)}
-        for arm in ARMS
-    }
+    answers = {arm: answers_of(given) for arm in ARMS}
     labels = {(i.id, c): c == "good" for i in items for c in ("good", "trap")}
     other = labels | {("a-t3", "trap"): True}  # disputed: not counted
     found = gold.judge_of(answers, labels, other, items)
@@ -175,7 +177,9 @@ def units(change: Callable[[str, Task, int], str] | None = None) -> Callable[[Un
     """Trained and graded units: every judge's verdict is 0.75, but for base 0.25."""
 
     def load(unit: Unit) -> Mapping[str, Any]:
-        arm, answers, graded = unit.design.name, {}, {}
+        arm = unit.design.name
+        answers: dict[str, str] = {}
+        graded: dict[str, dict[str, Any]] = {}
         for n, one in enumerate(run.tasks_of(unit)[1]):
             text = f"Number {ARMS.index(arm)} answers {one.id}."
             answers[one.id] = change(arm, one, n) if change else text
@@ -207,7 +211,8 @@ def test_forty_tasks_are_labelled_half_of_them_in_each_fold() -> None:
 
 
 def test_the_sheet_names_no_arm_and_its_order_tells_nothing() -> None:
-    answers, tasks = gold.final_answers(units()), gold.gold_tasks()
+    answers = gold.final_answers(units())
+    tasks = gold.gold_tasks()
     items = gold.items_of(answers, tasks, seed=0)
     assert len(items) == 160
     sheet = gold.sheet(items)

@@ -95,7 +95,8 @@ def test_three_factors_multiply_to_the_share_of_the_limit() -> None:
         "shares": {"matrix products": 0.5},
     }
     found = profile.factors(row, layers=1000, head=500, limit={"tflops": 1e-6})
-    done, useful = 2 * (1000 * 100 + 500 * 10), 2 * (1000 * 60 + 500 * 10)
+    done = 2 * (1000 * 100 + 500 * 10)
+    useful = 2 * (1000 * 60 + 500 * 10)
     assert found["tokens needed of those computed"] == pytest.approx(useful / done)
     assert found["speed of these products over the fastest"] == pytest.approx(done / 1.0 / 1e6)
     *parts, whole = found.values()

@@ -19,7 +19,9 @@ from results import limit
 
 torch = pytest.importorskip("torch")
 save_file = pytest.importorskip("safetensors.torch").save_file
-ROWS, INNER, COLUMNS = 32, 64, 48
+ROWS = 32
+INNER = 64
+COLUMNS = 48
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def test_the_first_seed_has_more_looks_and_does_not_stand_for_the_others() -> No
 
 
 def test_an_arm_that_was_not_timed_goes_by_the_steps_of_arms_paid_alike() -> None:
-    explicit, rule, supervised = named("explicit"), named("rlvr"), named("sft_reference")
+    explicit = named("explicit")
+    rule = named("rlvr")
+    supervised = named("sft_reference")
     heads = {
         UNITS[0]: head(UNITS[0], 7200, 0.0),
         rule: head(rule, 3600, 0.0),

@@ -36,7 +36,8 @@ def test_a_processor_is_named_with_its_best_instructions(
 def test_a_run_on_another_processor_adds_a_row_and_its_chapters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme, results = tmp_path / "README.md", tmp_path / "times.json"
+    readme = tmp_path / "README.md"
+    results = tmp_path / "times.json"
     readme.write_text("a\n<!-- times -->\nold\n<!-- /times -->\nb\n")
     results.write_text(json.dumps({"reproduce": {"Xeon, AMX": {"warm_s": 1704.4}}}))
     monkeypatch.setattr(times, "README", readme)

@@ -36,7 +36,9 @@ PLAIN = {"e1": 1.0, "e2": 1.0, "i1": 0.7, "i2": 0.7, "p1": 0.9}
 def group(**columns: list[bool | float | None]) -> list[dict[str, bool | float | None]]:
     """Rollouts from columns; what is not named is met by none."""
     size = len(next(iter(columns.values())))
-    return [{name: columns.get(name, [False] * size)[row] for name in PLAIN} for row in range(size)]
+    met_by_none: list[bool | float | None] = [False] * size
+    verdicts = [columns.get(name, met_by_none) for name in PLAIN]
+    return [dict(zip(PLAIN, rollout, strict=True)) for rollout in zip(*verdicts, strict=True)]
 
 
 ONE_OF_EIGHT: list[bool | float | None] = [True, *[False] * 7]
@@ -81,7 +83,8 @@ def test_the_one_criterion_that_tells_apart_takes_half_of_its_idle_neighbour() -
 
 def test_two_contrasts_share_by_their_size() -> None:
     found = contrast_weights(RUBRIC, group(i1=ONE_OF_EIGHT, i2=HALF), PAPER_WEIGHTS, 0.5)
-    d1, d2 = math.sqrt(7) / 8, 0.5
+    d1 = math.sqrt(7) / 8
+    d2 = 0.5
     assert found["i1"] == pytest.approx(0.35 + 0.7 * d1 / (d1 + d2))
     assert found["i2"] == pytest.approx(0.35 + 0.7 * d2 / (d1 + d2))
 

@@ -68,23 +68,26 @@ def test_the_same_step_gives_the_same_part_in_every_process() -> None:
     assert out.stdout.strip() == str(ids(drop(PREDEFINED, 0.5, task="t", seed=1, step=2)))
 
 
+def places(rubric: Rubric) -> tuple[int, ...]:
+    """Where the criteria of a part stand in their rubric."""
+    part = drop(rubric, 0.5, task="t", seed=0, step=0)
+    return tuple(ids(rubric).index(i) for i in ids(part))
+
+
 def test_steps_seeds_and_tasks_give_different_parts() -> None:
     rubric = RUBRICS[0]
     steps = {tuple(ids(drop(rubric, 0.5, task="t", seed=0, step=s))) for s in range(50)}
     seeds = {tuple(ids(drop(rubric, 0.5, task="t", seed=s, step=0))) for s in range(50)}
     assert len(steps) > 5
     assert len(seeds) > 5
-    places = {
-        tuple(ids(r).index(i) for i in ids(drop(r, 0.5, task="t", seed=0, step=0)))
-        for r in RUBRICS
-        if len(r.criteria) == 8
-    }
-    assert len(places) > 5  # not the same positions for every task
+    of_eight = {places(r) for r in RUBRICS if len(r.criteria) == 8}
+    assert len(of_eight) > 5  # not the same positions for every task
 
 
 def test_tasks_whose_criteria_have_equal_ids_get_parts_of_their_own() -> None:
     """Released data names the criteria of every task c01, c02, ...; 65 % of RaR-Science has 7."""
-    essential, other = Category.ESSENTIAL, Category.IMPORTANT
+    essential = Category.ESSENTIAL
+    other = Category.IMPORTANT
     rubric = Rubric(
         criteria=tuple(
             Criterion(

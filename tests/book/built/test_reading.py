@@ -16,7 +16,7 @@ from sample import DIRECTIVES
 from shots import LETTER_PX, letters
 from sphinx.errors import ExtensionError
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
 FIRST = "01_rewards_from_rubrics"
 JUDGE = "04_can_the_judge_be_trusted"

@@ -18,7 +18,7 @@ from sample import code, new_markdown_cell, new_notebook, png, shown, write_run
 from rar_lib.book.build import build
 from rar_lib.core.errors import ReproduceError
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
 CHAPTER = "04_can_the_judge_be_trusted"
 TABLE = (

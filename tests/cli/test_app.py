@@ -1,23 +1,144 @@
-"""From a spreadsheet to a report, command by command, as the README types it.
+"""`rar` as a whole: what it lists, how it fails, and the path from a spreadsheet to a report.
 
-The judge is a scripted endpoint with a price; the policy is a real model of 135M parameters.
+On that path the judge is a scripted endpoint with a price, and the policy a real model of 135M
+parameters.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import logging
+import re
+import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 from apart import Done
 from apart import rar as rar_apart
 from scripted import says, server
 from typer.testing import CliRunner, Result
 
-from rar_lib.cli.app import app
+from rar_lib import cli
+from rar_lib.cli import data
+from rar_lib.cli.app import app, main
+from rar_lib.core.errors import DataError
+
+#: Every command with its place: ``rar data check`` is ("data", "check").
+COMMANDS = [
+    *((name,) for name in sorted(typer.main.get_command(app).commands)),  # type: ignore[attr-defined]
+    ("data", "check"),
+    ("data", "show"),
+    ("cassette", "stats"),
+]
+
+
+def test_the_command_line_explains_itself_and_its_errors() -> None:
+    runner = CliRunner()
+    shown = runner.invoke(app, ["--help"]).output
+    assert all(word in shown for word in ("reproduce", "book", "serve", "fetch"))
+    wrong = runner.invoke(app, ["reproduce", "--profile", "huge"])
+    assert wrong.exit_code == 1
+    assert "huge" in wrong.output
+    assert "Traceback" not in wrong.output
+    started = time.perf_counter()
+    assert runner.invoke(app, ["fetch", "gpt-5"]).exit_code == 1
+    assert time.perf_counter() - started < 5
+
+
+def test_a_command_of_every_module_is_listed() -> None:
+    """What a module of the room defines and nobody registers is a command that nobody finds."""
+    rooms = {path.stem for path in Path(cli.__path__[0]).glob("*.py")} - {"__init__", "app", "own"}
+    listed = {name for (name, *_) in COMMANDS}
+    assert rooms - listed == {"models", "run"}, "whose commands have other names"
+    assert {"reproduce", "replay", "book", "claims"} <= listed
+    assert {"serve", "fetch", "init", "convert", "cassette"} <= listed
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself_in_eighty_columns(command: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80"})
+    assert done.exit_code == 0
+    lines = done.output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in done.output
+    usage, *about = [
+        line.strip() for line in done.output.split("╭")[0].splitlines() if line.strip()
+    ]
+    assert f" {' '.join(command)} " in usage
+    assert re.match(r"[A-Z][^.?]{10,}[.?]", " ".join(about)), "a sentence says what it is for"
+
+
+def test_the_version_is_that_of_what_is_installed() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.output) == (0, f"rar-lib {version('rar-lib')}\n")
+
+
+def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Result:
+    """`rar data check` where looking at the file ends in this way."""
+
+    def check_file(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(data, "check_file", check_file)
+    return CliRunner().invoke(app, ["data", "check", "x.jsonl"])
+
+
+OURS = DataError("[bold]task[/bold] 'x' is 3: make it 2, " + "and so on, " * 20)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OURS, 1, f"error: {OURS}\n"),
+        (KeyboardInterrupt(), 130, "stopped; the next run continues from here\n"),
+    ],
+)
+def test_what_ends_a_command_is_said_in_one_line(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plainly, whatever is marked up in it, and where no script reads the output."""
+    done = failing(error, monkeypatch)
+    assert (done.exit_code, done.stderr, done.stdout) == (code, said, "")
+
+
+@pytest.mark.parametrize(("error", "code"), [(OURS, 1), (KeyboardInterrupt(), 130)])
+def test_of_several_processes_the_first_speaks(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    done = failing(error, monkeypatch)
+    assert (done.exit_code, done.output) == (code, "")
+    monkeypatch.setenv("RANK", "0")
+    assert failing(error, monkeypatch).output != ""
+
+
+def test_what_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = failing(ZeroDivisionError("a fault of the library"), monkeypatch)
+    assert isinstance(done.exception, ZeroDivisionError)
+    assert "error:" not in done.output
+
+
+def test_the_log_is_plain_lines_and_what_to_heed_is_on_the_error_stream(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("rar_lib")
+    monkeypatch.setattr(log, "handlers", [])
+    for _ in range(2):  # a script may call it again
+        main(_=False)
+    assert len(log.handlers) == 1
+    log.getChild("data").info("read %d rows", 3)
+    log.getChild("data").warning("left out %d", 1)
+    log.getChild("data").debug("of no interest")
+    assert capsys.readouterr() == ("read 3 rows\n", "left out 1\n")
+
+
+# --- the path from a spreadsheet to a report
 
 SIZE = ["--steps", "1", "--prompts", "2", "--rollouts", "4", "--max-tokens", "8"]
 
@@ -113,7 +234,8 @@ def test_own_questions_become_rubrics_grades_a_policy_and_a_page(project: Path) 
         assert "step 1/1" in said
         apart("respond", run / "held_out.jsonl", "-o", answers, "--run", run)
         rar("grade", tasks, answers, "-o", project / "after.jsonl", *at, *price)
-        both, held = run / "grades.jsonl", run / "held_out.jsonl"
+        both = run / "grades.jsonl"
+        held = run / "held_out.jsonl"
         rar("grade", held, run / "answers.jsonl", "-o", both, *at, *price)
     rar("report", grades, "-o", page, "--tasks", tasks, "--responses", project / "responses.csv")
     text = page.read_text(encoding="utf-8")
