@@ -8,7 +8,6 @@ mark-up stays text.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Literal
 
 from rar_lib.core.text import sentences
 from rar_lib.core.types import Category, Pair, Polarity, Task
+from rar_lib.data.duplicates import words_alone
 from rar_lib.data.jsonl import Problem, Row, read, scan, short
 from rar_lib.data.tasks import load_tasks, pair_check, task_problems
 
@@ -76,7 +76,7 @@ def _warnings(task: Task, line: int, seen: dict[tuple[str, str], int]) -> Iterat
     def warn(field: str, found: str, allowed: str) -> Problem:
         return Problem(line, field, found, allowed, "warning")
 
-    first = seen.setdefault(("question", _same(task.question)), line)
+    first = seen.setdefault(("question", words_alone(task.question)), line)
     if first != line:
         yield warn("question", f"the question of line {first} again", "a question asked once")
     if task.reference is None:
@@ -95,17 +95,13 @@ def _warnings(task: Task, line: int, seen: dict[tuple[str, str], int]) -> Iterat
         if count > 1:
             found = f"{count} sentences, {short(criterion.description)}"
             yield warn(field, found, "one sentence that is met or not")
-        words = _same(criterion.description)
+        words = words_alone(criterion.description)
         first = seen.setdefault(("criterion", words), line)
         if words in here:
             yield warn(field, "given twice in this rubric", "a criterion counted once")
         elif first != line:
             yield warn(field, f"a criterion of line {first} again", "one specific to this question")
         here.add(words)
-
-
-def _same(text: str) -> str:
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
 
 def show(path: str | Path, tasks: str | Path | None = None) -> Summary:

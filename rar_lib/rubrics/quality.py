@@ -15,7 +15,7 @@ import numpy as np
 
 from rar_lib.core.text import content_words
 from rar_lib.core.types import Category, Criterion, Rubric, Task
-from rar_lib.data.audit import is_generic
+from rar_lib.rubrics.audit import is_generic
 
 #: Phrases that send the judge elsewhere: the sentence cannot be checked on its own.
 _POINTS_ELSEWHERE = re.compile(
@@ -37,7 +37,7 @@ class Quality:
         grounding: share of the criteria's content words found in the reference or the question.
         coverage: share of the reference's content words found in the criteria.
         redundancy: mean over criteria of the largest word overlap (Jaccard) with another one.
-        generic: share of criteria, see :func:`rar_lib.data.audit.is_generic`.
+        generic: share of criteria, see :func:`rar_lib.rubrics.audit.is_generic`.
     """
 
     compliance: float

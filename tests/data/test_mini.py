@@ -11,7 +11,7 @@ import pytest
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import auc
 from rar_lib.core.types import Category, Criterion, Pair, Polarity, Task
-from rar_lib.data.audit import near_duplicates
+from rar_lib.data.duplicates import near_duplicates
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 
 TASKS = load_mini()

@@ -10,18 +10,16 @@ import pytest
 from rar_lib.core.scoring import PAPER_WEIGHTS, explicit_score
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
-from rar_lib.data.audit import (
+from rar_lib.data.tasks import load_mini
+from rar_lib.rubrics.audit import (
     Points,
     defects,
     is_generic,
     is_multiple_choice,
-    near_duplicates,
-    overlap,
     overview,
     points_by_category,
     weights_against_mean,
 )
-from rar_lib.data.tasks import load_mini
 
 ESSENTIAL, IMPORTANT, OPTIONAL, PITFALL = Category
 
@@ -205,36 +203,6 @@ def test_normalising_keeps_signs_apart() -> None:
     assert normalise("Solve  X+1 = 0\n") == "solve x+1 = 0"
     assert normalise("Solve x-1 = 0") != normalise("Solve x+1 = 0")
     assert normalise("ﬁnd ½") == normalise("find 1⁄2")
-
-
-def test_overlap_is_word_for_word() -> None:
-    found = overlap(SET[:2], [SET[2], SET[3]])
-    assert (found.checked, found.shared, found.share) == (2, ("three",), 0.5)
-    assert overlap(SET, []).share == 0.0
-
-
-NEAR = [
-    task("a", "How long does light need from the Sun to the Earth?"),
-    task("b", "Why do cats land on their feet?"),
-    task("c", "How long does light need from the Sun to the Moon?"),
-]
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 500])
-def test_near_duplicates_within_a_set_are_found_once_whatever_the_chunk(
-    chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rar_lib.data.audit._CHUNK", chunk)
-    (pair,) = near_duplicates(NEAR, threshold=0.5)
-    assert (pair.left, pair.right) == ("a", "c")
-    assert 0.5 < pair.cosine < 1.0
-
-
-def test_near_duplicates_across_splits() -> None:
-    pairs = near_duplicates(NEAR[:2], [NEAR[2], NEAR[1]], threshold=0.5)
-    assert [(p.left, p.right) for p in pairs] == [("b", "b"), ("a", "c")]
-    assert pairs[0].cosine == pytest.approx(1.0)
-    assert near_duplicates(NEAR[:1], [], threshold=0.1) == []
 
 
 def test_the_audit_of_the_embedded_set_runs_and_adds_up() -> None:
