@@ -76,7 +76,7 @@ def _in_prose(text: nodes.Node) -> bool:
             return False
         if isinstance(node, nodes.term | nodes.math | nodes.raw | nodes.strong | nodes.emphasis):
             return False
-        if {"cell_output", "rar-run", "rar-step"} & set(node.get("classes", [])):
+        if {"cell_output", "rar-run"} & set(node.get("classes", [])):
             return False
         prose = prose or isinstance(node, nodes.paragraph)
         node = node.parent

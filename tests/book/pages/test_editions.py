@@ -314,3 +314,28 @@ def test_the_command_makes_what_is_asked_for(
     assert "EPUB: " in told.output
     assert "PDF: " in told.output
     assert "(1.2 MB)" in told.output
+
+
+def test_the_claims_bar_has_the_colours_of_the_site_in_print() -> None:
+    site = (BOOK / "_static" / "rar.css").read_text(encoding="utf-8")
+    printed = (REPO / "rar_lib" / "book" / "print.css").read_text(encoding="utf-8")
+    light = site[: site.index("--rar-part-1: #4ade80")]
+    wanted = dict(re.findall(r"--rar-part-(\d): (#\w+);", light))
+    assert len(wanted) == 8
+    assert dict(re.findall(r"\.rar-part-(\d) \{ fill: (#\w+); \}", printed)) == wanted
+
+
+STYLES = [BOOK / "_static" / "rar.css", *(REPO / "rar_lib" / "book").glob("*.css")]
+
+
+@pytest.mark.parametrize("path", STYLES, ids=lambda path: path.name)
+def test_every_own_class_that_has_a_style_is_used_somewhere(path: Path) -> None:
+    style = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.S)
+    selectors = re.sub(r"\{[^{}]*\}", "{}", style)
+    named = set(re.findall(r"\.(rar-[\w-]+)", selectors))
+    makers = [*REPO.glob("rar_lib/**/*.py"), *REPO.glob("rar_lib/**/*.html")]
+    makers += [*REPO.glob("rar_lib/**/*.js"), *BOOK.glob("*.md"), *BOOK.glob("_*/**/*.py")]
+    makers += [*BOOK.glob("_*/**/*.js"), *BOOK.glob("_*/**/*.html")]
+    made = "\n".join(file.read_text(encoding="utf-8") for file in makers)
+    counted = {name for name in named if re.sub(r"\d+$", "", name) not in made}
+    assert counted == set()
