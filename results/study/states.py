@@ -20,14 +20,19 @@ DIGITS = 12
 _PAID = {
     "base": "not trained",
     "rlvr": "paid by a rule",
+    "length": "paid by a rule",
     "sft_reference": "imitates references",
     "sft_filtered": "imitates answers that a judge chose",
 }
 
 
 def paid(arm: str) -> str:
-    """How a method of :func:`rar_lib.train` is paid; by a judge unless it is another one."""
-    return _PAID.get(arm, "paid by a judge")
+    """How an arm of the study is paid: by a judge unless it is another one.
+
+    A variant, such as *explicit, keep 0.5*, runs code that the plain arm does not: it speaks for
+    itself alone.
+    """
+    return arm if "," in arm else _PAID.get(arm, "paid by a judge")
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,22 @@ def test_only_the_first_digits_of_a_digest_count() -> None:
 
 
 def test_every_arm_of_the_study_is_paid_in_a_known_way() -> None:
-    ways = {design.name: paid(design.trained) for design in run.DESIGNS}
+    """Units say the name of their arm, not the method that it is trained by."""
+    plain = [design for design in run.DESIGNS if "," not in design.name]
+    ways = {design.name: paid(design.name) for design in plain}
     assert ways["length"] == ways["rlvr"] == "paid by a rule"
     assert ways["predefined"] == ways["implicit"] == "paid by a judge"
-    judged = {design.name for design in run.DESIGNS if run.needs_judge(run.Unit(design, 0, 0))}
+    judged = {design.name for design in plain if run.needs_judge(run.Unit(design, 0, 0))}
     assert {name for name, way in ways.items() if "judge" in way} == judged
+    by_method = {(design.trained, ways[design.name]) for design in plain}
+    assert len(by_method) == len({method for method, _ in by_method})
+
+
+def test_a_variant_of_an_arm_speaks_for_itself_alone() -> None:
+    repeats = [repeat("old", "new", "explicit, keep 0.5")]
+    assert state(repeats, "explicit, keep 0.5", "old") == "new"
+    assert state(repeats, "explicit", "old") == "old"
+    assert state([repeat("old", "new", "explicit")], "explicit, keep 0.5", "old") == "old"
 
 
 def test_the_record_is_read(tmp_path: Path) -> None:
