@@ -286,3 +286,13 @@ def test_every_test_in_the_folder_of_a_room_is_of_a_module() -> None:
     inside = {name for name in strangers if str(Path(name).parent) in OF_THE_WHOLE}
     assert strangers - inside == set(OF_THEIR_OWN)
     assert {str(Path(name).parent) for name in inside} == set(OF_THE_WHOLE)
+
+
+CHAPTERS = sorted(ROOT.glob("notebooks/*.ipynb"))
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS, *CHAPTERS], ids=from_root)
+def test_requests_that_fan_out_end_together(path: Path) -> None:
+    """``asyncio.gather`` leaves the others running when one raises; a group cancels them."""
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"asyncio\.(gather|wait)\(", text)
