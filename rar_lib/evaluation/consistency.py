@@ -13,12 +13,13 @@ from typing import Literal, get_args
 import numpy as np
 
 from rar_lib.core.errors import DataError
+from rar_lib.core.prompts import Wording
 from rar_lib.core.stats import Interval, cluster_interval, cluster_share, kappa, pairwise_accuracy
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Arm, Pair, Task
 from rar_lib.evaluation.alignment import PairGrades, grade_pairs
 from rar_lib.judging.judge import Judge, grade_many, is_empty
-from rar_lib.judging.messages import Messages, Wording
+from rar_lib.judging.messages import Messages
 
 Under = Literal["re-ask", "paraphrase"]
 #: Temperature of an answer that is to differ from another one.

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import digest
-from rar_lib.core.prompts import conversation, fill, template
+from rar_lib.core.prompts import Wording, conversation, fill, template, worded
 from rar_lib.core.scoring import PREDEFINED
 from rar_lib.core.text import fence, visible
 from rar_lib.core.types import Arm, Criterion, Polarity, Rubric, Task
 from rar_lib.judging.wire import Message
 
-Wording = Literal["a", "b"]
 Reading = Literal["probability", "sampled"]
 _FORMAT: dict[Reading, str] = {"sampled": "json", "probability": "token"}
 _ASKED = ("explicit", "implicit", "direct_likert", "reference_likert")
@@ -75,8 +74,7 @@ class Messages:
     system: str = "judge_system"
 
     def __post_init__(self) -> None:
-        if self.wording not in get_args(Wording):
-            raise DataError(f"no wording {self.wording!r}; allowed: {', '.join(get_args(Wording))}")
+        worded(self.system, self.wording)
 
     @property
     def name(self) -> str:
@@ -132,7 +130,7 @@ class Messages:
         ]
 
     def _file(self, prompt: str) -> str:
-        return prompt if self.wording == "a" else f"{prompt}_{self.wording}"
+        return worded(prompt, self.wording)
 
 
 #: What a judge is asked unless it has messages of its own.

@@ -1,12 +1,14 @@
 """Prompts: text from models and data stays data."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from rar_lib.core import prompts
+from rar_lib.core.errors import DataError
 from rar_lib.core.files import digest, file_hash
-from rar_lib.core.prompts import fill
+from rar_lib.core.prompts import Wording, fill, template, worded
 from rar_lib.judging.messages import Messages
 
 
@@ -42,3 +44,17 @@ def test_a_prompt_names_what_is_missing_or_too_much() -> None:
         fill("judge_implicit", question="Q")
     with pytest.raises(KeyError, match="judge_system"):
         fill("judge_system", question="Q")
+
+
+def test_every_wording_of_a_judge_is_a_text_of_its_own() -> None:
+    assert get_args(Wording) == ("a", "b")
+    assert worded("judge_explicit", "a") == "judge_explicit"
+    assert worded("judge_explicit", "b") == "judge_explicit_b"
+    for wording in get_args(Wording):
+        for name in ("system", "explicit", "implicit", "direct_likert", "reference_likert"):
+            assert template(worded(f"judge_{name}", wording))
+
+
+def test_a_wording_that_there_is_not_is_named() -> None:
+    with pytest.raises(DataError, match="no wording 'c'; allowed: a, b"):
+        worded("judge_explicit", "c")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from scripted import says, server
 
 from rar_lib.core.decision import Finding, decide_family
 from rar_lib.core.errors import DataError
-from rar_lib.core.prompts import fill
+from rar_lib.core.prompts import Wording, fill
 from rar_lib.core.stats import Comparison, Interval, cluster_interval, cluster_share, sign_flip_p
 from rar_lib.core.types import ARMS, Grade, Pair, Usage, Verdict
 from rar_lib.data.tasks import load_mini, load_mini_pairs
@@ -35,7 +35,7 @@ from rar_lib.evaluation.held_out import paired_difference
 from rar_lib.judging.calibration import fit
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
-from rar_lib.judging.messages import Messages, Wording
+from rar_lib.judging.messages import Messages
 
 
 def pair(name: str, task: str, axis: str = "accuracy", **gold: bool) -> Pair:

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.prompts import template
+from rar_lib.core.prompts import Wording, template
 from rar_lib.core.scoring import PREDEFINED
 from rar_lib.core.types import ARMS, Arm, Category, Criterion, Polarity, Rubric, Task, Turn
 from rar_lib.data.tasks import load_mini
@@ -15,7 +15,6 @@ from rar_lib.judging import messages
 from rar_lib.judging.messages import (
     Messages,
     Reading,
-    Wording,
     prompts_of,
     render,
     rubric_of,

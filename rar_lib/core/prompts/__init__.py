@@ -1,4 +1,4 @@
-"""Every prompt is a text file in this folder; this fills them.
+"""Every prompt is a text file in this folder; this fills them, and knows a judge's wordings.
 
 Values are placed by single-pass substitution, so that a response holding a placeholder, a
 fence or a chat-template token stays data.
@@ -10,11 +10,15 @@ import random
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal, get_args
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.text import visible
 from rar_lib.core.types import MultipleChoice, Task
 
+#: In which words a judge can be asked: the texts ``judge_*.txt``, and the same with this ending,
+#: such as ``judge_explicit_b.txt``; *a* has none.
+Wording = Literal["a", "b"]
 _PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}")
 
 
@@ -37,6 +41,17 @@ def fill(name: str, **values: str) -> str:
     if wanted != set(values):
         raise KeyError(f"prompt {name!r} wants {sorted(wanted)}, got {sorted(values)}")
     return _PLACEHOLDER.sub(lambda match: values[match.group(1)], text)
+
+
+def worded(name: str, wording: Wording) -> str:
+    """The name of a judge's prompt in a wording.
+
+    Raises:
+        DataError: there is no such wording.
+    """
+    if wording not in get_args(Wording):
+        raise DataError(f"no wording {wording!r}; allowed: {', '.join(get_args(Wording))}")
+    return name if wording == "a" else f"{name}_{wording}"
 
 
 def conversation(task: Task) -> str:
