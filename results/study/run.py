@@ -93,6 +93,9 @@ INNER_TASKS = 20
 #: training on a processor without AMX.
 GRADED_TASKS = 40
 COURSE_TASKS = 20
+#: What a unit keeps of what made it: code of the library, packages, digests of the tasks that it is
+#: trained on and asked, and all that its reward is made of.
+DECIDES = ("code", "versions", "tasks", "held_out", "reward")
 
 
 @dataclass(frozen=True)
@@ -275,6 +278,27 @@ def reward_of(unit: Unit, judge: Judge | None) -> Reward | None:
     )
 
 
+def paid_by(unit: Unit) -> dict[str, Any]:
+    """What the identity of a unit's reward says, whatever the judge; empty if nothing is paid."""
+    design = unit.design
+    if not needs_judge(unit):
+        rule = reward_of(unit, None)
+        return {"verify": rule.identity()["verify"]} if rule else {}
+    arm = "implicit" if design.trained == "sft_filtered" else design.trained
+    return {"arm": arm, "keep": design.keep, "contrast": design.contrast}
+
+
+@cache
+def digests_of_tasks(unit: Unit) -> dict[str, str]:
+    """Digests of a unit's tasks, to train on and held out, as the identity of its run has them."""
+    trained, held_out = tasks_of(unit)
+    return {"tasks": _digest(trained), "held_out": _digest(held_out)}
+
+
+def _digest(tasks: Sequence[Task]) -> str:
+    return digest([task.model_dump(mode="json") for task in tasks])
+
+
 def needs_judge(unit: Unit) -> bool:
     """Whether a judge gives the unit's reward."""
     return unit.design.trained not in ("base", "sft_reference", "rlvr")
@@ -306,7 +330,7 @@ class Shares:
         """Part of the identity of a run."""
         return {
             "look": "notes",
-            "tasks": digest([task.model_dump(mode="json") for task in self.tasks]),
+            "tasks": _digest(self.tasks),
         }
 
     def __call__(self, step: int, answers: dict[str, str]) -> dict[str, Any]:
@@ -411,7 +435,7 @@ def measure(unit: Unit, judge: Judge | None, *, folder: Path | None = None) -> d
         "machine": starts[-1]["machine"],
         "starts": starts,
         "versions": versions(),
-        "decides": {name: run.identity[name] for name in ("code", "versions")},
+        "decides": {name: run.identity[name] for name in DECIDES},
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seconds": round(run.seconds, 1),
         "wall": round(time.monotonic() - begin, 1),
@@ -508,7 +532,7 @@ def _steps(run: Run) -> list[dict[str, Any]]:
 def design() -> dict[str, Any]:
     """All that is declared of the study, as JSON: what the book's page on it is made from.
 
-    Nothing in it depends on what was measured. ``tests/results/test_study_design.py`` holds the
+    Nothing in it depends on what was measured. ``tests/results/study/test_design.py`` holds the
     file to this function.
     """
     from results.study import gold, pilot, table  # they read this module

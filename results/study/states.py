@@ -9,7 +9,7 @@ others: what a rule's reward shows says nothing of the code that asks a judge.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,38 +40,48 @@ class States:
     """Which states of the code are one.
 
     Attributes:
-        later: how a unit is paid and the state it was trained under -> the state under which it
-            came out the same.
+        later: machine, how a unit is paid, and the state it was trained under -> the state under
+            which it came out the same.
     """
 
-    later: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    later: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, repeats: Mapping[str, Mapping[str, Any]]) -> States:
-        """From what ``repeat.py`` found; a repeat of which one answer differs joins nothing."""
-        found = {}
-        for one in repeats.values():
+    def of(cls, repeats: Sequence[Mapping[str, Any]]) -> States:
+        """From what ``repeat.py`` found.
+
+        A repeat of which one answer differs stands against every other of the same two states, of
+        units that are paid alike on that machine: these are not one.
+        """
+        found: dict[tuple[str, str, str], str] = {}
+        against = set()
+        for one in repeats:
             before, now = one["code"]
-            if before != now and _same(one):
-                found[paid(one["arm"]), before] = now
-        return cls(found)
+            key = (one["machine"][0], paid(one["arm"]), before)
+            if not _same(one):
+                against.add((*key, now))
+            elif before != now:
+                found[key] = now
+        return cls({key: now for key, now in found.items() if (*key, now) not in against})
 
     @classmethod
     def recorded(cls, path: Path = REPEATS) -> States:
         """Those that the record shows to be one."""
-        return cls.of(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+        return cls.of(json.loads(path.read_text(encoding="utf-8")) if path.exists() else [])
 
     def state(self, head: Mapping[str, Any]) -> str:
         """The state that a unit stands for: the latest under which it would come out the same."""
-        how = paid(head["arm"])
+        on = f"{head['starts'][-1]['machine']}, {head['starts'][-1]['number format']}"
         state: str = head["decides"]["code"][:DIGITS]
         met = {state}
-        while (later := self.later.get((how, state))) and later not in met:
+        while (later := self.later.get((on, paid(head["arm"]), state))) and later not in met:
             met.add(later)
             state = later
         return state
 
 
 def _same(repeat: Mapping[str, Any]) -> bool:
+    """Whether all that was measured again came out the same, on the machine of before."""
+    looks = repeat["looks"]
     one_machine = len(set(repeat["machine"])) == 1
-    return one_machine and all(look["same"] == look["answers"] for look in repeat["looks"])
+    return one_machine and bool(looks) and all(one["same"] == one["answers"] for one in looks)

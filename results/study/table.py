@@ -425,15 +425,32 @@ def pooled(
     runs: list[dict[str, Any]] = []
     apart: list[dict[str, Any]] = []
     by = {unit: origin.made_by(one, states or States()) for unit, one in found.items()}
+    by |= {unit: by[_first_look(unit, by)] for unit in by if unit.design.name == "base"}
     for (arm, seed), parts in complete(found).items():
         try:
             _check_settings(parts)
-            made = origin.shared({unit.name: by[unit] for unit, _ in parts}, by.values())
+            _check_identity(parts)
+            beside = [_first_look(unit, by) for unit, _ in parts]
+            used = {unit.name: by[unit] for unit in [*beside, *(unit for unit, _ in parts)]}
+            made = origin.shared(used, by.values())
         except DataError as error:
             apart.append({"arm": arm, "seed": seed, "why": str(error)})
             continue
         runs.append(together(arm, seed, parts, made))
     return runs, apart
+
+
+def _first_look(unit: Unit, by: Mapping[Unit, origin.Made]) -> Unit:
+    """The unit that measured a unit's answers before training.
+
+    That is ``base`` of the first seed, whose look all others on its machine copy, but for the
+    closed book's; so what made it made a part of them. Elsewhere it is the unit itself.
+    """
+    measured = Unit(run.DESIGNS[0], unit.fold, run.SEEDS[0])
+    if unit.design.closed or measured not in by:
+        return unit
+    alike = replace(by[measured], judges={}, state="") == replace(by[unit], judges={}, state="")
+    return measured if alike else unit
 
 
 def _check_settings(parts: Parts) -> None:
@@ -452,6 +469,30 @@ def _check_settings(parts: Parts) -> None:
         ]
         if other:
             raise DataError(f"{unit.name} was trained with {', '.join(other)}: train it again")
+
+
+def _check_identity(parts: Parts) -> None:
+    """Refuse what was trained on other tasks, or paid by something else, than the study's.
+
+    Raises:
+        DataError: names the unit and what differs.
+    """
+    for unit, found in parts:
+        decides = found["decides"]
+        tasks = run.digests_of_tasks(unit)
+        if other := [name for name, value in tasks.items() if decides[name] != value]:
+            raise DataError(
+                f"{unit.name} was made with other {' and '.join(other)}: train it again"
+            )
+        wanted = run.paid_by(unit)
+        paid = decides["reward"] or {}
+        differs = [
+            f"{name} {paid.get(name)} for {value}"
+            for name, value in wanted.items()
+            if paid.get(name) != value
+        ]
+        if differs:
+            raise DataError(f"{unit.name} was paid by {', '.join(differs)}: train it again")
 
 
 def record(

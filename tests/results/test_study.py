@@ -53,7 +53,14 @@ def found(unit: Unit, share: float, *, kl: float = 0.1, unscored: float = 0.0) -
         "steps": [] if unit.design.name == "base" else [step],
         "looks": [{"step": 0, "answers": silent}, {"step": 12, "answers": after}],
         **ORIGIN,
+        "decides": decided(unit),
     }
+
+
+def decided(unit: Unit) -> dict[str, Any]:
+    """What a unit of the study says that it was made by."""
+    by = {**ORIGIN["decides"], "reward": run.paid_by(unit)}
+    return {**by, **run.digests_of_tasks(unit)}
 
 
 def recorded(shares: dict[str, float], seeds: int = 3, **change: Any) -> dict[str, Any]:
@@ -789,7 +796,7 @@ def test_a_unit_that_is_trained_again_is_compared_answer_by_answer() -> None:
         return {
             "arm": "rlvr",
             "looks": [{"step": step, "answers": answers} for step, answers in looks],
-            "decides": {"code": code * 40},
+            "decides": {"code": code * 40, "versions": {"torch": "1"}},
             "machine": "2 cores",
             "number format": "float32",
             "date": "2026-01-01",
@@ -806,6 +813,8 @@ def test_a_unit_that_is_trained_again_is_compared_answer_by_answer() -> None:
     assert (found["arm"], found["code"]) == ("rlvr", ["a" * 12, "b" * 12])
     with pytest.raises(DataError, match="the looks differ in step or tasks: 12 and 9"):
         repeat.compared(before, unit((0, before["looks"][0]["answers"]), (9, {"t1": ""})))
+    # A look that was copied from the untrained policy's unit is no evidence.
+    assert repeat.compared(before, now, copied=True)["looks"] == found["looks"][1:]
 
 
 def test_only_what_is_recorded_is_trained_again(

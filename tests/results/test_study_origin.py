@@ -35,6 +35,12 @@ def line_of(judge: str, engine: str = "vllm==1", **change: str) -> dict[str, Any
     return {"judge": {"model": judge, "engine": engine, **known, **change}}
 
 
+def decided(unit: Unit, **change: Any) -> dict[str, Any]:
+    """What a unit of the study says that it was made by."""
+    by = {"code": "c0de", "versions": {"torch": "1", "trl": "2"}, "reward": run.paid_by(unit)}
+    return {**by, **run.digests_of_tasks(unit), **change}
+
+
 def unit_of(arm: str, fold: int) -> dict[str, Any]:
     """A unit that gives the reference answer to a share of its tasks, and says nothing else."""
     tasks = TASKS[fold]
@@ -47,7 +53,7 @@ def unit_of(arm: str, fold: int) -> dict[str, Any]:
         "date": "2026-01-01",
         "settings": run.SETTINGS.model_dump(mode="json"),
         "starts": [HERE],
-        "decides": {"code": "c0de", "versions": {"torch": "1", "trl": "2"}},
+        "decides": decided(named(arm, fold)),
         "calibration": None if arm == "base" else line_of(run.JUDGE),
         "steps": [],
         "looks": [{"step": 0, "answers": silent}, {"step": 12, "answers": after}],
@@ -75,12 +81,19 @@ def versions(**change: str) -> dict[str, Any]:
     return {"code": "c0de", "versions": {"torch": "1", "trl": "2", **change}}
 
 
+def give(one: dict[str, Any], change: dict[str, Any]) -> None:
+    """Change a unit; of what made it only the parts that are given."""
+    decides = one["decides"] | change.get("decides", {})
+    one |= change
+    one["decides"] = decides
+
+
 #: What is changed of one unit, and what the record says of it.
 CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "machine": ({"starts": [THERE]}, ["4 cores, float32 (explicit-fold{}-seed1)", "2 cores"]),
     "format": ({"starts": [OTHER_FORMAT]}, ["2 cores, bfloat16 (explicit-fold{}-seed1)"]),
     "version": ({"decides": versions(trl="3")}, ["trl 3 (explicit-fold{}-seed1)", "trl 2 (the"]),
-    "package": ({"decides": versions(vllm="1")}, ["vllm 1 (", "vllm not installed (the other)"]),
+    "package": ({"decides": versions(vllm="1")}, ["vllm 1 (", "vllm not installed (the other"]),
     "engine": ({"calibration": line_of(run.JUDGE, "llama==1")}, ["llama==1, weights ww"]),
     **{
         part: ({"calibration": line_of(run.JUDGE, **{part: "other"})}, [f"{part} other"])
@@ -89,6 +102,22 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "code": (
         {"decides": versions() | {"code": "other"}},
         ["the library's code: other (explicit-fold{}-seed1); c0de (the other", "or show by"],
+    ),
+    "tasks": (
+        {"decides": {"tasks": "0" * 64}},
+        ["explicit-fold{}-seed1 was made with other tasks"],
+    ),
+    "notes": (
+        {"decides": {"held_out": "0" * 64}},
+        ["explicit-fold{}-seed1 was made with other held_out: train it again"],
+    ),
+    "dropout": (
+        {"decides": {"reward": {"arm": "explicit", "keep": 0.5, "contrast": 0.0}}},
+        ["explicit-fold{}-seed1 was paid by keep 0.5 for 1.0"],
+    ),
+    "rule": (
+        {"decides": {"reward": {"arm": "rlvr", "verify": "words up to 60"}}},
+        ["was paid by arm rlvr for explicit, keep None for 1.0, contrast None for 0.0"],
     ),
     "resumed": (
         {"starts": [HERE, THERE]},
@@ -105,7 +134,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
 def test_a_run_of_which_one_fold_was_made_otherwise_is_set_apart(name: str, fold: int) -> None:
     change, says = CHANGES[name]
     found = done()
-    found[named("explicit", fold, 1)] |= change
+    give(found[named("explicit", fold, 1)], change)
     told = record(found)
     (apart,) = told["apart"]
     assert (apart["arm"], apart["seed"]) == ("explicit", 1)
@@ -178,7 +207,7 @@ def test_versions_of_the_record_are_those_of_all_runs() -> None:
     found = done()
     for unit, one in found.items():
         if unit.design.name == "explicit":
-            one["decides"] = versions(trl="3", vllm="1")
+            one["decides"] |= versions(trl="3", vllm="1")
     told = record(found)
     assert told["versions"] == {"torch": "1", "trl": "2 and 3", "vllm": "1 and not installed"}
     assert "trl 3, vllm 1" in reason(told, "explicit_over_base")
@@ -342,7 +371,7 @@ def test_a_unit_writes_its_starts_before_it_trains_and_leaves_them_in_its_head(
     made = SimpleNamespace(
         seconds=5.0,
         watched=[{"step": 0, "answers": answers}],
-        identity={"code": "c0de", "versions": {"torch": "1"}, "arm": "base"},
+        identity={**decided(unit), "versions": {"torch": "1"}, "arm": "base"},
         resumed_at=[],
         checkpoint_seconds=[0.25, 0.5],
         curve=lambda: [{"step": 1, "seconds/judge": 2.0}, {"step": 2, "seconds/judge": 1.0}],
@@ -361,7 +390,7 @@ def test_a_unit_writes_its_starts_before_it_trains_and_leaves_them_in_its_head(
     head = run.measure(unit, None)
     assert [one["machine"] for one in head["starts"]] == ["2 cores"]
     assert (head["machine"], head["number format"]) == ("2 cores", "float32")
-    assert head["decides"] == {"code": "c0de", "versions": {"torch": "1"}}
+    assert head["decides"] == decided(unit, versions={"torch": "1"})
     assert head["seconds by stage"] == {"checkpoints": 0.8, "judge": 3.0}
     assert origin.made_by(head, States()) == Made(("2 cores, float32",), {"torch": "1"}, {}, "c0de")
     assert head["wall"] >= 0
@@ -405,3 +434,14 @@ def test_what_was_seen_before_is_told_again_of_the_tasks_that_no_pilot_looked_at
 def test_what_was_seen_is_said_of_declared_contrasts() -> None:
     assert set(table.SEEN) <= set(table.CONTRASTS | table.FURTHER)
     assert run.design()["seen"] == table.SEEN
+
+
+def test_a_first_look_that_is_copied_is_of_the_state_that_measured_it() -> None:
+    """All of base's first seed was made by other code: what copied it stands on that code, too."""
+    found = done()
+    for fold in (0, 1):
+        found[named("base", fold, 0)]["decides"]["code"] = "other"
+    told = record(found)
+    assert {(one["arm"], one["seed"]) for one in told["runs"]} == {("base", s) for s in range(3)}
+    assert {one["state"] for one in told["runs"]} == {"other"}
+    assert "other (base-fold0-seed0" in told["apart"][0]["why"]

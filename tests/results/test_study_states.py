@@ -11,19 +11,23 @@ import pytest
 from results.study import run
 from results.study.states import REPEATS, States, paid
 
+HERE = "2 cores, float32"
+DIFFERS = [{"step": 12, "answers": 80, "same": 79}]
+
 
 def repeat(before: str, now: str, arm: str = "explicit", **change: Any) -> dict[str, Any]:
     looks = [{"step": 0, "answers": 80, "same": 80}, {"step": 12, "answers": 80, "same": 80}]
-    return {"arm": arm, "looks": looks, "code": [before, now], "machine": ["a", "a"], **change}
+    machine = [HERE, HERE]
+    return {"arm": arm, "looks": looks, "code": [before, now], "machine": machine, **change}
 
 
 def unit(arm: str, code: str) -> dict[str, Any]:
-    return {"arm": arm, "decides": {"code": code}}
+    start = {"machine": "2 cores", "number format": "float32"}
+    return {"arm": arm, "decides": {"code": code}, "starts": [start]}
 
 
 def state(repeats: list[dict[str, Any]], arm: str, code: str) -> str:
-    named = {str(k): one for k, one in enumerate(repeats)}
-    return States.of(named).state(unit(arm, code))
+    return States.of(repeats).state(unit(arm, code))
 
 
 def test_without_a_repeat_every_state_stands_for_itself() -> None:
@@ -56,13 +60,24 @@ def test_a_repeat_speaks_of_units_that_are_paid_in_its_way_alone(of: str, joined
 @pytest.mark.parametrize(
     "change",
     [
-        {"looks": [{"step": 12, "answers": 80, "same": 79}]},
-        {"machine": ["a", "b"]},
+        {"looks": DIFFERS},
+        {"looks": []},
+        {"machine": [HERE, "4 cores, float32"]},
+        {"machine": ["4 cores, float32", "4 cores, float32"]},
     ],
-    ids=["one answer differs", "two machines"],
+    ids=["one answer differs", "nothing compared", "two machines", "on another machine"],
 )
 def test_a_repeat_that_differs_joins_nothing(change: dict[str, Any]) -> None:
     assert state([repeat("old", "new", **change)], "explicit", "old") == "old"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_repeat_that_differs_stands_against_all_that_do_not(order: int) -> None:
+    both = [repeat("old", "new", "implicit", looks=DIFFERS), repeat("old", "new", "explicit")]
+    assert state(both[::order], "explicit", "old") == "old"
+    # It says nothing of units that are paid otherwise, nor of other states.
+    apart = [repeat("old", "new", "rlvr", looks=DIFFERS), repeat("old", "new", "explicit")]
+    assert state(apart[::order], "explicit", "old") == "new"
 
 
 def test_a_code_that_was_gone_back_to_ends() -> None:
@@ -96,6 +111,6 @@ def test_a_variant_of_an_arm_speaks_for_itself_alone() -> None:
 def test_the_record_is_read(tmp_path: Path) -> None:
     path = tmp_path / "repeats.json"
     assert States.recorded(path) == States()
-    path.write_text(json.dumps({"explicit-fold0-seed0": repeat("old", "new")}))
+    path.write_text(json.dumps([repeat("old", "new")]))
     assert States.recorded(path).state(unit("explicit", "old")) == "new"
     assert States.recorded(REPEATS).later

@@ -252,8 +252,8 @@ def _on_folds(design: Mapping[str, Any]) -> str:
     names = [name for names in design["units"].values() for name in names]
     return sentence(
         "RaR-Mini has {tasks} tasks, and the halves have {held}. With {arms} arms and {seeds} "
-        "seeds there are {units} units: {tiers}. {untrained} of them are not trained, only "
-        "measured.",
+        "seeds there are {units} units: {tiers}. {untrained} of them are not trained: those of the "
+        "first seed are measured, and the others hold a copy of these answers.",
         tasks=sum(held),
         held=held,
         arms=len(design["arms"]),
@@ -584,18 +584,18 @@ def _intervals(found: Mapping[str, Any], *but: str) -> list[str]:
     return [f"{of or 'unknown'} ({name})" for name, of in known.items()]
 
 
-def _on_repeats(repeats: Mapping[str, Any] | None) -> str:
-    """Whether a unit that was trained once more wrote the same answers."""
+def _on_repeats(repeats: Sequence[Mapping[str, Any]] | None) -> str:
+    """Whether units that were trained once more wrote the same answers."""
     if not repeats:
         return sentence("No unit has been trained a second time.")
     found = []
-    for name, of in repeats.items():
+    for of in repeats:
         answers = sum(look["answers"] for look in of["looks"])
         same = sum(look["same"] for look in of["looks"])
-        found.append(f"{same:,} of {answers:,} ({name})")
+        found.append(f"{same:,} of {answers:,} ({of['unit']})")
     return sentence(
-        "Answers of all looks that came out the same to the character when a unit was trained once "
-        "more under other code: {found}.",
+        "Answers that came out the same to the character when a unit was trained once more under "
+        "other code, but for a first look that is a copy: {found}.",
         found=found,
     )
 
