@@ -30,13 +30,10 @@ from rar_lib.core.files import atomic_write
 from rar_lib.core.types import Pair
 from rar_lib.data.tasks import draw_pairs, load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import grade_pairs
-from rar_lib.judging.chat import Chat
-from rar_lib.judging.dialect import Dialect
 from rar_lib.judging.judge import Judge
 from rar_lib.models import vllm_args
-from rar_lib.models.catalogue import MODELS
 from rar_lib.models.machine import hardware, versions
-from rar_lib.models.server import LINE_S, Endpoint, serve_plan
+from rar_lib.models.server import local_chat, serve_plan
 from rar_lib.models.vllm_args import Plan
 from results.limit import number_format
 
@@ -103,17 +100,13 @@ def under(todo: Plan, variables: dict[str, str]) -> Plan:
     return replace(todo, env=others | variables)
 
 
-def chat_with(endpoint: Endpoint) -> Chat:
-    """As :func:`rar_lib.models.server.local_chat` has it, with a server that is up."""
-    said = Dialect(lead=endpoint.model in MODELS and MODELS[endpoint.model].led)
-    return Chat(endpoint, endpoint.model, endpoint.weights, dialect=said, timeout_s=LINE_S)
-
-
 async def measure(model: str, variables: dict[str, str], pairs: list[Pair]) -> dict[str, Any]:
     """One allocator: a short pass that warms the server up, then two that count."""
     half = len(pairs) // 2
-    with serve_plan(under(vllm_args.plan(model), variables)) as endpoint:
-        judge = Judge(chat_with(endpoint))
+    todo = under(vllm_args.plan(model), variables)
+    # A chat starts a server of its own with its first call: this one asks the one that is up.
+    with serve_plan(todo) as endpoint, local_chat(model, engine="vllm") as usual:
+        judge = Judge(replace(usual, server=endpoint))
         await one_pass(judge, load_mini_pairs("val")[:1])
         passes = []
         for part in (pairs[:half], pairs[half:]):

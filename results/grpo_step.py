@@ -57,18 +57,7 @@ STOCK = tuple(f"stock-{number}" for number in range(MEASURED))
 #: Of a step: what the table shows, seconds first.
 NAMES = ("generate", "judge", "update", "rest", "total", "length", "calls", "unscored")
 # The stock judge's prompt: the wording is ours, the shape is HealthBench's.
-ASK = """You grade one criterion of a rubric for a response to a question.
-
-Question:
-{question}
-
-Response:
-{response}
-
-Criterion: {criterion}
-
-Say in one or two sentences whether the response meets the criterion, then decide. Reply with JSON
-and nothing else: {{"explanation": "...", "criteria_met": true or false}}"""
+ASK = Path(__file__).with_name("grpo_step_prompt.txt").read_text(encoding="utf-8")
 
 
 def settings() -> Settings:
@@ -237,7 +226,9 @@ def stock(judge: str, piece: int) -> None:
 
     # TRL 1.15 computes log-probabilities with a Triton kernel alone: without a GPU its first
     # update fails ("0 active drivers", or "'NoneType' object has no attribute 'apply'" where
-    # triton is not installed). This is what its earlier releases did, in plain torch.
+    # triton is not installed). This is what its earlier releases did, in plain torch. It is
+    # stock's alone: ours, which trains in another process, has a quicker one of its own there
+    # (`decode.install`), and to measure stock with that would be to measure ours twice.
     trl_utils._ChunkedLogProbFunction = PlainLogProb
     training = settings()
     by_id = {task.id: task for task in tasks_of(training)}

@@ -37,19 +37,23 @@ def test_chapters_take_public_names_from_the_face(path: Path) -> None:
     assert deep & set(rar_lib.__all__) == set()
 
 
+def defined(file: Path) -> set[str]:
+    """Names that a module defines at its top; what a function sets is its own."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        if isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+    return found
+
+
 @pytest.mark.parametrize("name", rar_lib.__all__)
 def test_a_name_is_defined_where_its_home_says(name: str) -> None:
     home = f"rar_lib.{rar_lib._HOME[name]}"
-    tree = ast.parse(Path(str(import_module(home).__file__)).read_text(encoding="utf-8"))
-    defined = set()
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            defined.add(node.name)
-        if isinstance(node, ast.Assign):
-            defined |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            defined.add(node.target.id)
-    assert name in defined
+    assert name in defined(Path(str(import_module(home).__file__)))
     assert getattr(rar_lib, name) is getattr(import_module(home), name)
 
 
@@ -108,14 +112,8 @@ def code_of(path: Path) -> str:
 def made_in(module: str) -> set[str]:
     """Names that a module of the library defines, and modules inside it."""
     path = ROOT / module.replace(".", "/")
-    found = {inside.stem for inside in path.glob("*")}
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            found.add(node.name)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-    return found
+    inside = {one.stem for one in path.glob("*")}
+    return inside | defined(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
 
 
 @pytest.mark.parametrize(

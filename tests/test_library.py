@@ -68,6 +68,13 @@ def test_modules_explain_themselves(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_a_module_is_one_noun(path: Path) -> None:
+    """What the first line of a docstring joins by "and" is two modules."""
+    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    assert not re.search(r"\band\b", said.partition("\n")[0], re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
 def test_nothing_is_pickled_evaluated_or_run_from_the_hub(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import | ast.ImportFrom):

@@ -1,4 +1,5 @@
-"""The README's scripts, run as they stand there but for the judge's address and the folder."""
+"""The README's scripts, run as they stand there but for the judge's address and the folder; its
+tables and numbers, as the library has them."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from scripted import says, server
 
+from rar_lib.book.profiles import load
+from rar_lib.cli.plan import Devices
 from rar_lib.judging.dialect import DIALECTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,3 +101,25 @@ def test_the_table_of_endpoints_says_what_the_library_declares() -> None:
         assert by == ("probabilities" if said.alternatives else "sampling")
         assert (limit.strip("`"), structure) == (said.limit, said.structure)
         assert room == [f"{said.thinking} tokens" if said.thinking else ""]
+
+
+def in_gb(*, rollout_server: bool) -> dict[str, str]:
+    """What each device of the gpu profile takes where every model has one, as `rar plan` says."""
+    profile = load("gpu")
+    devices = Devices(apart=True, rollout_server=rollout_server)
+    found = devices.budgets(profile, profile.training.context)
+    return {name.partition(",")[0]: f"{one.total / 1e9:.1f} GB" for name, one in found.items()}
+
+
+def test_the_memory_of_each_gpu_is_what_the_plan_computes() -> None:
+    alone = in_gb(rollout_server=False)
+    served = in_gb(rollout_server=True)
+    policy = "Qwen/Qwen2.5-7B"
+    said = " ".join(README.split())
+    for text in (
+        f"A training device takes {alone[f'training {policy}']} with the policy in 4 bits,",
+        f"the server of a 14B judge {alone['judge Qwen/Qwen2.5-14B-Instruct']}:",
+        f"rollouts on a GPU of their own ({served[f'rollouts of {policy}']}):",
+        f"computed again on the way back: {served[f'training {policy}']} at the paper's lengths)",
+    ):
+        assert text in said

@@ -1,1 +1,1 @@
-"""The chapters: run through papermill, checked, and published as pages."""
+"""The chapters: run through papermill, checked, published as pages."""

@@ -22,7 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from rar_lib.book.pages.status import STATUS, read_manifest, reproduced, run_lin
 from rar_lib.book.pages.training_study import STUDY, studied
 from rar_lib.book.pages.words import GENERATED, TRAINING
 from rar_lib.core.errors import ReproduceError
+from rar_lib.core.files import digest, file_hash
 from rar_lib.training.run import TRANSCRIPT
 
 _log = logging.getLogger(__name__)
@@ -208,24 +209,24 @@ def input_key(
     Args:
         made: what :func:`generated` returned, and whatever else of records a page shows.
     """
-    digest = hashlib.sha256()
-    digest.update(json.dumps(dict(made or {})).encode())
-    for name in RENDERERS:
-        digest.update(f"{name}=={version(name)}\n".encode())
-    paths = [p for p in sorted(book.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
     # Pages use arithmetic and readers of other rooms, too, and are built within a minute or two.
     library = Path(__file__).parents[1]
-    paths += [p for p in sorted(library.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
-    for stem in sorted(stems):
-        paths += [executed / f"{stem}.ipynb", executed / f"{stem}.json"]
+    ran: list[Path] = []
+    for stem in stems:
+        ran += [executed / f"{stem}.ipynb", executed / f"{stem}.json"]
     for run in RUNS:
         folder = executed / "data" / run
-        paths += [folder / "run.json", folder / TRANSCRIPT]
-    paths.append(executed / "data" / f"{FIVE_ARMS}.json")
-    for path in filter(Path.exists, paths):
-        data = path.read_bytes()
-        digest.update(f"{path.name} {len(data)}\n".encode() + data)
-    return digest.hexdigest()
+        ran += [folder / "run.json", folder / TRANSCRIPT]
+    ran.append(executed / "data" / f"{FIVE_ARMS}.json")
+    renderers = {name: version(name) for name in RENDERERS}
+    read = [_hashes(book, book.rglob("*")), _hashes(library, library.rglob("*"))]
+    return digest([dict(made or {}), renderers, *read, _hashes(executed, ran)])
+
+
+def _hashes(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of those that are files, by their place in the folder: names come in many rooms."""
+    kept = [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in kept}
 
 
 def _notebooks(executed: Path, book: Path, repo: Path) -> dict[str, Path]:
@@ -317,8 +318,8 @@ def _harden(html: Path) -> None:
         hashes = []
         for script in INLINE_SCRIPT.finditer(text):
             if "src=" not in script["attrs"] and "application/json" not in script["attrs"]:
-                digest = hashlib.sha256(script["body"].encode("utf-8")).digest()
-                hashes.append(f"'sha256-{base64.b64encode(digest).decode()}'")
+                hashed = hashlib.sha256(script["body"].encode("utf-8")).digest()
+                hashes.append(f"'sha256-{base64.b64encode(hashed).decode()}'")
         policy = CSP.format(hashes=" ".join(sorted(set(hashes))))
         tag = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         page.write_text(re.sub(r"<head>", f"<head>\n    {tag}", text, count=1), encoding="utf-8")

@@ -31,6 +31,7 @@ from rar_lib.core.decision import WORDS, Finding, decide_family, fewest_units, n
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval, proportion
 from rar_lib.core.types import Frozen
+from rar_lib.evaluation.alignment import recounted
 
 _ROOT = files.checkout() or Path.cwd()
 FILE = Path(__file__).with_name("claims.toml")
@@ -114,7 +115,7 @@ class Measure(Frozen):
 
     Attributes:
         margin: d of "no difference larger than d", in ``unit``.
-        because: why that d, without a look at any result.
+        because: why that d, whatever was or will be found.
     """
 
     statistic: Prose
@@ -203,7 +204,8 @@ class Claim(Frozen):
     """One row of the ledger; keys as the head of ``claims.toml`` describes them.
 
     Attributes:
-        seen: what was known of its outcome before it was declared or recorded; empty for nothing.
+        seen: what was known of its outcome before it was declared or recorded, or recorded again;
+            empty for nothing.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z0-9-]+$")]
@@ -306,7 +308,11 @@ def family_size(family: str, file: Path = FILE) -> int:
 def fewest_tasks(family: str, file: Path = FILE) -> int:
     """Tasks with which a claim of a declared family can be decided, however many have a p-value.
 
-    The least that :func:`rar_lib.core.decision.fewest_units` says of :func:`family_size`.
+    The least that :func:`rar_lib.core.decision.fewest_units` says of :func:`family_size`: a floor
+    of what the p-value can reach, and no sign that it may be trusted there. Where differences are
+    skewed, a family of true nulls over so few tasks is far likelier to have one that is decided
+    than its level says; ``results/coverage.json`` has by how much under *first place*, for the
+    ledger, and chapter 12 shows it.
 
     Raises:
         DataError: no such family.
@@ -682,7 +688,15 @@ def _corrected(rows: Sequence[Row], size: int) -> list[Row]:
     asked = {row.claim.id: row.finding for row in rows if row.finding is not None}
     margins = {row.claim.id: row.measure.margin for row in rows if row.measure is not None}
     found = decide_family(asked, margins=margins, size=size)
-    return [replace(row, finding=found.get(row.claim.id), size=size) for row in rows]
+    return [_recounted(replace(row, finding=found.get(row.claim.id), size=size)) for row in rows]
+
+
+def _recounted(row: Row) -> Row:
+    """With the tasks that :func:`recounted` tells of a claim about every size."""
+    if row.finding is None or row.origin is None:
+        return row
+    found = recounted({row.key: row.finding}, row.size, among=row.origin.values)
+    return replace(row, finding=found[row.key])
 
 
 def _row(claim: Claim, measure: Measure | None, evidence: Evidence) -> Row:
@@ -800,6 +814,14 @@ def reasons(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return found
 
 
+def unrecorded(rows: Sequence[Row]) -> list[Row]:
+    """The claims that a record could decide, and that none holds in full yet.
+
+    They are *not testable here* as are those that have a reason, and by their source told apart.
+    """
+    return [row for row in rows if row.claim.sources and row.origin is None]
+
+
 def agreeing(rows: Sequence[Row]) -> list[Row]:
     """Checks of numbers that must be the same, in the paper or in the released data."""
     return [row for row in rows if row.claim.arithmetic and row.claim.arithmetic.equals]
@@ -857,7 +879,7 @@ def say_untried(rows: Sequence[Row], record: Mapping[str, Any] | None) -> None:
     """
     alone = (record or {}).get("findings, untried", {})
     for row in (row for row in rows if row.key in alone):
-        found = _strictly(row, Finding.from_json(alone[row.key]))
+        found = _strictly(row, alone)
         if row.word in ("supported", "contradicted") or found.word != row.word:
             prose.say(
                 "Without the pairs on which the wording of single criteria was found, corrected "
@@ -869,18 +891,20 @@ def say_untried(rows: Sequence[Row], record: Mapping[str, Any] | None) -> None:
             )
 
 
-def _strictly(row: Row, found: Finding) -> Finding:
-    """A finding decided as if its p-value were the smallest of the claim's family."""
+def _strictly(row: Row, alone: Mapping[str, Any]) -> Finding:
+    """A claim's finding among others, decided as if its p-value were the smallest of its family."""
     margins = {row.key: row.measure.margin if row.measure else None}
-    return decide_family({row.key: found}, margins=margins, size=row.size or None)[row.key]
+    given = {row.key: Finding.from_json(alone[row.key])}
+    found = decide_family(given, margins=margins, size=row.size or None)
+    return recounted(found, row.size, among=alone)[row.key]
 
 
 def say_seen(rows: Sequence[Row]) -> None:
-    """Say of which of these claims something was known before, and what."""
+    """Say of which of these claims something was known before, and what: each sentence once."""
     known: dict[str, list[str]] = {}
     for row in rows:
-        if row.claim.seen:
-            known.setdefault(row.claim.seen, []).append(row.name)
+        for what in filter(None, re.split(r"(?<=\.) ", row.claim.seen)):
+            known.setdefault(what, []).append(row.name)
     for what, names in known.items():
         prose.say("**Not blind**, {names}: {what}", names=names, what=what)
 

@@ -122,16 +122,15 @@ def align(
     3 written, but some rows were left out or have no answer;
     130 stopped: the same command goes on.
     """
-    given = {
-        "task": task_column,
-        "question": question_column,
-        "response": response_column,
-        "criterion": criterion_column,
-        "met": met_column,
-        "preferred": preferred_column,
-        "rejected": rejected_column,
-    }
-    columns = {name: column for name, column in given.items() if column is not None}
+    columns = own.named(
+        task=task_column,
+        question=question_column,
+        response=response_column,
+        criterion=criterion_column,
+        met=met_column,
+        preferred=preferred_column,
+        rejected=rejected_column,
+    )
     asked = Asked(tasks, tuple(labels), responses, output, cast(Arm, arm), encoding)
     names = _judges(judge or [], base_url, model or [])
     price = own.price_of(price_in, price_out)

@@ -1,4 +1,4 @@
-"""`rar data`, `rar cassette`, `rar convert`, `rar init`: files looked at, converted or begun."""
+"""Files of a user's own: `rar data`, `rar cassette`, `rar convert`, `rar init`."""
 
 from __future__ import annotations
 

@@ -102,13 +102,9 @@ def grade(
         raise typer.BadParameter("missing: name the file for the grades, -o grades.jsonl")
     ray = own.by_ray(engine)
     asked = Asked(tasks, responses, output, cast(Arm, arm), encoding)
-    given = {
-        "task": task_column,
-        "response": response_column,
-        "id": id_column,
-        "question": question_column,
-    }
-    columns = {name: column for name, column in given.items() if column is not None}
+    columns = own.named(
+        task=task_column, response=response_column, id=id_column, question=question_column
+    )
     price = own.price_of(price_in, price_out)
     endpoint = None
     if calibration is not None:

@@ -102,6 +102,11 @@ def by_ray(engine: str) -> bool:
     return engine == "ray"
 
 
+def named(**columns: str | None) -> dict[str, str]:
+    """The columns that a user named, by what they hold; the others are guessed."""
+    return {name: column for name, column in columns.items() if column is not None}
+
+
 def price_of(price_in: float, price_out: float) -> Price | None:
     """The price of an endpoint; none where nothing was said.
 

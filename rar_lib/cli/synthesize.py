@@ -77,13 +77,9 @@ def synthesize(
 
     ray = own.by_ray(engine)
     own.check_output(output, questions)
-    given = {
-        "question": question_column,
-        "reference": reference_column,
-        "id": id_column,
-        "domain": domain_column,
-    }
-    columns = {name: column for name, column in given.items() if column is not None}
+    columns = own.named(
+        question=question_column, reference=reference_column, id=id_column, domain=domain_column
+    )
     found = load_questions(questions, columns=columns, domain=domain, encoding=encoding)
     own.show(found, "question")
     bare = sum(task.rubric is None and task.reference is None for task in found.items)

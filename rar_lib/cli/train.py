@@ -1,4 +1,4 @@
-"""`rar train`: own tasks or a profile; stopped runs go on."""
+"""`rar train`: a policy trained on one's own tasks, or by a profile."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from rar_lib.core.types import Arm, Task
 from rar_lib.data.questions import Response, load_questions, load_split, part_tasks, save_responses
 from rar_lib.data.tasks import Parts, keep_parts, kept_parts
 from rar_lib.evaluation.held_out import Graded, look_with
+from rar_lib.evaluation.judge_roles import HOLD_OUT, TRAINING
 from rar_lib.judging.chat import Chat, run_sync
 from rar_lib.judging.cost import (
     TEMPLATE,
@@ -38,7 +39,7 @@ from rar_lib.judging.cost import (
 from rar_lib.judging.judge import Judge
 from rar_lib.models.processor import suited
 from rar_lib.rubrics.dropout import drop_from_task
-from rar_lib.training.card import HOLD_OUT, TRAINING, save_card, what_rose
+from rar_lib.training.card import save_card, what_rose
 from rar_lib.training.policy import Backend, check_policy, resolve
 from rar_lib.training.rewards import check_keep
 from rar_lib.training.run import Run, newest

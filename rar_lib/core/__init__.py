@@ -1,1 +1,1 @@
-"""What everything stands on: the vocabulary, the arithmetic, text, prompts and files."""
+"""What everything stands on: the vocabulary, the arithmetic, text, prompts, files."""

@@ -1,4 +1,4 @@
-"""Answer, short, compared with another by what both say: numbers by value, words in any case."""
+"""Short answers, compared by what they say: numbers by value, words in any case."""
 
 from __future__ import annotations
 
@@ -148,7 +148,10 @@ def same(one: str, other: str) -> bool:
     values = _value(ours), _value(theirs)
     if None not in values:
         return values[0] == values[1]
-    return ours == theirs or _measure(ours) == _measure(theirs) != None  # noqa: E711
+    if ours == theirs:
+        return True
+    measure = _measure(ours)
+    return measure is not None and measure == _measure(theirs)
 
 
 def _ends(text: str) -> tuple[str, str] | None:

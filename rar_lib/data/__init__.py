@@ -1,1 +1,1 @@
-"""Tasks and pairs, read strictly: RaR-Mini, the published sets, and a user's own files."""
+"""Tasks, with pairs of responses, read strictly: RaR-Mini, published sets, a user's own files."""

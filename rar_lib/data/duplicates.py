@@ -1,4 +1,4 @@
-"""Duplicates among questions: word for word across splits, and nearly so.
+"""Duplicates among questions: word for word across splits, or nearly so.
 
 near_duplicates(load_tasks("mine.jsonl"), threshold=0.8)       # within a set, each pair once
 overlap(train, test).share                                     # of the test questions

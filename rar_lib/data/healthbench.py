@@ -1,4 +1,4 @@
-"""HealthBench (OpenAI, 2025): conversations with criteria that physicians wrote, and its formula.
+"""HealthBench (OpenAI, 2025): conversations with criteria by physicians, scored by its formula.
 
 Each criterion is worth -10 to 10 points, kept as published for the formula
 (:func:`healthbench_score`). A negative criterion describes a fault: it is

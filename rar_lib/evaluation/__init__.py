@@ -1,1 +1,1 @@
-"""Is the policy better, and can the judge be trusted?"""
+"""Is the policy better? Can the judge be trusted?"""

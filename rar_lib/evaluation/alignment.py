@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rar_lib.core.decision import Finding, not_testable
+from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import (
     Comparison,
@@ -445,7 +445,7 @@ def at_every_size(of: Sequence[Comparison | Finding | None]) -> Comparison | Fin
     It stands if it stands for the judge that speaks least for it, so that one's comparison decides,
     without a correction for the number of judges (intersection-union test, Berger 1982). It falls
     if one judge says the opposite; as any of them may be that one, its p-value is multiplied by
-    their number.
+    their number. The tasks that it would take to fall are those of :func:`recounted`.
 
     Returns:
         The comparison of that judge; *not testable here* with fewer than two judges, ``None``
@@ -464,6 +464,38 @@ def at_every_size(of: Sequence[Comparison | Finding | None]) -> Comparison | Fin
     if least.difference.value > 0:
         return least
     return replace(least, p=min(1.0, len(of) * least.p))
+
+
+def recounted(
+    findings: Mapping[str, Finding], size: int | None = None, *, among: Collection[str] = ()
+) -> dict[str, Finding]:
+    """The findings, with the tasks that a multiplied p-value takes to contradict a claim.
+
+    Where a claim about every size falls, its p-value is multiplied by the number of judges, which
+    the correction of its family does not know: its level is stricter by that number, and
+    :attr:`Finding.needed` is counted at that level here. All other findings stay as they are.
+
+    Args:
+        findings: named as by :func:`paper_claims`.
+        size: of the family that they were decided in; by itself, all that have a p-value.
+        among: names of all findings, which tell the number of judges, where these are only some.
+    """
+    members = size or sum(found.p is not None for found in findings.values())
+    again = {}
+    for name in AT_EVERY_SIZE:
+        key = _every(name)
+        found = findings.get(key)
+        if found and found.needed and found.difference and found.difference.value <= 0:
+            judges = max(1, len(_of_one_judge(name, among or findings)))
+            stricter = decide_family({key: found}, margins=found.margin, size=members * judges)
+            again[key] = replace(found, needed=stricter[key].needed)
+    return {**findings, **again}
+
+
+def _of_one_judge(name: str, among: Collection[str]) -> list[str]:
+    """The findings that a claim about every size is made of."""
+    of_any = [key for key in among if key.partition(", ")[0] == f"alignment.{name}"]
+    return [key for key in of_any if key != _every(name)]
 
 
 def variance_between(table: NDArray[np.float64]) -> NDArray[np.float64]:

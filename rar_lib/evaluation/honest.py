@@ -18,6 +18,7 @@ from importlib.resources import files
 from itertools import cycle
 from typing import Literal
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval, proportion
 from rar_lib.core.types import Frozen, Rubric, Slug, Task, Text
 from rar_lib.data.jsonl import json_rows
@@ -101,14 +102,14 @@ def false_alarms(texts: Sequence[Honest], tasks: Sequence[Task]) -> FalseAlarms:
     """Check every text beside a rubric of its own domain, those of ``tasks`` in turn.
 
     Raises:
-        ValueError: nothing to check, or a domain has no task with a rubric.
+        DataError: a domain has no task with a rubric.
     """
     rubrics: dict[str, list[Rubric]] = {}
     for task in tasks:
         if task.rubric:
             rubrics.setdefault(task.domain, []).append(task.rubric)
     if missing := sorted({text.domain for text in texts} - set(rubrics)):
-        raise ValueError(f"no task with a rubric in {', '.join(missing)}: give some")
+        raise DataError(f"no task with a rubric in {', '.join(missing)}: give some")
     turn = {domain: cycle(found) for domain, found in rubrics.items()}
     accused = []
     for honest in texts:

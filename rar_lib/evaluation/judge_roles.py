@@ -1,10 +1,11 @@
-"""The roles of a judge: which may decide a claim about size, which is the hold-out, which rewards.
+"""The roles of a judge: which may decide a claim about size, which may hold out, which may reward.
 
     gate = may_enter_size_claim(criterion_agreement(graded), graded.share)
     gate.passed, gate.reason
 
 A judge below a gate is a floor: what it does in one arm or another says nothing about rubrics. The
-limits are declared here and were not chosen by looking at which judges pass.
+limits were not chosen by looking at which judges pass. What a hold-out must be able to do is said
+here; which judge of a profile is the hold-out, by ``Profile.hold_out`` in ``book/profiles.py``.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ from rar_lib.core.decision import Finding
 from rar_lib.core.stats import MIN_UNITS, Interval
 from rar_lib.evaluation.alignment import CriterionAgreement
 from rar_lib.evaluation.held_out import Look, rise, spread
+from rar_lib.judging.reading import LEAST_SHARE
 
-#: Of a judge's probability, what must lie on readable answers: else it answers another question.
-MIN_SHARE = 0.5
 #: A hold-out must put a met criterion above an unmet one three times as often as below.
 MIN_AUC = 0.75
 #: A lead in pairwise accuracy that is certainly no larger is none: the ledger's margin of accuracy.
 MARGIN = 0.05
 #: Share of a batch without a score at which training stops: a judge that loses more is no reward.
 MAX_UNSCORED = 0.25
-#: Of the judge that gave the reward, and of the one that did not.
-_ROLES = ("training", "hold-out")
+#: Of the judge that gives the reward, and of the one that does not: the names in a run's looks.
+TRAINING = "training"
+HOLD_OUT = "hold-out"
+_ROLES = (TRAINING, HOLD_OUT)
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def may_enter_size_claim(agreement: CriterionAgreement, share: float | None) -> 
     faults = _too_few(auc)
     if auc is not None and auc.shown and auc.low <= 0.5:
         faults.append(f"its AUC {auc} does not lie above 0.5")
-    if share is not None and share < MIN_SHARE:
-        faults.append(f"{share:.2f} of its probability is readable, {MIN_SHARE:g} is needed")
+    if share is not None and share < LEAST_SHARE:
+        faults.append(f"{share:.2f} of its probability is readable, {LEAST_SHARE:g} is needed")
     good = f"its AUC {auc} lies above 0.5" + ("" if share is None else f", {share:.2f} is readable")
     return Gate(not faults, "; ".join(faults) or good, auc, share)
 
@@ -178,8 +180,8 @@ def may_reward(
     if not good and not faults:
         faults = open_
         open_ = []
-    if share is not None and share < MIN_SHARE:
-        faults.append(f"{share:.2f} of its probability is readable, {MIN_SHARE:g} is needed")
+    if share is not None and share < LEAST_SHARE:
+        faults.append(f"{share:.2f} of its probability is readable, {LEAST_SHARE:g} is needed")
     elif share is not None:
         good.append(f"{share:.2f} of its probability is readable")
     if unscored > MAX_UNSCORED:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from typing import Literal
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Arm, Price, Task
+from rar_lib.data.jsonl import json_rows
 from rar_lib.judging.cost import Work, estimate, grading_work
 
 Stage = Literal["generate", "judge", "update"]
@@ -289,8 +289,8 @@ class Assumption:
 
 def assumptions() -> dict[str, Assumption]:
     """Every number behind :func:`outlook` that is quoted or chosen, by name."""
-    text = resources.files("rar_lib.evaluation").joinpath("step_times.jsonl").read_text("utf-8")
-    rows = [Assumption(**json.loads(line)) for line in text.splitlines()]
+    file = resources.files("rar_lib.evaluation").joinpath("step_times.jsonl")
+    rows = [Assumption(**row) for _, row in json_rows(file.read_bytes(), file.name)]
     return {row.name: row for row in rows}
 
 

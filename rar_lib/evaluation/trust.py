@@ -42,12 +42,13 @@ from rar_lib.data.questions import Response
 from rar_lib.data.tasks import SEED, stratified
 from rar_lib.evaluation.alignment import CriterionAgreement, agreement_of
 from rar_lib.evaluation.grading import gradable, items_work
-from rar_lib.evaluation.judge_roles import MARGIN, MAX_UNSCORED, MIN_SHARE, Gate, may_reward
+from rar_lib.evaluation.judge_roles import MARGIN, MAX_UNSCORED, Gate, may_reward
 from rar_lib.judging.calibration import Calibration, Identity, apply, fit
 from rar_lib.judging.chat import Lasting
 from rar_lib.judging.cost import Work
 from rar_lib.judging.judge import Judge, grade_many, is_empty
 from rar_lib.judging.messages import Reading, rubric_of
+from rar_lib.judging.reading import LEAST_SHARE
 
 Labelled = Label | Preference
 #: Responses to be graded, by arm; each with the criteria that it takes.
@@ -683,7 +684,7 @@ def _advice(
 ) -> list[str]:
     """What to do next: mend what failed, and take what was found to help."""
     steps: list[str] = []
-    unread = gate.share is not None and gate.share < MIN_SHARE
+    unread = gate.share is not None and gate.share < LEAST_SHARE
     lost = sum(grade.score is None for grade in said.every)
     if unread or lost > MAX_UNSCORED * len(said.every):
         steps.append(

@@ -1,1 +1,1 @@
-"""A model answers on this machine: pinned weights, converted, served, and always stopped."""
+"""A model answers on this machine: pinned weights, converted, served, always stopped."""

@@ -1,4 +1,7 @@
-"""What a vLLM server is started with, or fails with; nothing is started here."""
+"""The vLLM command line of a local server, with what its failures mean.
+
+Nothing is started here: ``models/server.py`` starts the server.
+"""
 
 from __future__ import annotations
 

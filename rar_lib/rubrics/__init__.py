@@ -1,1 +1,1 @@
-"""A task gets its rubric, and the rubric is measured."""
+"""A task gets its rubric, which is measured."""

@@ -16,6 +16,7 @@ from statistics import median
 
 import numpy as np
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import PAPER_WEIGHTS
 from rar_lib.core.stats import pearson
 from rar_lib.core.text import content_words, normalise
@@ -93,7 +94,7 @@ def overview(tasks: Sequence[Task]) -> Overview:
     """Counts, shares and sizes.
 
     Raises:
-        ValueError: no task has a rubric.
+        DataError: no task has a rubric.
     """
     rated = _rated(tasks)
     criteria = [criterion for _, rubric in rated for criterion in rubric.criteria]
@@ -127,7 +128,7 @@ def defects(tasks: Sequence[Task]) -> Defects:
     """Duplicates, generic and repeated criteria, checkable questions.
 
     Raises:
-        ValueError: no task has a rubric.
+        DataError: no task has a rubric.
     """
     rated = _rated(tasks)
     owners: dict[str, set[int]] = {}
@@ -204,7 +205,7 @@ def weights_against_mean(tasks: Sequence[Task]) -> float | None:
         The correlation over all draws; ``None`` if one of the two rewards does not vary.
 
     Raises:
-        ValueError: no task has a rubric.
+        DataError: no task has a rubric.
     """
     rng = np.random.default_rng(0)
     weighted = []
@@ -224,7 +225,7 @@ def measures(tasks: Sequence[Task]) -> dict[str, float | None]:
     where a set holds nothing to measure, such as published weights.
 
     Raises:
-        ValueError: no task has a rubric.
+        DataError: no task has a rubric.
     """
     size = overview(tasks)
     flaws = defects(tasks)
@@ -260,7 +261,7 @@ def measures(tasks: Sequence[Task]) -> dict[str, float | None]:
 def _rated(tasks: Sequence[Task]) -> list[tuple[Task, Rubric]]:
     rated = [(task, task.rubric) for task in tasks if task.rubric is not None]
     if not rated:
-        raise ValueError(f"none of the {len(tasks)} tasks has a rubric; load a set with rubrics")
+        raise DataError(f"none of the {len(tasks)} tasks has a rubric; load a set with rubrics")
     return rated
 
 

@@ -1,4 +1,4 @@
-"""Rubric synthesis: one model call turns a question (and a reference) into a rubric.
+"""Rubric synthesis: one model call turns a question, with its reference or without, into a rubric.
 
     result = await synthesize(task, chat, with_reference=True, size=(4, 6))
     result.rubric or result.reason
@@ -91,10 +91,10 @@ def synthesis_prompt(task: Task, *, with_reference: bool, size: Size) -> str:
     What differs between tasks comes last, so that a server computes what comes before it once.
 
     Raises:
-        ValueError: ``with_reference`` for a task that has none.
+        DataError: ``with_reference`` for a task that has none.
     """
     if with_reference and task.reference is None:
-        raise ValueError(f"task {task.id!r} has no reference; use with_reference=False")
+        raise DataError(f"task {task.id!r} has no reference; use with_reference=False")
     role, facets, rule, example = template(f"synthesis_{task.domain}").split("\n")
     guidance = (
         fill("synthesis_with_reference", reference=fence(task.reference or ""))
@@ -121,7 +121,7 @@ async def synthesize(
     """Write a rubric for one task: at most three calls, the later ones sampled.
 
     Raises:
-        ValueError: ``with_reference`` for a task that has none.
+        DataError: ``with_reference`` for a task that has none.
         ChatError: the endpoint itself is wrong.
     """
     prompt = synthesis_prompt(task, with_reference=with_reference, size=size)

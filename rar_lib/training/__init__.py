@@ -1,1 +1,1 @@
-"""The grade becomes the reward: a policy is trained, and can be killed and continued."""
+"""The grade becomes the reward: a policy is trained, in runs that can be killed, then continued."""

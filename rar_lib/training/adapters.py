@@ -31,6 +31,7 @@ from rar_lib.core.prompts import policy_messages
 from rar_lib.core.stats import scored
 from rar_lib.core.types import Task
 from rar_lib.data.jsonl import short
+from rar_lib.evaluation.judge_roles import MAX_UNSCORED
 from rar_lib.judging.chat import run_sync
 from rar_lib.training.diagnostics import advantages, groups
 from rar_lib.training.rewards import (
@@ -151,7 +152,7 @@ def rar_grpo(
     index: Sequence[Hashable],
     *,
     config: Any = None,
-    max_unscored: float = 0.25,
+    max_unscored: float = MAX_UNSCORED,
     **_: Any,
 ) -> tuple[Any, Any]:
     """verl's advantage estimator GRPO, for a batch in which some rewards are NaN.
@@ -201,7 +202,7 @@ def _members(index: Sequence[Hashable]) -> list[list[int]]:
     return list(members.values())
 
 
-def register_verl(max_unscored: float = 0.25) -> None:
+def register_verl(max_unscored: float = MAX_UNSCORED) -> None:
     """Make ``algorithm.adv_estimator=rar_grpo`` known to verl in this process.
 
     Call it once in a module that every process imports, named in ``VERL_USE_EXTERNAL_MODULES``; see

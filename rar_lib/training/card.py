@@ -20,13 +20,11 @@ from rar_lib.core.files import save_text
 from rar_lib.core.stats import MIN_UNITS, scored
 from rar_lib.data.check import escaped
 from rar_lib.evaluation.held_out import course, gamed, rise
+from rar_lib.evaluation.judge_roles import HOLD_OUT, TRAINING
 from rar_lib.training.policy import identity_of
 from rar_lib.training.run import Run
 from rar_lib.training.train import Job, judged_arm
 
-#: Roles of the graders that look at the held-out answers.
-TRAINING = "training"
-HOLD_OUT = "hold-out"
 _SHOWN_SETTINGS = (
     "steps",
     "prompts_per_step",
@@ -63,7 +61,7 @@ def what_rose(run: Run, by: Mapping[str, str]) -> list[str]:
     """What the looks say, in sentences: means, gain, finding, and whether it proves anything.
 
     Args:
-        by: role (:data:`TRAINING`, :data:`HOLD_OUT`) -> name of the grader, plain text.
+        by: role (``training``, ``hold-out``) -> name of the grader, plain text.
     """
     found = findings(run)
     lines = []

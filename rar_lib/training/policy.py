@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from rar_lib.core.errors import ArtifactError, DataError
 from rar_lib.core.files import UNCHANGED, digest, file_hash, folder_hash, home, save_text
-from rar_lib.core.prompts import policy_messages
+from rar_lib.core.prompts import fill, policy_messages
 from rar_lib.core.types import Pair, Task
 from rar_lib.data.questions import Response, save_responses
 from rar_lib.judging.messages import render
@@ -317,8 +317,8 @@ def shown_rubric(task: Task) -> Task:
     """The task with its rubric behind its notes, for a policy to see; as it is without rubric."""
     if task.rubric is None:
         return task
-    context = f"{task.context}\n\nA good answer meets:\n{render(task.rubric)}".strip()
-    return task.model_copy(update={"context": context})
+    context = fill("policy_rubric", context=task.context, rubric=render(task.rubric))
+    return task.model_copy(update={"context": context.strip()})
 
 
 def _references(tasks: Sequence[Task]) -> list[str]:

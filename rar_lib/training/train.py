@@ -86,6 +86,7 @@ _DECIDE = (
     "data/tasks.py",
     "judging",
     "models/catalogue.py",
+    "models/convert.py",
     "models/llama.py",
     "models/processor.py",
     "models/server.py",

@@ -35,6 +35,7 @@ from typing import Any
 
 from rar_lib.core.files import atomic_write, checkout, digest, file_hash
 from rar_lib.core.types import Arm, Grade, Pair, Task
+from rar_lib.data.jsonl import json_rows
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.evaluation.alignment import grade_pairs
 from rar_lib.judging.cassette import Cassette
@@ -182,8 +183,8 @@ def is_complete(piece: Piece) -> bool:
 
 def grades(piece: Piece) -> tuple[list[Grade], list[Grade]]:
     """What a finished piece holds: grades of the preferred and of the rejected responses."""
-    lines = piece.path.read_text(encoding="utf-8").splitlines()[1:]
-    rows = [json.loads(line) for line in lines]
+    _, *lines = json_rows(piece.path.read_bytes(), piece.path.name)
+    rows = [row for _, row in lines]
     preferred = [Grade.model_validate(row["preferred"]) for row in rows]
     rejected = [Grade.model_validate(row["rejected"]) for row in rows]
     return preferred, rejected

@@ -140,8 +140,8 @@ class Piece:
     @property
     def key(self) -> str:
         scripts = [PEERS / "harness.py", PEERS / f"run_{self.system.peer}.py"]
-        if requirements(self.system.peer).exists():
-            scripts.append(requirements(self.system.peer))
+        beside = (requirements(self.system.peer), PEERS / f"{self.system.peer}_prompt.txt")
+        scripts += [path for path in beside if path.exists()]
         rooms = ("models", *(OWN if self.system.peer == "rar" else ()))
         system = self.system
         seen: list[Any] = [self.items, self.warm, system.variant, system.model, system.compact]

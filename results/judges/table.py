@@ -12,9 +12,9 @@ import numpy as np
 
 from rar_lib.core.scoring import explicit_score
 from rar_lib.core.stats import auc, pairwise_accuracy, task_interval
-from rar_lib.core.types import Pair, Rubric, Task
+from rar_lib.core.types import Pair, Task
 from rar_lib.judging.calibration import Calibration, Identity, apply, fit
-from rar_lib.judging.messages import Messages
+from rar_lib.judging.messages import Messages, rubric_of
 from rar_lib.models.catalogue import MODELS
 from results.limit import differing, share_of_limit
 
@@ -130,13 +130,6 @@ def gold(name: str, tasks: Tasks) -> list[bool]:
     task, pair = tasks[task_id]
     labels = pair.gold_preferred if side == "preferred" else pair.gold_rejected
     return [labels[criterion.id] for criterion in rubric_of(task).criteria]
-
-
-def rubric_of(task: Task) -> Rubric:
-    """The rubric of a task that must have one."""
-    if task.rubric is None:
-        raise ValueError(f"task {task.id!r} has no rubric")
-    return task.rubric
 
 
 def correctness(items: Sequence[Mapping[str, Any]], tasks: Tasks) -> dict[str, Any]:

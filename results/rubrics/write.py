@@ -22,6 +22,7 @@ from typing import Any
 
 from rar_lib.core.files import atomic_write, checkout, digest
 from rar_lib.core.types import Rubric, Task
+from rar_lib.data.jsonl import json_rows
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
@@ -54,8 +55,8 @@ def rows(source: str) -> dict[str, dict[str, Any]]:
     """Task id -> its line, whatever prompt made it."""
     if not path(source).exists():
         return {}
-    lines = path(source).read_text(encoding="utf-8").splitlines()
-    return {row["task"]: row for row in map(json.loads, lines)}
+    lines = json_rows(path(source).read_bytes(), path(source).name)
+    return {row["task"]: row for _, row in lines}
 
 
 def rubrics(source: str) -> dict[str, Rubric]:

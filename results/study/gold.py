@@ -165,6 +165,7 @@ def items_of(
 
 
 def _id(seed: int, task: str, text: str) -> str:
+    # Not by `files.digest`, which writes JSON without spaces: these ids stand in labels on record.
     return "a-" + hashlib.sha256(json.dumps([seed, task, text]).encode()).hexdigest()[:10]
 
 

@@ -84,9 +84,9 @@ def main() -> None:
     parser.add_argument("units", nargs="+", choices=named, metavar="UNIT")
     for name in parser.parse_args().units:
         found = again(named[name])
-        known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+        known = json.loads(RESULTS.read_text("utf-8"))["repeats"] if RESULTS.exists() else []
         # Nothing is replaced: a repeat that differed stays on record beside one that did not.
-        atomic_write(RESULTS, json.dumps([*known, found], indent=1) + "\n")
+        atomic_write(RESULTS, json.dumps({"repeats": [*known, found]}, indent=1) + "\n")
         looks = ", ".join(f"{one['same']} of {one['answers']}" for one in found["looks"])
         print(f"{name}: the same answers look by look: {looks}", flush=True)
 

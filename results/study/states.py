@@ -67,7 +67,7 @@ class States:
     @classmethod
     def recorded(cls, path: Path = REPEATS) -> States:
         """Those that the record shows to be one."""
-        return cls.of(json.loads(path.read_text(encoding="utf-8")) if path.exists() else [])
+        return cls.of(json.loads(path.read_text("utf-8"))["repeats"] if path.exists() else [])
 
     def state(self, head: Mapping[str, Any]) -> str:
         """The state that a unit stands for: the latest under which it would come out the same."""

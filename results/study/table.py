@@ -430,8 +430,9 @@ def pooled(
         try:
             _check_settings(parts)
             _check_identity(parts)
-            beside = [_first_look(unit, by) for unit, _ in parts]
-            used = {unit.name: by[unit] for unit in [*beside, *(unit for unit, _ in parts)]}
+            own = [unit for unit, _ in parts]
+            beside = [_first_look(unit, by) for unit in own]
+            used = {unit.name: by[unit] for unit in [*beside, *own]}
             made = origin.shared(used, by.values())
         except DataError as error:
             apart.append({"arm": arm, "seed": seed, "why": str(error)})

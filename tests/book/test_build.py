@@ -204,6 +204,27 @@ def test_what_decides_how_a_page_looks_makes_another_book(
     assert input_key(BOOK, run, [FIRST]) != before
 
 
+def test_a_file_that_moves_to_another_room_makes_another_book(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many rooms have files of one name."""
+    library = tmp_path / "library"
+    monkeypatch.setattr(building, "__file__", str(library / "book" / "build.py"))
+    keys = set()
+    for held in (
+        {"core": "one", "data": "two"},
+        {"core": "two", "data": "one"},
+        {"core": "one"},
+        {"data": "one"},
+    ):
+        shutil.rmtree(library, ignore_errors=True)
+        for room, text in held.items():
+            (library / room).mkdir(parents=True)
+            (library / room / "__init__.py").write_text(text)
+        keys.add(input_key(tmp_path / "book", tmp_path / "run", []))
+    assert len(keys) == 4
+
+
 # --- what is refused
 
 

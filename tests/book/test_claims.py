@@ -1,4 +1,4 @@
-"""The claims ledger: complete, declared beforehand, decided from files, nothing typed."""
+"""The claims ledger: complete, with what was seen before, decided from files, nothing typed."""
 
 from __future__ import annotations
 
@@ -781,6 +781,15 @@ def test_untestable_claims_are_grouped_by_their_reason() -> None:
     assert "reward.implicit-over-direct-likert" in trained
 
 
+def test_what_a_record_could_decide_is_told_from_what_has_a_reason_or_a_gate() -> None:
+    never = {"sources": (), "measure": "", "reason": "no reader was asked"}
+    ledger = one_measure(claim("a"), claim("b"), claim("c", **never))
+    gated = not_testable("below the gate")
+    rows = claims.decided(ledger, recorded(b=gated))
+    assert {row.word for row in rows} == {"not testable here"}
+    assert [row.claim.id for row in claims.unrecorded(rows)] == ["judge.a"]
+
+
 def test_the_forest_has_those_that_may_speak_or_says_that_none_may() -> None:
     ledger = one_measure(claim("a"), claim("b"), claim("c"))
     gated = not_testable("below the gate")
@@ -900,6 +909,28 @@ def test_a_word_that_changes_without_those_pairs_is_said_whichever_it_was(
     assert f"; with them it is {rows[0].word}" in said[0]
 
 
+def test_a_claim_about_every_size_counts_tasks_for_as_many_judges_as_its_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stem = "alignment.explicit_over_likert"
+    every = f"{stem}, every size"
+    below = finding(-0.1, spread=0.6)
+    ledger = one_measure(claim("a", sources=[{"record": "alignment", "key": every}]))
+
+    def needed(*judges: str) -> int:
+        of = {every: below, stem: below} | {f"{stem}, {judge}": below for judge in judges}
+        found = decide(ledger, recorded(**of))["judge.a"].finding
+        return found.needed or 0 if found else 0
+
+    assert needed() < needed("small") < needed("small", "middle")
+    said: list[str] = []
+    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
+    alone = {name: below.to_json() for name in (every, stem, f"{stem}, small")}
+    row = decide(ledger, recorded(**{every: finding(0.3)}))["judge.a"]
+    claims.say_untried([row], {"findings, untried": alone})
+    assert f"undecided ({needed('small')} tasks would" in said[0].replace("\\", "")
+
+
 def test_what_was_seen_of_a_claim_before_is_said_under_its_group(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -912,6 +943,38 @@ def test_what_was_seen_of_a_claim_before_is_said_under_its_group(
     claims.say_group(rows, rows[0].claim.group)
     names = [row.name for row in rows[:2]]
     assert said[-1].replace("\\", "") == f"**Not blind**, {names[0]} and {names[1]}: It was tried."
+
+
+def test_a_sentence_that_several_claims_have_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = one_measure(
+        claim("a", seen="It was tried. It was late."), claim("b", seen="It was late.")
+    )
+    rows = claims.decided(ledger, Evidence({}))
+    said: list[str] = []
+    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
+    claims.say_seen(rows)
+    first, second = (row.name for row in rows)
+    assert [text.replace("\\", "") for text in said] == [
+        f"**Not blind**, {first}: It was tried.",
+        f"**Not blind**, {first} and {second}: It was late.",
+    ]
+
+
+def test_claims_of_which_pairs_had_been_tried_say_what_was_seen() -> None:
+    """Whatever is decided again without the tried pairs was known in part."""
+    alone = json.loads(alignment_table.RESULTS.read_text(encoding="utf-8"))["findings, untried"]
+    of_judges = [one for one in DECLARED.claims if one.sources and one.sources[0].key in alone]
+    assert len(of_judges) > 10
+    assert [one.id for one in of_judges if not one.seen] == []
+
+
+def test_claims_that_are_supported_or_contradicted_by_a_record_of_judges_say_what_was_seen() -> (
+    None
+):
+    decided_ = [row for row in claims.ledger() if row.word in ("supported", "contradicted")]
+    judged = [row.claim for row in decided_ if row.origin and "alignment" in row.origin.file]
+    assert judged
+    assert [one.id for one in judged if not one.seen] == []
 
 
 # --- linked --------------------------------------------------------------------------------------

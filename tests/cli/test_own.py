@@ -25,6 +25,10 @@ def test_ray_hands_out_the_work_only_where_it_is_asked_to() -> None:
         assert str(caught.value) == f"--engine {wrong}: choose async or ray"
 
 
+def test_a_column_that_nobody_named_is_guessed_and_an_empty_name_is_a_choice() -> None:
+    assert own.named(task="Case", id="", question=None) == {"task": "Case", "id": ""}
+
+
 @pytest.mark.parametrize(
     ("price_in", "price_out", "price"),
     [

@@ -30,11 +30,11 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.types import MultipleChoice
 from rar_lib.data.questions import load_responses
 from rar_lib.data.tasks import Parts, keep_parts, kept_parts, load_mini, load_tasks, save_tasks
+from rar_lib.evaluation.judge_roles import HOLD_OUT, TRAINING
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.cost import Work
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
-from rar_lib.training.card import HOLD_OUT, TRAINING
 from rar_lib.training.run import Run
 from rar_lib.training.train import TRAINED, judging_work, usable
 

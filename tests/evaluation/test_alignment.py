@@ -28,6 +28,7 @@ from rar_lib.evaluation.alignment import (
     extra_gain,
     grade_pairs,
     paper_claims,
+    recounted,
     spread_difference,
     variance_between,
 )
@@ -235,6 +236,32 @@ def test_the_papers_claims_are_asked_of_every_size_together() -> None:
     few = [name for name in paper_claims(judges, ["b"]) if name.endswith("every size")]
     none = [name for name in paper_claims(judges, []) if name.endswith("every size")]
     assert few == none == [f"{key}, every size", "alignment.explicit_over_likert, every size"]
+
+
+@pytest.mark.parametrize(
+    ("judges", "value", "needed"),
+    [
+        # (0.22 / 0.1)^2 of 48 tasks at 5 %: z 1.960, and 0.842 for the power.
+        (("",), -0.1, 233),
+        # At 2.5 %, z 2.241, and at 1.67 %, z 2.394: 1.100 and 1.155 times the root of that.
+        (("", ", a"), -0.1, 282),
+        (("", ", a", ", b"), -0.1, 310),
+        # It stands at the p of one judge, however many there are.
+        (("", ", a", ", b"), 0.1, 233),
+    ],
+)
+def test_the_tasks_that_would_contradict_a_claim_about_every_size_count_its_judges(
+    judges: tuple[str, ...], value: float, needed: int
+) -> None:
+    key = "alignment.explicit_over_likert"
+    every = Comparison(Interval(value, value - 0.16, value + 0.16, 48, 0.0785), 0.22, 0.3)
+    one = decide_family({f"{key}, every size": every})
+    names = [*(f"{key}{judge}" for judge in judges), "alignment.explicit_over_implicit, a"]
+    found = recounted(one, among=[*names, *one])
+    assert found[f"{key}, every size"].needed == needed
+    beside = decide_family(dict.fromkeys([f"{key}, every size", *names], every))
+    again = recounted(beside)
+    assert [again[name] for name in names] == [beside[name] for name in names]
 
 
 LABELLED = (pair("a-1", "a", x=True, y=False), pair("b-1", "b", x=True, y=False))

@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import pytest
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.files import digest
 from rar_lib.core.types import Task
 from rar_lib.data.tasks import load_mini
@@ -70,7 +71,7 @@ def test_every_text_meets_a_rubric_of_its_own_domain() -> None:
     copied = f"It {science.rubric.criteria[0].description.lower()}"
     assert suspicious(copied, science.rubric) == ["copies the rubric"]
     assert len(false_alarms([honest(copied)], [science]).accused) == 1
-    with pytest.raises(ValueError, match="no task with a rubric in science"):
+    with pytest.raises(DataError, match="no task with a rubric in science"):
         false_alarms([honest(copied)], [Task(id="bare", question="Why?", domain="science")])
 
 

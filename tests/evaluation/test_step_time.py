@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.types import Price
 from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.step_time import (
+    Assumption,
     Decoder,
     Load,
     Machine,
@@ -257,6 +261,16 @@ def test_every_assumption_has_a_source_and_a_date() -> None:
         assert row.source
         assert row.unit
         assert row.date.startswith("202"), row
+
+
+def test_an_assumption_that_holds_another_end_of_a_line_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Assumption("a", 1.0, "s", "a page\u2028in two\x85or three lines", "2026-01-01")
+    text = json.dumps(asdict(row), ensure_ascii=False) + "\n"
+    (tmp_path / "step_times.jsonl").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(resources, "files", lambda _: tmp_path)
+    assert assumptions() == {"a": row}
 
 
 def test_the_published_step_is_between_the_arithmetic_and_twice_that() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ PROMPT_TEXTS = {
 
 
 def closure(module: str) -> set[str]:
-    """Files of the library that are loaded for a module, wherever it imports; as ``room/x.py``."""
+    """Files of the library that are loaded or started for a module, wherever; as ``room/x.py``."""
     found: set[str] = set()
     left = [module]
     while left:
@@ -46,4 +47,14 @@ def _imported(node: ast.AST) -> Iterator[str]:
         if isinstance(child, ast.ImportFrom) and child.module:
             yield child.module
             yield from (f"{child.module}.{one.name}" for one in child.names)
+        if isinstance(child, ast.Constant) and _program(child.value):
+            yield child.value
         yield from _imported(child)
+
+
+def _program(value: object) -> bool:
+    """Whether a text names a module, as where one is started as a program of its own."""
+    if not isinstance(value, str) or not re.fullmatch(r"rar_lib(\.\w+)+", value):
+        return False
+    path = _file(value)
+    return path is not None and path.name != "__init__.py"

@@ -18,6 +18,7 @@ from rar_lib.book.profiles import load
 from rar_lib.book.prose import sentence
 from rar_lib.core.prompts import policy_messages
 from rar_lib.data.tasks import load_mini
+from rar_lib.judging.chat import together
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 #: The first pair of every task by its id, or the first pairs of the file.
@@ -73,10 +74,9 @@ def test_the_groups_that_arms_are_compared_on_are_whole_ones_as_in_training(
     path = next(p for p in NOTEBOOKS if p.stem.startswith("06"))
     found = json.loads(path.read_text(encoding="utf-8"))["cells"]
     cells = ["".join(c["source"]) for c in found if c["cell_type"] == "code"]
-    at = next(n for n, source in enumerate(cells) if "asyncio.gather(" in source)
+    at = next(n for n, source in enumerate(cells) if "await together(" in source)
     said: list[str] = []
     known = {
-        "asyncio": asyncio,
         "policy_messages": policy_messages,
         "sample": sample,
         "say": lambda template, **values: said.append(sentence(template, **values)),
@@ -86,6 +86,7 @@ def test_the_groups_that_arms_are_compared_on_are_whole_ones_as_in_training(
             serving=nullcontext,
         ),
         "tables": tables,
+        "together": together,
     }
     exec(compile(set_up(cells), path.stem, "exec"), known)
     code = compile(cells[at], path.stem, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

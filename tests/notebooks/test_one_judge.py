@@ -10,7 +10,7 @@ import ast
 import asyncio
 import builtins
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +176,11 @@ class Record:
         return MadeUp()
 
 
+async def together(work: Iterable[Any]) -> list[Any]:
+    """What is made up is awaited, and is no coroutine."""
+    return [await one for one in work]
+
+
 class Names(dict[str, Any]):
     """Names of a chapter; one that no cell has set is made up."""
 
@@ -189,7 +194,7 @@ def run(sources: list[str], study: Study) -> None:
     """Execute the cells that have to do with a judge; imports give made-up values."""
     known = Names(
         Study=SimpleNamespace(open=lambda _: study),
-        asyncio=asyncio,
+        together=together,
         replace=replaced,
         Judge=judge_of,
         GuardedJudge=judge_of,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from contextlib import redirect_stdout
 from importlib.resources import files
 from pathlib import Path
@@ -12,18 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import skew
 
 from rar_lib.book import claims, results, tables
 from rar_lib.book.prose import sentence
-from rar_lib.core.decision import ALPHA, Finding
+from rar_lib.core.decision import ALPHA, Finding, decide_family
 from rar_lib.core.prompts import template
 from rar_lib.core.scoring import PAPER_WEIGHTS
-from rar_lib.core.stats import Interval
+from rar_lib.core.stats import Interval, compare_with_rate, gains, wins_of
 from rar_lib.core.text import content_words
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric
 from rar_lib.data.check import check
 from rar_lib.data.questions import load_questions
 from rar_lib.data.tasks import load_mini
+from rar_lib.evaluation.alignment import VERSUS
 from rar_lib.evaluation.attacks import ATTACKS, AttackResult, by_family, success_rate
 from rar_lib.evaluation.held_out import paired_difference
 from rar_lib.evaluation.sensitivity import KEYS
@@ -97,6 +100,79 @@ def test_chapter_9_says_what_the_rules_find_of_attacks_that_their_author_had_not
     text = said("09_gaming_the_rubric", "share = {", caught=caught)
     assert "find 75% of the attacks that were written before them" in text
     assert "and 50% of those that were written after them" in text
+
+
+@pytest.mark.parametrize(
+    ("gap", "where"),
+    [
+        (Interval(-0.2, -0.3, -0.1, 9), "The interval of what the rubric adds lies below zero"),
+        (Interval(0.2, 0.1, 0.3, 9), "The interval of what the rubric adds lies above zero"),
+        (Interval(-0.2, -0.5, 0.1, 9), "The interval of what the rubric adds includes zero"),
+        (Interval(-0.2, -0.3, -0.1, 4), "There is no interval of what the rubric adds"),
+        (None, "There is no interval of what the rubric adds"),
+    ],
+)
+def test_chapter_7_says_of_one_run_no_more_than_where_its_interval_lies(
+    gap: Interval | None, where: str
+) -> None:
+    moved: dict[str, Any] = {"reference answers": None, "preferred minus rejected response": None}
+    moved |= {"what the rubric adds to them": gap}
+    text = said("07_training_with_grpo", "told = ", moved=moved, first={"reference": {"t": 0.1}})
+    assert text.endswith(f"{where}; one run decides nothing.")
+
+
+def test_chapter_8_declares_no_margin_of_its_own_for_what_the_base_knows() -> None:
+    """A guesser's rate inside a narrow interval: open, because no claim of the ledger has a d."""
+    shares = {n: float(n % 2) for n in range(400)}
+    names: dict[str, Any] = {"sets": {"MedQA": []}, "to_read": {}, "findings": {}, "likeliest": {}}
+    names |= {"outcomes": {"MedQA": {"base": shares}}, "tables": tables}
+    names |= {"compare_with_rate": compare_with_rate, "decide_family": decide_family}
+    names["multiple_choice"] = SimpleNamespace(
+        chance=lambda questions: 0.48, by_question=dict, unreadable=lambda found: 0.0
+    )
+    text = said("08_evaluation", "knows = decide_family(", **names)
+    (found,) = names["findings"].values()
+    assert found.margin is None
+    assert f"**undecided ({found.needed:,} questions would support it" in text
+
+
+def test_chapter_12_tells_the_floor_and_the_shape_of_what_is_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four tasks, the first with two pairs: they gain 2, 1 and 0 pairs and lose one."""
+    tasks = {"a-1": "a", "a-2": "a", "b-1": "b", "c-1": "c", "d-1": "d"}
+    right = {"explicit": {"a-1", "a-2", "b-1", "c-1"}, "direct_likert": {"c-1", "d-1"}}
+
+    def lines(name: str) -> list[dict[str, Any]]:
+        arm = name.removeprefix("large-").removesuffix(".jsonl")
+        sides = [("preferred", 0.6), ("rejected", 0.5)]
+        rows = []
+        for pair in tasks:
+            scores = sides if pair in right[arm] else [(side, 1 - at) for side, at in sides]
+            rows.append({"pair": pair} | {side: {"score": at} for side, at in scores})
+        return [{"of": "a head"}, *rows]
+
+    monkeypatch.setattr(results, "lines", lines)
+    record = {"judges": {"small": {"gate": True}, "large": {"gate": True}, "huge": {}}}
+    monkeypatch.setattr(results, "load", lambda name: record)
+    row = SimpleNamespace(word="supported", key="alignment.explicit_over_likert")
+    row.claim = SimpleNamespace(says="More.")
+    row.difference = Interval(0.5, 0.1, 0.9, 4)
+    other = SimpleNamespace(word="undecided", key="alignment.explicit_over_implicit")
+    names: dict[str, Any] = {"results": results, "VERSUS": VERSUS, "Counter": Counter}
+    names |= {"gains": gains, "wins_of": wins_of, "skew": skew, "fewest_tasks": lambda family: 11}
+    names["load_mini_pairs"] = lambda split: [
+        SimpleNamespace(id=pair, task_id=task) for pair, task in tasks.items()
+    ]
+    text = said("12_do_the_instruments_hold", "shape = ", ledger=lambda: [row, other], **names)
+    assert "decides nothing over fewer than 11 tasks" in text
+    assert "contradicted: 1, over at least 4 tasks." in text
+    # About a mean of 0.5: 1.5, 0.5, -0.5 and -1.5.
+    assert "*More* is **supported**; of 4 tasks 2 gain, 1 lose" in text
+    assert text.endswith("The skew of these differences is 0.00.")
+    text = said("12_do_the_instruments_hold", "shape = ", ledger=lambda: [other], **names)
+    assert "contradicted: 0. A skew" in text
+    assert "The shape" not in text
 
 
 def rubric(*criteria: tuple[str, Category]) -> Rubric:
@@ -262,9 +338,10 @@ def test_chapter_10_says_how_many_calls_chance_alone_would_make() -> None:
         "10_paper_against_here",
         "number = claims.counts(rows)",
         ALPHA=ALPHA,
-        claims=SimpleNamespace(counts=lambda rows: counts),
+        claims=SimpleNamespace(counts=lambda rows: counts, unrecorded=lambda rows: rows[:24]),
         rows=rows,
     )
+    assert "not testable here: 0, of which a record could still decide 24." in text
     assert "30 claims have a p-value." in text
     assert "at the level of 0.05, 1.50 of them would on average be called by chance" in text
 

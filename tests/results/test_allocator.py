@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
 from rar_lib.models import processor, vllm_args
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.server import Endpoint, local_chat
@@ -50,11 +54,25 @@ def test_an_allocator_takes_the_place_of_the_librarys_own_and_changes_nothing_el
 
 
 @pytest.mark.parametrize("model", ["qwen-0.5b", "smollm2-135m"])
-def test_a_server_that_is_up_is_asked_as_any_other_of_its_model(model: str) -> None:
+def test_a_server_that_is_up_is_asked_as_any_other_of_its_model(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     endpoint = Endpoint("http://127.0.0.1:1/v1", model, MODELS[model].identity)
-    with local_chat(model) as usual:
-        asked = allocator.chat_with(endpoint)
-        assert replace(asked, server=usual.server) == usual
+    asked: list[Chat] = []
+
+    async def one_pass(judge: Judge, _: Any) -> dict[str, float]:
+        asked.append(judge.chat)
+        return {"verdicts_per_s": 1.0}
+
+    monkeypatch.setattr(allocator, "one_pass", one_pass)
+    monkeypatch.setattr(allocator, "serve_plan", lambda _: nullcontext(endpoint))
+    monkeypatch.setattr(vllm_args, "plan", lambda _: Plan("m", ("serve",), {}, "w", "", 1.0, 2.0))
+    asyncio.run(allocator.measure(model, allocator.KEPT, []))
+    assert len(asked) == 3
+    with local_chat(model, engine="vllm") as usual:
+        for chat in asked:
+            assert chat.server is endpoint
+            assert replace(chat, server=usual.server) == usual
 
 
 def test_memory_is_read_once_at_least(monkeypatch: pytest.MonkeyPatch) -> None:

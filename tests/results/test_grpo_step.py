@@ -9,12 +9,16 @@ from contextlib import contextmanager
 from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from rar_lib.book import results
 from rar_lib.book.profiles import load
+from rar_lib.core.scoring import explicit_score
+from rar_lib.core.text import fence
+from rar_lib.data.tasks import load_mini
+from rar_lib.judging.chat import Chat
 from rar_lib.models import processor
 from results import grpo_step
 
@@ -189,6 +193,35 @@ def test_stock_computes_in_the_format_that_ours_does(
     assert seen == [torch.bfloat16 if bf16 else torch.float32]
     ours = common_settings(training, tmp_path, seed=0)["bf16"]
     assert grpo_step.stock_arguments(training, str(tmp_path)).bf16 is ours is bf16
+
+
+def test_the_stock_judge_is_asked_about_each_criterion_by_the_prompt_beside_the_script() -> None:
+    task = load_mini("train")[0]
+    assert task.rubric is not None
+    criteria = task.rubric.criteria
+    met = {criterion.id: n != 1 for n, criterion in enumerate(criteria)}
+    said = iter(met.values())
+    asked: list[str] = []
+
+    async def complete(messages: list[dict[str, str]], max_tokens: int) -> Any:
+        asked.append(messages[0]["content"])
+        verdict = {"explanation": "It does.", "criteria_met": next(said)}
+        return SimpleNamespace(text=f"Here: {json.dumps(verdict)}")
+
+    chat = cast(Chat, SimpleNamespace(complete=complete))
+    response = "Because {it} is."
+    score = asyncio.run(grpo_step.grade_json(chat, task, response))
+    assert score == pytest.approx(explicit_score(task.rubric, met))
+    assert len(asked) == len(criteria)
+    assert asked[0] == (
+        "You grade one criterion of a rubric for a response to a question.\n\n"
+        f"Question:\n{fence(task.question)}\n\n"
+        f"Response:\n{fence(response)}\n\n"
+        f"Criterion: {criteria[0].description}\n\n"
+        "Say in one or two sentences whether the response meets the criterion, then decide. "
+        "Reply with JSON\nand nothing else: "
+        '{"explanation": "...", "criteria_met": true or false}'
+    )
 
 
 def test_our_side_is_kept_with_load_and_memory(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -195,3 +197,18 @@ def test_what_differs_is_said_with_its_values() -> None:
 
 def test_memory_is_of_this_process_in_gb() -> None:
     assert 0.01 < limit.peak_gb() < 100
+
+
+def test_a_token_is_counted_once_however_many_prompts_begin_with_it() -> None:
+    assert limit.distinct_prefixes([[1, 2, 3], [1, 2, 4], [1, 2, 3]]) == 4
+    assert limit.distinct_prefixes([[1, 2], [2, 1]]) == 4
+    assert limit.distinct_prefixes([]) == 0
+
+
+def test_what_others_do_is_neither_idle_nor_the_servers() -> None:
+    times = SimpleNamespace(
+        user=1.0, nice=1.0, system=1.0, idle=900.0, iowait=900.0, irq=1.0, softirq=1.0, steal=1.0
+    )
+    assert limit.busy(times) == 6.0  # waiting for a disk is idle, too
+    assert limit.group_seconds(os.getpgid(0)) > 0
+    assert limit.group_seconds(2**30) == 0.0

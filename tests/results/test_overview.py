@@ -1,7 +1,8 @@
-"""The overview of ``results/``: every script and every record has a row."""
+"""``results/`` as a whole: every script and every record has a row, every script its tests."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -58,3 +59,55 @@ def test_a_row_without_a_note_has_its_record() -> None:
     assert recorded
     for name in re.findall(r"`([\w/]+\.json)`", " ".join(recorded)):
         assert (RESULTS / name).is_file(), name
+
+
+# --- tests mirror the scripts
+
+TESTS = Path(__file__).parent
+#: Adapters of peers whose packages are in environments of their own alone.
+NOT_HERE = ("judges/peers/run_autorubric.py", "judges/peers/run_rubric.py")
+#: Tests that are of no single script, and of what they are.
+OF_THEIR_OWN = {
+    "test_overview.py": "results/ as a whole",
+    "study/test_design.py": "design.json, which all that the study declares goes into",
+}
+
+
+def within(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+MODULES = [path for path in sorted(RESULTS.rglob("*.py")) if path.name != "__init__.py"]
+#: Where the tests of a script are -> the script.
+MIRRORED = {
+    within(path.with_name(f"test_{path.name}"), RESULTS): path
+    for path in MODULES
+    if within(path, RESULTS) not in NOT_HERE
+}
+
+
+def taken_from(tree: ast.AST) -> set[str]:
+    """Modules, and names in them, that a file imports; adapters are loaded by their bare names."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "adapter":
+            found.add("results.judges.peers." + ast.literal_eval(node.args[0]))
+    return found
+
+
+@pytest.mark.parametrize("test", MIRRORED)
+def test_every_script_has_tests_that_import_it(test: str) -> None:
+    module = ".".join(MIRRORED[test].relative_to(RESULTS.parent).with_suffix("").parts)
+    path = TESTS / test
+    assert path.is_file(), f"nothing tests {module}: write tests/results/{test}"
+    text = path.read_text(encoding="utf-8")
+    assert module in taken_from(ast.parse(text)), f"tests/results/{test} does not use {module}"
+    assert "\ndef test_" in text
+
+
+def test_every_test_here_is_of_a_script() -> None:
+    found = {within(path, TESTS) for path in TESTS.rglob("test_*.py")}
+    assert found - set(MIRRORED) == set(OF_THEIR_OWN)
+    assert {within(path, RESULTS) for path in MODULES} >= set(NOT_HERE)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import PAPER_WEIGHTS, explicit_score
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
@@ -195,7 +196,7 @@ def test_the_correlation_is_the_same_every_time() -> None:
 
 
 def test_a_set_without_rubrics_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="none of the 1 tasks has a rubric"):
+    with pytest.raises(DataError, match="none of the 1 tasks has a rubric"):
         overview([SET[3]])
 
 

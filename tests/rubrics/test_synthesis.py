@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scripted import says, server, status
 
-from rar_lib.core.errors import JudgeFault
+from rar_lib.core.errors import DataError, JudgeFault
 from rar_lib.core.types import Category, Polarity, Rubric, Task, Usage
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.cassette import Cassette
@@ -122,7 +122,7 @@ def test_a_cut_off_rubric_is_not_used_even_if_it_parses() -> None:
 
 def test_a_task_without_reference_says_so() -> None:
     bare = TASK.model_copy(update={"reference": None})
-    with server(says(reply())) as scripted, pytest.raises(ValueError, match="has no reference"):
+    with server(says(reply())) as scripted, pytest.raises(DataError, match="has no reference"):
         write(scripted.url, bare)
 
 

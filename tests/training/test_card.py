@@ -11,9 +11,8 @@ from markdown_it import MarkdownIt
 from rar_lib.core.errors import CheckpointError
 from rar_lib.core.stats import MIN_UNITS
 from rar_lib.core.types import Task
+from rar_lib.evaluation.judge_roles import HOLD_OUT, TRAINING
 from rar_lib.training.card import (
-    HOLD_OUT,
-    TRAINING,
     as_markdown,
     findings,
     model_card,

@@ -298,8 +298,11 @@ def test_more_answers_than_one_batch_come_back_in_order() -> None:
 
 def test_the_rubric_stands_behind_the_notes_and_the_question_stays() -> None:
     shown = shown_rubric(RULED)
-    assert shown.context.startswith("w3 w4 w5\n\n")
-    assert "w9 w10" in shown.context
+    assert policy_messages(shown)[-1]["content"] == (
+        "w1 w2\n\nNotes:\nw3 w4 w5\n\nA good answer meets:\n1. [Essential] w9 w10"
+    )
+    bare = shown_rubric(RULED.model_copy(update={"context": ""}))
+    assert bare.context == "A good answer meets:\n1. [Essential] w9 w10"
     assert shown.model_copy(update={"context": RULED.context}) == RULED
     assert shown_rubric(BARE) is BARE
 

@@ -1,4 +1,4 @@
-"""The pages of the book: what each of them says of records and of runs, and what may stand there.
+"""The pages of the book: what each says of records or of runs, what may stand there.
 
 :mod:`rar_lib.book.build` puts them together.
 """

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from io import BytesIO
@@ -69,8 +70,6 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 def _finish_epub(parts: dict[str, bytes], book: Path, data: Path, repo: Path) -> None:
     """Fill the page of rollouts, refuse what could run, and list what Sphinx does not."""
-    from bs4 import BeautifulSoup
-
     leaves = kept_runs(data, repo)
     mathematical = set()
     for name in [n for n in parts if n.endswith(".svg")]:
@@ -80,10 +79,7 @@ def _finish_epub(parts: dict[str, bytes], book: Path, data: Path, repo: Path) ->
     for name in [n for n in parts if n.endswith(".xhtml")]:
         text = parts[name].decode("utf-8")
         if name == f"{ROLLOUTS}.xhtml" and leaves:
-            shown = BeautifulSoup(report.browser_body(leaves), "html.parser")
-            for choice in shown.select("#rollouts-pick, svg"):
-                choice.decompose()
-            text = ROLLOUTS_PLACE.sub(lambda _: str(shown), text)  # noqa: B023  used at once
+            text = ROLLOUTS_PLACE.sub(lambda _: _shown(leaves), text)
         text = join_folds(text)
         check_page(text, name, "body")
         if "<math" in text:
@@ -100,6 +96,16 @@ def _finish_epub(parts: dict[str, bytes], book: Path, data: Path, repo: Path) ->
     parts["_static/epub.css"] = re.sub(rb"@font-face\s*\{[^}]*res:[^}]*\}", b"", styles)
     parts["_static/rar.css"] += files("rar_lib.book").joinpath("epub.css").read_bytes()
     parts["content.opf"] = items.replace("</manifest>", f"  {font}\n  </manifest>").encode("utf-8")
+
+
+def _shown(leaves: Sequence[report.Leaf]) -> str:
+    """The first of the kept rollouts, without what picks another one."""
+    from bs4 import BeautifulSoup
+
+    shown = BeautifulSoup(report.browser_body(leaves), "html.parser")
+    for choice in shown.select("#rollouts-pick, svg"):
+        choice.decompose()
+    return str(shown)
 
 
 def printed(html: Path, stems: list[str], work: Path) -> bytes:

@@ -399,13 +399,15 @@ def _arms_figure(arms: Mapping[str, Any] | None) -> list[str]:
 def _on_claims(rows: Sequence[claims.Row]) -> str:
     open_ = [row for row in rows if row.word in WORDS]
     decided = sorted((row for row in open_ if row.word in WORDS[:3]), key=_corrected)
+    later = len(claims.unrecorded(rows))
     text = sentence(
         "**What is decided.** Of {claims} claims about an effect {decided} are decided, "
-        "{undecided} undecided and {closed} not testable by what is recorded.",
+        "{undecided} undecided, {later} not yet recorded in full and {closed} not testable here.",
         claims=len(open_),
         decided=many(len(decided)),
         undecided=many(sum(row.word == "undecided" for row in open_)),
-        closed=many(sum(map(len, claims.reasons(rows).values()))),
+        later=many(later),
+        closed=many(sum(map(len, claims.reasons(rows).values())) - later),
     )
     named = [
         sentence(
@@ -487,9 +489,11 @@ def _claims_bar(rows: Sequence[claims.Row]) -> str:
         entries=len(rows),
     )
     origin = sentence(
-        "Findings that rest on a record: {recorded}. What a chapter measures while it runs is a "
-        "demonstration and decides no claim.",
+        "Findings that rest on a record: {recorded}. Of those that are not testable here a record "
+        "could still decide {later}. What a chapter measures while it runs is a demonstration and "
+        "decides no claim.",
         recorded=many(sum(row.origin is not None for row in rows)),
+        later=many(len(claims.unrecorded(rows))),
     )
     alt = plain(
         "A bar of {entries} entries: {counts}.",

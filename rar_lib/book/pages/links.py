@@ -169,10 +169,10 @@ def lead(html: Path, made: Mapping[str, str]) -> None:
     for name, links in made.items():
         page = html / name
         text = page.read_text(encoding="utf-8")
-        if (places := len(SOURCE_PLACE.findall(text))) != 1:
+        places = SOURCE_PLACE.findall(text)
+        if len(places) != 1:
             raise ReproduceError(
-                f"{name} has {places} lines of class rar-source, one is needed: the links to Colab "
-                "and Binder stand under it"
+                f"{name} has {len(places)} lines of class rar-source, one is needed: the links to "
+                "Colab and Binder stand under it"
             )
-        linked = SOURCE_PLACE.sub(lambda place: f"{place[0]}\n{links}", text)  # noqa: B023
-        page.write_text(linked, encoding="utf-8")
+        page.write_text(text.replace(places[0], f"{places[0]}\n{links}"), encoding="utf-8")

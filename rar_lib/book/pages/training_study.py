@@ -108,7 +108,7 @@ def studied(repo: Path) -> dict[str, str]:
         "graded": _on_grading(design),
         "gold": _on_gold(design, gold, labelled=any((repo / LABELS).glob("*.csv"))),
         "state": _on_state(design, heads),
-        "repeated": _on_repeats(results.load("repeats", repo)),
+        "repeated": _on_repeats((results.load("repeats", repo) or {}).get("repeats", [])),
     }
 
 
@@ -584,7 +584,7 @@ def _intervals(found: Mapping[str, Any], *but: str) -> list[str]:
     return [f"{of or 'unknown'} ({name})" for name, of in known.items()]
 
 
-def _on_repeats(repeats: Sequence[Mapping[str, Any]] | None) -> str:
+def _on_repeats(repeats: Sequence[Mapping[str, Any]]) -> str:
     """Whether units that were trained once more wrote the same answers."""
     if not repeats:
         return sentence("No unit has been trained a second time.")

@@ -1,7 +1,7 @@
-"""Every prompt is a text file in this folder; this fills them, and knows a judge's wordings.
+"""The prompts: every one is a text file in this folder, filled here.
 
 Values are placed by single-pass substitution, so that a response holding a placeholder, a
-fence or a chat-template token stays data.
+fence or a chat-template token stays data. :data:`Wording` says in which words a judge can be asked.
 """
 
 from __future__ import annotations

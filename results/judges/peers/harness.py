@@ -84,7 +84,8 @@ def main(make: Callable[[Server], Grader]) -> None:
 
 def read(path: Path) -> list[Item]:
     """The items of a file, one a line."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    # Not by splitlines: a text may hold other characters that end a line.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 async def measure(

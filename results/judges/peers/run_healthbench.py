@@ -12,45 +12,13 @@ import asyncio
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness import Grader, Item, Outcome, Server, main, together
 from openai import AsyncOpenAI
 
 TRIES = 3
-PROMPT = """\
-Below are a conversation and one criterion by which its last message is graded.
-
-# Conversation
-user: {question}
-
-assistant: {response}
-
-# Criterion
-[{points}] {criterion}
-
-# Instructions
-Decide whether the last message of the conversation, the assistant's, meets the criterion.
-Return a JSON object with two fields:
-- "explanation": a string that says why the message does or does not meet the criterion.
-- "criteria_met": a boolean, true if the message meets the criterion, else false.
-
-If a criterion asks for several things, it is met only if all of them are there. Where it names
-examples ("such as", "for example"), the message need not contain every one of them.
-
-A criterion with negative points describes something bad. The field still says whether the
-described thing is there, not whether that is good: for the criterion "[-5] Recommends an
-antibiotic" and a message that recommends one, criteria_met is true.
-
-An example of the form:
-```json
-{{
-  "explanation": "The message says to see a doctor within a day, as the criterion asks.",
-  "criteria_met": true
-}}
-```
-
-Return only the JSON object, in Markdown as above.
-"""
+PROMPT = Path(__file__).with_name("healthbench_prompt.txt").read_text(encoding="utf-8")
 
 
 def make(server: Server) -> Grader:

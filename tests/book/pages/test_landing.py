@@ -240,6 +240,20 @@ def test_where_nothing_is_decided_it_says_that(repo: Path) -> None:
     assert f"Of {len(effects)} claims about an effect none are decided" in text
 
 
+def test_what_no_record_holds_yet_is_counted_apart_from_what_nothing_here_can_test(
+    repo: Path, record: dict[str, Any]
+) -> None:
+    sourced = sum(bool(one.sources) for one in LEDGER.claims)
+    never = sum(bool(one.reason) for one in LEDGER.claims)
+    text = said(repo)
+    assert f"undecided, {sourced} not yet recorded in full and {never} not testable here." in text
+    assert f"not testable here a record could still decide {sourced}." in text
+    gap = Comparison(Interval(0.0, -0.2, 0.2, 48, 0.1), 0.3, 0.9)
+    record["findings"] = {"alignment.explicit_over_likert": decide(gap, margin=0.05).to_json()}
+    write(repo, record)
+    assert f"1 undecided, {sourced - 1} not yet recorded in full and {never} not" in said(repo)
+
+
 def test_the_headline_is_the_ledger_s(repo: Path) -> None:
     checked = claims.check(next(c.arithmetic for c in LEDGER.claims if c.id == HEADLINE))
     assert (

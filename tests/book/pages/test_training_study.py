@@ -493,7 +493,7 @@ def test_secondary_outcomes_are_means_over_the_seeds_that_have_them(repo: Path) 
 def test_a_unit_that_was_trained_again_says_how_much_came_out_the_same(repo: Path) -> None:
     assert said(repo, "repeated") == "No unit has been trained a second time."
     looks = [{"step": 0, "answers": 80, "same": 80}, {"step": 12, "answers": 80, "same": 79}]
-    write(repo, "repeats", [{"unit": "rlvr-fold0-seed0", "looks": looks}])
+    write(repo, "repeats", {"repeats": [{"unit": "rlvr-fold0-seed0", "looks": looks}]})
     assert "a copy: 159 of 160 (rlvr-fold0-seed0)." in said(repo, "repeated")
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from studied import named
 
 from rar_lib.book import results
 from rar_lib.core.errors import DataError
@@ -24,10 +25,6 @@ THERE = HERE | {"machine": "4 cores"}
 OTHER_FORMAT = HERE | {"number format": "bfloat16"}
 SHARES = {"base": 0.0, "implicit": 0.5, "explicit": 0.2}
 TASKS = {fold: run.tasks_of(Unit(run.DESIGNS[0], fold, 0))[1] for fold in (0, 1)}
-
-
-def named(arm: str, fold: int = 0, seed: int = 0) -> Unit:
-    return Unit(next(design for design in run.DESIGNS if design.name == arm), fold, seed)
 
 
 def line_of(judge: str, engine: str = "vllm==1", **change: str) -> dict[str, Any]:

@@ -111,6 +111,6 @@ def test_a_variant_of_an_arm_speaks_for_itself_alone() -> None:
 def test_the_record_is_read(tmp_path: Path) -> None:
     path = tmp_path / "repeats.json"
     assert States.recorded(path) == States()
-    path.write_text(json.dumps([repeat("old", "new")]))
+    path.write_text(json.dumps({"repeats": [repeat("old", "new")]}))
     assert States.recorded(path).state(unit("explicit", "old")) == "new"
     assert States.recorded(REPEATS).later

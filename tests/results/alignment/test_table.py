@@ -1,45 +1,28 @@
-"""What results/alignment records and decides, on grades worked out by hand."""
+"""What results/alignment decides, on grades worked out by hand."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import Reply, says, server
+from aligned import ORIGIN, PAIRS, grade, write
 
 from rar_lib.book import claims
-from rar_lib.core.files import file_hash
 from rar_lib.core.types import Arm, Grade, Pair, Verdict
-from rar_lib.data.tasks import load_mini_pairs, tried_pairs
+from rar_lib.data.tasks import tried_pairs
 from rar_lib.evaluation import sensitivity
 from rar_lib.evaluation.alignment import PairGrades, criterion_agreement
-from rar_lib.judging.chat import Chat
 from results.alignment import run, table
 from results.alignment.run import Piece
-
-ORIGIN = {"date": "2026-01-01", "machine": "2 cores", "versions": {"vllm": "1"}}
-PAIRS = tuple(load_mini_pairs("test"))
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(run, "HERE", tmp_path)
     return tmp_path
-
-
-def grade(arm: Arm, score: float, gold: dict[str, bool] | None = None) -> Grade:
-    """A grade; with gold labels its verdicts are right and sure."""
-    verdicts = [
-        Verdict(criterion_id=name, met=met, probability=0.9 if met else 0.1, share=0.98)
-        for name, met in (gold or {}).items()
-    ]
-    return Grade(arm=arm, score=score, verdicts=tuple(verdicts), share=0.98)
 
 
 def graded(arm: Arm, better: float, worse: float, *, labels: bool = False) -> PairGrades:
@@ -62,95 +45,6 @@ def sure_of(right: tuple[str, ...]) -> dict[str, PairGrades]:
         name: graded(arm, 0.8, 0.2 if name in right else 0.8, labels=arm == "explicit")
         for name, arm in arms.items()
     }
-
-
-def write(piece: Piece, **first: Any) -> None:
-    line = {"of": run.mark(piece), "number format": "float32", **ORIGIN} | first
-    rows = [
-        {"pair": pair.id, side: run.kept(grade(piece.arm, 0.5))}
-        | {other: run.kept(grade(piece.arm, 0.25))}
-        for pair in run.pairs_of(piece)
-        for side, other in [("preferred", "rejected")]
-    ]
-    run.write_lines(piece.path, [line, *rows])
-
-
-def test_every_pair_and_every_judge_is_asked_in_every_arm() -> None:
-    pieces = run.pieces()
-    assert len({p.name for p in pieces}) == len(pieces) == 3 * (len(run.ARMS) + 1 + 2)
-    assert run.pairs_of(Piece("qwen-0.5b", "implicit")) == list(PAIRS)
-    assert {p.id[:3] for p in run.pairs_of(Piece("qwen-0.5b", "explicit", "val"))} == {"val"}
-
-
-def test_a_piece_comes_back_as_it_was_written(here: Path) -> None:
-    piece = Piece("qwen-0.5b", "implicit")
-    assert not run.is_complete(piece)
-    write(piece)
-    assert run.is_complete(piece)
-    of = table.graded_of(piece)
-    assert [pair.id for pair, _, _ in of.scored()] == [pair.id for pair in PAIRS]
-    assert {(a, b) for _, a, b in of.scored()} == {(0.5, 0.25)}
-    write(piece, of="made by other prompts")
-    assert not run.is_complete(piece)
-
-
-def test_the_pieces_on_record_are_what_would_be_made_today() -> None:
-    recorded = [piece for piece in run.pieces() if piece.path.exists()]
-    assert recorded
-    assert [piece.name for piece in recorded if not run.is_complete(piece)] == []
-
-
-def copied(checkout: Path, to: Path) -> None:
-    """The modules of a checkout that a piece's mark names."""
-    for name in (*run._READERS, run._ASKER):
-        copy = to / "rar_lib" / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes((checkout / "rar_lib" / name).read_bytes())
-
-
-def test_any_other_change_of_a_reader_makes_a_piece_stale(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    piece = Piece("qwen-0.5b", "implicit")
-    today = run.mark(piece)
-    copied(run.ROOT, tmp_path)
-    monkeypatch.setattr(run, "ROOT", tmp_path)
-    assert run.mark(piece) == today
-    for name in run._READERS:
-        copy = tmp_path / "rar_lib" / name
-        kept = copy.read_bytes()
-        copy.write_bytes(kept + b"# changed\n")
-        assert run.mark(piece) != today
-        copy.write_bytes(kept)
-
-
-def test_only_the_present_version_of_a_reader_counts_as_an_earlier_one() -> None:
-    present = {file_hash(run.ROOT / "rar_lib" / name) for name in run._READERS}
-    assert set(run._READS_AS) <= present
-
-
-def test_any_other_way_of_asking_makes_the_pieces_on_record_stale(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recorded = [piece for piece in run.pieces() if piece.path.exists()]
-    copied(run.ROOT, tmp_path)
-    monkeypatch.setattr(run, "ROOT", tmp_path)
-    assert all(map(run.is_complete, recorded))
-    asker = tmp_path / "rar_lib" / run._ASKER
-    text = asker.read_text(encoding="utf-8")
-    asked = text.replace("_ALTERNATIVES = 20\n", "_ALTERNATIVES = 5\n")
-    assert asked != text
-    asker.write_text(asked, encoding="utf-8")
-    assert not any(map(run.is_complete, recorded))
-    options = argparse.Namespace(judges=run.JUDGES, arms=run.ARMS, rubrics=("authored",))
-    run.listing(options)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if not line.endswith("to do")] == []
-    assert len(lines) >= len(recorded)
-
-
-def test_only_the_present_way_of_asking_counts_as_the_first_one() -> None:
-    assert {file_hash(run.ROOT / "rar_lib" / run._ASKER)} == run._ASKS_AS_FIRST
 
 
 def test_an_arm_counts_once_every_judge_has_graded_it(here: Path) -> None:
@@ -337,22 +231,6 @@ def test_a_judge_that_reads_nothing_enters_no_claim() -> None:
     found = table.record(judges, {}, ORIGIN)
     assert not any(row["gate"] for row in found["judges"].values())
     assert {row["word"] for row in found["findings"].values()} == {"not testable here"}
-
-
-@pytest.mark.fault
-def test_a_piece_whose_judge_was_too_slow_is_not_written(here: Path) -> None:
-    piece = Piece("qwen-0.5b", "implicit")
-
-    def late(_: Reply, count: int) -> Reply:
-        if count == 3:
-            time.sleep(2.0)
-        return says("7", tokens={"7": 1.0})
-
-    with server(late) as scripted:
-        chat = Chat(scripted.url, "scripted", timeout_s=1.0)
-        with pytest.raises(SystemExit, match=r"\d+ grades had no reply in time"):
-            asyncio.run(run.measure(piece, chat))
-    assert not piece.path.exists()
 
 
 def test_the_explicit_arm_is_shown_without_the_pairs_that_its_wording_was_found_on() -> None:

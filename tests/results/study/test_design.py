@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -94,73 +93,3 @@ def test_the_command_writes_it_and_trains_nothing(
     monkeypatch.setattr("sys.argv", ["run", "--design"])
     run.main()
     assert (tmp_path / "design.json").read_bytes() == FILE.read_bytes()
-
-
-# --- what is told of the pilot's trials
-
-
-@pytest.fixture(scope="module")
-def tried() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(pilot.RESULTS.read_text(encoding="utf-8"))
-    return found
-
-
-def test_the_pilot_s_record_tells_of_each_trial_what_the_code_tells(tried: dict[str, Any]) -> None:
-    again = "run: .venv/bin/python -m results.study.pilot"
-    assert len(pilot.WHY) == len(pilot.TRIALS)
-    told = [{"declared": r["declared"], "decided": r["decided"]} for r in tried["trials"]]
-    assert told == list(pilot.WHY[: len(told)]), again
-    assert {name: tried["beside"][name] for name in pilot.WHY_BESIDE} == pilot.WHY_BESIDE, again
-
-
-def test_what_is_told_of_a_trial_holds_no_number_and_is_a_sentence() -> None:
-    for why in [*pilot.WHY, pilot.WHY_BESIDE]:
-        for name in ("declared", "decided"):
-            assert not re.search(r"\d", why[name]), why[name]
-            assert why[name].endswith("."), why[name]
-
-
-def test_settings_that_are_told_as_multiples_of_others_are_that() -> None:
-    """By the places of the trials from one on, as they are told."""
-
-    def times(name: str, trial: int, other: int) -> float:
-        return float(pilot.TRIALS[trial - 1][name] / pilot.TRIALS[other - 1][name])
-
-    assert times("learning_rate", 2, 1) == times("learning_rate", 4, 3) == 2
-    assert times("learning_rate", 3, 2) == times("learning_rate", 5, 3) == 1
-    assert times("steps", 5, 3) == 2
-    assert times("learning_rate", 8, 7) == 2
-    assert times("max_completion", 8, 7) > 1
-    for trial in (7, 9):
-        assert times("learning_rate", trial, 1) == times("steps", trial, 1) == 1
-    assert pilot.TRIALS[5]["schedule"] == "linear"
-    assert pilot.TRIALS[5]["prompts_per_step"] > run.SETTINGS.prompts_per_step
-    assert pilot.TRIALS[-1]["notes"] == "own"
-
-
-def test_a_decision_that_names_a_measurement_has_it_on_record(tried: dict[str, Any]) -> None:
-    assert "the fourth trial had left the bound on the KL" in pilot.WHY[4]["decided"]
-    assert tried["trials"][3]["kl"] > pilot.MOST_KL
-    assert tried["trials"][3]["trial"]["steps"] < pilot.TRIALS[4]["steps"]
-
-
-def test_what_the_answers_of_a_trial_convey_is_its_rise(tried: dict[str, Any]) -> None:
-    for row in [*tried["trials"], tried["beside"]]:
-        outcomes = [look["own"] - look["others"] for look in row["looks"]]
-        assert outcomes[-1] - outcomes[0] == pytest.approx(row["rise"]["value"])
-        mixed = row["trial"].get("notes") != "own"
-        assert any(look["others"] for look in row["looks"]) == mixed
-        assert row["looks"][-1]["step"] == row["trial"]["steps"]
-
-
-def test_what_answers_convey_is_told_look_by_look_by_hand() -> None:
-    unit = pilot.unit_of(pilot.TRIALS[0])
-    _, held_out = run.tasks_of(unit)
-    silent = {task.id: "" for task in held_out}
-    copied = silent | {task.id: task.context for task in held_out[:20]}
-    found = {"looks": [{"step": 0, "answers": silent}, {"step": 3, "answers": copied}]}
-    # 20 of 80 answers say all notes that stand beside their question.
-    assert pilot.looked_at(unit, found) == [
-        {"step": 0, "own": 0.0, "others": 0.0},
-        {"step": 3, "own": 0.25, "others": 0.25},
-    ]

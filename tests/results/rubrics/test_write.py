@@ -61,6 +61,19 @@ def test_a_task_is_asked_for_once_and_what_is_no_rubric_keeps_its_reason() -> No
     assert rubrics.missing("synthetic_noref", TASKS) == TASKS
 
 
+def test_a_rubric_that_holds_another_end_of_a_line_is_read_whole(here: Path) -> None:
+    rubric = TASKS[0].rubric
+    assert rubric is not None
+    first, *others = rubric.criteria
+    odd = first.model_copy(update={"description": "States one\u2028two\x85three."})
+    kept = rubric.model_copy(update={"criteria": (odd, *others)})
+    row = {"task": TASKS[0].id, "of": rubrics.mark(TASKS[0], "synthetic_ref")}
+    row |= {"rubric": kept.model_dump(mode="json"), "reason": None}
+    line = json.dumps(row, ensure_ascii=False) + "\n"
+    (here / "synthetic_ref.jsonl").write_text(line, encoding="utf-8")
+    assert rubrics.rubrics("synthetic_ref") == {TASKS[0].id: kept}
+
+
 def test_what_was_written_before_an_endpoint_failed_is_kept(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

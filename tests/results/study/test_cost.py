@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from studied import named
 
 from results.study import cost, origin, run
 from results.study.run import Unit
 
 HERE = {"machine": "2 cores", "number format": "float32"}
 LINE = {"judge": {"model": "j", "engine": ""}}
-
-
-def named(arm: str, fold: int = 0, seed: int = 0) -> Unit:
-    return Unit(next(design for design in run.DESIGNS if design.name == arm), fold, seed)
 
 
 def head(unit: Unit, seconds: float, grading: float | None = None, **change: Any) -> dict[str, Any]:
