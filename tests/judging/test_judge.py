@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -451,6 +452,10 @@ def test_a_rating_behind_white_space_is_read_from_any_endpoint(
     assert scripted.requests[0]["max_completion_tokens"] > 1
 
 
+def _contents(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(turn["content"]) for turn in messages]
+
+
 def test_the_questions_behind_a_grade_are_shown_with_the_place_that_is_read() -> None:
     def answer(_: Reply, __: int) -> Reply:
         likely = {" yes": 0.6, "no": 0.3, "maybe": 0.1}
@@ -461,10 +466,11 @@ def test_the_questions_behind_a_grade_are_shown_with_the_place_that_is_read() ->
         asked = asyncio.run(judge.asked(TASK, "Cool it.", "explicit"))
         graded = asyncio.run(judge.grade(TASK, "Cool it.", "explicit"))
     assert [one.criterion for one in asked] == list(RUBRIC.criteria)
+    # the criteria are asked at once, so they arrive in any order, here and in the grade
+    sent = [_contents(request["messages"]) for request in scripted.requests]
+    shown = [_contents(one.messages) for one in asked]
+    assert sorted(2 * shown) == sorted(sent)
     first = asked[0]
-    assert [turn["content"] for turn in first.messages] == [
-        turn["content"] for turn in scripted.requests[0]["messages"]
-    ]
     assert first.place.text == " yes"  # behind the line end
     assert first.answers == {" yes": 0.6, "no": 0.3}
     p = first.answers[" yes"] / sum(first.answers.values())
