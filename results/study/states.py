@@ -2,8 +2,8 @@
 
 The digest of the code changes with edits that decide nothing. Two states count as one where a unit
 was trained under the first and once more under the second, on one machine, and wrote every answer
-the same to the character (``repeat.py``). That holds for units that are paid in the same way and no
-others: what a rule's reward shows says nothing of the code that asks a judge.
+the same to the character (``repeat.py``). That holds for units of the same arm and no others: what
+one reward shows says nothing of the code that pays another.
 """
 
 from __future__ import annotations
@@ -17,22 +17,6 @@ from typing import Any
 REPEATS = Path(__file__).with_name("repeats.json")
 #: Characters of a digest that are kept.
 DIGITS = 12
-_PAID = {
-    "base": "not trained",
-    "rlvr": "paid by a rule",
-    "length": "paid by a rule",
-    "sft_reference": "imitates references",
-    "sft_filtered": "imitates answers that a judge chose",
-}
-
-
-def paid(arm: str) -> str:
-    """How an arm of the study is paid: by a judge unless it is another one.
-
-    A variant, such as *explicit, keep 0.5*, runs code that the plain arm does not: it speaks for
-    itself alone.
-    """
-    return arm if "," in arm else _PAID.get(arm, "paid by a judge")
 
 
 @dataclass(frozen=True)
@@ -40,8 +24,8 @@ class States:
     """Which states of the code are one.
 
     Attributes:
-        later: machine, how a unit is paid, and the state it was trained under -> the state under
-            which it came out the same.
+        later: machine, arm, and the state a unit was trained under -> the state under which it came
+            out the same.
     """
 
     later: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
@@ -51,13 +35,13 @@ class States:
         """From what ``repeat.py`` found.
 
         A repeat of which one answer differs stands against every other of the same two states, of
-        units that are paid alike on that machine: these are not one.
+        units of that arm on that machine: these are not one.
         """
         found: dict[tuple[str, str, str], str] = {}
         against = set()
         for one in repeats:
             before, now = one["code"]
-            key = (one["machine"][0], paid(one["arm"]), before)
+            key = (one["machine"][0], one["arm"], before)
             if not _same(one):
                 against.add((*key, now))
             elif before != now:
@@ -74,7 +58,7 @@ class States:
         on = f"{head['starts'][-1]['machine']}, {head['starts'][-1]['number format']}"
         state: str = head["decides"]["code"][:DIGITS]
         met = {state}
-        while (later := self.later.get((on, paid(head["arm"]), state))) and later not in met:
+        while (later := self.later.get((on, head["arm"], state))) and later not in met:
             met.add(later)
             state = later
         return state

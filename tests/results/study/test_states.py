@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from results.study import run
-from results.study.states import REPEATS, States, paid
+from results.study.states import REPEATS, States
 
 HERE = "2 cores, float32"
 DIFFERS = [{"step": 12, "answers": 80, "same": 79}]
@@ -41,20 +41,12 @@ def test_a_repeat_joins_two_states_and_repeats_join_in_a_row() -> None:
     assert state(row, "explicit", "third") == "third"
 
 
-@pytest.mark.parametrize(
-    ("of", "joined"),
-    [
-        ("explicit", True),
-        ("implicit", True),
-        ("direct_likert", True),
-        ("rlvr", False),
-        ("sft_reference", False),
-        ("sft_filtered", False),
-        ("base", False),
-    ],
-)
-def test_a_repeat_speaks_of_units_that_are_paid_in_its_way_alone(of: str, joined: bool) -> None:
-    assert (state([repeat("old", "new")], of, "old") == "new") == joined
+@pytest.mark.parametrize("of", [design.name for design in run.DESIGNS])
+def test_a_repeat_speaks_of_units_of_its_own_arm_alone(of: str) -> None:
+    """The names are those that units say, not the methods that arms are trained by."""
+    for design in run.DESIGNS:
+        joined = state([repeat("old", "new", of)], design.name, "old") == "new"
+        assert joined == (design.name == of)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +65,9 @@ def test_a_repeat_that_differs_joins_nothing(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_one_repeat_that_differs_stands_against_all_that_do_not(order: int) -> None:
-    both = [repeat("old", "new", "implicit", looks=DIFFERS), repeat("old", "new", "explicit")]
+    both = [repeat("old", "new", looks=DIFFERS), repeat("old", "new")]
     assert state(both[::order], "explicit", "old") == "old"
-    # It says nothing of units that are paid otherwise, nor of other states.
+    # It says nothing of other arms.
     apart = [repeat("old", "new", "rlvr", looks=DIFFERS), repeat("old", "new", "explicit")]
     assert state(apart[::order], "explicit", "old") == "new"
 
@@ -89,23 +81,10 @@ def test_only_the_first_digits_of_a_digest_count() -> None:
     assert state([repeat("a" * 12, "b" * 12)], "explicit", "a" * 64) == "b" * 12
 
 
-def test_every_arm_of_the_study_is_paid_in_a_known_way() -> None:
-    """Units say the name of their arm, not the method that it is trained by."""
-    plain = [design for design in run.DESIGNS if "," not in design.name]
-    ways = {design.name: paid(design.name) for design in plain}
-    assert ways["length"] == ways["rlvr"] == "paid by a rule"
-    assert ways["predefined"] == ways["implicit"] == "paid by a judge"
-    judged = {design.name for design in plain if run.needs_judge(run.Unit(design, 0, 0))}
-    assert {name for name, way in ways.items() if "judge" in way} == judged
-    by_method = {(design.trained, ways[design.name]) for design in plain}
-    assert len(by_method) == len({method for method, _ in by_method})
-
-
 def test_a_variant_of_an_arm_speaks_for_itself_alone() -> None:
     repeats = [repeat("old", "new", "explicit, keep 0.5")]
     assert state(repeats, "explicit, keep 0.5", "old") == "new"
     assert state(repeats, "explicit", "old") == "old"
-    assert state([repeat("old", "new", "explicit")], "explicit, keep 0.5", "old") == "old"
 
 
 def test_the_record_is_read(tmp_path: Path) -> None:
