@@ -15,6 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
+    from rar_lib.book.card import model_card as model_card
+    from rar_lib.book.card import save_card as save_card
     from rar_lib.book.report import write_report as write_report
     from rar_lib.book.study import Study as Study
     from rar_lib.core.errors import DataError as DataError
@@ -68,8 +70,6 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.models.server import serve as serve
     from rar_lib.rubrics.synthesis import synthesize as synthesize
     from rar_lib.rubrics.synthesis import write_rubrics as write_rubrics
-    from rar_lib.training.card import model_card as model_card
-    from rar_lib.training.card import save_card as save_card
     from rar_lib.training.policy import Likelihoods as Likelihoods
     from rar_lib.training.policy import Policy as Policy
     from rar_lib.training.policy import write_responses as write_responses
@@ -137,8 +137,8 @@ _HOME = {
     "serve": "models.server",
     "synthesize": "rubrics.synthesis",
     "write_rubrics": "rubrics.synthesis",
-    "model_card": "training.card",
-    "save_card": "training.card",
+    "model_card": "book.card",
+    "save_card": "book.card",
     "Likelihoods": "training.policy",
     "Policy": "training.policy",
     "write_responses": "training.policy",

@@ -228,7 +228,7 @@ def stock(judge: str, piece: int) -> None:
     # update fails ("0 active drivers", or "'NoneType' object has no attribute 'apply'" where
     # triton is not installed). This is what its earlier releases did, in plain torch. It is
     # stock's alone: ours, which trains in another process, has a quicker one of its own there
-    # (`decode.install`), and to measure stock with that would be to measure ours twice.
+    # (`logprobs.install`), and to measure stock with that would be to measure ours twice.
     trl_utils._ChunkedLogProbFunction = PlainLogProb
     training = settings()
     by_id = {task.id: task for task in tasks_of(training)}

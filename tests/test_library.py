@@ -22,6 +22,7 @@ PROGRAMS = ("rar_lib.models.supervisor",)
 ALLOWED = (
     "rar_lib.models.convert",
     "rar_lib.training.decode",
+    "rar_lib.training.logprobs",
     "rar_lib.training.trainer",
 )
 HEAVY = (

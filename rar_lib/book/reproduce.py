@@ -249,14 +249,13 @@ _log = logging.getLogger(__name__)
 #: What chapters do not see: a change there makes none of them stale.
 _UNSEEN = (
     "cli/",
-    "book/build.py",
     "book/pages/",
     "book/print.css",
     "book/epub.css",
 )
-#: What makes a report, which few chapters do: only those whose code names it.
-_REPORT = ("book/report.", "book/rollouts.")
-_REPORTS = re.compile(r"\b(?:write_)?report\b")
+#: What makes a report or a model card, which few chapters do: only those whose code names one.
+_REPORT = ("book/report.", "book/rollouts.", "book/card.")
+_REPORTS = re.compile(r"\b(?:(?:write_)?report|(?:(?:save|model)_)?card)\b")
 PACKAGE = Path(__file__).parents[1]
 
 

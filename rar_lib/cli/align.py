@@ -133,13 +133,9 @@ def align(
     )
     asked = Asked(tasks, tuple(labels), responses, output, cast(Arm, arm), encoding)
     names = _judges(judge or [], base_url, model or [])
-    price = own.price_of(price_in, price_out)
-
-    def endpoint(name: str) -> Chat:
-        return Chat(base_url or [], name, dialect=dialect, key_env=key_env, price=price)
-
+    at = own.chats_at(base_url, key_env, dialect, own.price_of(price_in, price_out))
     work = read_work(asked, columns)
-    chats = [(name, endpoint(name) if remote else None) for name, remote in names]
+    chats = [(name, at(name) if remote else None) for name, remote in names]
     answers = _answers(work, chats, asked, (device, cast(ReadingChoice, reading), yes))
     if answers is None:
         raise typer.Exit(1)
@@ -221,8 +217,7 @@ def read_work(asked: Asked, columns: dict[str, str]) -> Work:
     fit, problems = alignable(tasks.items, labelled, asked.arm)
     if not fit:
         raise DataError(f"{asked.tasks}: nothing can be asked about; {problems[0]}")
-    for problem in problems[: own.SHOWN]:
-        typer.echo(own.wrapped(f"error: {problem}", "  "), err=True)
+    own.show_problems(problems)
     return Work(tasks.items, fit, asked.arm, left_out + len(labelled) - len(fit))
 
 
@@ -248,13 +243,10 @@ def _show(loaded: Loaded[Label | Preference]) -> None:
     """As :func:`own.show`, with both kinds counted."""
     from rar_lib.data.labels import split
 
-    typer.echo(own.wrapped(loaded.guess, "  "))
     labels, pairs = split(loaded.items)
     counts = [counted(len(labels), "label")] if labels else []
     counts += [counted(len(pairs), "preference")] if pairs else []
-    left = f", {counted(loaded.left_out, 'row')} left out" if loaded.left_out else ""
-    typer.echo(f"  {' and '.join(counts)}{left}")
-    own.show_problems(loaded.problems)
+    own.show_counted(loaded, " and ".join(counts))
 
 
 def _judges(

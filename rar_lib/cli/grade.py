@@ -77,7 +77,7 @@ def grade(
     table: Annotated[
         bool, typer.Option("--table", help="Show means by category and criterion.")
     ] = False,
-    engine: own.Engine = "async",
+    executor: own.Executor = "async",
     yes: own.Yes = False,
 ) -> None:
     """Grade your responses with a judge of your choice; stopped runs go on where they were.
@@ -100,17 +100,15 @@ def grade(
         raise typer.BadParameter("missing: give tasks and responses, or one file with --table")
     if output is None:
         raise typer.BadParameter("missing: name the file for the grades, -o grades.jsonl")
-    ray = own.by_ray(engine)
+    ray = own.by_ray(executor)
     asked = Asked(tasks, responses, output, cast(Arm, arm), encoding)
     columns = own.named(
         task=task_column, response=response_column, id=id_column, question=question_column
     )
-    price = own.price_of(price_in, price_out)
-    endpoint = None
+    at = own.chats_at(base_url, key_env, dialect, own.price_of(price_in, price_out))
     if calibration is not None:
         _check_calibration(calibration, arm, output)
-    if is_endpoint(judge, base_url, model):
-        endpoint = Chat(base_url or [], str(model), dialect=dialect, key_env=key_env, price=price)
+    endpoint = at(str(model)) if is_endpoint(judge, base_url, model) else None
     work = read_work(asked, columns)
     settings = {"device": device, "max_model_len": context_for(work)}
     name = judge or _default_judge(endpoint)

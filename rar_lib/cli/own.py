@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 #: Finished, but something was left out: a row, a rubric, a score.
 PARTLY = 3
 #: Who sends the calls: this process, or actors of Ray.
-ENGINES = ("async", "ray")
+EXECUTORS = ("async", "ray")
 #: Problems that are shown; all of them are counted.
 SHOWN = 20
 
@@ -84,22 +85,22 @@ ModelName = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu or cuda, for a local model.")]
 ReadingName = Annotated[str, typer.Option(help="auto, probability or sampled (the paper's way).")]
-Engine = Annotated[
+Executor = Annotated[
     str, typer.Option(help="ray: hand out by Ray Data; it pays from 100,000 calls on.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Go on after the estimate.")]
 Encoding = Annotated[str, typer.Option(help="Of text files, such as cp1252.")]
 
 
-def by_ray(engine: str) -> bool:
-    """Whether Ray hands out the work; refuses an engine that there is not.
+def by_ray(executor: str) -> bool:
+    """Whether Ray hands out the work; refuses an executor that there is not.
 
     Raises:
         BadParameter: there is none of this name.
     """
-    if engine not in ENGINES:
-        raise typer.BadParameter(f"--engine {engine}: choose {' or '.join(ENGINES)}")
-    return engine == "ray"
+    if executor not in EXECUTORS:
+        raise typer.BadParameter(f"--executor {executor}: choose {' or '.join(EXECUTORS)}")
+    return executor == "ray"
 
 
 def named(**columns: str | None) -> dict[str, str]:
@@ -117,6 +118,16 @@ def price_of(price_in: float, price_out: float) -> Price | None:
         if not value >= 0:
             raise DataError(f"{name} is {value:g}; a price of 10^6 tokens is 0 or more")
     return Price(price_in, price_out) if price_in or price_out else None
+
+
+def chats_at(
+    base_url: list[str] | None, key_env: str | None, dialect: str, price: Price | None
+) -> Callable[[str], Chat]:
+    """What makes the chat with a model at the endpoint of these options, from its name there.
+
+    Nothing is checked before it makes one: without an endpoint the options say nothing.
+    """
+    return partial(Chat, base_url or [], dialect=dialect, key_env=key_env, price=price)
 
 
 def check_output(output: Path, *inputs: Path) -> None:
@@ -189,9 +200,14 @@ def show(loaded: Loaded[Any], what: str) -> None:
     Args:
         what: one of the items.
     """
+    show_counted(loaded, counted(len(loaded.items), what))
+
+
+def show_counted(loaded: Loaded[Any], items: str) -> None:
+    """As :func:`show`, with how many items of which kinds in words."""
     typer.echo(wrapped(loaded.guess, "  "))
     left = f", {counted(loaded.left_out, 'row')} left out" if loaded.left_out else ""
-    typer.echo(f"  {counted(len(loaded.items), what)}{left}")
+    typer.echo(f"  {items}{left}")
     show_problems(loaded.problems)
 
 

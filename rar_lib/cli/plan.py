@@ -10,6 +10,7 @@ import typer
 
 from rar_lib.book.profiles import Profile, load
 from rar_lib.book.study import Study
+from rar_lib.cli import own
 from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Arm, Pair, Price, Task
@@ -51,7 +52,7 @@ def plan(
         devices=Devices(memory, backend, each_apart, rollout_server),
         measure=measure,
         rate=rate,
-        price=Price(price_in, price_out) if price_in or price_out else None,
+        price=own.price_of(price_in, price_out),
     )
 
 

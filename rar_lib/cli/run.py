@@ -73,7 +73,7 @@ def book(
     epub: Annotated[bool, typer.Option("--epub", help="One EPUB, too.")] = False,
 ) -> None:
     """Build the book from the notebooks that have been run."""
-    from rar_lib.book.build import write_epub, write_pdf
+    from rar_lib.book.pages.build import write_epub, write_pdf
 
     _build(profile)
     out = _out(profile)
@@ -111,7 +111,7 @@ def _out(profile: str) -> Path:
 
 
 def _build(profile: str) -> None:
-    from rar_lib.book.build import build
+    from rar_lib.book.pages.build import build
 
     html = build(_out(profile), Path("book"), _out(profile) / "book", repo=Path.cwd())
     typer.echo(f"open {html / 'index.html'}")

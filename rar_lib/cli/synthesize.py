@@ -58,7 +58,7 @@ def synthesize(
     domain_column: Annotated[
         str | None, typer.Option(help="Of the domains.", rich_help_panel=own.COLUMNS)
     ] = None,
-    engine: own.Engine = "async",
+    executor: own.Executor = "async",
     yes: own.Yes = False,
 ) -> None:
     """Write a rubric for each of your questions; stopped runs go on where they were.
@@ -75,7 +75,7 @@ def synthesize(
     from rar_lib.data.questions import load_questions
     from rar_lib.rubrics.synthesis import LARGE, SMALL, write_rubrics
 
-    ray = own.by_ray(engine)
+    ray = own.by_ray(executor)
     own.check_output(output, questions)
     columns = own.named(
         question=question_column, reference=reference_column, id=id_column, domain=domain_column
@@ -86,11 +86,9 @@ def synthesize(
     if not without_reference and 0 < bare < len(found.items):
         typer.echo(f"  {bare} of them have no reference and get no rubric; --no-reference asks all")
     price = own.price_of(price_in, price_out)
-    endpoint = (
-        Chat(base_url, model, dialect=dialect, key_env=key_env, price=price) if base_url else None
-    )
+    at = own.chats_at(base_url, key_env, dialect, price)
     size = LARGE if large else SMALL
-    with own.recorded(model, endpoint, output, {"device": device}) as chat:
+    with own.recorded(model, at(model) if base_url else None, output, {"device": device}) as chat:
         written = write_rubrics(
             found.items,
             output,
@@ -99,7 +97,7 @@ def synthesize(
             size=size,
             price=price,
             proceed=lambda estimate: own.asked(estimate, yes=yes),
-            engine=_by_ray(chat, not without_reference, size) if ray else None,
+            executor=_by_ray(chat, not without_reference, size) if ray else None,
         )
     if written is None:
         raise typer.Exit(1)
@@ -117,11 +115,11 @@ def _by_ray(
 
     job = partial(synthesize_items, with_reference=with_reference, size=size)
 
-    def engine(tasks: Sequence[Task]) -> list[Synthesis]:
+    def executor(tasks: Sequence[Task]) -> list[Synthesis]:
         items = [task.model_dump_json() for task in tasks]
         return [read_synthesis(one) for one in spread(job, items, chat, progress="rubrics")]
 
-    return engine
+    return executor
 
 
 def _report(written: Written) -> None:

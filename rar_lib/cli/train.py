@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from rar_lib.book.card import save_card, what_rose
 from rar_lib.book.profiles import Profile, load
 from rar_lib.book.study import Study
 from rar_lib.cli import own
@@ -39,7 +40,6 @@ from rar_lib.judging.cost import (
 from rar_lib.judging.judge import Judge
 from rar_lib.models.processor import suited
 from rar_lib.rubrics.dropout import drop_from_task
-from rar_lib.training.card import save_card, what_rose
 from rar_lib.training.policy import Backend, check_policy, resolve
 from rar_lib.training.rewards import check_keep
 from rar_lib.training.run import Run, newest
@@ -157,11 +157,7 @@ def train(
         raise typer.BadParameter(missing or "--tasks needs --policy and --out, too")
     if rollout_server and device == "cpu":
         raise typer.BadParameter("--rollout-server needs --device cuda: weights travel by NCCL")
-    price = own.price_of(price_in, price_out)
-
-    def endpoint(name: str | None) -> Chat:
-        return Chat(base_url or [], str(name), dialect=dialect, key_env=key_env, price=price)
-
+    at = own.chats_at(base_url, key_env, dialect, own.price_of(price_in, price_out))
     ask = Asked(
         tasks,
         out,
@@ -173,8 +169,8 @@ def train(
         keep,
         tuple(report_to or ()),
     )
-    graders = judges_of(ask.arm, judge, base_url, model, endpoint)
-    graders |= held_out_judges_of(held_out_judge, base_url, held_out_model, endpoint)
+    graders = judges_of(ask.arm, judge, base_url, model, at)
+    graders |= held_out_judges_of(held_out_judge, base_url, held_out_model, at)
     size = {"steps": steps, "rollouts": rollouts, "max_completion": max_tokens, "device": device}
     size |= {"learning_rate": learning_rate, "lora_rank": lora_rank, "prompts_per_step": prompts}
     size |= {"rollout_server": rollout_server}
@@ -352,7 +348,7 @@ def judges_of(
     judge: str | None,
     base_url: Sequence[str] | None,
     model: str | None,
-    endpoint: Callable[[str | None], Chat],
+    at: Callable[[str], Chat],
 ) -> Graders:
     """Who gives the reward; nobody for an arm without a judge.
 
@@ -369,7 +365,7 @@ def judges_of(
     if base_url and not model:
         raise typer.BadParameter("--base-url needs the judge's name there: --model NAME")
     if at_endpoint:
-        return {TRAINING: Grader(str(model), endpoint(model))}
+        return {TRAINING: Grader(str(model), at(str(model)))}
     return {TRAINING: Grader(judge or suited(DEFAULT_JUDGE))}
 
 
@@ -377,7 +373,7 @@ def held_out_judges_of(
     judge: str | None,
     base_url: Sequence[str] | None,
     model: str | None,
-    endpoint: Callable[[str | None], Chat],
+    at: Callable[[str], Chat],
 ) -> Graders:
     """Who looks at the held-out answers without giving a reward, if anybody does.
 
@@ -389,7 +385,7 @@ def held_out_judges_of(
     if model and not base_url:
         raise typer.BadParameter(f"--held-out-model {model} needs --base-url")
     if model:
-        return {HOLD_OUT: Grader(model, endpoint(model))}
+        return {HOLD_OUT: Grader(model, at(model))}
     return {HOLD_OUT: Grader(judge)} if judge else {}
 
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rar_lib.core.text import sentences
+from rar_lib.core.text import normalise, sentences, visible
 from rar_lib.core.types import Category, Pair, Polarity, Task
-from rar_lib.data.duplicates import words_alone
 from rar_lib.data.jsonl import Problem, Row, read, scan, short
 from rar_lib.data.tasks import load_tasks, pair_check, task_problems
 
@@ -71,12 +70,12 @@ def check(path: str | Path, tasks: str | Path | None = None) -> list[Problem]:
 
 
 def _warnings(task: Task, line: int, seen: dict[tuple[str, str], int]) -> Iterator[Problem]:
-    """``seen`` maps what was met before, by kind and normalised text, to its line."""
+    """``seen`` maps what was met before, by kind and :func:`_as_read`, to its line."""
 
     def warn(field: str, found: str, allowed: str) -> Problem:
         return Problem(line, field, found, allowed, "warning")
 
-    first = seen.setdefault(("question", words_alone(task.question)), line)
+    first = seen.setdefault(("question", _as_read(task.question)), line)
     if first != line:
         yield warn("question", f"the question of line {first} again", "a question asked once")
     if task.reference is None:
@@ -95,13 +94,24 @@ def _warnings(task: Task, line: int, seen: dict[tuple[str, str], int]) -> Iterat
         if count > 1:
             found = f"{count} sentences, {short(criterion.description)}"
             yield warn(field, found, "one sentence that is met or not")
-        words = words_alone(criterion.description)
-        first = seen.setdefault(("criterion", words), line)
-        if words in here:
+        said = _as_read(criterion.description)
+        first = seen.setdefault(("criterion", said), line)
+        if said in here:
             yield warn(field, "given twice in this rubric", "a criterion counted once")
         elif first != line:
             yield warn(field, f"a criterion of line {first} again", "one specific to this question")
-        here.add(words)
+        here.add(said)
+
+
+def _as_read(text: str) -> str:
+    """What two lines have in common that say the same to a reader, who is warned of it.
+
+    It is :func:`~rar_lib.core.text.normalise`, by which the library takes questions for the same
+    (their ids, splits, :func:`~rar_lib.data.duplicates.overlap`), without characters that nobody
+    sees and without the full stop or question mark at the end. Other signs count in both: -5 mg is
+    not 5 mg, and pH > 7 not pH < 7.
+    """
+    return normalise(visible(text)).rstrip(" .?")
 
 
 def show(path: str | Path, tasks: str | Path | None = None) -> Summary:

@@ -6,8 +6,6 @@ overlap(train, test).share                                     # of the test que
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,14 +13,6 @@ import numpy as np
 
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Task
-
-
-def words_alone(text: str) -> str:
-    """A text by its words: what two lines that say the same have in common.
-
-    Case, punctuation, white space and compatibility forms don't count.
-    """
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
 
 @dataclass(frozen=True)
@@ -47,7 +37,12 @@ class Near:
 
 
 def overlap(train: Iterable[Task], test: Sequence[Task]) -> Overlap:
-    """Test questions that occur in train word for word, after :func:`normalise`."""
+    """Test questions that occur in train word for word, after :func:`normalise`.
+
+    Every sign counts, as where a split is made: without its question mark a question is another
+    one. :func:`near_duplicates` finds such pairs; :func:`rar_lib.data.check.check`, which warns a
+    reader, leaves end marks out.
+    """
     known = {normalise(task.question) for task in train}
     return Overlap(len(test), tuple(task.id for task in test if normalise(task.question) in known))
 

@@ -364,6 +364,11 @@ def _values(task: Task, *, numbered: bool = False) -> dict[tuple[str, str], obje
     return values
 
 
+def _warnings(account: Account) -> tuple[Problem, ...]:
+    """What a loader of a published set left out of one row or repaired."""
+    return tuple(Problem(0, note.field, note.reason, "", "warning") for note in account.notes)
+
+
 def _number(index: int) -> str:
     """The id that readers give to a criterion which has none, by its place."""
     return f"c{index + 1:02d}"
@@ -422,7 +427,7 @@ def _read_rar(row: Row, domain: str) -> Held | list[Problem]:
         return [Problem(0, wrong[0], wrong[1], "")]
     account = Account("row")
     criteria = rar.criteria(row["rubric"], "row", account)
-    notes = tuple(Problem(0, note.field, note.reason, "", "warning") for note in account.notes)
+    notes = _warnings(account)
     if not criteria:
         return [Problem(0, "rubric", "no usable criterion", ""), *notes]
     task = Task.model_validate(
@@ -483,8 +488,7 @@ def _read_healthbench(row: Row, domain: str) -> Held | list[Problem]:
         return [Problem(0, (said and said[1]) or "", said[2] if said else str(error), "")]
     if task is None:
         return [Problem(0, "rubrics", "no positive points, so there is nothing to gain", "")]
-    notes = tuple(Problem(0, note.field, note.reason, "", "warning") for note in account.notes)
-    return Held(task, _write_healthbench(task), notes)
+    return Held(task, _write_healthbench(task), _warnings(account))
 
 
 def _write_healthbench(task: Task) -> dict[str, Any]:

@@ -63,6 +63,9 @@ class Note(NamedTuple):
 class Account:
     """What a loader read, and what became of it; ``str()`` is a short table.
 
+    Of a published set, whose rows are counted by reason; a table of a user's own is a
+    :class:`~rar_lib.data.sheets.Loaded`, which has columns to guess and lines to mend.
+
     Attributes:
         source: where the rows come from.
         revision: as asked for on the hub; ``commit`` what it resolved to, ``None`` if unknown

@@ -66,6 +66,9 @@ class Sheet:
 class Loaded(Generic[T]):
     """What became of a table.
 
+    Its user mends it line by line; of a published set, which nobody here can mend, an
+    :class:`~rar_lib.data.jsonl.Account` counts reasons under the revision that was read.
+
     Attributes:
         items: in the order of the file.
         columns: field -> the column that it was read from.

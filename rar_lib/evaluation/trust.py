@@ -36,7 +36,7 @@ from rar_lib.core.stats import (
     wins_of,
 )
 from rar_lib.core.types import Arm, Grade, Rubric, Task, Usage, Verdict, arm_named
-from rar_lib.data.jsonl import repeated
+from rar_lib.data.jsonl import Problem, repeated
 from rar_lib.data.labels import Label, Preference, split
 from rar_lib.data.questions import Response
 from rar_lib.data.tasks import SEED, stratified
@@ -278,7 +278,7 @@ def _said_rows(said: Answers) -> dict[str, Any]:
 
 def alignable(
     tasks: Sequence[Task], labelled: Sequence[Labelled], arm: Arm
-) -> tuple[list[Labelled], list[str]]:
+) -> tuple[list[Labelled], list[Problem]]:
     """What can be asked about, and why the rest can't, task by task.
 
     Raises:
@@ -293,7 +293,7 @@ def alignable(
             "give preferences, or take --arm explicit"
         )
     known = {response.task for response in fit_}
-    return [*labels, *(pair for pair in pairs if pair.task in known)], list(map(str, problems))
+    return [*labels, *(pair for pair in pairs if pair.task in known)], problems
 
 
 def plan(tasks: Sequence[Task], labelled: Sequence[Labelled], arm: Arm) -> Plan:

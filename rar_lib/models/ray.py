@@ -1,4 +1,4 @@
-"""Ray Data as the engine of long grading: items go to actors, their calls come back on record.
+"""Ray Data as the executor of long grading: items go to actors, their calls come back on record.
 
     done = spread(partial(grade_items, arm="explicit", judge={}), items, chat)
 
@@ -188,8 +188,8 @@ def _imported() -> Any:
         import ray.data  # noqa: F401
     except ImportError as error:
         raise DataError(
-            f"the engine ray is not installed here ({error}): pip install 'ray[data]', or leave "
-            "--engine out: below 100,000 calls it gains nothing"
+            f"the executor ray is not installed here ({error}): pip install 'ray[data]', or leave "
+            "--executor out: below 100,000 calls it gains nothing"
         ) from error
     return ray
 
@@ -208,7 +208,7 @@ def _started(ray: Any) -> Iterator[None]:
             raise ServerError(
                 f"Ray at {address or 'this machine'} does not start ({str(error)[:300]}): free "
                 "some of its cores, start one with ray start and name it in RAY_ADDRESS, or leave "
-                "--engine out"
+                "--executor out"
             ) from error
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -340,7 +340,7 @@ def write_rubrics(
     size: Size,
     price: Price | None = None,
     proceed: Callable[[Estimate], bool] = lambda _: True,
-    engine: Callable[[Sequence[Task]], list[Synthesis]] | None = None,
+    executor: Callable[[Sequence[Task]], list[Synthesis]] | None = None,
 ) -> Written | None:
     """Rubrics for tasks, or for those of a JSON-lines file, written beside their questions.
 
@@ -351,7 +351,7 @@ def write_rubrics(
         target: gets every task that has a rubric in the end, in the order of the input; tasks
             that had one keep it.
         proceed: is shown the estimate; ``False`` stops before any rubric is asked for.
-        engine: asks for the rubrics of tasks, in their order, instead of this process.
+        executor: asks for the rubrics of tasks, in their order, instead of this process.
 
     Returns:
         ``None`` if it was stopped.
@@ -378,8 +378,8 @@ def write_rubrics(
     rate = run_sync(measure_rate(chat)) if chat.local and todo else None
     if not proceed(estimate(work, rate, price)):
         return None
-    if engine is not None:
-        results = engine(todo)
+    if executor is not None:
+        results = executor(todo)
     else:
         lasting = Lasting.of(chat)
         asked = synthesize_many(

@@ -190,7 +190,7 @@ class Policy:
         Raises:
             DataError: a text has no token.
         """
-        from rar_lib.training.decode import likelihoods
+        from rar_lib.training.logprobs import likelihoods
 
         if not tasks:
             return []

@@ -102,6 +102,7 @@ _DECIDE = (
     "evaluation/notes.py",
     "training/decode.py",
     "training/diagnostics.py",
+    "training/logprobs.py",
     "training/policy.py",
     "training/rewards.py",
     "training/run.py",
@@ -515,9 +516,9 @@ class Job:
         """TRL's trainer for the arm, with its callbacks."""
         from transformers import PrinterCallback
 
-        from rar_lib.training import decode, trainer
+        from rar_lib.training import logprobs, trainer
 
-        decode.install()
+        logprobs.install()
         out = self.checkpoints
         every = self.checkpoint_every
         made: Any

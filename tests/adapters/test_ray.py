@@ -100,7 +100,7 @@ def verdicts(scripted: Scripted) -> Counter[str]:
 def test_the_same_grades_and_the_same_record_as_without(folder: Path) -> None:
     with server(yes) as scripted:
         plain = graded(folder, "plain.jsonl", scripted.url)
-        spread = graded(folder, "ray.jsonl", scripted.url, "--engine", "ray")
+        spread = graded(folder, "ray.jsonl", scripted.url, "--executor", "ray")
         assert (plain.exit_code, spread.exit_code) == (0, 0), spread.output
         assert rows(folder / "ray.jsonl") == rows(folder / "plain.jsonl")
         assert set(verdicts(scripted).values()) == {2}, "each call once by each"
@@ -124,7 +124,7 @@ def test_a_run_that_failed_goes_on_and_says_the_same(folder: Path, first: str) -
         return status(401, "key expired") if broken and number >= at else yes(request)
 
     with server(answer, host="127.0.0.2") as scripted:
-        done = graded(folder, "g.jsonl", scripted.url, "--engine", first)
+        done = graded(folder, "g.jsonl", scripted.url, "--executor", first)
         assert done.exit_code == 1, done.output
         assert "refuses every request (401: key expired)" in " ".join(done.output.split())
         assert "the same command goes on from there" in done.output
@@ -133,7 +133,7 @@ def test_a_run_that_failed_goes_on_and_says_the_same(folder: Path, first: str) -
         assert kept == at, "what was on its way came, and is kept"
         before = len(scripted.requests)
         broken = False
-        done = graded(folder, "g.jsonl", scripted.url, "--engine", "ray")
+        done = graded(folder, "g.jsonl", scripted.url, "--executor", "ray")
         assert done.exit_code == 0, done.output
         assert len(scripted.requests) - before == CALLS - at
         assert len(rows(folder / "g.jsonl")) == 3 * EACH
@@ -146,7 +146,7 @@ def test_what_one_question_lacks_is_unscored_with_its_reason(folder: Path) -> No
 
     with server(answer) as scripted:
         plain = graded(folder, "plain.jsonl", scripted.url)
-        spread = graded(folder, "ray.jsonl", scripted.url, "--engine", "ray")
+        spread = graded(folder, "ray.jsonl", scripted.url, "--executor", "ray")
     assert (plain.exit_code, spread.exit_code) == (3, 3), spread.output
     found = rows(folder / "ray.jsonl")
     assert found == rows(folder / "plain.jsonl")
@@ -157,7 +157,7 @@ def test_what_one_question_lacks_is_unscored_with_its_reason(folder: Path) -> No
 def test_an_endpoint_that_is_down_gives_the_same_exit_and_reason(folder: Path) -> None:
     with server(status(503, "down for the day")) as scripted:
         plain = graded(folder, "plain.jsonl", scripted.url)
-        spread = graded(folder, "ray.jsonl", scripted.url, "--engine", "ray")
+        spread = graded(folder, "ray.jsonl", scripted.url, "--executor", "ray")
     assert (plain.exit_code, spread.exit_code) == (1, 1)
     assert "503" in spread.output
     assert spread.output.splitlines()[-1] == plain.output.splitlines()[-1]
@@ -182,7 +182,7 @@ def test_an_actor_that_is_killed_costs_calls_and_no_grade(folder: Path) -> None:
     with server(yes) as plain:
         assert graded(folder, "plain.jsonl", plain.url).exit_code == 0
     with server(answer, host="127.0.0.2") as scripted:
-        done = graded(folder, "ray.jsonl", scripted.url, "--engine", "ray")
+        done = graded(folder, "ray.jsonl", scripted.url, "--executor", "ray")
         assert done.exit_code == 0, done.output
         assert killed
         assert len(scripted.requests) > CALLS, "what it had in hand is asked again"
@@ -195,7 +195,7 @@ def test_an_actor_that_is_killed_costs_calls_and_no_grade(folder: Path) -> None:
 
 def test_several_addresses_by_ray(folder: Path) -> None:
     with server(yes) as one, server(yes) as two:
-        done = graded(folder, "g.jsonl", [one.url, two.url], "--engine", "ray")
+        done = graded(folder, "g.jsonl", [one.url, two.url], "--executor", "ray")
         assert done.exit_code == 0, done.output
         asked = [sum(verdicts(each).values()) for each in (one, two)]
     assert sum(asked) == CALLS
@@ -225,12 +225,12 @@ def test_the_same_rubrics_as_without(tmp_path: Path) -> None:
 
     with server(writes) as scripted:
         done = {}
-        for engine in ("async", "ray"):
-            out = tmp_path / f"{engine}.jsonl"
+        for executor in ("async", "ray"):
+            out = tmp_path / f"{executor}.jsonl"
             command = ("synthesize", path, "-o", out, "--base-url", scripted.url, "-y")
-            done[engine] = rar(*command, "--engine", engine)
+            done[executor] = rar(*command, "--executor", executor)
         before = len(scripted.requests)
-        again = rar(*command, "--engine", "ray")
+        again = rar(*command, "--executor", "ray")
     assert {name: one.exit_code for name, one in done.items()} == {"async": 3, "ray": 3}, done
     assert (tmp_path / "ray.jsonl").read_text() == (tmp_path / "async.jsonl").read_text()
     assert "no rubric for q-3" in done["ray"].output
@@ -265,15 +265,15 @@ def test_a_real_judge_grades_alike_with_and_without_ray(folder: Path, real_judge
     responses = folder / "responses.jsonl"
     responses.write_text("".join(json.dumps(row) + "\n" for row in own), encoding="utf-8")
     found = {}
-    for engine in ("async", "ray"):
-        out = folder / f"{engine}.jsonl"
+    for executor in ("async", "ray"):
+        out = folder / f"{executor}.jsonl"
         command = ["grade", folder / "tasks.jsonl", responses, "-o", out]
         # Unasked this judge talks about the question; in JSON it has to answer.
         asked = ["--base-url", real_judge, "--model", SMALLEST, "--key-env", "", "-y"]
         asked += ["--reading", "sampled"]
-        done = rar(*command, *asked, "--engine", engine)
+        done = rar(*command, *asked, "--executor", executor)
         assert done.exit_code == 0, done.output
-        found[engine] = [v["met"] for row in rows(out) for v in row["verdicts"]]
+        found[executor] = [v["met"] for row in rows(out) for v in row["verdicts"]]
     assert len(found["async"]) == CRITERIA
     assert None not in found["async"]
     # Which requests share a batch decides the last bits of a product, and so a close verdict.

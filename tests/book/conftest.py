@@ -12,7 +12,7 @@ from browser import served
 from kept import five_arms, write_kept
 from sample import HOSTILE, write_run
 
-from rar_lib.book.build import build
+from rar_lib.book.pages.build import build
 
 REPO = Path(__file__).resolve().parents[2]
 BOOK = REPO / "book"

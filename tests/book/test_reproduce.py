@@ -31,7 +31,7 @@ LIBRARY = {
     "judge.py": "x = 1\n",
     "prompts/judge.txt": "Grade.\n",
     "cli/app.py": "x = 1\n",
-    "book/build.py": "x = 1\n",
+    "book/pages/build.py": "x = 1\n",
     "book/report.py": "x = 1\n",
     "book/tables.py": "x = 1\n",
 }
@@ -221,7 +221,7 @@ def test_only_what_is_missing_or_changed_is_run(
         ("lib/judge.py", "x = 2", judge, f"{judge}; {again}"),
         ("lib/prompts/judge.txt", "?", prompt, f"{prompt}; {again}"),
         ("lib/cli/app.py", "x = 2", None, None),  # a chapter sees neither the command line
-        ("lib/book/build.py", "x = 2", None, None),  # nor what makes pages of it
+        ("lib/book/pages/build.py", "x = 2", None, None),  # nor what makes pages of it
         ("lib/book/report.py", "x = 2", None, None),  # these two make no report
         ("lib/book/tables.py", "x = 2", tables, f"{tables}; {again}"),
         ("results/later.json", "{}", None, "records changed (later)"),
@@ -273,6 +273,8 @@ def test_a_chapter_that_makes_a_report_depends_on_what_makes_it(checkout: Checko
     assert seen("from rar_lib import (\n    Judge,\n    write_report,\n)") == both
     assert seen("from rar_lib.book.report import Page") == both
     assert seen("from rar_lib.book import report, tables") == both
+    assert seen("from rar_lib import Judge, save_card") == both
+    assert seen("from rar_lib.book.card import what_rose") == both
     assert seen("from rar_lib import Judge\nreported = 1") == set()
 
 

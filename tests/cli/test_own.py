@@ -18,11 +18,11 @@ from rar_lib.judging.cost import Rate, Work, estimate
 
 
 def test_ray_hands_out_the_work_only_where_it_is_asked_to() -> None:
-    assert [own.by_ray(engine) for engine in ("async", "ray")] == [False, True]
+    assert [own.by_ray(executor) for executor in ("async", "ray")] == [False, True]
     for wrong in ("", "Ray", "dask"):
         with pytest.raises(typer.BadParameter) as caught:
             own.by_ray(wrong)
-        assert str(caught.value) == f"--engine {wrong}: choose async or ray"
+        assert str(caught.value) == f"--executor {wrong}: choose async or ray"
 
 
 def test_a_column_that_nobody_named_is_guessed_and_an_empty_name_is_a_choice() -> None:
@@ -57,6 +57,31 @@ def test_a_price_below_nothing_is_named(prices: tuple[float, float], said: str) 
     with pytest.raises(DataError) as caught:
         own.price_of(*prices)
     assert str(caught.value) == said
+
+
+def test_the_options_of_an_endpoint_make_a_chat_for_each_model_there() -> None:
+    url = "http://127.0.0.1:1/v1"
+    price = Price(2.0, 8.0)
+    at = own.chats_at([url], "", "openai", price)
+    assert at("a") == Chat([url], "a", key_env="", dialect="openai", price=price)
+    assert at("b").model == "b"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "dialect", "said"),
+    [
+        (None, "vllm", "no address of 'j': give one or more"),
+        ([], "vllm", "no address of 'j': give one or more"),
+        (["http://127.0.0.1:1/v1"], "grok", "no dialect 'grok'"),
+    ],
+)
+def test_options_that_make_no_chat_are_refused_when_one_is_made(
+    base_url: list[str] | None, dialect: str, said: str
+) -> None:
+    at = own.chats_at(base_url, None, dialect, None)
+    with pytest.raises(DataError) as caught:
+        at("j")
+    assert said in str(caught.value)
 
 
 def test_an_output_never_takes_the_place_of_what_it_is_made_from(tmp_path: Path) -> None:

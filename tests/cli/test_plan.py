@@ -133,6 +133,13 @@ def test_the_command_shows_everything_and_invents_no_time_and_no_cost() -> None:
     assert "at the given price" not in done.output
 
 
+def test_a_negative_price_is_refused_as_everywhere_else() -> None:
+    refused = rar("--profile", "gpu", "--rate", "1000", "100", "--price-in", "-1")
+    assert refused.exit_code == 1
+    said = " ".join(refused.output.split())
+    assert "--price-in is -1; a price of 10^6 tokens is 0 or more" in said
+
+
 def test_the_command_takes_a_rate_and_a_price() -> None:
     done = rar("--profile", "gpu", "--rate", "1000", "100", "--price-in", "1")
     rewards = next(x for x in done.output.splitlines() if "rewards (chapter 7)" in x)

@@ -161,7 +161,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             ("rubric.criteria.0.description", "2 sentences, 'Names air. Names light.'", "one"),
         ),
         (
-            task(rubric=rubric("Names FACT 9", description="names fact 9!")),
+            task(rubric=rubric("Names FACT 9", description="names fact 9")),
             ("rubric.criteria.6.description", "given twice in this rubric", "counted once"),
         ),
         (
@@ -182,6 +182,37 @@ def test_warnings(tmp_path: Path, second: dict[str, Any], expected: tuple[str, s
     assert len(matching) == 1
     assert allowed in matching[0].allowed
     assert {p.level for p in warnings} == {"warning"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Why is the sky blue?", "why is  the SKY blue", True),
+        ("Find ½ of it.", "find 1⁄2 of it", True),
+        ("Is it so?\u200b", "Is it so", True),  # nobody sees the last character
+        ("Caf\u00e9?", "Cafe\u0301?", True),
+        ("Naïve", "naive", False),  # an accent makes another word
+        ("Give 5 mg.", "Give -5 mg.", False),
+        ("Give .5 mg.", "Give 5 mg.", False),
+        ("States pH > 7.", "States pH < 7.", False),
+        ("Solve x+1 = 0", "Solve x-1 = 0", False),
+        ("Compute 5!", "Compute 5.", False),
+        ("Why, then, is it blue?", "Why then is it blue?", False),
+    ],
+)
+def test_what_says_the_same_to_a_reader_is_warned_of(
+    tmp_path: Path, one: str, other: str, same: bool
+) -> None:
+    """Of questions, of criteria in two rubrics, and of criteria in one."""
+    first = task(question=one, rubric=rubric(one))
+    second = task(id="b", question=other, rubric=own("b"))
+    second["rubric"]["criteria"][0]["description"] = other
+    third = task(id="c", question="Why salt?", rubric=own("c"))
+    third["rubric"]["criteria"][0]["description"] = f"Both {one}"
+    third["rubric"]["criteria"][1]["description"] = f"both {other}"
+    found = [p.found for p in check(written(tmp_path, first, second, third))]
+    expected = ["the question of line 1 again", "a criterion of line 1 again"]
+    assert found == [*expected, "given twice in this rubric"] * same
 
 
 @pytest.mark.parametrize("size", [7, 20])

@@ -514,7 +514,7 @@ def test_what_an_arm_needs_is_asked_beforehand() -> None:
     more = [*LABELS, *PAIRS, Preference("bare", "a", "b", 9)]
     fit_, problems = alignable(bare, more, "explicit")
     assert fit_ == [*LABELS, *PAIRS]
-    assert problems == [
+    assert list(map(str, problems)) == [
         "line 9: task 'bare' has no rubric, which arm explicit grades by; rar synthesize writes "
         "one; or grade without: --arm direct_likert"
     ]

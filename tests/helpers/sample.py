@@ -13,8 +13,8 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from rar_lib.book import figures
-from rar_lib.book.build import chapters
 from rar_lib.book.figures import as_svg
+from rar_lib.book.pages.build import chapters
 from rar_lib.core.stats import Interval
 
 # What an author might paste into a Markdown cell and still get a book.

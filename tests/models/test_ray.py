@@ -142,7 +142,7 @@ def test_without_ray_it_is_said_how_to_get_it_and_that_one_can_do_without(
     with pytest.raises(DataError) as caught:
         spread(said_of, ITEMS, Chat("http://127.0.0.1:1/v1", "j"))
     assert "pip install 'ray[data]'" in str(caught.value)
-    assert "leave --engine out" in str(caught.value)
+    assert "leave --executor out" in str(caught.value)
 
 
 def test_what_is_made_of_each_item_comes_back_in_its_place(ray: Ray, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from browser import barriers, too_wide, watch
 from bs4 import BeautifulSoup
 from shots import LETTER_PX, letters
 
-from rar_lib.book.build import build
+from rar_lib.book.pages.build import build
 from rar_lib.book.profiles import load
 from rar_lib.book.reproduce import reproduce
 

@@ -203,10 +203,10 @@ from trl import GRPOConfig, GRPOTrainer
 from rar_lib import Chat, Judge, RubricReward, Settings, dataset_of, load_mini, local_chat, train
 from rar_lib.core import processes
 from rar_lib.core.errors import UnscoredError
-from rar_lib.training import decode
+from rar_lib.training import logprobs
 
 url, folder, policy = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-decode.install()
+logprobs.install()
 tasks = load_mini("train")
 
 

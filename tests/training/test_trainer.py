@@ -26,7 +26,7 @@ from rar_lib.core.stats import TOLERANCE
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
-from rar_lib.training import decode, trainer
+from rar_lib.training import logprobs, trainer
 from rar_lib.training.diagnostics import advantages
 from rar_lib.training.policy import plain_arguments, unsloth_arguments
 from rar_lib.training.rewards import RubricReward, dataset_of
@@ -70,7 +70,7 @@ class Step:
             return says(max(tokens, key=lambda token: tokens[token]), tokens=tokens)
 
         torch.manual_seed(0)
-        decode.install()
+        logprobs.install()
         journal = Journal()
         policy = tiny.policy(settings)
         with server(answer) as scripted:
@@ -139,7 +139,7 @@ def test_an_update_reads_a_groups_prompt_once_and_comes_to_the_same(
 
     def counted(*args: Any) -> Any:
         calls.append(len(args[1]))
-        return decode.group_logps(*args)
+        return logprobs.group_logps(*args)
 
     monkeypatch.setattr(trainer, "group_logps", counted)
     ours = Step(tmp_path / "ours", clear)

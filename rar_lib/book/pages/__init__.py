@@ -1,4 +1,1 @@
-"""The pages of the book: what each says of records or of runs, what may stand there.
-
-:mod:`rar_lib.book.build` puts them together.
-"""
+"""The pages of the book: how they are built, what each says, what may stand there."""

@@ -15,7 +15,7 @@ from browser import browser, chromium, served
 from bs4 import BeautifulSoup
 from sample import code, new_markdown_cell, new_notebook, png, shown, write_run
 
-from rar_lib.book.build import build
+from rar_lib.book.pages.build import build
 from rar_lib.core.errors import ReproduceError
 
 REPO = Path(__file__).resolve().parents[3]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from rar_lib import RubricReward
-from rar_lib.book.build import chapters, generated
 from rar_lib.book.pages.after import (
     AFTER,
     AFTER_PLACES,
@@ -20,6 +19,7 @@ from rar_lib.book.pages.after import (
     followed,
     told_after,
 )
+from rar_lib.book.pages.build import chapters, generated
 from rar_lib.book.pages.words import GENERATED
 from rar_lib.core.decision import Finding, not_testable
 from rar_lib.core.stats import Interval

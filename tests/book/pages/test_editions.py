@@ -16,8 +16,8 @@ from browser import too_wide, watch
 from bs4 import BeautifulSoup
 from typer.testing import CliRunner
 
-from rar_lib.book import build as book_build
-from rar_lib.book.build import chapters, write_epub, write_pdf
+from rar_lib.book.pages import build as book_build
+from rar_lib.book.pages.build import chapters, write_epub, write_pdf
 from rar_lib.book.pages.editions import CHROMIUM, print_page
 from rar_lib.cli.app import app
 from rar_lib.core.errors import ReproduceError

@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from sample import code, new_markdown_cell, new_notebook, shown, table, write_run
 
-from rar_lib.book.build import build
+from rar_lib.book.pages.build import build
 from rar_lib.book.pages.editions import _finish_epub
 from rar_lib.book.pages.folds import join_folds
 from rar_lib.book.pages.gate import SVG

@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 from sample import write_run
 
 from rar_lib.book import claims, figures, results
-from rar_lib.book.build import build, generated
+from rar_lib.book.pages.build import build, generated
 from rar_lib.book.pages.gate import check_page, clean_svg, draw
 from rar_lib.book.pages.landing import (
     ARMS_FIGURE,
@@ -503,7 +503,7 @@ def test_drawings_follow_the_theme_of_the_page(html: Path) -> None:
 
 
 def test_a_book_whose_page_has_no_place_for_the_answers_is_refused(tmp_path: Path) -> None:
-    from rar_lib.book.build import _write
+    from rar_lib.book.pages.build import _write
 
     (tmp_path / "index.md").write_text("# A page\n")
     with pytest.raises(ReproduceError, match=r"index.md has 0 lines '% generated', one is needed"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bs4 import BeautifulSoup
 
-from rar_lib.book.build import build
+from rar_lib.book.pages.build import build
 from rar_lib.book.pages.editions import print_page
 from rar_lib.book.pages.gate import check_page
 from rar_lib.book.pages.links import elsewhere, repository
@@ -131,7 +131,7 @@ def test_one_setting_puts_the_links_into_every_chapter(
         (made / "rollouts.html").unlink()  # it is filled already
         return made
 
-    monkeypatch.setattr("rar_lib.book.build._render", rendered)
+    monkeypatch.setattr("rar_lib.book.pages.build._render", rendered)
     book = with_address(tmp_path / "book", ADDRESS)
     out = tmp_path / "out"
     made = build(bare, book, out, repo=REPO)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from rar_lib.book import build, claims
-from rar_lib.book.build import chapters, generated
+from rar_lib.book import claims
+from rar_lib.book.pages import build
+from rar_lib.book.pages.build import chapters, generated
 from rar_lib.book.pages.status import status_page
 from rar_lib.book.pages.training_study import (
     LABELS,

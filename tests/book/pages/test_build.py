@@ -17,11 +17,11 @@ from browser import barriers, served, too_wide, watch
 from bs4 import BeautifulSoup
 from sample import new_markdown_cell, new_notebook
 
-from rar_lib.book import build as building
-from rar_lib.book.build import build, chapters, input_key
+from rar_lib.book.pages import build as building
+from rar_lib.book.pages.build import build, chapters, input_key
 from rar_lib.core.errors import ReproduceError
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
 FIRST = "01_rewards_from_rubrics"
 HOSTILE_PAGE = "02_writing_rubrics"
@@ -189,15 +189,15 @@ def test_a_run_that_changed_makes_another_book(tmp_path: Path, run: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "module", ["pages/gate.py", "report.py", "build.py", "figures.py", "report.css"]
+    "module", ["pages/gate.py", "report.py", "pages/build.py", "figures.py", "report.css"]
 )
 def test_what_decides_how_a_page_looks_makes_another_book(
     module: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gate that is made stricter is applied to chapters that were executed before."""
-    room = tmp_path / "room"
-    shutil.copytree(Path(building.__file__).parent, room)
-    monkeypatch.setattr(building, "__file__", str(room / "build.py"))
+    room = tmp_path / "library" / "book"
+    shutil.copytree(Path(building.__file__).parents[1], room)
+    monkeypatch.setattr(building, "__file__", str(room / "pages" / "build.py"))
     before = input_key(BOOK, run, [FIRST])
     path = room / module
     path.write_text(path.read_text() + "\n")
@@ -209,7 +209,7 @@ def test_a_file_that_moves_to_another_room_makes_another_book(
 ) -> None:
     """Many rooms have files of one name."""
     library = tmp_path / "library"
-    monkeypatch.setattr(building, "__file__", str(library / "book" / "build.py"))
+    monkeypatch.setattr(building, "__file__", str(library / "book" / "pages" / "build.py"))
     keys = set()
     for held in (
         {"core": "one", "data": "two"},

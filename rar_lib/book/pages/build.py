@@ -210,7 +210,7 @@ def input_key(
         made: what :func:`generated` returned, and whatever else of records a page shows.
     """
     # Pages use arithmetic and readers of other rooms, too, and are built within a minute or two.
-    library = Path(__file__).parents[1]
+    library = Path(__file__).parents[2]
     ran: list[Path] = []
     for stem in stems:
         ran += [executed / f"{stem}.ipynb", executed / f"{stem}.json"]

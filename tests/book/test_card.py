@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from rar_lib.core.errors import CheckpointError
-from rar_lib.core.stats import MIN_UNITS
-from rar_lib.core.types import Task
-from rar_lib.evaluation.judge_roles import HOLD_OUT, TRAINING
-from rar_lib.training.card import (
+from rar_lib.book.card import (
     as_markdown,
     findings,
     model_card,
     save_card,
     what_rose,
 )
+from rar_lib.core.errors import CheckpointError
+from rar_lib.core.stats import MIN_UNITS
+from rar_lib.core.types import Task
+from rar_lib.evaluation.judge_roles import HOLD_OUT, TRAINING
 from rar_lib.training.run import Run
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import Job
