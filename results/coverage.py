@@ -31,6 +31,16 @@ how often a true null passes it there, by sign flips alone, and how often any cl
 would if all of them were such nulls, independent of each other. A test by signs assumes that gains
 are as likely as losses of the same size, so the skewed scenario shows how far it may be off.
 
+An undecided finding gives a number of tasks (:attr:`rar_lib.core.decision.Finding.needed`). They
+are meant to decide in 80 of 100 studies if the difference is what it seems. *Tasks needed* draws
+studies of so many tasks, in which difference and spread are what they seemed, and counts those that
+decide; the strictest level of a family of as many *claims* must be passed. Skewed gains have their
+long tail on either side.
+
+A judge enters a claim about size if the interval of its AUC lies above 0.5. *Gate of judges* is how
+often one enters whose verdicts have nothing to do with the labels, so that its true AUC is 0.5; the
+readable share, which the gate asks for, too, is left out.
+
 The spread across judges, a statistic of its own, is only checked: interval and test are the chosen
 ones on its pseudo-values over tasks (:func:`rar_lib.evaluation.alignment.variance_between`).
 """
@@ -50,8 +60,9 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
 from rar_lib.book.claims import family_size
+from rar_lib.core.decision import decide_family, fewest_units
 from rar_lib.core.files import atomic_write
-from rar_lib.core.stats import compare, crossed, still
+from rar_lib.core.stats import Comparison, Interval, compare, crossed, minimum_detectable, still
 from rar_lib.evaluation.alignment import variance_between
 from rar_lib.models.machine import hardware, versions
 
@@ -70,6 +81,14 @@ FLIPS = 2047
 FIRST_SIZES = (11, 16, 24, 48, 92, 160)
 FIRST_REPEATS = 10
 FIRST_FLIPS = 16383
+#: For the number of tasks that is needed: tasks that were seen, and the difference that they showed
+#: as a share of the one that they could have detected, so that it was too small for them.
+SEEN_SIZES = (8, 12, 16, 24, 48)
+SEEN_SHARE = 0.8
+#: For the gate: repeats of ``AUC_TRIALS``.
+GATE_REPEATS = 10
+#: Area under the curve of a judge that knows nothing.
+NO_KNOWLEDGE = 0.5
 LEVEL = 0.95
 TAIL = 0.025
 
@@ -347,6 +366,58 @@ def first_places() -> list[dict[str, Any]]:
     return rows
 
 
+#: Shapes of gains around zero, which way they are turned, and their standard deviation.
+SHAPES: dict[str, tuple[Scenario, float, float]] = {
+    "normal gains": (normal, 1.0, 0.2),
+    "skewed gains": (skewed, 1.0, 0.03**0.5),
+    "skewed gains, turned": (skewed, -1.0, 0.03**0.5),
+}
+
+
+def tasks_needed() -> list[dict[str, Any]]:
+    """How often as many tasks as a finding needs do decide, by shape, tasks seen and family."""
+    rows = []
+    for seen in SEEN_SIZES:
+        for claims in (1, family_size("ledger")):
+            if seen < fewest_units(claims):
+                continue
+            rng = np.random.default_rng([seen, claims])
+            for name in SHAPES:
+                rows.append(_needed_row(rng, name, seen, claims))
+        print(f"tasks needed, {seen} seen", flush=True)
+    return rows
+
+
+def _needed_row(rng: np.random.Generator, name: str, seen: int, claims: int) -> dict[str, Any]:
+    draw, turn, spread = SHAPES[name]
+    effect, needed = undecided(spread, seen, claims)
+    sums = turn * draw(rng, needed)[0] + effect
+    p = flips_p(sums, all_signs(rng, needed, FIRST_FLIPS))
+    low = p <= 0.05 / claims
+    above = sums.sum(axis=1) > 0
+    return {
+        "scenario": name,
+        "seen": seen,
+        "claims": claims,
+        "effect": effect,
+        "needed": needed,
+        "found": float((low & above).mean()),
+        "contradicted": float((low & ~above).mean()),
+    }
+
+
+def undecided(spread: float, seen: int, claims: int) -> tuple[float, int]:
+    """A difference that ``seen`` tasks leave open, and the tasks that its finding then needs."""
+    se = spread / seen**0.5
+    detectable = minimum_detectable(se, df=seen - 1)
+    value = SEEN_SHARE * detectable
+    open_ = Comparison(Interval(value, value - se, value + se, seen, se), detectable, p=1.0)
+    needed = decide_family({"": open_}, size=claims)[""].needed
+    if needed is None:
+        raise ValueError(f"a difference of {value} is decided by no number of tasks")
+    return value, needed
+
+
 def _row(
     name: str, n: int, truth: float, value: Array, found: dict[str, Ends], *bounds: Any
 ) -> dict[str, Any]:
@@ -523,6 +594,39 @@ def over_judges() -> list[dict[str, Any]]:
     return rows
 
 
+# --- The gate of judges
+
+
+def at_the_gate() -> list[dict[str, Any]]:
+    """How often a judge that knows nothing passes, by tasks, with the method that was chosen."""
+    rows = []
+    for n in SIZES:
+        rng = np.random.default_rng([n, GATE_REPEATS])
+        passed = []
+        held = []
+        for _ in range(GATE_REPEATS):
+            low, high = at_chance(rng, n)
+            passed.append(low > NO_KNOWLEDGE)
+            held.append((low <= NO_KNOWLEDGE) & (high >= NO_KNOWLEDGE))
+        rows.append(
+            {
+                "n": n,
+                "truth": NO_KNOWLEDGE,
+                "enters": float(np.mean(passed)),
+                "coverage": float(np.mean(held)),
+            }
+        )
+        print(f"gate, {n} tasks", flush=True)
+    return rows
+
+
+def at_chance(rng: np.random.Generator, n: int) -> Ends:
+    """Intervals of judges whose verdicts have nothing to do with the labels."""
+    # Student's interval asks for no resample; the other methods are not looked at.
+    value, found = of_areas(rng, n, NO_KNOWLEDGE, np.ones((1, n)))
+    return bounded(value, found["Student-t"], n, (0.0, 1.0))
+
+
 # --- The rules of choice
 
 
@@ -561,9 +665,11 @@ def chosen_test(rows: list[dict[str, Any]]) -> dict[str, Any]:
 PARTS = {
     "over tasks": over_tasks,
     "first place": first_places,
+    "tasks needed": tasks_needed,
     "over seeds and tasks": over_seeds,
     "over folds": over_folds,
     "spread across judges": over_judges,
+    "gate of judges": at_the_gate,
 }
 
 
@@ -591,6 +697,7 @@ def main() -> None:
             "seeds": SEED_TRIALS,
             "judges": JUDGE_TRIALS,
             "folds": FOLD_TRIALS,
+            "gate": AUC_TRIALS * GATE_REPEATS,
         },
         "resamples": RESAMPLES,
         "chosen": {

@@ -5,7 +5,7 @@
     python -m results.step_time --table     # of what is measured, without measuring
 
 Steps of five sizes are timed, each after one step that is not counted: 135M as policy and as judge,
-groups of eight, one rating a response. :func:`rar_lib.evaluation.step_time.fitted` is given the
+groups of eight, one rating a response. :func:`rar_lib.models.step_time.fitted` is given the
 smallest size and one four times as large; the size between them and those twice and four times as
 large as the larger are predicted, from the lengths that were written, and compared by the seconds
 of the whole step. The goal, chosen beforehand, is an error of at most 15 % in each of them.
@@ -36,12 +36,12 @@ from rar_lib.book.profiles import load
 from rar_lib.core.files import atomic_write, checkout
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Task
-from rar_lib.evaluation.step_time import Load, Measured, Stage, Step, fitted, simulate
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.cost import TEMPLATE, tokens
 from rar_lib.judging.judge import Judge
 from rar_lib.models.machine import hardware, versions
 from rar_lib.models.server import local_chat, serve
+from rar_lib.models.step_time import Load, Measured, Stage, Step, fitted, simulate
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import train
 from results.allocator import watched

@@ -39,6 +39,7 @@ from rar_lib.core.types import Category, Task, Turn, Usage
 from rar_lib.data.jsonl import raw_lines, read, short
 from rar_lib.data.questions import Response
 from rar_lib.data.tasks import load_tasks
+from rar_lib.evaluation.diagnostics import advantages, groups, spread
 from rar_lib.evaluation.grading import (
     GradedCriterion,
     GradedResponse,
@@ -54,7 +55,6 @@ from rar_lib.evaluation.grading import (
 )
 from rar_lib.evaluation.held_out import Scores, gamed, paired, paired_difference
 from rar_lib.judging.cost import amount, counted
-from rar_lib.training.diagnostics import advantages, groups, spread
 from rar_lib.training.policy import Likelihoods
 from rar_lib.training.run import KEPT_GROUPS, TRANSCRIPT, Run, read_transcript
 

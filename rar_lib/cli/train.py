@@ -40,9 +40,10 @@ from rar_lib.judging.cost import (
 from rar_lib.judging.judge import Judge
 from rar_lib.models.processor import suited
 from rar_lib.rubrics.dropout import drop_from_task
+from rar_lib.training.checkpoints import newest
 from rar_lib.training.policy import Backend, check_policy, resolve
 from rar_lib.training.rewards import check_keep
-from rar_lib.training.run import Run, newest
+from rar_lib.training.run import Run
 from rar_lib.training.settings import Settings, prompts_each, settings_of
 from rar_lib.training.train import (
     Job,

@@ -36,11 +36,15 @@ class Finding:
     Attributes:
         difference: in the direction in which the claim says "above zero"; ``None`` without one.
         p, p_holm: two-sided, alone and corrected for the family (equal in a family of one).
-        margin: the d of "no difference larger than d", declared before the data were seen, in
-            the unit of the difference.
+        margin: the d of "no difference larger than d", in the unit of the difference: it is given
+            from outside, one a claim. What was known when it was declared the ledger says, under
+            ``seen``.
         detectable: smallest true difference that this sample shows in 80 of 100 studies.
         needed: tasks that would decide an undecided claim in 80 of 100 studies if the difference is
-            what it seems; more than there are. ``None`` where no number of tasks would.
+            what it seems; more than there are. ``None`` where no number of tasks would. An
+            approximation: it takes means over tasks to be bell-shaped, their spread to be the one
+            seen, and the p-value to be Student's. Where differences are skewed and tasks few it may
+            be off; ``results/coverage.py`` simulates by how much, under *tasks needed*.
         reason: why a claim is not testable here.
         seeds: of an effect of training, what its error is made of.
         needed_seeds: training runs a side that would decide it on the same tasks, as ``needed``.
@@ -178,6 +182,13 @@ def fewest_units(family: int, alpha: float = ALPHA) -> int:
     first of a family passes Holm's correction (1979) where p times the family is at most
     ``alpha``. That is the least, and no number that shows a difference of a given size: see
     :attr:`Finding.needed`.
+
+    Nor does it say that the p-value may be trusted over so few units. A sign can be flipped only
+    where a difference is as likely above zero as below it by the same amount. Where differences
+    are skewed, a true null has all of them on one side far more often than 2 / 2**n says, and one
+    of a family over so few units is far likelier to be decided than ``alpha`` says.
+    ``results/coverage.json`` has by how much under *first place*, for the ledger's family, from
+    these few tasks on; chapter 12 shows it.
 
     Args:
         family: claims that are corrected together, 1 or more.

@@ -31,9 +31,9 @@ from rar_lib.core.prompts import policy_messages
 from rar_lib.core.stats import scored
 from rar_lib.core.types import Task
 from rar_lib.data.jsonl import short
+from rar_lib.evaluation.diagnostics import advantages, groups
 from rar_lib.evaluation.judge_roles import MAX_UNSCORED
 from rar_lib.judging.chat import run_sync
-from rar_lib.training.diagnostics import advantages, groups
 from rar_lib.training.rewards import (
     Completion,
     RubricReward,

@@ -33,13 +33,13 @@ from rar_lib.core.stats import mean_scored
 from rar_lib.core.text import THOUGHTS, without_thoughts
 from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
 from rar_lib.data.jsonl import short
+from rar_lib.evaluation.diagnostics import credit, flat_mass, groups, levelled, step_record
 from rar_lib.evaluation.judge_roles import MAX_UNSCORED
 from rar_lib.evaluation.multiple_choice import answer_letter, last_box
 from rar_lib.judging.chat import together
 from rar_lib.judging.judge import Judge
 from rar_lib.rubrics.contrast import Values, contrast_weights, weighted_score
 from rar_lib.rubrics.dropout import drop_from_task
-from rar_lib.training.diagnostics import credit, flat_mass, groups, levelled, step_record
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,7 +54,7 @@ class Reward(Protocol):
 
     Attributes:
         arm: name of the method.
-        on_step: is given one record a call; see :func:`rar_lib.training.diagnostics.step_record`.
+        on_step: is given one record a call; see :func:`rar_lib.evaluation.diagnostics.step_record`.
     """
 
     arm: Any
@@ -290,7 +290,7 @@ class RubricReward:
     ``None`` is outside TRL's group baseline and gets no advantage: a failed judgement
     teaches nothing, neither good nor bad. A flat group, whose rewards differ by no more than the
     judge's rounding, gets one value and so no advantage either (see
-    :func:`rar_lib.training.diagnostics.levelled`); the record of the step keeps what was scored.
+    :func:`rar_lib.evaluation.diagnostics.levelled`); the record of the step keeps what was scored.
     Among several processes each grades its own rollouts; a group, the record, and the share above
     which training stops are those of the whole step.
 
@@ -554,7 +554,7 @@ class VerifiableReward:
         """What the rule says, in the order of ``completions``.
 
         Groups that a rule of many values leaves flat are levelled as those of a judge are
-        (:func:`rar_lib.training.diagnostics.levelled`); the record keeps what the rule said.
+        (:func:`rar_lib.evaluation.diagnostics.levelled`); the record keeps what the rule said.
         """
         part = _Part()
         failure = None

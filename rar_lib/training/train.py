@@ -4,7 +4,7 @@
                 judge=Judge(Chat(url, "my-judge")))
 
 A checkpoint follows every step; the same call made again continues from the newest whole one
-(see :mod:`rar_lib.training.run`), and returns a finished run as it is. Order of the tasks,
+(see :mod:`rar_lib.training.checkpoints`), and returns a finished run as it is. Order of the tasks,
 optimiser, schedule, log and random state continue, but a rollout is not promised to be the
 same to the last bit.
 """
@@ -34,6 +34,14 @@ from rar_lib.evaluation.held_out import Graded, scores_of
 from rar_lib.judging.cost import Work, grading_work
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import OWN, JudgeMessages
+from rar_lib.training.checkpoints import (
+    Journal,
+    Sealer,
+    fingerprint,
+    newest,
+    newest_for_all,
+    sole_writer,
+)
 from rar_lib.training.policy import Backend, Policy, identity_of, resolve
 from rar_lib.training.rewards import (
     OnStep,
@@ -47,15 +55,9 @@ from rar_lib.training.rewards import (
 )
 from rar_lib.training.run import (
     TRANSCRIPT,
-    Journal,
     Run,
-    Sealer,
     Transcript,
-    fingerprint,
-    newest,
-    newest_for_all,
     read_transcript,
-    sole_writer,
     write_transcript,
 )
 from rar_lib.training.settings import Settings, prompts_each
@@ -95,13 +97,14 @@ _DECIDE = (
     "rubrics/contrast.py",
     "rubrics/dropout.py",
     "evaluation/alignment.py",
+    "evaluation/diagnostics.py",
     "evaluation/grading.py",
     "evaluation/held_out.py",
     "evaluation/judge_roles.py",
     "evaluation/multiple_choice.py",
     "evaluation/notes.py",
+    "training/checkpoints.py",
     "training/decode.py",
-    "training/diagnostics.py",
     "training/logprobs.py",
     "training/policy.py",
     "training/rewards.py",

@@ -21,9 +21,9 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.pace import steps_left
 from rar_lib.judging.cost import duration
 from rar_lib.models.processor import cpu_dtype
+from rar_lib.training.checkpoints import Journal, Sealer
 from rar_lib.training.logprobs import group_logps, kl_to_base, one_prompt, shares_prompts
 from rar_lib.training.policy import Policy
-from rar_lib.training.run import Journal, Sealer
 from rar_lib.training.settings import Settings, prompts_each
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ formula begins with an apostrophe; the text that is scored is the recorded one.
 
 ``read`` says row by row what it could not use, then how far the two agree, how often the judge
 agrees with both on the policies' own answers, and how good the answers of each arm are over all
-tasks, by labels and judge together (:func:`prediction_powered`). It writes ``gold.json``.
+tasks, by labels and judge together (:func:`prediction_powered`). It writes ``gold.json``, whose
+machine and date are of the judge's verdicts, and whose versions are of what read the labels.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import csv
 import hashlib
 import io
 import json
+import platform
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rar_lib.core.errors import DataError, RarError
-from rar_lib.core.files import atomic_write
+from rar_lib.core.files import atomic_write, versions
 from rar_lib.core.scoring import explicit_score
 from rar_lib.core.stats import (
     Interval,
@@ -141,6 +143,11 @@ def judged_by() -> dict[str, str]:
     heads = [store.head(_unit(arm, fold).path)["graded_by"] for arm in ARMS for fold in (0, 1)]
     last = max(heads, key=lambda head: head["date"])
     return {"grader": last["judge"], "machine": last["machine"], "date": last["date"]}
+
+
+def read_with() -> dict[str, str]:
+    """The versions that the numbers of the record hang on; those of training stand in the units."""
+    return {"python": platform.python_version()} | versions(("numpy", "scipy"))
 
 
 def gold_tasks() -> list[Task]:
@@ -450,7 +457,8 @@ def main() -> None:
         both = [read_labels(path, items) for path in (options.one, options.other)]
         for path, (_, problems) in zip((options.one, options.other), both, strict=True):
             print("".join(f"{path}: {problem}\n" for problem in problems), end="")
-        found = judged_by() | report(answers, both[0][0], both[1][0], items)
+        head = judged_by() | {"versions": read_with()}
+        found = head | report(answers, both[0][0], both[1][0], items)
     except RarError as error:
         raise SystemExit(str(error)) from error
     atomic_write(RESULTS, json.dumps(found, indent=1) + "\n")

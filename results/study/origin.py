@@ -21,7 +21,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write, digest
 from rar_lib.models.machine import hardware
 from rar_lib.models.processor import cpu_dtype
-from rar_lib.training.run import newest
+from rar_lib.training.checkpoints import newest
 from rar_lib.training.train import Job
 from results.study.states import DIGITS, States
 

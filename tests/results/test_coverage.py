@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,19 @@ import pytest
 from scipy.special import ndtri
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from rar_lib.core.stats import auc, balanced_accuracy, cluster_interval, crossed, sign_flip_p
+from rar_lib.book.claims import fewest_tasks
+from rar_lib.core.decision import decide
+from rar_lib.core.stats import (
+    auc,
+    balanced_accuracy,
+    cluster_interval,
+    compare,
+    crossed,
+    sign_flip_p,
+)
+from rar_lib.core.types import Verdict
+from rar_lib.evaluation.alignment import agreement_of
+from rar_lib.evaluation.judge_roles import may_enter_size_claim
 from results import coverage
 
 RECORD = json.loads(coverage.RESULTS.read_text())
@@ -182,3 +195,163 @@ def test_judges_of_the_simulation_are_as_often_right_as_they_are_said_to_be() ->
     seen = coverage.judged(np.random.default_rng(0), 20_000, (0.5, 0.7, 0.9))
     assert seen.mean(axis=0) == pytest.approx([0.5, 0.7, 0.9], abs=0.01)
     assert np.corrcoef(seen[:, 0], seen[:, 1])[0, 1] > 0.1  # a hard task is hard for all
+
+
+# --- The gate of judges
+
+
+def verdict(p: float) -> Verdict:
+    return Verdict(criterion_id="c", met=p > 0.5, probability=p)
+
+
+def test_a_judge_of_the_simulation_enters_where_the_library_lets_it_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n = 12
+    trials = 40
+    monkeypatch.setattr(coverage, "AUC_TRIALS", trials)
+    low, high = coverage.at_chance(np.random.default_rng(7), n)
+    # The same judges again, by the library.
+    again = np.random.default_rng(7)
+    entered = []
+    for trial in range(trials):
+        gold = again.random((n, 8)) < 0.58
+        luck = again.normal(0.0, 0.5, (n, 1))
+        sure = 1 / (1 + np.exp(-luck - again.normal(size=(n, 8))))
+        rows = [
+            (f"t{task}", verdict(float(p)), bool(gold[task, k]))
+            for (task, k), p in np.ndenumerate(sure)
+        ]
+        gate = may_enter_size_claim(agreement_of(rows, 0), None)
+        assert gate.auc is not None
+        assert (low[trial], high[trial]) == pytest.approx((gate.auc.low, gate.auc.high))
+        entered.append(gate.passed)
+    assert list(low > 0.5) == entered
+    assert 0 < sum(entered) < trials  # some do enter, so that both ends are compared
+
+
+def test_the_gate_counts_who_enters_and_whose_interval_holds_one_half(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ends = iter(
+        [
+            (np.array([0.51, 0.50, 0.30]), np.array([0.90, 0.80, 0.49])),
+            (np.array([0.40, 0.40, 0.40]), np.array([0.60, 0.60, 0.50])),
+        ]
+    )
+    monkeypatch.setattr(coverage, "SIZES", (8,))
+    monkeypatch.setattr(coverage, "GATE_REPEATS", 2)
+    monkeypatch.setattr(coverage, "at_chance", lambda rng, n: next(ends))
+    (row,) = coverage.at_the_gate()
+    assert (row["n"], row["truth"]) == (8, 0.5)
+    assert row["enters"] == pytest.approx(1 / 6)  # one that ends at 0.5 does not
+    assert row["coverage"] == pytest.approx(4 / 6)
+
+
+def test_verdicts_of_a_judge_that_knows_nothing_are_as_often_above_as_below() -> None:
+    draws = np.ones((1, 24))
+    value, _ = coverage.of_areas(np.random.default_rng(0), 24, coverage.NO_KNOWLEDGE, draws)
+    assert value.mean() == pytest.approx(0.5, abs=0.005)
+
+
+# --- Tasks that are needed
+
+
+@pytest.mark.parametrize("name", coverage.SHAPES)
+def test_shapes_have_no_gain_and_the_spread_that_is_said(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coverage, "TRIALS", 20_000)
+    draw, turn, spread = coverage.SHAPES[name]
+    gains = turn * draw(np.random.default_rng(0), 10)[0]
+    assert gains.mean() == pytest.approx(0.0, abs=0.003)
+    assert gains.std() == pytest.approx(spread, rel=0.01)
+    skew = ((gains - gains.mean()) ** 3).mean() / gains.std() ** 3
+    expected = {"normal gains": 0.0, "skewed gains": -1.15, "skewed gains, turned": 1.15}
+    assert skew == pytest.approx(expected[name], abs=0.05)
+
+
+def test_the_number_of_tasks_is_that_of_an_undecided_finding() -> None:
+    spread = 0.2
+    gains = np.array([1.0, -1.0] * 4) * spread * (7 / 8) ** 0.5  # its estimate is the spread
+    effect, needed = coverage.undecided(spread, 8, claims=1)
+    found = decide(compare(gains + effect, range(8)))
+    assert found.word == "undecided"
+    assert found.needed == needed
+    # A difference of 0.8 of what 8 tasks detect is detected by 1 / 0.8**2 times as many.
+    assert needed == int(np.ceil(8 / 0.8**2)) == 13
+    assert coverage.undecided(spread, 48, claims=51)[1] > coverage.undecided(spread, 48, 1)[1] > 48
+
+
+def test_studies_of_as_many_tasks_as_are_needed_decide_about_as_often_as_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coverage, "TRIALS", 1000)
+    monkeypatch.setattr(coverage, "FIRST_FLIPS", 1023)
+    monkeypatch.setattr(coverage, "SEEN_SIZES", (8, 16))
+    monkeypatch.setattr(coverage, "family_size", lambda family: 4)
+    rows = coverage.tasks_needed()
+    cells = [(row["seen"], row["claims"]) for row in rows if row["scenario"] == "normal gains"]
+    assert cells == [(8, 1), (8, 4), (16, 1), (16, 4)]
+    assert len(rows) == len(cells) * len(coverage.SHAPES)
+    for row in rows:
+        if row["scenario"] == "normal gains":
+            assert row["found"] == pytest.approx(0.8, abs=0.1)
+        assert row["needed"] > row["seen"]
+        assert row["found"] + row["contradicted"] <= 1
+    assert rows == coverage.tasks_needed()  # seeded
+
+
+def test_a_family_whose_level_so_few_tasks_cannot_reach_has_no_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coverage, "TRIALS", 10)
+    monkeypatch.setattr(coverage, "FIRST_FLIPS", 15)
+    monkeypatch.setattr(coverage, "SEEN_SIZES", (10, 11))
+    monkeypatch.setattr(coverage, "family_size", lambda family: 40)
+    found = {(row["seen"], row["claims"]) for row in coverage.tasks_needed()}
+    assert found == {(10, 1), (11, 1), (11, 40)}
+
+
+def test_at_the_fewest_tasks_of_the_ledger_skew_decides_true_nulls_and_evenness_does_not() -> None:
+    """As the docstring of ``fewest_units`` says."""
+    floor = fewest_tasks("ledger")
+    rows = [row for row in RECORD["first place"] if row["n"] == floor]
+    assert rows
+    level = 0.05 / rows[0]["claims"]
+    for row in rows:
+        if row["scenario"] == "skewed gains":
+            # All of so many gain: a share of 3 / 4 each.
+            assert row["first"] == pytest.approx(0.75**floor, rel=0.1)
+            assert row["first"] > 10 * level
+        else:
+            assert row["first"] < 1.2 * level
+
+
+# --- The record, one part at a time
+
+
+def test_one_part_is_made_anew_and_the_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "coverage.json"
+    path.write_text(json.dumps(RECORD))
+    monkeypatch.setattr(coverage, "RESULTS", path)
+    made = [{"n": 8, "truth": 0.5, "enters": 0.5, "coverage": 0.5}]
+    monkeypatch.setitem(coverage.PARTS, "gate of judges", lambda: made)
+    monkeypatch.setattr("sys.argv", ["coverage", "--part", "gate of judges"])
+    coverage.main()
+    found = json.loads(path.read_text())
+    assert found["gate of judges"] == made
+    assert "date" in found["made apart"]["gate of judges"]
+    kept = set(RECORD) - {"gate of judges", "made apart", "trials"}
+    assert {name: found[name] for name in kept} == {name: RECORD[name] for name in kept}
+
+
+@pytest.mark.skipif(not RECORD.get("gate of judges"), reason="not simulated yet")
+def test_at_every_size_a_judge_that_knows_nothing_seldom_enters() -> None:
+    rows = RECORD["gate of judges"]
+    assert [row["n"] for row in rows] == list(coverage.SIZES)
+    for row in rows:
+        assert row["truth"] == 0.5
+        assert 0 < row["enters"] <= 1 - row["coverage"]

@@ -24,19 +24,14 @@ from rar_lib.book.profiles import FILE, load
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import TOLERANCE
 from rar_lib.data.tasks import load_mini
+from rar_lib.evaluation.diagnostics import advantages
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.training import logprobs, trainer
-from rar_lib.training.diagnostics import advantages
+from rar_lib.training.checkpoints import Journal, Sealer
 from rar_lib.training.policy import plain_arguments, unsloth_arguments
 from rar_lib.training.rewards import RubricReward, dataset_of
-from rar_lib.training.run import (
-    TRANSCRIPT,
-    Journal,
-    Sealer,
-    Transcript,
-    read_transcript,
-)
+from rar_lib.training.run import TRANSCRIPT, Transcript, read_transcript
 from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings
 
 TASKS = load_mini("train")[:2]

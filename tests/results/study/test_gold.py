@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import platform
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +299,8 @@ def test_export_label_read(
     gold.main()
     shown = capsys.readouterr().out
     found = json.loads((tmp_path / "gold.json").read_text())
+    expected = {name: version(name) for name in ("numpy", "scipy")}
+    assert found["versions"] == {"python": platform.python_version()} | expected
     cells = found["criteria"]
     assert found["agreement"]["cells"] == cells
     assert found["agreement"]["raw"]["value"] == pytest.approx(np.mean([1.0] * (cells - 1) + [0.0]))
@@ -328,6 +332,9 @@ def test_the_record_is_what_the_shipped_labels_and_units_say() -> None:
     assert faults == others == []
     found = gold.judged_by() | gold.report(answers, one, two, items)
     kept = json.loads(gold.RESULTS.read_text(encoding="utf-8"))
+    read_with = kept.pop("versions")  # another machine may have others
+    assert set(read_with) == {"python", "numpy", "scipy"}
+    assert all(read_with.values())
     assert _flat(json.loads(json.dumps(found))) == pytest.approx(_flat(kept), abs=1e-6)
 
 

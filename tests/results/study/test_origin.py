@@ -14,7 +14,7 @@ from studied import named
 
 from rar_lib.book import results
 from rar_lib.core.errors import DataError
-from rar_lib.training.run import JOURNAL, Journal, seal
+from rar_lib.training.checkpoints import JOURNAL, Journal, seal
 from results.study import gold, origin, run, store, table
 from results.study.origin import Made
 from results.study.run import Unit

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rar_lib.core.errors import DataError
 from rar_lib.core.types import Price
 from rar_lib.data.tasks import load_mini
-from rar_lib.evaluation.step_time import (
+from rar_lib.models.step_time import (
     Assumption,
     Decoder,
     Load,

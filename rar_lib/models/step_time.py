@@ -289,7 +289,7 @@ class Assumption:
 
 def assumptions() -> dict[str, Assumption]:
     """Every number behind :func:`outlook` that is quoted or chosen, by name."""
-    file = resources.files("rar_lib.evaluation").joinpath("step_times.jsonl")
+    file = resources.files("rar_lib.models").joinpath("step_times.jsonl")
     rows = [Assumption(**row) for _, row in json_rows(file.read_bytes(), file.name)]
     return {row.name: row for row in rows}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rar_lib.core.scoring import PAPER_WEIGHTS
 from rar_lib.core.stats import TOLERANCE, scored
 from rar_lib.core.types import Category, Criterion, Grade, Polarity, Rubric, Verdict
-from rar_lib.training.diagnostics import (
+from rar_lib.evaluation.diagnostics import (
     advantages,
     credit,
     flat_mass,
