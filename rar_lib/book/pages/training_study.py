@@ -588,15 +588,16 @@ def _on_repeats(repeats: Sequence[Mapping[str, Any]]) -> str:
     """Whether units that were trained once more wrote the same answers."""
     if not repeats:
         return sentence("No unit has been trained a second time.")
-    found = []
-    for of in repeats:
-        answers = sum(look["answers"] for look in of["looks"])
-        same = sum(look["same"] for look in of["looks"])
-        found.append(f"{same:,} of {answers:,} ({of['unit']})")
+    looks = [(of["unit"], look["answers"], look["same"]) for of in repeats for look in of["looks"]]
+    differ = sorted({unit for unit, answers, same in looks if same != answers})
     return sentence(
-        "Answers that came out the same to the character when a unit was trained once more under "
-        "other code, but for a first look that is a copy: {found}.",
-        found=found,
+        "{units} units were trained once more under later code. Of their {answers} answers, but "
+        "for a first look that is a copy, {same} came out the same to the character. Units of "
+        "which one differs: {differ}.",
+        units=len({of["unit"] for of in repeats}),
+        answers=f"{sum(answers for _, answers, _ in looks):,}",
+        same=f"{sum(same for _, _, same in looks):,}",
+        differ=differ or "none",
     )
 
 

@@ -495,7 +495,11 @@ def test_a_unit_that_was_trained_again_says_how_much_came_out_the_same(repo: Pat
     assert said(repo, "repeated") == "No unit has been trained a second time."
     looks = [{"step": 0, "answers": 80, "same": 80}, {"step": 12, "answers": 80, "same": 79}]
     write(repo, "repeats", {"repeats": [{"unit": "rlvr-fold0-seed0", "looks": looks}]})
-    assert "a copy: 159 of 160 (rlvr-fold0-seed0)." in said(repo, "repeated")
+    differs = said(repo, "repeated")
+    assert "Of their 160 answers, but for a first look that is a copy, 159 came out" in differs
+    assert differs.endswith("Units of which one differs: rlvr-fold0-seed0.")
+    write(repo, "repeats", {"repeats": [{"unit": "rlvr-fold0-seed0", "looks": looks[:1]}]})
+    assert said(repo, "repeated").endswith("Units of which one differs: none.")
 
 
 def test_labels_are_told_of_when_they_are_there(repo: Path) -> None:
