@@ -8,10 +8,10 @@ Under rubrics that a model wrote, too; ``results/README.md`` says what of all th
 
 A piece is one judge in one arm: the grades of both responses of all 92 pairs (or of the val pairs,
 on which calibrations are fitted), each response graded alone. It lies beside this file as JSON
-lines, its first line says what made it, and it is measured again when what is asked, which calls
-are made or how a reply is read changes. Calls go through a cassette in _build/, so a piece that was
-cut off is continued by the next run. Speeds are not recorded here, so other work beside it does no
-harm.
+lines, its first line says what made it, and it is measured again when the code that decides what is
+asked, which calls are made or how a reply is read does another thing; comments do not count. Calls
+go through a cassette in _build/, so a piece that was cut off is continued by the next run. Speeds
+are not recorded here, so other work beside it does no harm.
 
 Declared before the first run: judges, arms, pairs (all there are), and the order of the pieces. The
 synthetic rubrics are to be written by the largest judge for the 48 tasks of the pairs, once with
@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rar_lib.core.files import atomic_write, checkout, digest, file_hash
+from rar_lib.core.files import atomic_write, checkout, code_hash, digest
 from rar_lib.core.types import Arm, Grade, Pair, Task
 from rar_lib.data.jsonl import json_rows
 from rar_lib.data.tasks import load_mini, load_mini_pairs
@@ -60,36 +60,18 @@ ARMS: tuple[Arm, ...] = (
     "predefined",
 )
 SOURCES = rubrics.SOURCES
-#: The modules that turn a reply into a number; what is asked is compared as text.
-_READERS = ("core/scoring.py", "core/text.py", "judging/reading.py")
-#: SHA-256 of the ``judging/reading.py`` that read the pieces which were recorded first.
-_FIRST = "f07ffcd3301cf0b6ecd9f8be1e4ed1240366b513e63715ad3b8f7e6e992003da"
-#: Versions of a reader that read as an earlier one does, which stands in their place. A piece keeps
-#: no replies, so it cannot be read anew; it stays current where no reading has changed.
-_READS_AS = {
-    # Takes less time for long texts; tests/judging/test_reading.py compares it with the first.
-    "27e11ac14d802e4c6e68cd195d5d220a34496a8211e0896f33a6940edfc70d00": _FIRST,
-    # ``core/text.py``: functions that no reader calls came in; of the others only names inside have
-    # changed.
-    "211c12ef987d0c9db675e955e57aee7f46c4a628bf2e370a3fe9ca9517836fa3": (
-        "357bda564b28475f9446f96222fa03b446e944e774e30f6f4b6aa29cc7400af6"
-    ),
-    # ``core/scoring.py``: HealthBench's formula has moved out; of what a grade calls only names
-    # inside have changed.
-    "40095961108b991a2696279dde83d9339355e999d0cd2f3ae8342655d5756848": (
-        "5d29f0d3a91ae4df82da2803c98e1032cf261915c71cdee82289bc142281e65d"
-    ),
-}
-#: The module that decides which calls are made: how many tokens and alternatives are asked for, and
-#: that a 10 is looked at a second time.
-_ASKER = "judging/judge.py"
-#: Versions of it that make the calls of the pieces which were recorded first. Those pieces' marks
-#: do not name it, so such a version leaves no trace in a mark, and any other one does.
-_ASKS_AS_FIRST = {
-    # Since the first piece names have changed inside it, what a grade is made of has moved to other
-    # modules, and what shows a person the questions behind a grade has come in: the same calls.
-    "1a5bb8c6a5d6b8253f38e0d449f6cb2c7ffc7808982ad51d7cfe70050f38b2b2",
-}
+#: The modules that decide which requests are sent and how a reply becomes a number; what is asked
+#: is compared as text.
+_DECIDE = (
+    "core/scoring.py",
+    "core/text.py",
+    "judging/chat.py",
+    "judging/dialect.py",
+    "judging/judge.py",
+    "judging/reading.py",
+    "judging/wire.py",
+    "models/vllm_args.py",
+)
 
 
 @dataclass(frozen=True)
@@ -157,11 +139,7 @@ def mark(piece: Piece) -> str:
         for pair in pairs_of(piece)
         for text in (pair.preferred, pair.rejected)
     ]
-    library = ROOT / "rar_lib"
-    readers = [file_hash(library / name) for name in _READERS]
-    asker = file_hash(library / _ASKER)
-    code = [_READS_AS.get(one, one) for one in readers]
-    code += [] if asker in _ASKS_AS_FIRST else [asker]
+    code = [code_hash(ROOT / "rar_lib" / name) for name in _DECIDE]
     model = MODELS[piece.judge]
     settings = [LEAST_SHARE, VERDICT_TOKENS, RATING_TOKENS, model.led]
     return digest([asked, code, settings, model.identity])[:16]

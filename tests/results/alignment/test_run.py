@@ -11,7 +11,6 @@ import pytest
 from aligned import PAIRS, write
 from scripted import Reply, says, server
 
-from rar_lib.core.files import file_hash
 from rar_lib.core.types import Grade
 from rar_lib.judging.chat import Chat
 from results.alignment import run, table
@@ -60,43 +59,34 @@ def test_the_pieces_on_record_are_what_would_be_made_today() -> None:
     assert [piece.name for piece in recorded if not run.is_complete(piece)] == []
 
 
-def copied(checkout: Path, to: Path) -> None:
-    """The modules of a checkout that a piece's mark names."""
-    for name in (*run._READERS, run._ASKER):
-        copy = to / "rar_lib" / name
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A library of those modules alone that a piece's mark names."""
+    for name in run._DECIDE:
+        copy = tmp_path / "rar_lib" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes((checkout / "rar_lib" / name).read_bytes())
+        copy.write_bytes((run.ROOT / "rar_lib" / name).read_bytes())
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    return tmp_path / "rar_lib"
 
 
-def test_any_other_change_of_a_reader_makes_a_piece_stale(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", run._DECIDE)
+def test_code_that_does_another_thing_makes_a_piece_stale(name: str, copied: Path) -> None:
     piece = Piece("qwen-0.5b", "implicit")
     today = run.mark(piece)
-    copied(run.ROOT, tmp_path)
-    monkeypatch.setattr(run, "ROOT", tmp_path)
+    text = (copied / name).read_text(encoding="utf-8")
+    (copied / name).write_text(text + "# a remark\n", encoding="utf-8")
     assert run.mark(piece) == today
-    for name in run._READERS:
-        copy = tmp_path / "rar_lib" / name
-        kept = copy.read_bytes()
-        copy.write_bytes(kept + b"# changed\n")
-        assert run.mark(piece) != today
-        copy.write_bytes(kept)
+    (copied / name).write_text(text + "LATER = 1\n", encoding="utf-8")
+    assert run.mark(piece) != today
 
 
-def test_only_the_present_version_of_a_reader_counts_as_an_earlier_one() -> None:
-    present = {file_hash(run.ROOT / "rar_lib" / name) for name in run._READERS}
-    assert set(run._READS_AS) <= present
-
-
-def test_any_other_way_of_asking_makes_the_pieces_on_record_stale(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_another_way_of_asking_makes_the_pieces_on_record_stale(
+    copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded = [piece for piece in run.pieces() if piece.path.exists()]
-    copied(run.ROOT, tmp_path)
-    monkeypatch.setattr(run, "ROOT", tmp_path)
     assert all(map(run.is_complete, recorded))
-    asker = tmp_path / "rar_lib" / run._ASKER
+    asker = copied / "judging" / "judge.py"
     text = asker.read_text(encoding="utf-8")
     asked = text.replace("_ALTERNATIVES = 20\n", "_ALTERNATIVES = 5\n")
     assert asked != text
@@ -107,10 +97,6 @@ def test_any_other_way_of_asking_makes_the_pieces_on_record_stale(
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if not line.endswith("to do")] == []
     assert len(lines) >= len(recorded)
-
-
-def test_only_the_present_way_of_asking_counts_as_the_first_one() -> None:
-    assert {file_hash(run.ROOT / "rar_lib" / run._ASKER)} == run._ASKS_AS_FIRST
 
 
 @pytest.mark.fault
