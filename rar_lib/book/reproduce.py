@@ -56,7 +56,7 @@ from rar_lib.core.pace import Course, Measured, at_rate
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.cost import duration
 from rar_lib.models import machine
-from rar_lib.models.processor import cpu_dtype, engine, product_gflops
+from rar_lib.models.processor import as_computed, cpu_dtype, engine, product_gflops
 
 #: Raise when the meaning of a manifest changes: notebooks of older ones are run again.
 SCHEMA = 3
@@ -131,7 +131,7 @@ def parts_of(
         "parameters": profile.model_dump(mode="json"),
         "lock": file_hash(lock),
         "installed": _installed(tuple(locked)),
-        "engines": {model: engine(model, profile.training.device) for model in profile.models},
+        "engines": {model: _served(model, profile.device) for model in profile.models},
         "inputs": {name: _hash(results.find(name, root)) for name in asked},
         "after": {stem: _data_of(stem, step, pending) for stem in step.after},
     }
@@ -148,6 +148,12 @@ def _linked(step: Step) -> list[str]:
 def _cells(path: Path) -> str:
     """A digest of a notebook's cells with their ids."""
     return digest([[cell.id, cell.source] for cell in notebook.read(path).cells])
+
+
+def _served(model: str, device: str) -> str:
+    """What serves a model, with the number format where that is not the one of the weights."""
+    by = engine(model, device)
+    return as_computed(by, device) if by == "vllm" else by
 
 
 @cache
@@ -205,12 +211,8 @@ def reason(step: Step, parts: dict[str, Any]) -> str | None:
     manifest = load(step.manifest)
     if manifest is None:
         return "the last run failed" if step.failed.exists() else "never run"
-    if not step.executed.exists():
-        return "the executed copy is missing"
-    if file_hash(step.executed) != manifest["sha256"]:
-        return "the executed copy was changed"
-    if other := _differing(step.out, manifest):
-        return f"its data was changed ({_some(other)})"
+    if other := _altered(step.executed, manifest):
+        return other
     if manifest["key"] == digest(parts):
         return None
     reasons = []
@@ -224,6 +226,24 @@ def reason(step: Step, parts: dict[str, Any]) -> str | None:
             words += f" ({_some(which)})"
         reasons.append(words)
     return "; ".join(reasons)
+
+
+def altered(executed: Path) -> str | None:
+    """What of a finished run, its copy or its data, is not as it left it.
+
+    ``None`` where nothing is, or where there is no manifest to tell.
+    """
+    manifest = load(executed.with_suffix(".json"))
+    return _altered(executed, manifest) if manifest else None
+
+
+def _altered(executed: Path, manifest: Mapping[str, Any]) -> str | None:
+    if not executed.exists():
+        return "the executed copy is missing"
+    if file_hash(executed) != manifest["sha256"]:
+        return "the executed copy was changed"
+    other = _differing(executed.parent, manifest)
+    return f"its data was changed ({_some(other)})" if other else None
 
 
 def _some(names: Sequence[str]) -> str:
@@ -330,8 +350,7 @@ def reproduce(
     root = notebooks.parent
     steps = _steps(notebooks, out, only)
     with _alone(out), _sigterm_as_interrupt():
-        for path in sorted(out.glob(".work/*/*.json")):  # of a run killed at its very end
-            _publish(out, path.stem)
+        _publish_rest(out)
         todo = [step for step, why in _plan(steps, profile, root, library, force) if why]
         done: list[Result] = []
         with contextlib.ExitStack() as stack:
@@ -393,6 +412,7 @@ def replay(
     target = out / "replay"
     done: list[Result] = []
     with _alone(out), _sigterm_as_interrupt(), _environment("RAR_CASSETTE", "replay"):
+        _publish_rest(out)  # else new data would be read beside the old manifest
         shutil.rmtree(target, ignore_errors=True)
         steps = _steps(notebooks, target, only, before=out)
         todo = [step for step in steps if step.rar.get("replay") is not False]
@@ -619,6 +639,12 @@ def _check_own(step: Step, data: Iterable[str]) -> None:
                 f"{step.source.name} leaves {_some(both)}, which {path.stem} leaves, too: choose "
                 "another name"
             )
+
+
+def _publish_rest(out: Path) -> None:
+    """Move what a run that was killed at its very end had not moved yet."""
+    for path in sorted(out.glob(".work/*/*.json")):
+        _publish(out, path.stem)
 
 
 def _publish(out: Path, stem: str) -> None:

@@ -38,6 +38,17 @@ def cpu_dtype() -> Literal["bfloat16", "float32"]:
     return "bfloat16" if "avx512bw" in flags() else "float32"
 
 
+def as_computed(weights: str, device: str = "cpu") -> str:
+    """The identity of weights together with the number format in which they are used here.
+
+    The same weights round otherwise in another format, so a calibration or a run of the one is not
+    of the other. bfloat16, in which weights are kept, is not named; nor is what 4-bit files are
+    computed in, which does not depend on the processor. ``""`` stays so.
+    """
+    apart = weights and device == "cpu" and cpu_dtype() != "bfloat16"
+    return f"{weights}+{cpu_dtype()}" if apart else weights
+
+
 def engine(model: str, device: str = "cpu", asked: Engine | None = None) -> Engine:
     """What serves a model here: vLLM, or llama.cpp where it is asked for.
 

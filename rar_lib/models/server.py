@@ -61,7 +61,7 @@ class Endpoint:
     Attributes:
         base_url: ``http://127.0.0.1:PORT/v1``.
         model: The name to send in requests.
-        weights: SHA-256 identity of the weights, ``""`` if unknown.
+        weights: identity of the weights (SHA-256, and how they are computed), ``""`` if unknown.
         pid: The server process, which is also its process group; ``None`` if not local.
         log: The server's log file.
         owned: Whether leaving ``serve`` stops the server.
@@ -205,6 +205,7 @@ def serve(
         todo = llama.plan(model, **sizes)
     else:
         todo = plan(model, device=device, program=_program, **sizes)
+        todo = replace(todo, weights=processor.as_computed(todo.weights, device))
     with serve_plan(todo, timeout_s=timeout_s, port=port) as endpoint:
         yield endpoint
 
@@ -334,6 +335,8 @@ def local_chat(
         if local.engine == "llama.cpp":
             said = DIALECTS["llama.cpp"]
             weights = llama.identity(weights)
+        else:
+            weights = processor.as_computed(weights, settings.get("device", "cpu"))
         said = replace(said, lead=model in MODELS and MODELS[model].led)
         yield Chat(local, name, weights, dialect=said, cassette=cassette, timeout_s=LINE_S)
 

@@ -31,7 +31,7 @@ from rar_lib.core.types import Pair, Task
 from rar_lib.data.questions import Response, save_responses
 from rar_lib.judging.messages import render
 from rar_lib.models.catalogue import MODELS
-from rar_lib.models.processor import cpu_dtype
+from rar_lib.models.processor import as_computed, cpu_dtype
 from rar_lib.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ class Policy:
     @property
     def mark(self) -> str:
         """Everything but the prompts and the length that decides a greedy answer."""
-        if self.adapter is None:
-            return f"{identity_of(self.settings.policy)} base"
-        return f"{identity_of(self.settings.policy)} {file_hash(self._adapter_file())}"
+        model = as_computed(identity_of(self.settings.policy), self.settings.device)
+        trained = file_hash(self._adapter_file()) if self.adapter is not None else "base"
+        return f"{model} {trained}"
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:

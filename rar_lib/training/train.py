@@ -34,6 +34,7 @@ from rar_lib.evaluation.held_out import Graded, scores_of
 from rar_lib.judging.cost import Work, grading_work
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import OWN, JudgeMessages
+from rar_lib.models.processor import as_computed
 from rar_lib.training.checkpoints import (
     Journal,
     Sealer,
@@ -333,7 +334,7 @@ class Job:
             "arm": self.arm,
             "seed": self.seed,
             "backend": resolve(self.backend, self.settings.rollout_server),
-            "policy": identity_of(self.settings.policy),
+            "policy": as_computed(identity_of(self.settings.policy), self.settings.device),
             "settings": self.settings.model_dump(mode="json"),
             "reward": self.reward.identity() if self.reward else None,
             "tasks": digest([task.model_dump(mode="json") for task in self.tasks]),

@@ -678,14 +678,8 @@ print("found", sorted(p.name for p in run.rglob("*")), (study.folder / "half.jso
     assert "found ['checkpoints', 'step-1'] False" in failed  # not trusted as a whole
 
 
-@pytest.mark.parametrize("moves", range(4))  # two of data, the copy, the manifest
-@pytest.mark.usefixtures("at_once")
-def test_a_run_killed_while_it_moves_its_files_is_finished_by_the_next(
-    checkout: Checkout, moves: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writer_and_reader(checkout, "good")
-    checkout.run(only=["01"])
-    writer_and_reader(checkout, "new")
+def _stopped_after(checkout: Checkout, moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the first chapter, killed when so many of its files are in their places."""
     moved = 0
 
     def move(source: Path, target: Path) -> None:
@@ -700,9 +694,53 @@ def test_a_run_killed_while_it_moves_its_files_is_finished_by_the_next(
         patch.setattr(reproduce, "_move", move)
         with pytest.raises(KeyboardInterrupt):
             checkout.run(only=["01"])
+
+
+@pytest.mark.parametrize("moves", range(4))  # two of data, the copy, the manifest
+@pytest.mark.usefixtures("at_once")
+def test_a_run_killed_while_it_moves_its_files_is_finished_by_the_next(
+    checkout: Checkout, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer_and_reader(checkout, "good")
+    checkout.run(only=["01"])
+    writer_and_reader(checkout, "new")
+    _stopped_after(checkout, moves, monkeypatch)
     assert [r.reason for r in checkout.run(only=["01"])] == ["up to date"]
     assert checkout.data() == {"run/log.txt": "new", "words.json": '"new"'}
     assert not (checkout.out / ".work").exists()
+
+
+@pytest.mark.parametrize("moves", range(4))
+@pytest.mark.usefixtures("at_once")
+def test_a_replay_after_such_a_run_reads_data_and_manifest_of_one_run(
+    checkout: Checkout, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer_and_reader(checkout, "good")
+    checkout.run()
+    writer_and_reader(checkout, "new")
+    _stopped_after(checkout, moves, monkeypatch)
+    assert [r.stem for r in checkout.replay(only=["02"])] == [READS_IT]
+    assert "new new" in (checkout.out / "replay/02_reads.ipynb").read_text()
+    assert checkout.data()["words.json"] == '"new"'
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_is_not_as_the_run_left_it_is_named(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer_and_reader(checkout, "good")
+    executed = checkout.out / f"{WRITES}.ipynb"
+    assert reproduce.altered(executed) is None  # nothing is known of it
+    checkout.run()
+    assert reproduce.altered(executed) is None
+    writer_and_reader(checkout, "new")
+    _stopped_after(checkout, 1, monkeypatch)
+    assert str(reproduce.altered(executed)).startswith("its data was changed (")
+    checkout.run()
+    executed.write_text(executed.read_text() + " ")
+    assert reproduce.altered(executed) == "the executed copy was changed"
+    executed.unlink()
+    assert reproduce.altered(executed) == "the executed copy is missing"
 
 
 @pytest.mark.usefixtures("at_once")
@@ -764,6 +802,20 @@ def test_a_model_that_another_program_serves_makes_its_chapter_stale(
     found = []
     for name in ("vllm", "llama.cpp"):
         monkeypatch.setattr(reproduce, "engine", lambda model, device, name=name: name)
+        found.append(reproduce.parts_of(step, PROFILE, checkout.root, checkout.library))
+    one, other = found
+    assert {part for part in one if one[part] != other[part]} == {"engines"}
+
+
+def test_a_chapter_is_stale_where_its_models_compute_in_another_number_format(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a chapter would read a calibration of a judge that this processor does not have."""
+    writer_and_reader(checkout, "good")
+    (step, _) = reproduce._steps(checkout.notebooks, checkout.out, None)
+    found = []
+    for dtype in ("bfloat16", "float32"):
+        monkeypatch.setattr("rar_lib.models.processor.cpu_dtype", lambda dtype=dtype: dtype)
         found.append(reproduce.parts_of(step, PROFILE, checkout.root, checkout.library))
     one, other = found
     assert {part for part in one if one[part] != other[part]} == {"engines"}

@@ -30,6 +30,23 @@ def test_the_number_format_follows_the_processor(
 
 
 @pytest.mark.parametrize(
+    ("weights", "device", "dtype", "known_as"),
+    [
+        ("abc", "cpu", "bfloat16", "abc"),
+        ("abc", "cpu", "float32", "abc+float32"),
+        ("abc+w8a8", "cpu", "float32", "abc+w8a8+float32"),  # what is not int8 is float32
+        ("abc", "cuda", "float32", "abc"),  # computed in bfloat16 whatever the processor does
+        ("", "cpu", "float32", ""),  # unknown weights are known by their address
+    ],
+)
+def test_weights_in_another_number_format_have_another_identity(
+    monkeypatch: pytest.MonkeyPatch, weights: str, device: str, dtype: str, known_as: str
+) -> None:
+    monkeypatch.setattr(processor, "cpu_dtype", lambda: dtype)
+    assert processor.as_computed(weights, device) == known_as
+
+
+@pytest.mark.parametrize(
     ("model", "flags", "taken"),
     [
         ("qwen-1.5b-int8", "avx2", "qwen-1.5b"),

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,9 +26,10 @@ from scripted import server as answering
 from rar_lib.core.errors import DataError, ServerError
 from rar_lib.core.types import Grade
 from rar_lib.data.tasks import load_mini
+from rar_lib.judging.calibration import fit
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge, grade_many
-from rar_lib.models import llama, server, vllm_args
+from rar_lib.models import llama, processor, server, vllm_args
 from rar_lib.models.processor import Engine
 from rar_lib.models.server import (
     LINE_S,
@@ -536,14 +538,21 @@ def test_a_server_is_of_the_engine_asked_for(
 ) -> None:
     """Its plan holds command line, memory and time; so two engines never share a server."""
     monkeypatch.setenv("RAR_ENGINE", "vllm" if engine == "llama.cpp" else "llama.cpp")
-    monkeypatch.setattr(llama, "plan", lambda model, **_: ("llama.cpp", model))
-    monkeypatch.setattr(server, "plan", lambda model, **_: ("vllm", model))
+
+    def planned(by: str) -> Callable[..., vllm_args.Plan]:
+        return lambda model, **_: vllm_args.Plan(model, (by,), {}, "sha", "", 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr(llama, "plan", planned("llama.cpp"))
+    monkeypatch.setattr(server, "plan", planned("vllm"))
     monkeypatch.setattr(server, "serve_plan", lambda todo, **_: nullcontext(todo))
+    monkeypatch.setattr(processor, "cpu_dtype", lambda: "float32")
     # The command line's, where a test before this one has used it in this process.
     monkeypatch.setattr(logging.getLogger("rar_lib"), "propagate", True)
     caplog.set_level("DEBUG", logger="rar_lib.models.server")
     with serve("smollm2-135m", engine=engine) as found:
-        assert found == (engine, "smollm2-135m")
+        plan: Any = found
+        assert (plan.name, plan.args) == ("smollm2-135m", (engine,))
+        assert plan.weights == ("sha+float32" if engine == "vllm" else "sha")
     assert caplog.messages == [f"smollm2-135m is served by {engine}"]
 
 
@@ -552,3 +561,21 @@ def test_an_engine_that_there_is_not_starts_nothing(start: Any) -> None:
     wrong = pytest.raises(DataError, match=r"engine is 'lama'; allowed: vllm, llama\.cpp")
     with wrong, start("smollm2-135m", engine="lama"):
         raise AssertionError("started")
+
+
+@pytest.mark.parametrize(("engine", "differs"), [("vllm", True), ("llama.cpp", False)])
+def test_a_judge_in_another_number_format_is_another_judge(
+    engine: Engine, differs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a calibration fitted in bfloat16 is refused where the same judge computes in float32."""
+    known = []
+    for dtype in ("bfloat16", "float32"):
+        monkeypatch.setattr(processor, "cpu_dtype", lambda dtype=dtype: dtype)
+        with local_chat("smollm2-135m", engine=engine) as chat:
+            known.append(Judge(chat))
+    one, other = known
+    assert (one.identity != other.identity) is differs
+    if differs:
+        fitted = fit([0.1, 0.9, 0.4, 0.6], [False, True, True, False], judge=one.identity)
+        with pytest.raises(DataError, match="weights"):
+            replace(other, calibration=fitted)

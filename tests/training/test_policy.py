@@ -54,6 +54,16 @@ def test_a_policy_is_known_by_its_weights_and_its_adapter(tmp_path: Path) -> Non
     assert Policy(SMOKE, adapter=same).mark == Policy(SMOKE, adapter=one).mark
 
 
+def test_a_policy_in_another_number_format_gives_other_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    marks = []
+    for dtype in ("bfloat16", "float32"):
+        monkeypatch.setattr("rar_lib.models.processor.cpu_dtype", lambda dtype=dtype: dtype)
+        marks.append(Policy(SMOKE).mark)
+    assert len(set(marks)) == 2
+
+
 def test_pinned_weights_are_known_by_their_hash_and_a_folder_by_its_files(tmp_path: Path) -> None:
     assert identity_of("smollm2-135m") == MODELS["smollm2-135m"].identity
     assert identity_of("someone/model") == "someone/model"

@@ -613,6 +613,16 @@ def test_every_part_of_a_runs_identity_sees_its_change(
     assert other == ({"policy", "settings"} if part == "policy" else {part})
 
 
+def test_a_run_in_another_number_format_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor without bfloat16 products the same seed trains another policy."""
+    known = []
+    for dtype in ("bfloat16", "float32"):
+        monkeypatch.setattr("rar_lib.models.processor.cpu_dtype", lambda dtype=dtype: dtype)
+        known.append(job().identity)
+    one, other = known
+    assert {name for name in one if one[name] != other[name]} == {"policy"}
+
+
 def test_a_look_by_other_judges_or_on_other_tasks_is_another_run() -> None:
     chat = Chat("http://127.0.0.1:1/v1", "m")
     watches = [

@@ -47,6 +47,7 @@ from rar_lib.book.pages.rollouts import FIVE_ARMS, ROLLOUTS, RUNS, browsed_units
 from rar_lib.book.pages.status import STATUS, read_manifest, reproduced, run_line, status_page
 from rar_lib.book.pages.training_study import STUDY, studied
 from rar_lib.book.pages.words import GENERATED, TRAINING
+from rar_lib.book.reproduce import altered
 from rar_lib.core.errors import ReproduceError
 from rar_lib.core.files import digest, file_hash
 from rar_lib.training.run import TRANSCRIPT
@@ -242,6 +243,9 @@ def _notebooks(executed: Path, book: Path, repo: Path) -> dict[str, Path]:
             f"{len(missing)} executed notebook(s) missing in {_shown(executed, repo)}: "
             f"{', '.join(missing)}. Run: make reproduce"
         )
+    for stem, path in notebooks.items():
+        if why := altered(path):
+            raise ReproduceError(f"{stem}: {why} since it was run. Run: make reproduce")
     return notebooks
 
 

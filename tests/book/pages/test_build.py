@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 import time
@@ -18,8 +19,10 @@ from bs4 import BeautifulSoup
 from sample import new_markdown_cell, new_notebook
 
 from rar_lib.book.pages import build as building
-from rar_lib.book.pages.build import build, chapters, input_key
+from rar_lib.book.pages.build import _notebooks, build, chapters, input_key
+from rar_lib.book.reproduce import SCHEMA
 from rar_lib.core.errors import ReproduceError
+from rar_lib.core.files import file_hash
 
 REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
@@ -60,6 +63,21 @@ def test_missing_notebooks_are_named_with_the_command(tmp_path: Path, run: Path)
     (partial / "08_evaluation.ipynb").unlink()
     with pytest.raises(ReproduceError, match=r"08_evaluation\. Run: make reproduce"):
         build(partial, BOOK, tmp_path / "out", repo=REPO)
+
+
+def test_no_page_is_made_of_a_copy_that_is_not_as_its_run_left_it(
+    tmp_path: Path, run: Path
+) -> None:
+    """Edited by hand, or half in its place when a run was killed."""
+    other = tmp_path / "laptop"
+    shutil.copytree(run, other)
+    copy = other / f"{FIRST}.ipynb"
+    left = {"schema": SCHEMA, "sha256": file_hash(copy), "data": {}}
+    copy.with_suffix(".json").write_text(json.dumps(left))
+    assert set(_notebooks(other, BOOK, REPO)) > {FIRST}
+    copy.write_text(copy.read_text() + " ")
+    with pytest.raises(ReproduceError, match=rf"{FIRST}: the executed copy was changed since"):
+        build(other, BOOK, tmp_path / "out", repo=REPO)
 
 
 def test_a_broken_reference_fails_the_build_and_leaves_the_old_book(
