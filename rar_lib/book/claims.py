@@ -712,11 +712,15 @@ def _row(claim: Claim, measure: Measure | None, evidence: Evidence) -> Row:
         if isinstance(found, str):
             reasons.append(found)
             continue
+        finding = _finding(found, source.key)
+        if source.runs and finding.p is not None and finding.seeds is None:
+            reasons.append(f"{found.file} decided {source.key} over tasks alone, without seeds")
+            continue
         notebook, cell = evidence.shown.get(claim.id, _NOWHERE)
         return Row(
             claim,
             measure,
-            finding=_finding(found, source.key),
+            finding=finding,
             origin=replace(found, notebook=notebook, cell=cell),
             key=source.key,
             seeds=_seeds(source, evidence),
@@ -900,13 +904,21 @@ def _strictly(row: Row, alone: Mapping[str, Any]) -> Finding:
 
 
 def say_seen(rows: Sequence[Row]) -> None:
-    """Say of which of these claims something was known before, and what: each sentence once."""
-    known: dict[str, list[str]] = {}
-    for row in rows:
-        for what in filter(None, re.split(r"(?<=\.) ", row.claim.seen)):
-            known.setdefault(what, []).append(row.name)
-    for what, names in known.items():
-        prose.say("**Not blind**, {names}: {what}", names=names, what=what)
+    """Say of how many of these claims something was known before, above a fold that says what."""
+    from IPython.display import display
+
+    known = [row.claim for row in rows if row.claim.seen]
+    if not known:
+        return
+    prose.say(
+        "*Not blind*: {some} of {all} claims. Something of the outcome was known before the claim "
+        "was declared or recorded, or recorded again; the fold below says what.",
+        some=len(known),
+        all=len(rows),
+    )
+    seen = [{"claim": of.says, "what was known": of.seen} for of in known]
+    fold = tables.folds({"what was known": seen}, "Claims that are not blind", closed=True)
+    display(fold)  # type: ignore[no-untyped-call]
 
 
 def say_group(rows: Sequence[Row], group: str) -> None:
@@ -938,7 +950,7 @@ def say_group(rows: Sequence[Row], group: str) -> None:
             says=largest.claim.says.rstrip("."),
             word=largest.word,
         )
-    say_seen([row for row in rows if row.claim.group == group])
+    say_seen(asked)
 
 
 def write(rows: Sequence[Row], path: Path = WRITTEN) -> None:

@@ -125,14 +125,16 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
 
 @dataclass(frozen=True)
 class Folds:
-    """Tables of one kind behind their titles; the first is open.
+    """Tables of one kind behind their titles.
 
     Attributes:
         about: what all of them show; with its title it is the caption of each.
+        closed: whether the first is closed, too, because it is looked up and not read.
     """
 
     tables: Mapping[str, Table]
     about: str
+    closed: bool = False
 
     def __repr__(self) -> str:
         return "\n\n".join(f"# {title}\n{table!r}" for title, table in self.tables.items())
@@ -143,16 +145,18 @@ class Folds:
             said = escape(visible(title))
             caption = f"<caption>{escape(visible(self.about))}: {said}.</caption>"
             rows = found._repr_html_().replace("<thead>", f"{caption}<thead>", 1)
-            opened = "" if folds else " open"
+            opened = "" if folds or self.closed else " open"
             folds.append(
                 f'<details class="rar-asked"{opened}><summary>{said}</summary>{rows}</details>'
             )
         return "".join(folds)
 
 
-def folds(parts: Mapping[str, Sequence[dict[str, Any]]], about: str) -> Folds:
-    """Several tables where one at a time is enough: title -> rows."""
-    return Folds({title: table(rows) for title, rows in parts.items()}, about)
+def folds(
+    parts: Mapping[str, Sequence[dict[str, Any]]], about: str, *, closed: bool = False
+) -> Folds:
+    """Several tables where one at a time is enough: title -> rows; see :class:`Folds`."""
+    return Folds({title: table(rows) for title, rows in parts.items()}, about, closed)
 
 
 @dataclass(frozen=True)

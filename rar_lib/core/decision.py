@@ -65,8 +65,7 @@ class Finding:
         if self.word == "no difference larger than d":
             return f"no difference larger than {self.margin:g}"
         if self.word == "undecided" and (needs := self._needs()):
-            against = self.difference is not None and self.difference.value < -(self.margin or 0.0)
-            return f"undecided ({needs} would {'contradict it' if against else 'decide'})"
+            return f"undecided ({needs} would {self._would()}, if the difference is what it seems)"
         if self.word == "not testable here":
             return f"not testable here: {self.reason}"
         return self.word
@@ -76,6 +75,12 @@ class Finding:
         found = " or ".join(f"{count:,} {of}" for count, of in counts if count is not None)
         seen = self.difference is not None and abs(self.difference.value) > 1e-12
         return found or ("more seeds and tasks" if self.seeds is not None and seen else "")
+
+    def _would(self) -> str:
+        value = self.difference.value if self.difference is not None else 0.0
+        if abs(value) <= (self.margin or 0.0):
+            return "decide it"  # either way, or as no difference larger than d
+        return "decide for it" if value > 0 else "decide against it"
 
     def comparison(self) -> Comparison | None:
         """What was decided on, to decide it in another family; ``None`` without it."""

@@ -19,7 +19,7 @@ from rar_lib.book.profiles import load as profile_of
 from rar_lib.book.study import Study
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
-from rar_lib.core.stats import MIN_UNITS, compare, holm
+from rar_lib.core.stats import MIN_UNITS, Seeds, compare, holm
 from results import attacks
 from results.alignment import table as alignment_table
 from results.study import table as study_table
@@ -28,6 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = ROOT / "notebooks" / "10_paper_against_here.ipynb"
 ATTACKS = ROOT / "notebooks" / "09_gaming_the_rubric.ipynb"
 DECLARED = claims.load()
+STORED = json.loads((ROOT / "rar_lib" / "book" / "published.json").read_text(encoding="utf-8"))
+#: The paper's tables and those that it is held against: name -> columns, rows and source.
+PUBLISHED = {name: table for name, table in STORED.items() if isinstance(table, dict)}
+DESIGN = json.loads((ROOT / "results" / "study" / "design.json").read_text(encoding="utf-8"))
 
 # --- complete ------------------------------------------------------------------------------------
 
@@ -37,12 +41,13 @@ PLACES = [
     *(f"v2 Table {number}" for number in range(1, 12)),
     *(f"CR Table {number}" for number in range(1, 6)),
     *("v2 Equation 1", "v2 Equation 2", "v2 Remark 1", "v1 footnote 2", "v2 footnote 3"),
-    *("v2 section 3.1", "v2 section 3.2", "v2 section 4.1", "v2 section 4.2", "v2 section 4.3"),
-    *("v2 section 4.4", "v2 section 4.5", "v2 section 5", "v2 section 6", "v1 section 6"),
+    *("v2 section 2.2", "v2 section 2.3", "v2 section 3.1", "v2 section 3.2", "v2 section 4.1"),
+    *("v2 section 4.2", "v2 section 4.3", "v2 section 4.4", "v2 section 4.5", "v2 section 5"),
+    *("v2 section 6", "v1 section 4.4", "v1 section 6"),
     *(f"v2 appendix A.{number}" for number in range(4, 10)),
     *("v1 appendix B", "review 1", "review 2", "review 3", "summary 1", "summary 2"),
 ]
-#: The forty things that the paper, its reviewers and its summaries say, by what they are about.
+#: What the paper, its reviewers and its summaries say, by what it is about.
 SAID = {
     "a rubric in one rating beats a plain rating": "reward.implicit-over-direct-likert",
     "up to 31 percent": "arithmetic.headline-healthbench",
@@ -57,7 +62,14 @@ SAID = {
     "own rubric over a generic one": "reward.explicit-over-predefined",
     "over the base": "reward.implicit-over-base",
     "over the instruct model": "reward.implicit-over-instruct",
+    "explicit over the instruct model": "reward.explicit-over-instruct",
+    "a generic rubric falls behind a plain rating": "reward.direct-likert-over-predefined",
+    "the reference helps a rating": "reward.reference-likert-over-direct-likert",
+    "scores by axis": "method.axis-scores",
     "carries over to multiple choice": "choice.implicit-over-direct-likert",
+    "single criteria over a plain rating there": "choice.explicit-over-direct-likert",
+    "single criteria over the reference there": "choice.explicit-over-reference-likert",
+    "own rubric over a generic one there": "choice.implicit-over-predefined",
     "generic rubric adds nothing there": "choice.predefined-over-base",
     "aligns judges": "judge.implicit-over-direct-likert",
     "aligns judges at every size": "judge.implicit-at-every-size",
@@ -70,7 +82,13 @@ SAID = {
     "the reference makes better rubrics": "rubrics.reference-margin",
     "judge size as reward": "reward.strong-judge-over-weak",
     "spread over judge sizes as reward": "arithmetic.judge-size-spread",
+    "middle judges gain little as reward": "arithmetic.judge-qwen-14b-beyond-noise",
+    "larger judges gain little as reward": "arithmetic.judge-qwen-32b-beyond-noise",
     "source of the rubric as reward": "reward.reference-rubrics-over-no-reference",
+    "synthetic rubrics over the reference": "arithmetic.synthetic-over-reference-beyond-noise",
+    "human rubrics over the reference": "arithmetic.human-over-reference-beyond-noise",
+    "expert answers come last": "arithmetic.likert-over-expert-sft-beyond-noise",
+    "one writer with the reference and without": "arithmetic.writer-with-reference-beyond-noise",
     "synthetic matches human": "rubrics.authored-over-synthetic",
     "expert answers as training data": "reward.implicit-over-expert-sft",
     "filtered answers as training data": "reward.implicit-over-filtered-sft",
@@ -88,7 +106,14 @@ SAID = {
     "a checkable answer is a special case": "method.verifiable-case",
     "polarity of pitfalls": "weights.polarity",
     "data tables swapped": "arithmetic.swapped-medicine",
+    "words a question, medicine": "arithmetic.words-medicine",
+    "words a question, science": "arithmetic.words-science",
     "topics": "arithmetic.topics-science",
+    "topics, table by table": "data.topics",
+    "criteria asked for and given": "data.rubric-size",
+    "a training pool of three sizes": "arithmetic.pool-of-sources",
+    "a training pool of three sizes, the smallest": "arithmetic.pool-of-smaller-policy",
+    "pairs of the ablations' prompts, or without": "judge.pairs-apart-from-ablations",
     "hyperparameters": "method.training",
     "prompts": "method.judge-prompts",
     "HealthBench protocol": "method.healthbench-protocol",
@@ -109,19 +134,152 @@ def test_nothing_that_is_said_is_missing(about: str) -> None:
 
 
 def test_every_published_table_is_in_the_ledger_or_quoted_in_a_chapter() -> None:
-    stored = json.loads((ROOT / "rar_lib" / "book" / "published.json").read_text())
     ledger = (ROOT / "book" / "claims.toml").read_text()  # a link to the one beside its loader
     chapters = "".join(path.read_text() for path in (ROOT / "notebooks").glob("*.ipynb"))
-    names = [name for name, table in stored.items() if isinstance(table, dict)]
-    assert [n for n in names if f'"{n}"' not in ledger and f'\\"{n}\\"' not in chapters] == []
+    assert [n for n in PUBLISHED if f'"{n}"' not in ledger and f'\\"{n}\\"' not in chapters] == []
 
 
+#: Published tables of which the ledger does not name each number, and where they are read instead.
+WHOLE = {
+    "training": "settings, each beside this book's own in chapter 7",
+    "data_audit": "of others than the authors; chapter 3 sets it beside this book's data",
+    "topics_medicine": "summed as a whole, shown in chapter 10",
+    "topics_science": "summed as a whole, shown in chapter 10",
+}
+#: Numbers of the other tables that no row of the ledger is about, and why.
+UNASKED = {
+    ("splits", "test", "RaR-Medicine"): "the paper counts the tasks of the other two",
+    ("splits", "test", "RaR-Science"): "the paper counts the tasks of the other two",
+    ("benchmarks", "GPQA-Diamond", "questions"): "a bound is computed from it",
+    ("rubric_size", "most", "criteria"): "chapter 10 says it beside the least",
+}
+
+
+def cells_of(one: Claim) -> list[claims.Cell]:
+    """The published numbers that a row is about; what a check must exceed is only its yardstick."""
+    if one.arithmetic is None:
+        return one.paper.cells if isinstance(one.paper, claims.Quote) else []
+    return [*one.arithmetic.of, *filter(None, [one.arithmetic.equals])]
+
+
+def test_every_published_number_has_a_row_of_the_ledger_or_a_reason_for_none() -> None:
+    """By its name: one that stands for all rows of a table names none."""
+    assert set(WHOLE) <= set(PUBLISHED)
+    numbers = {
+        (name, row[0], column)
+        for name, table in PUBLISHED.items()
+        for row in table["rows"]
+        for column in table["columns"][1:]
+        if name not in WHOLE
+    }
+    assert len(numbers) > 70
+    named = {cell for one in DECLARED.claims for cell in cells_of(one)}
+    assert numbers - named == set(UNASKED)
+
+
+#: Place in the paper, table, column -> what stands over what there, as rows of the ledger set it.
+COMPARED = {
+    ("v2 Figure 2", "main_results", "HealthBench"): [
+        *[("implicit", row) for row in ("base", "instruct", "direct_likert", "reference_likert")],
+        *[("explicit", row) for row in ("base", "instruct", "direct_likert", "reference_likert")],
+        *[("implicit", "explicit"), ("explicit", "predefined")],
+        *[("reference_likert", "direct_likert"), ("direct_likert", "predefined")],
+    ],
+    ("v2 Figure 2", "main_results", "GPQA-Diamond"): [
+        *[("implicit", row) for row in ("base", "instruct", "direct_likert", "reference_likert")],
+        *[("implicit", "explicit"), ("implicit", "predefined"), ("predefined", "base")],
+        *[("explicit", "direct_likert"), ("explicit", "reference_likert")],
+    ],
+    ("v2 Table 1", "rubric_source", "HealthBench-1k"): [
+        ("implicit, synthetic with reference", "implicit, synthetic without reference"),
+        ("implicit, synthetic with reference", "implicit, human rubrics"),
+        ("implicit, synthetic with reference", "reference_likert"),
+        ("implicit, synthetic with reference", "expert-answer SFT"),
+        ("implicit, human rubrics", "reference_likert"),
+        ("implicit, synthetic without reference", "reference_likert"),
+        ("direct_likert", "expert-answer SFT"),
+    ],
+    ("v2 Table 2", "rubric_elements", "HealthBench-1k"): [
+        *[("all", row) for row in ("Essential only", "no category labels", "no pitfalls")],
+    ],
+    ("v2 Table 3", "generators", "HealthBench-1k"): [
+        ("o3-mini, with reference", "o3-mini"),
+        ("GPT-4o", "GPT-4o-mini"),
+        *[(row, "Qwen-7B-Instruct") for row in ("GPT-4o", "Qwen-72B-Instruct")],
+        ("Qwen-32B-Instruct", "Qwen-7B-Instruct"),
+    ],
+    ("v2 Table 11", "judge_size", "implicit"): [("GPT-4o-mini", "Qwen-7B-Instruct")],
+    ("CR Table 5", "smaller_policy", "HealthBench-1k"): [
+        *[("implicit", row) for row in ("base", "direct_likert", "reference_likert")],
+    ],
+    ("v1 Table 1", "healthbench_1k", "score"): [("implicit", "direct_likert")],
+    ("v2 appendix A.7", "alignment_pairs", "pairs"): [("version 2", "version 1")],
+    ("v2 section 4.4", "pitfall_weight", "weight of a pitfall"): [("version 2", "version 1")],
+}
+#: Rules of arithmetic that set a first number over a second one.
+OVER = ("difference", "relative gain")
+
+
+def compared(place: str) -> set[tuple[claims.Cell, claims.Cell]]:
+    """What the ledger sets over what, in the rows about a place in the paper."""
+    found = set()
+    for one in DECLARED.claims:
+        cells = cells_of(one)
+        over = one.arithmetic is None or one.arithmetic.rule in OVER
+        if place in one.places and len(cells) > 1 and over:
+            found.add((cells[0], cells[1]))
+    return found
+
+
+@pytest.mark.parametrize("where", COMPARED, ids=lambda where: f"{where[0]}, {where[2]}")
+def test_what_a_table_or_figure_compares_stands_in_the_ledger(where: tuple[str, str, str]) -> None:
+    """One row on a table is not enough: each of its comparisons has one."""
+    place, table, column = where
+    found = compared(place)
+    lacking = [
+        (better, other)
+        for better, other in COMPARED[where]
+        if ((table, better, column), (table, other, column)) not in found
+    ]
+    assert lacking == []
+
+
+@pytest.mark.parametrize("judge", [row[0] for row in PUBLISHED["judge_size"]["rows"]])
+def test_each_judge_of_table_11_is_asked_with_rubric_and_without(judge: str) -> None:
+    pair = ("judge_size", judge, "implicit"), ("judge_size", judge, "direct_likert")
+    assert pair in compared("v2 Table 11")
+
+
+def test_every_table_of_scores_has_its_comparisons_listed() -> None:
+    """A table that is published and compared nowhere needs a line here."""
+    listed = {table for _, table, _ in COMPARED}
+    scores = {n for n, table in PUBLISHED.items() if re.search("percent|score", table["source"])}
+    assert scores - listed == {"headlines"}  # gains, each held against the scores it is said of
+
+
+#: Files that are read, and not only run.
+READ = re.compile(r"\.(ipynb|md)$")
 TABLES = ("judge_size", "smaller_policy", "rubric_elements", "generators", "healthbench_1k")
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_that_a_reader_looks_for_stand_in_chapter_9(name: str) -> None:
     assert f'tables.quoted("{name}")' in code_of(CHAPTER)
+
+
+@pytest.mark.parametrize("name", ["topics_medicine", "topics_science"])
+def test_topics_are_shown_row_by_row_where_the_ledger_says(name: str) -> None:
+    (one,) = (one for one in DECLARED.claims if one.id == "data.topics")
+    assert one.shown == (CHAPTER.relative_to(ROOT).as_posix(),)
+    assert f'"{name}"' in code_of(CHAPTER)
+    assert "tables.folds(topics" in code_of(CHAPTER)
+
+
+def test_what_is_shown_is_shown_to_readers() -> None:
+    """In a chapter, on a page or in a data card, whichever file of the library is beside it."""
+    shown = {one.id: one.shown for one in DECLARED.claims if one.shown}
+    unread = [name for name, paths in shown.items() if not any(map(READ.search, paths))]
+    assert unread == []
 
 
 def test_what_is_measured_was_declared_with_margin_and_rule() -> None:
@@ -133,6 +291,118 @@ def test_what_is_measured_was_declared_with_margin_and_rule() -> None:
         assert measure.margin > 0
         family = DECLARED.families[measure.family]
         assert "Holm" in family.rule
+
+
+#: Measure -> family, margin d and the claims that it decides, as they were declared.
+FIXED: dict[str, tuple[str, float, tuple[str, ...]]] = {
+    "accuracy": (
+        "ledger",
+        0.05,
+        (
+            "judge.implicit-over-direct-likert",
+            "judge.explicit-over-direct-likert",
+            "judge.implicit-over-reference-likert",
+            "judge.explicit-over-implicit",
+            "judge.implicit-at-every-size",
+            "judge.explicit-at-every-size",
+            "judge.synthetic-over-direct-likert",
+            "judge.no-reference-over-direct-likert",
+            "judge.reference-rubrics-over-no-reference",
+            "judge.explicit-over-predefined",
+            "weights.paper-over-uniform",
+            "weights.paper-over-no-pitfalls",
+            "weights.paper-over-essential-only",
+            "weights.paper-over-first-version",
+            "weights.polarity",
+        ),
+    ),
+    "accuracy_gain": ("ledger", 0.05, ("judge.small-gains-most",)),
+    "accuracy_spread": ("ledger", 0.0025, ("judge.spread-smaller",)),
+    "discrimination": (
+        "ledger",
+        0.05,
+        ("rubrics.reference-margin", "rubrics.authored-over-synthetic"),
+    ),
+    "held_out": (
+        "study",
+        0.05,
+        (
+            "reward.implicit-over-direct-likert",
+            "reward.implicit-over-explicit",
+            "reward.explicit-over-direct-likert",
+            "reward.explicit-over-reference-likert",
+            "reward.explicit-over-predefined",
+            "reward.implicit-over-base",
+            "reward.explicit-over-base",
+            "reward.expert-sft-over-base",
+            "reward.reference-rubrics-over-no-reference",
+        ),
+    ),
+    "held_out_further": (
+        "further",
+        0.05,
+        (
+            "reward.implicit-over-reference-likert",
+            "reward.implicit-over-expert-sft",
+            "reward.implicit-over-filtered-sft",
+            "reward.strong-judge-over-weak",
+            "reward.synthetic-over-human",
+            "reward.no-reference-rubrics-over-reference-likert",
+        ),
+    ),
+    "attack_gain": (
+        "ledger",
+        0.05,
+        ("gaming.attacks-pay-implicit", "gaming.attacks-pay-explicit"),
+    ),
+    "attack_share": (
+        "ledger",
+        0.1,
+        ("gaming.rules-help-implicit", "gaming.rules-help-explicit"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DECLARED.measures)
+def test_margin_family_and_claims_of_a_measure_are_as_declared(name: str) -> None:
+    """A margin that is widened, or a claim that changes its family, when its finding is known."""
+    measure = DECLARED.measures[name]
+    decided_ = tuple(one.id for one in DECLARED.claims if one.measure == name)
+    family, margin, members = FIXED[name]
+    assert (measure.family, measure.margin) == (family, margin)
+    assert set(decided_) == set(members)
+
+
+def margins_on_record(record: str) -> list[tuple[str, float, float]]:
+    """Id, margin as declared and as recorded, of the findings that a record decided by a margin."""
+    found = (results.load(record) or {}).get("findings", {})
+    rows = []
+    for one in DECLARED.claims:
+        measure = DECLARED.measure_of(one)
+        for source in one.sources:
+            made = found.get(source.key, {}).get("margin")
+            if measure and source.record == record and made is not None:
+                rows.append((one.id, measure.margin, made))
+    return rows
+
+
+@pytest.mark.parametrize("record", claims.SCRIPTS)
+def test_a_record_was_made_with_the_margins_that_are_declared(record: str) -> None:
+    rows = margins_on_record(record)
+    assert rows or record != "alignment"
+    assert [row for row in rows if row[1] != row[2]] == []
+
+
+def test_the_contrasts_of_the_design_on_record_are_the_families_of_the_ledger() -> None:
+    """``design.json`` holds what the study declared; no claim has moved between its families."""
+    contrasts = DESIGN["contrasts"]
+    for family, measure in (("claims", "held_out"), ("further", "held_out_further")):
+        of = [one for one in DECLARED.claims if one.measure == measure]
+        assert of
+        for one in of:
+            (source,) = one.sources
+            declared_ = contrasts[family].get(source.key.removeprefix("training."))
+            assert list(source.runs) == declared_, one.id
 
 
 def test_no_measure_is_declared_that_no_claim_uses() -> None:
@@ -302,6 +572,26 @@ def checked(name: str) -> claims.Checked:
         ("judge-size-spread", 0.5, 1.3, False),  # 3.4 - 2.9; 37.2 - 35.9
         ("no-reference-beyond-noise", 0.3, 1.3, False),
         ("no-labels-beyond-noise", 1.6, 1.3, True),
+        ("gpqa-sampling-predefined", 5.9, 6.69, False),  # 37.6 - 31.7
+        ("implicit-over-reference-beyond-noise", 2.3, 1.3, True),  # 31.2 - 28.9
+        ("explicit-over-reference-beyond-noise", 0.8, 1.3, False),  # 29.7 - 28.9
+        ("judge-qwen-7b-beyond-noise", 4.7, 1.3, True),  # 26.7 - 22.0
+        ("judge-qwen-14b-beyond-noise", 0.1, 1.3, False),  # 25.0 - 24.9
+        ("judge-qwen-32b-beyond-noise", 0.8, 1.3, False),  # 26.2 - 25.4
+        ("judge-gpt-4o-mini-beyond-noise", 2.6, 1.3, True),  # 27.9 - 25.3
+        ("synthetic-over-reference-beyond-noise", 4.2, 1.3, True),  # 35.9 - 31.7
+        ("human-over-reference-beyond-noise", 3.1, 1.3, True),  # 34.8 - 31.7
+        ("likert-over-expert-sft-beyond-noise", 3.5, 1.3, True),  # 23.9 - 20.4
+        ("writer-with-reference-beyond-noise", 3.5, 1.3, True),  # 35.9 - 32.4
+        ("writer-gpt-beyond-noise", 1.5, 1.3, True),  # 34.2 - 32.7
+        ("writer-qwen-beyond-noise", -0.8, 1.3, False),  # 31.1 - 31.9
+        ("pairs-first-version", 8406, 8406, True),  # 2 * 4,203
+        ("pool-of-writers", 4000, 4000, True),  # 5,000 - 1,000
+        ("pool-of-sources", 3500, 4000, False),
+        ("pool-of-smaller-policy", 3000, 3500, False),
+        ("words-medicine", 45.0, 41.3, False),
+        ("words-science", 52.6, 45.4, False),
+        ("words-swapped", 45.0, 45.4, False),
         ("swapped-medicine", 7.506, 7.51, True),  # 154,808 / 20,625
         ("swapped-science", 7.462, 7.5, True),  # 150,484 / 20,166
         ("rubric-size-medicine", 7.677, 7.5, False),
@@ -646,11 +936,16 @@ def test_an_effect_of_training_takes_three_seeds_and_says_what_lacks() -> None:
         "no training run is recorded; results/study/run.py would record some"
     )
     runs = [{"arm": "implicit", "seed": seed} for seed in (0, 1, 2)] + [{"arm": "base", "seed": 0}]
-    record = ORIGIN | {"runs": runs[1:], "findings": {"a": finding(0.3).to_json()}}
+    over_seeds = replace(finding(0.3), seeds=Seeds(3, 0.3, 0.3))
+    record = ORIGIN | {"runs": runs[1:], "findings": {"a": over_seeds.to_json()}}
     two = decide(ledger, Evidence({"arms": record}))["judge.a"]
     assert two.finding == not_testable("recorded with 2 common seeds, 3 are needed")
     three = decide(ledger, Evidence({"arms": record | {"runs": runs}}))["judge.a"]
     assert (three.word, three.seeds) == ("supported", 3)
+    alone = record | {"runs": runs, "findings": {"a": finding(0.3).to_json()}}
+    over_tasks = decide(ledger, Evidence({"arms": alone}))["judge.a"]
+    assert over_tasks.finding is not None
+    assert over_tasks.finding.reason.endswith("decided a over tasks alone, without seeds")
 
 
 # --- read from a checkout ------------------------------------------------------------------------
@@ -804,6 +1099,10 @@ def test_a_quoted_number_is_as_published() -> None:
     by_id = {c.id: claims.paper_of(c) for c in DECLARED.claims}
     assert by_id["reward.implicit-over-direct-likert"] == "31.2 against 25.5 (+5.7)"
     assert by_id["choice.predefined-over-base"] == "31.7 against 31.7 (+0.0)"
+    assert by_id["choice.explicit-over-reference-likert"] == "36.9 against 36.5 (+0.4)"
+    assert by_id["choice.implicit-over-predefined"] == "37.6 against 31.7 (+5.9)"
+    assert by_id["reward.direct-likert-over-predefined"] == "25.5 against 12.5 (+13.0)"
+    assert by_id["data.rubric-size"] == "7.5 against 7 (+0.5)"
     assert by_id["reward.rubric-over-likert-weak-judge"] == "26.7 against 22.0 (+4.7)"
     assert by_id["judge.pairs"] == "3,027 against 4,203 (-1,176)"
     assert by_id["arithmetic.headline-healthbench"] == "31 %"
@@ -931,33 +1230,43 @@ def test_a_claim_about_every_size_counts_tasks_for_as_many_judges_as_its_record(
     assert f"undecided ({needed('small')} tasks would" in said[0].replace("\\", "")
 
 
+def told_and_shown(
+    rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[str], list[tables.Folds]]:
+    """What a group of claims says in sentences, and the folds below."""
+    said: list[str] = []
+    shown: list[tables.Folds] = []
+    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    claims.say_group(rows, "judge")
+    return said, shown
+
+
 def test_what_was_seen_of_a_claim_before_is_said_under_its_group(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    of = {"a": "It was tried. It was late.", "b": "It was late.", "c": ""}
     ledger = one_measure(
-        claim("a", seen="It was tried."), claim("b", seen="It was tried."), claim("c")
+        *(claim(name, says=f"So {name}.", seen=seen) for name, seen in of.items()),
+        claim("d", says="So d.", sources=(), measure="", shown=["here"]),
     )
-    rows = claims.decided(ledger, Evidence({}))
-    said: list[str] = []
-    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
-    claims.say_group(rows, rows[0].claim.group)
-    names = [row.name for row in rows[:2]]
-    assert said[-1].replace("\\", "") == f"**Not blind**, {names[0]} and {names[1]}: It was tried."
+    said, shown = told_and_shown(claims.decided(ledger, Evidence({})), monkeypatch)
+    # What is only shown somewhere has no outcome to be known.
+    assert said[-1].replace("\\", "").startswith("*Not blind*: 2 of 3 claims.")
+    (fold,) = shown
+    ((_, table),) = fold.tables.items()
+    rows = [tuple(row) for row in table.frame.itertuples(index=False)]
+    assert rows == [("So a.", "It was tried. It was late."), ("So b.", "It was late.")]
+    html = fold._repr_html_()
+    assert "<details" in html
+    assert " open>" not in html
 
 
-def test_a_sentence_that_several_claims_have_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = one_measure(
-        claim("a", seen="It was tried. It was late."), claim("b", seen="It was late.")
-    )
-    rows = claims.decided(ledger, Evidence({}))
-    said: list[str] = []
-    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
-    claims.say_seen(rows)
-    first, second = (row.name for row in rows)
-    assert [text.replace("\\", "") for text in said] == [
-        f"**Not blind**, {first}: It was tried.",
-        f"**Not blind**, {first} and {second}: It was late.",
-    ]
+def test_a_group_of_which_nothing_was_known_shows_no_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = claims.decided(one_measure(claim("a")), Evidence({}))
+    said, shown = told_and_shown(rows, monkeypatch)
+    assert len(said) == 1
+    assert shown == []
 
 
 def test_claims_of_which_pairs_had_been_tried_say_what_was_seen() -> None:
@@ -966,6 +1275,34 @@ def test_claims_of_which_pairs_had_been_tried_say_what_was_seen() -> None:
     of_judges = [one for one in DECLARED.claims if one.sources and one.sources[0].key in alone]
     assert len(of_judges) > 10
     assert [one.id for one in of_judges if not one.seen] == []
+
+
+#: Claims of a record, made or not, of whose outcome nothing was known when they were declared.
+NOTHING_KNOWN = {
+    "reward.implicit-over-reference-likert",
+    "reward.implicit-over-explicit",
+    "reward.explicit-over-direct-likert",
+    "reward.explicit-over-reference-likert",
+    "reward.explicit-over-predefined",
+    "reward.implicit-over-filtered-sft",
+    "reward.strong-judge-over-weak",
+    "reward.reference-rubrics-over-no-reference",
+    "reward.synthetic-over-human",
+    "reward.no-reference-rubrics-over-reference-likert",
+}
+
+
+def test_what_was_known_is_said_of_each_claim_of_any_record_or_that_nothing_was() -> None:
+    """A claim that comes in says what had been seen of it, or is listed as blind, not neither."""
+    measured = {one.id: one.seen for one in DECLARED.claims if one.sources}
+    assert {name for name, seen in measured.items() if not seen} == NOTHING_KNOWN
+
+
+def test_what_the_study_says_was_known_of_a_contrast_the_ledger_says_of_its_claim() -> None:
+    of = {source.key: one for one in DECLARED.claims for source in one.sources}
+    known = [of[key] for key in map("training.{}".format, DESIGN["seen"]) if key in of]
+    assert len(known) > 1
+    assert [one.id for one in known if not one.seen] == []
 
 
 def test_claims_that_are_supported_or_contradicted_by_a_record_of_judges_say_what_was_seen() -> (
