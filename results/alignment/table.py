@@ -7,14 +7,19 @@ Beside it ``alignment.svg``, the accuracies as a drawing, for the README.
 A judge's row holds every arm that it has graded. Claims are decided once all judges have the arms
 of the claims about size, and an arm enters them once every judge has graded it; claims about who
 wrote a rubric once the largest judge has rated under each kind; until then the record says what is
-missing. One judge's pieces must be of one number format, because a processor
-without bfloat16 products computes in float32.
+missing. Ways of adding verdicts up that are no averages stand beside all this, under *extra
+comparisons*: they are outside of every declared family, and no claim of the ledger rests on them.
+
+One judge's pieces must be of one number format and by one engine, because a processor without
+bfloat16 products computes in float32. What made them is kept by judge, under *made by*. Judges may
+differ, and pieces may in their machine and packages: *differs* then says in what, and the line that
+stands above every table of the record names the machines, formats, engines and packages.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,10 +41,11 @@ from rar_lib.evaluation.alignment import (
 )
 from rar_lib.evaluation.held_out import paired
 from rar_lib.evaluation.judge_roles import Gate, may_enter_size_claim
-from rar_lib.evaluation.sensitivity import KEYS, against_paper
+from rar_lib.evaluation.sensitivity import AGGREGATES, KEYS, Variants, against_paper
 from rar_lib.judging.calibration import Identity, apply, fit
 from results.alignment import run
 from results.alignment.run import Piece
+from results.limit import differing
 
 RESULTS = Path(__file__).with_name("alignment.json")
 DRAWING = RESULTS.with_suffix(".svg")
@@ -110,7 +116,7 @@ def check_format(pieces: Sequence[Piece]) -> None:
     formats: dict[str, set[str]] = {}
     for piece in pieces:
         head = run.header(piece)
-        by = f"{head['number format']} by {head.get('engine') or 'an engine that is not named'}"
+        by = f"{head['number format']} by {engine_of(head)}"
         formats.setdefault(piece.judge, set()).add(by)
     for judge, found in formats.items():
         if len(found) > 1:
@@ -118,6 +124,11 @@ def check_format(pieces: Sequence[Piece]) -> None:
                 f"pieces of {judge} are in {' and '.join(sorted(found))}: delete those of one and "
                 "measure them again on a machine of the other's kind"
             )
+
+
+def engine_of(head: Mapping[str, Any]) -> str:
+    """The engine of a piece, by its first line; early ones do not name it."""
+    return head.get("engine") or "an engine that is not named"
 
 
 def gate_of(graded: Mapping[str, PairGrades]) -> Gate:
@@ -203,19 +214,38 @@ def decide(graded: Graded) -> dict[str, Any]:
 
 
 def decide_weights(graded: Graded) -> dict[str, Any]:
-    """The claims about weights, a family of its own: the largest judge's verdicts added up anew.
+    """The claims about weights, a family of its own."""
+    found = added_up(graded)
+    return {f"weights.{KEYS[name]}": one.to_json() for name, one in found.items()}
 
-    Nothing before that judge has graded the arm ``explicit``.
+
+def compare_aggregates(graded: Graded) -> dict[str, Any]:
+    """The paper's average against what is no average, by its name: extra, in no declared family.
+
+    Corrected among themselves alone.
+    """
+    return {name: one.to_json() for name, one in added_up(graded, AGGREGATES).items()}
+
+
+def added_up(graded: Graded, variants: Variants = None) -> dict[str, Finding]:
+    """Whether the paper's weights order more pairs correctly than other ways of adding up.
+
+    On the largest judge's verdicts, as one family. Nothing before that judge has graded the arm
+    ``explicit``.
+
+    Args:
+        variants: as :func:`against_paper` takes them.
     """
     of = graded.get(BY_SIZE[-1], {})
     if "explicit" not in of:
         return {}
     gate = gate_of(of)
-    gaps: Mapping[str, Comparison | Finding | None] = against_paper(of["explicit"], load_mini())
+    gaps: Mapping[str, Comparison | Finding | None] = against_paper(
+        of["explicit"], load_mini(), variants
+    )
     if not gate.passed:
         gaps = dict.fromkeys(gaps, not_testable(gate.reason))
-    found = decide_family(gaps, margins=claims.margin("accuracy"))
-    return {f"weights.{KEYS[name]}": one.to_json() for name, one in found.items()}
+    return decide_family(gaps, margins=claims.margin("accuracy"))
 
 
 def decide_rubrics(graded: Graded) -> dict[str, Any]:
@@ -242,7 +272,7 @@ def record(test: Graded, val: Graded, origin: Mapping[str, Any]) -> dict[str, An
 
     Args:
         test, val: judge -> arm -> grades.
-        origin: ``date``, ``machine`` and ``versions``.
+        origin: ``date``, ``machine`` and ``versions``, and what else :func:`origin_of` says.
     """
     return {
         **origin,
@@ -254,20 +284,80 @@ def record(test: Graded, val: Graded, origin: Mapping[str, Any]) -> dict[str, An
         "findings": decide(of_all(test)) | decide_weights(test) | decide_rubrics(test),
         # The claims of the wording that was found on some of the pairs, by the others alone.
         "findings, untried": decide(of_all(untried(test))) | decide_weights(untried(test)),
+        "extra comparisons": compare_aggregates(test),
     }
 
 
 def machines(pieces: Sequence[Piece]) -> str:
-    """What graded the pieces: every machine and number format, with its judges if there are two."""
+    """What graded the pieces: every machine and number format, with its judges if there are two.
+
+    With the engine where there are several, and with each package that has several versions.
+    """
+    heads = [run.header(piece) for piece in pieces]
+    several = len({engine_of(head) for head in heads}) > 1
     made: dict[str, list[str]] = {}
     for piece in sorted(pieces, key=lambda piece: BY_SIZE.index(piece.judge)):
         head = run.header(piece)
-        names = made.setdefault(f"{head['machine']} in {head['number format']}", [])
+        engine = f" by {engine_of(head)}" if several else ""
+        names = made.setdefault(f"{head['machine']} in {head['number format']}{engine}", [])
         if piece.judge not in names:
             names.append(piece.judge)
-    if len(made) < 2:
-        return "".join(made)
-    return "; ".join(f"{machine} ({', '.join(names)})" for machine, names in made.items())
+    told = [f"{machine} ({', '.join(names)})" for machine, names in made.items()]
+    where = "; ".join(told if len(made) > 1 else made)
+    apart = [f"{name} {joined(of)}" for name, of in versions_of(heads).items() if len(of) > 1]
+    return f"{where}; with {', '.join(apart)}" if apart else where
+
+
+def joined(values: Iterable[str]) -> str:
+    """The value of all pieces, or the different ones in their order."""
+    return " and ".join(dict.fromkeys(values))
+
+
+def versions_of(heads: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Package -> its different versions, by the first lines of some pieces."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for head in heads for name in head["versions"]):
+        every = [head["versions"].get(name, "not installed") for head in heads]
+        found[name] = [*dict.fromkeys(every)]
+    return found
+
+
+def made_by(heads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Machine, number format, engine and versions behind some pieces, by their first lines."""
+    return {
+        "machine": joined(head["machine"] for head in heads),
+        "number format": joined(head["number format"] for head in heads),
+        "engine": joined(map(engine_of, heads)),
+        "versions": {name: joined(of) for name, of in versions_of(heads).items()},
+    }
+
+
+def differences(pieces: Sequence[Piece]) -> list[str]:
+    """In what pieces that a claim may compare were not made alike, a sentence for each thing."""
+    made = {piece.name: made_by([run.header(piece)]) for piece in pieces}
+    for own in made.values():
+        own |= own.pop("versions")
+    found = []
+    for what in dict.fromkeys(what for own in made.values() for what in own):
+        values = {name: {what: own.get(what, "not installed")} for name, own in made.items()}
+        found.append(differing(values))
+    return [said for said in found if said]
+
+
+def origin_of(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """What made the record: all of it, each judge's pieces, and in what pieces differ."""
+    heads = {piece: run.header(piece) for piece in pieces}
+    of_judges: dict[str, dict[str, Any]] = {}
+    for name in BY_SIZE:
+        if own := [head for piece, head in heads.items() if piece.judge == name]:
+            of_judges[name] = made_by(own)
+    return {
+        "date": max(head["date"] for head in heads.values()),
+        "machine": machines(pieces),
+        "versions": made_by([*heads.values()])["versions"],
+        "made by": of_judges,
+        "differs": differences(pieces),
+    }
 
 
 def main() -> None:
@@ -276,15 +366,18 @@ def main() -> None:
     if not pieces:
         raise SystemExit("no piece is complete: run results.alignment.run")
     check_format(pieces)
-    last = run.header(max(pieces, key=lambda piece: run.header(piece)["date"]))
-    origin = {"date": last["date"], "machine": machines(pieces), "versions": last["versions"]}
     missing = [piece.name for piece in run.pieces() if piece not in pieces]
-    found = record(by_judge(pieces, "test"), by_judge(pieces, "val"), origin | {"missing": missing})
+    origin = origin_of(pieces) | {"missing": missing}
+    found = record(by_judge(pieces, "test"), by_judge(pieces, "val"), origin)
     rounded = run.rounded(found)
     atomic_write(RESULTS, json.dumps(rounded, indent=1) + "\n")
     atomic_write(DRAWING, figures.judge_drawing(judges(rounded), alone=True))
     for name, finding in found["findings"].items():
         print(f"{name:50}{finding['word']}")
+    for name, finding in found["extra comparisons"].items():
+        print(f"{name + ' (extra)':50}{finding['word']}")
+    for said in found["differs"]:
+        print(f"pieces that claims compare were not made alike: {said}")
     print(f"{len(pieces)} pieces of {len(pieces) + len(missing)} are complete")
 
 

@@ -11,8 +11,8 @@ import pytest
 from aligned import ORIGIN, PAIRS, grade, write
 
 from rar_lib.book import claims
-from rar_lib.core.types import Arm, Grade, Pair, Verdict
-from rar_lib.data.tasks import tried_pairs
+from rar_lib.core.types import Arm, Category, Grade, Pair, Polarity, Verdict
+from rar_lib.data.tasks import load_mini, tried_pairs
 from rar_lib.evaluation import sensitivity
 from rar_lib.evaluation.alignment import PairGrades, criterion_agreement
 from results.alignment import run, table
@@ -168,6 +168,48 @@ def test_weights_are_decided_on_all_pairs_by_the_largest_judge_alone() -> None:
     assert kept["weights.wrong_polarity"]["word"] == "supported"
 
 
+RUBRICS = {task.id: task.rubric for task in load_mini()}
+
+
+def with_one_missed(pair: Pair, credit: float, missed: float) -> Grade:
+    """A grade with this credit for each criterion, but for the first Essential one."""
+    rubric = RUBRICS[pair.task_id]
+    assert rubric
+    essential = next(one for one in rubric.criteria if one.category is Category.ESSENTIAL)
+    verdicts = []
+    for one in rubric.criteria:
+        due = missed if one is essential else credit
+        p = due if one.polarity is Polarity.GOOD else 1.0 - due
+        verdicts.append(Verdict(criterion_id=one.id, met=p > 0.5, probability=p, share=0.98))
+    return Grade(arm="explicit", score=0.5, verdicts=tuple(verdicts), share=0.98)
+
+
+def test_what_is_no_average_is_compared_outside_of_the_findings() -> None:
+    """The better response misses one Essential criterion: an average forgives it, a veto does not.
+
+    With credits of 0.9 and once 0.1 against 0.5 throughout, the paper's weights are right about
+    every pair; what pays by the least credit is wrong about every one.
+    """
+    judges = {name: sure_of(("explicit",)) for name in table.BY_SIZE[:2]}
+    assert table.record(judges, {}, ORIGIN)["extra comparisons"] == {}
+    largest = replace(
+        graded("explicit", 0.8, 0.2),
+        preferred=tuple(with_one_missed(pair, 0.9, 0.1) for pair in PAIRS),
+        rejected=tuple(with_one_missed(pair, 0.5, 0.5) for pair in PAIRS),
+    )
+    found = table.record(judges | {"qwen-1.5b": {"explicit": largest}}, {}, ORIGIN)
+    extra = found["extra comparisons"]
+    assert list(extra) == [variant.name for variant in sensitivity.AGGREGATES]
+    for name in ("veto by an Essential", "all criteria or nothing"):
+        assert extra[name]["word"] == "supported"
+        assert extra[name]["difference"]["value"] == pytest.approx(1.0)
+        assert extra[name]["difference"]["n"] == tasks_of(PAIRS)
+        # A family of these three alone.
+        assert extra[name]["p"] <= extra[name]["p_holm"] <= 3 * extra[name]["p"]
+    weights = {key for key in found["findings"] if key.startswith("weights.")}
+    assert weights == {f"weights.{key}" for key in sensitivity.KEYS.values()}
+
+
 def led(*leads: float) -> PairGrades:
     """The arm ``implicit``: pair after pair the preferred response leads by these, over again."""
     preferred = tuple(grade("implicit", 0.5) for _ in PAIRS)
@@ -231,6 +273,7 @@ def test_a_judge_that_reads_nothing_enters_no_claim() -> None:
     found = table.record(judges, {}, ORIGIN)
     assert not any(row["gate"] for row in found["judges"].values())
     assert {row["word"] for row in found["findings"].values()} == {"not testable here"}
+    assert {row["word"] for row in found["extra comparisons"].values()} == {"not testable here"}
 
 
 def test_the_explicit_arm_is_shown_without_the_pairs_that_its_wording_was_found_on() -> None:
@@ -259,11 +302,73 @@ def test_a_record_names_every_machine_and_number_format_behind_it(
         "qwen-1.5b": ("B", "bfloat16"),
     }
 
-    def header(piece: run.Piece) -> dict[str, str]:
-        return dict(zip(("machine", "number format"), heads[piece.judge], strict=True))
+    def header(piece: run.Piece) -> dict[str, Any]:
+        made = zip(("machine", "number format"), heads[piece.judge], strict=True)
+        return dict(made) | {"versions": {"vllm": "1"}}
 
     monkeypatch.setattr(run, "header", header)
     pieces = [run.Piece(judge, arm) for judge in heads for arm in ("explicit", "implicit")]
     named = "A in float32 (smollm2-135m, qwen-0.5b); B in bfloat16 (qwen-1.5b)"
     assert table.machines(pieces) == named
     assert table.machines(pieces[:4]) == "A in float32"
+
+
+def test_a_record_keeps_what_made_the_pieces_of_each_judge(here: Path) -> None:
+    small = Piece("smollm2-135m", "implicit")
+    large = Piece("qwen-1.5b", "implicit")
+    for piece in (small, large):
+        write(piece, engine="vllm==1")
+    found = table.origin_of([large, small])
+    made: dict[str, Any] = {"machine": "2 cores", "number format": "float32"}
+    made |= {"engine": "vllm==1", "versions": {"vllm": "1"}}
+    assert found == {
+        "date": "2026-01-01",
+        "machine": "2 cores in float32",
+        "versions": {"vllm": "1"},
+        "made by": {"smollm2-135m": made, "qwen-1.5b": made},
+        "differs": [],
+    }
+
+
+def test_a_record_says_in_what_the_pieces_of_one_claim_differ(here: Path) -> None:
+    """Judges on two machines, in two formats, by two engines and under other packages."""
+    small = Piece("smollm2-135m", "implicit")
+    large = Piece("qwen-1.5b", "implicit")
+    write(small, engine="vllm==1")
+    other = {"number format": "4 bits", "machine": "4 cores", "date": "2026-02-03"}
+    packages = {"vllm": "2", "llama": "7"}
+    write(large, engine="llama==7", versions=packages, **other)
+    table.check_format([small, large])  # of each judge alone there is but one
+    found = table.origin_of([small, large])
+    names = ("smollm2-135m-implicit", "qwen-1.5b-implicit")
+    values = {
+        "machine": ("2 cores", "4 cores"),
+        "number format": ("float32", "4 bits"),
+        "engine": ("vllm==1", "llama==7"),
+        "vllm": ("1", "2"),
+        "llama": ("not installed", "7"),
+    }
+    assert found["differs"] == [
+        f"they differ in {what} ({names[0]}: {one}; {names[1]}: {two})"
+        for what, (one, two) in values.items()
+    ]
+    assert found["machine"] == (
+        "2 cores in float32 by vllm==1 (smollm2-135m); 4 cores in 4 bits by llama==7 (qwen-1.5b); "
+        "with vllm 1 and 2, llama not installed and 7"
+    )
+    assert found["date"] == "2026-02-03"
+    assert found["versions"] == {"vllm": "1 and 2", "llama": "not installed and 7"}
+    assert found["made by"]["qwen-1.5b"]["engine"] == "llama==7"
+
+
+def test_pieces_of_one_judge_may_differ_in_machine_and_the_record_says_so(here: Path) -> None:
+    first = Piece("qwen-0.5b", "implicit")
+    second = Piece("qwen-0.5b", "explicit")
+    write(first)
+    write(second, machine="4 cores")
+    table.check_format([first, second])
+    found = table.origin_of([first, second])
+    assert found["made by"]["qwen-0.5b"]["machine"] == "2 cores and 4 cores"
+    assert found["differs"] == [
+        "they differ in machine (qwen-0.5b-implicit: 2 cores; qwen-0.5b-explicit: 4 cores)"
+    ]
