@@ -14,10 +14,11 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from io import BytesIO, StringIO
 from operator import itemgetter
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, TypeAlias
 from xml.etree import ElementTree
 
@@ -73,6 +74,8 @@ def _own() -> type[Figure]:
 
 #: Rows of a figure that its text names for each way to lie; the others are counted.
 NAMED = 6
+#: Characters of a line in the key of the arms: a longer name goes on below.
+_KEY_WIDTH = 26
 LEVEL = "95 %"
 Value = Interval | float | None
 
@@ -351,22 +354,37 @@ def _earned(parts: Sequence[tuple[str, float, float]]) -> str:
     )
 
 
+#: Dots of a row that need no room to lie beside each other.
+FEW_DOTS = 5
+
+
 def strips(
     values: Mapping[str, Sequence[float]],
     *,
     xlabel: str,
     xlim: tuple[float, float] = (-0.02, 1.02),
+    line: float | None = None,
 ) -> Figure:
-    """Every value as a dot, one row a name, the mean as a bar."""
-    fig, ax = canvas(7.0, 0.9 + 0.45 * len(values))
+    """Every value as a dot, one row a name, the mean as a bar.
+
+    Args:
+        line: a level to compare with, dashed.
+    """
+    few = max(map(len, values.values()), default=0) <= FEW_DOTS
+    fig, ax = canvas(7.0, 0.9 + (0.3 if few else 0.45) * len(values))
     rng = np.random.default_rng(0)
+    half = 0.0 if few else 0.16
+    if line is not None:
+        ax.axvline(line, color="#666666", lw=1, ls="--")
     for y, (name, points) in enumerate(values.items()):
-        jitter = y + rng.uniform(-0.16, 0.16, len(points))
-        ax.plot(points, jitter, "o", ms=4, alpha=0.55, color=COLOURS[y % len(COLOURS)], label=name)
+        jitter = y + rng.uniform(-half, half, len(points))
+        colour = COLOURS[0] if few else COLOURS[y % len(COLOURS)]
+        look: dict[str, Any] = {"ms": 6 if few else 4, "color": colour}
+        ax.plot(points, jitter, "o", alpha=0.55, label=name, **look)
         if points:
             ax.plot([np.mean(points)] * 2, [y - 0.3, y + 0.3], color="#333333", lw=2)
     ax.set_yticks(range(len(values)), list(values))
-    ax.invert_yaxis()
+    ax.set_ylim(len(values) - 0.4, -0.6)
     ax.set_xlim(*xlim)
     ax.set_xlabel(xlabel)
     seen = {}
@@ -381,7 +399,8 @@ def strips(
                 mean=float(np.mean(points)),
             )
     about = plain("Rows of dots with a bar at the mean; horizontal axis: {x}.", x=xlabel)
-    return _told(fig, about, _each(seen))
+    level = "" if line is None else plain("A dashed line at {line}.", line=line)
+    return _told(fig, about, level, _each(seen))
 
 
 def reward_curve(
@@ -655,31 +674,64 @@ def _key_of_sides(fig: Figure, seen: Collection[Look]) -> None:
         fig.legend(handles=keys, frameon=False, loc="outside lower center", ncols=2, fontsize=9)
 
 
-def arm_curves(arms: Mapping[str, Sequence[Mapping[int, float]]], *, ylabel: str) -> Figure:
-    """Held-out outcome over the steps: a colour an arm, a thin line a seed, a thick one their mean.
+def arm_curves(
+    arms: Mapping[str, Sequence[Mapping[int, float]]],
+    *,
+    ylabel: str,
+    panels: Mapping[str, Sequence[str]] | None = None,
+) -> Figure:
+    """Held-out outcome over the steps: a look an arm, a thin line a seed, a thick one their mean.
 
     Args:
         arms: arm -> for each seed: step -> outcome.
+        panels: title -> the arms in it, where one panel would hold too many; they share the
+            vertical axis, and each has a key of its own.
     """
-    fig, ax = canvas(7.4, 4.2)
-    means = {}
-    for number, (name, seeds) in enumerate(arms.items()):
-        look = {"color": COLOURS[number % len(COLOURS)]}
-        look["ls"] = ("-", "--", ":")[number // len(COLOURS) % 3]
-        for course in seeds if len(seeds) > 1 else ():
-            ax.plot(list(course), list(course.values()), lw=0.8, alpha=0.45, **look)
-        steps = sorted(set.intersection(*(set(course) for course in seeds)))
-        whole = [itemgetter(*steps)(course) for course in seeds]
-        mean = np.reshape(whole, (len(seeds), len(steps))).mean(axis=0)
-        ax.plot(steps, mean, marker="o", ms=3, lw=2.2, label=f"{name} ({len(seeds)})", **look)
-        whose = f"{name}, mean of {len(seeds)} seed{'s' * (len(seeds) != 1)}"
-        means[whose] = _course_of(dict(zip(steps, mean, strict=True)))
-    ax.set_xlabel("GRPO step")
-    ax.set_ylabel(ylabel)
-    title = "arm (seeds)"
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title=title, fontsize=9)
+    split = panels or {"": list(arms)}
+    alone = len(split) == 1
+    labels = {name: fill(f"{name} ({len(of)})", _KEY_WIDTH) for name, of in arms.items()}
+    longest = max(_lines(names, labels) for names in split.values())
+    width, height = (7.4, 4.2) if alone else (8.6, 3.2 + 0.2 * longest)
+    fig, axes = canvas(width, height, columns=len(split))
+    means: dict[str, str] = {}
+    for ax, (title, names) in zip(np.atleast_1d(axes), split.items(), strict=True):
+        for number, name in enumerate(names):
+            look = _arm_look(number) | {"label": labels[name]}
+            means |= _arm_curve(ax, name, arms[name], look)
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("GRPO step")
+        place = (1.0, 1.0) if alone else (0.0, -0.2)
+        key: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": place, "fontsize": 9}
+        ax.legend(frameon=False, title="arm (seeds)", **key)
+    np.atleast_1d(axes)[0].set_ylabel(ylabel)
     about = plain("Lines over the steps, thin ones of single seeds; vertical axis: {y}.", y=ylabel)
-    return _told(fig, about, _each(means))
+    titled = "" if alone else plain("Panels: {titles}.", titles=list(split))
+    return _told(fig, about, titled, _each(means))
+
+
+def _lines(names: Iterable[str], labels: Mapping[str, str]) -> int:
+    return sum(labels[name].count("\n") + 1 for name in names)
+
+
+def _arm_look(number: int) -> dict[str, Any]:
+    """How the arm of this number is drawn in its panel."""
+    style = ("-", "--", ":")[number // len(COLOURS) % 3]
+    return {"color": COLOURS[number % len(COLOURS)], "ls": style}
+
+
+def _arm_curve(
+    ax: Any, name: str, seeds: Sequence[Mapping[int, float]], look: Mapping[str, Any]
+) -> dict[str, str]:
+    """Draw one arm; whose mean it is -> its course in words."""
+    thin = {key: look[key] for key in ("color", "ls")}
+    for course in seeds if len(seeds) > 1 else ():
+        ax.plot(list(course), list(course.values()), lw=0.8, alpha=0.45, **thin)
+    steps = sorted(set.intersection(*(set(course) for course in seeds)))
+    whole = [itemgetter(*steps)(course) for course in seeds]
+    mean = np.reshape(whole, (len(seeds), len(steps))).mean(axis=0)
+    ax.plot(steps, mean, marker="o", ms=3, lw=2.2, **look)
+    whose = f"{name}, mean of {len(seeds)} seed{'s' * (len(seeds) != 1)}"
+    return {whose: _course_of(dict(zip(steps, mean, strict=True)))}
 
 
 def _interval(of: Drawn) -> Interval | None:

@@ -313,6 +313,46 @@ def test_many_arms_are_told_apart_by_colour_and_line() -> None:
     assert len({(ln.get_color(), ln.get_linestyle()) for ln in lines}) == 18
 
 
+def looks_of_means(ax: Any) -> list[Any]:
+    """How the thick lines of a panel are drawn."""
+    return [(ln.get_color(), ln.get_linestyle()) for ln in ax.lines if ln.get_linewidth() > 2]
+
+
+def test_panels_of_arms_share_the_axis_and_have_a_key_each_that_stands_below_it() -> None:
+    name = "arm {}, and then at length what is done to its rubric"
+    arms = {name.format(n): [{0: 0.1, 1: n / 20}] * 3 for n in range(17)}
+    names = list(arms)
+    panels = {"tier 1": names[:6], "tier 2": names[6:14], "no notes": names[14:]}
+    fig = figures.arm_curves(arms, ylabel="y", panels=panels)
+    assert [ax.get_title() for ax in fig.axes] == list(panels)
+    looks = list(map(looks_of_means, fig.axes))
+    assert list(map(len, looks)) == [len(set(found)) for found in looks] == [6, 8, 3]
+    assert len({ax.get_ylim() for ax in fig.axes}) == 1
+    for _ in range(2):  # a key hangs at its plot, so the layout settles in the second draw
+        fig.canvas.draw()
+    keys = [ax.get_legend().get_window_extent() for ax in fig.axes]
+    assert all(one.x1 <= other.x0 for one, other in pairwise(keys))
+    plots = [ax.get_window_extent() for ax in fig.axes]
+    assert all(key.y1 < plot.y0 for key, plot in zip(keys, plots, strict=True))
+    assert min(key.y0 for key in keys) >= 0  # below that it would be cut off
+    assert min(min(plot.height, plot.width) for plot in plots) > 1.8 * fig.dpi
+    assert "Panels: tier 1, tier 2 and no notes. arm 0, and then at length wh" in repr(fig)
+
+
+def test_few_dots_lie_on_their_row_beside_the_line_that_they_are_compared_with() -> None:
+    rows = {f"arm {n}": [n / 20, 0.1, 0.2] for n in range(17)}
+    fig = figures.strips(rows, xlabel="change", xlim=(-0.1, 1.0), line=0.0)
+    (ax,) = fig.axes
+    dots = [ln for ln in ax.lines if ln.get_marker() == "o"]
+    assert [set(ln.get_ydata()) for ln in dots] == [{float(y)} for y in range(17)]
+    assert list(ax.lines[0].get_xdata()) == [0.0, 0.0]
+    assert fig.get_figheight() < 7
+    assert "horizontal axis: change. A dashed line at 0.00. arm 0: 3 from 0.00" in repr(fig)
+    many = figures.strips({"x": list(np.linspace(0, 1, 9))}, xlabel="x").axes[0].lines
+    assert len(set(many[0].get_ydata())) == 9  # they would hide each other
+    assert len(many) == 2  # the dots and their mean
+
+
 def test_the_picture_of_a_step_shows_the_policy_neither_rubric_nor_reference() -> None:
     to_policy = {start for start, end, _ in figures._ARROWS if end == "policy"}
     assert to_policy == {"question", "update"}

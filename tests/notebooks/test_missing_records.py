@@ -18,7 +18,7 @@ from rar_lib.book.prose import listed, sentence
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.stats import MIN_UNITS, Interval
 from rar_lib.core.types import Grade, Pair
-from rar_lib.data.tasks import load_mini_pairs, tried_pairs
+from rar_lib.data.tasks import load_mini_pairs
 from rar_lib.evaluation.alignment import CriterionAgreement, PairGrades, against
 from rar_lib.models.catalogue import MODELS
 
@@ -72,7 +72,6 @@ def shown(
         "results": results,
         "say": lambda template, **values: page.said.append(sentence(template, **values)),
         "tables": tables,
-        "tried": tried_pairs(),
     } | names
     for cell in chosen:
         page.tabled += [value for value in (last_value(cell, page.names),) if value is not None]
@@ -95,7 +94,7 @@ def text(page: Page) -> str:
 #: The cells that read a record, and what is said without it.
 READ = {
     "04_can_the_judge_be_trusted": (
-        ('recorded = results.load("alignment")', "here = {p.id", "shared = ["),
+        ('recorded = results.load("alignment")', "passing = {", "shared = ["),
         "Nothing is recorded yet",
         "def say_at_chance",
     ),
@@ -162,6 +161,14 @@ def test_chapter_4_names_each_judge_on_record_that_passes_the_gate_and_each_that
         page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
         below = listed([name for name in judges if name not in passing])
         assert f"pass the gate: {listed(passing)}. Judges that do not: {below}." in text(page)
+
+
+def test_chapter_4_tells_once_on_which_pairs_the_wording_was_found() -> None:
+    path = ROOT / "notebooks" / "04_can_the_judge_be_trusted.ipynb"
+    every = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    told = ["".join(cell["source"]) for cell in every if cell["cell_type"] == "markdown"]
+    assert sum("wording of the arm" in text for text in told) == 1
+    assert not any("wording of the arm" in text for text in cells(path.stem, "passing = {"))
 
 
 def finding(value: float) -> Finding:
@@ -232,6 +239,9 @@ def test_chapter_4_compares_the_arms_of_each_judge_on_record(
     right = Interval.from_json(rows[whole]["explicit"]["accuracy"])
     pairs = rows[whole]["explicit"]["pairs"]
     assert f"**{whole}**, over {pairs} pairs: {right} are right where each" in text(page)
+    untried = Interval.from_json(rows[whole]["explicit"]["accuracy, untried"])
+    said = f"**{whole}**, explicit: {right} of all pairs right, {untried} without those on which"
+    assert said in text(page)
     assert f"**{part}**, over" not in text(page)
 
 

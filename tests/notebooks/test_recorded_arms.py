@@ -9,9 +9,12 @@ import io
 import json
 import re
 from contextlib import redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -21,6 +24,7 @@ from rar_lib.core import stats
 from rar_lib.core.decision import Finding, not_testable
 from rar_lib.evaluation.held_out import overall, paired_difference, share_of_way
 
+mpl.use("Agg")
 ROOT = Path(__file__).resolve().parents[2]
 CHANGE = {"value": 0.1, "low": 0.0, "high": 0.2, "n": 2, "se": 0.05}
 
@@ -52,6 +56,10 @@ RECORD = {
 }
 
 
+ARMS = ("base", "implicit", "rlvr", "length", "sft_reference", "implicit, keep 0.5")
+DESIGN = {"arms": [{"name": name, "tier": 1 + (", " in name)} for name in ARMS]}
+
+
 def section(stem: str, heading: str) -> list[str]:
     """The code cells between this heading and the next one."""
     cells = json.loads((ROOT / "notebooks" / f"{stem}.ipynb").read_text())["cells"]
@@ -79,7 +87,7 @@ def shown(
     Args:
         of: name of the record, and the heading of the section that shows it.
     """
-    monkeypatch.setattr(results, "load", lambda name: {of[0]: record}[name])
+    monkeypatch.setattr(results, "load", lambda name: {of[0]: record, "design": DESIGN}[name])
     said: list[str] = []
     known = {
         "on_record": claims.on_record,
@@ -99,8 +107,9 @@ def shown(
     drawn: list[Any] = []
     monkeypatch.setattr(figures, "forest", lambda rows, **_: drawn.append({"": rows}))
     monkeypatch.setattr(figures, "forests", lambda panels, **_: drawn.append(panels))
+    monkeypatch.setattr(figures, "strips", lambda rows, **_: drawn.append({"": rows}))
     curves: list[Any] = []
-    monkeypatch.setattr(figures, "arm_curves", lambda arms, **_: curves.append(arms))
+    monkeypatch.setattr(figures, "arm_curves", lambda arms, **how: curves.append((arms, how)))
     tabled: list[Any] = []
     table = tables.table
     monkeypatch.setattr(tables, "table", lambda rows: tabled.append(table(rows)) or str(tabled[-1]))
@@ -197,12 +206,33 @@ def test_where_nothing_is_recorded_the_chapter_says_so(
     )
 
 
-def test_the_training_chapter_shows_every_recorded_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = shown("07_training_with_grpo", RECORD, monkeypatch, **LIVE)
+def test_the_training_chapter_shows_every_recorded_arm_in_a_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    more = {"conveyed": CHANGE | {"value": 0.3}, "judge-a": CHANGE, "judge-b": None}
+    paid = {"steps": [0.2, 0.5], "length": [12.0, 15.0]}
+    runs = [
+        run("base", 0),
+        run("implicit", 0),
+        run("implicit", 1, change=more, **paid),
+        run("implicit", 0, keep=0.5, steps=[None, 0.3]),
+        run("rlvr", 0, stray="KL", change=more),
+    ]
+    text = shown("07_training_with_grpo", RECORD | {"runs": runs}, monkeypatch, **LIVE)
     assert "recorded on 2026-01-02, two cores" in text
     assert "Runs of 10 steps." in text
-    assert text.count("0.10 (n = 2)") == 2 * len(RECORD["runs"])
-    assert "['implicit, seed 0', 'implicit, seed 1', 'implicit, keep 0.5, seed 0']" in text
+    one, other = re.findall(r"^ *(implicit.*?) +(\d) +(?=[-+–])(.*)$", text, re.M)[:2]
+    assert one[:2] == ("implicit", "2")
+    assert re.findall(r"\S+, lowest \S+, highest \S+", one[2]) == [
+        "+0.200, lowest +0.100, highest +0.300",
+        "14, lowest 14, highest 15",
+        "+0.200, lowest +0.100, highest +0.300",
+        "+0.100, lowest +0.100, highest +0.100",
+    ]
+    assert other[:2] == ("implicit, keep 0.5", "1")
+    assert other[2].split() == ["–", "14", "+0.100", "+0.100", "–"]
+    assert "['implicit', 'implicit, keep 0.5']" in text  # the one that moved most is drawn first
+    assert "rlvr" not in text
     assert "not recorded yet" not in text
 
 
@@ -211,15 +241,120 @@ def test_the_training_chapter_draws_the_course_of_every_arm_with_a_line_a_seed(
 ) -> None:
     curves: list[Any] = []
     shown("07_training_with_grpo", RECORD, monkeypatch, **LIVE, curves=curves)
-    (arms,) = curves
+    ((arms, how),) = curves
     assert {arm: len(seeds) for arm, seeds in arms.items()} == {
         "implicit": 2,
         "implicit, keep 0.5": 1,
     }
     assert arms["implicit"][1] == {0: 0.3, 5: 0.35, 10: 0.5}
+    assert how["panels"] == {"tier 1": ["implicit"], "tier 2": ["implicit, keep 0.5"]}
     empty: list[Any] = []
     shown("07_training_with_grpo", None, monkeypatch, **LIVE, curves=empty)
     assert empty == []
+
+
+def test_arms_without_notes_have_a_panel_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves: list[Any] = []
+    runs = [run("rlvr", 0), run("implicit", 0, closed=True), run("length", 0, closed=False)]
+    shown("07_training_with_grpo", RECORD | {"runs": runs}, monkeypatch, **LIVE, curves=curves)
+    ((_, how),) = curves
+    assert how["panels"] == {"tier 1": ["rlvr", "length"], "tier 1, no notes": ["implicit"]}
+
+
+def example(*, states: list[bool], text: str = "") -> dict[str, Any]:
+    share = sum(states) / len(states)
+    return {"text": text, "conveyed": share, "score": None, "states": states}
+
+
+ANSWERED = {
+    "question": "Why?",
+    "notes": ["A is so.", "B is so, too."],
+    "answers": {
+        "base": example(states=[True, False], text="At first."),
+        "implicit": example(states=[True, True], text="At last.") | {"score": 0.75},
+        "sft_reference": example(states=[False, False], text="As it was shown."),
+        "rlvr": example(states=[True, False], text="In parts."),
+    },
+}
+
+
+def test_the_training_chapter_says_which_notes_the_arms_state_and_which_most_leave_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = RECORD | {"examples": [ANSWERED]}
+    text = shown("07_training_with_grpo", record, monkeypatch, **LIVE).replace("\\", "")
+    assert "Of the 2 notes beside these questions the untrained policy states 1, and" in text
+    assert "arms state: implicit 2, sft_reference 0 and rlvr 1." in text
+    assert "What most arms leave out, 2 of 3: “B is so, too”." in text
+    assert "**implicit**, conveyed 1.00, judge's score 0.75:" in text
+    assert "**base**, conveyed 0.50, judge's score not graded:" in text
+    assert "At first." in text
+    assert "As it was shown." not in text  # the page of rollouts has it
+    assert "holds no answers" not in text
+    every = ANSWERED | {"answers": {"implicit": example(states=[True, True])}}
+    record = RECORD | {"examples": [every]}
+    text = shown("07_training_with_grpo", record, monkeypatch, **LIVE)
+    assert "the untrained policy states unknown" in text
+    assert "leave out" not in text
+
+
+def whole_study() -> dict[str, Any]:
+    """A record of every arm that is declared, with every seed, and answers of every arm."""
+    design = results.load("design")
+    assert design is not None
+    runs = []
+    for seed in design["seeds"]:
+        for number, arm in enumerate(design["arms"]):
+            moved = {"conveyed": CHANGE | {"value": number / 20 + seed / 50}}
+            closed = arm["name"].endswith("closed book")
+            inner = measured(explicit=0.1, reference=-0.1, gap=0.1, margin=0.1)
+            runs.append(run(arm["name"], seed, change=moved, closed=closed, secondary=inner))
+    said = {arm["name"]: example(states=[True, False]) for arm in design["arms"]}
+    answered = ANSWERED | {"answers": said}
+    return {"arms": RECORD | {"runs": runs, "examples": [answered] * 2}, "design": design}
+
+
+def thick(ax: Any) -> int:
+    """Means of arms in a panel."""
+    return sum(line.get_linewidth() > 2 for line in ax.lines)
+
+
+def test_the_section_of_recorded_arms_stays_readable_when_the_whole_study_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records = whole_study()
+    trained = len(records["design"]["arms"]) - 1
+    monkeypatch.setattr(results, "load", records.get)
+    tabled: list[Any] = []
+    monkeypatch.setattr(tables, "table", lambda rows: tabled.append(rows))
+    said: list[str] = []
+    known: dict[str, Any] = {"figures": figures, "np": np, "results": results}
+    known |= {"stats": stats, "tables": tables}
+    known |= {"ledger": list, "on_record": claims.on_record}
+    known["say"] = lambda template, **values: said.append(sentence(template, **values))
+    plt.close("all")
+    with redirect_stdout(io.StringIO()) as printed:
+        for cell in section("07_training_with_grpo", "## The arms on record"):
+            exec(compile(cell, "07", "exec"), known)
+    curves, dots = (plt.figure(number) for number in plt.get_fignums())
+    assert [len(rows) for rows in tabled] == [trained, trained, 4]
+    assert max(len(rows[0]) for rows in tabled) <= 7
+    first, *_ = dots.axes[0].get_yticklabels()
+    assert first.get_text() == records["design"]["arms"][-1]["name"]  # it moved most
+    assert [len(line.get_xdata()) for line in dots.axes[0].lines[1::2]] == [3] * trained
+    assert dots.get_figheight() < 7
+    assert list(map(thick, curves.axes)) == [6, 8, 3]
+    for _ in range(2):  # a key hangs at its plot, so the layout settles in the second draw
+        curves.canvas.draw()
+    keys = [ax.get_legend().get_window_extent() for ax in curves.axes]
+    assert all(one.x1 <= other.x0 for one, other in pairwise(keys))
+    assert min(key.y0 for key in keys) >= 0
+    assert min(ax.get_window_extent().height for ax in curves.axes) > 1.8 * curves.dpi
+    for fig in (curves, dots):
+        assert fig.get_figwidth() < 9  # what the column of text shows without shrinking letters
+        plt.close(fig)
+    assert printed.getvalue().count("(empty)") == 2 * 6
+    assert max(map(len, said)) < 1_000
 
 
 @pytest.mark.parametrize("stem", ["07_training_with_grpo", "08_evaluation"])
@@ -364,7 +499,9 @@ def test_what_rubric_dropout_changed_is_said_with_its_finding(
     proposed(runs, monkeypatch, said, dropout_over_plain=UNDECIDED)
     text = " ".join(said).replace("\\", "")
     assert re.search(
-        r"than the whole rubric is \*\*undecided \([\d,]+ tasks would contradict it\)\*\*; d", text
+        r"than the whole rubric is \*\*undecided \([\d,]+ tasks would decide against it, "
+        r"if the difference is what it seems\)\*\*; d",
+        text,
     )
     assert "to the references: -0.02 [-0.10, 0.06]." in text
     assert "0.40 (n = 2) after training with *explicit, keep 0.5*, 0.40 (n = 2) with *ex" in text
@@ -483,7 +620,8 @@ def test_the_training_chapter_shows_the_secondary_outcomes_of_every_arm(
         ],
         monkeypatch,
     )
-    implicit, rlvr = re.findall(r"^ *(implicit|rlvr) +(\d) +(?=[-+–])(.*)$", text, re.M)
+    rows = re.findall(r"^ *(implicit|rlvr) +(\d) +(?=[-+–])(.*)$", text, re.M)
+    implicit, rlvr = rows[2:]  # behind those of the table of the arms
     assert implicit[:2] == ("implicit", "2")
     assert re.findall(r"\S+, lowest \S+, highest \S+", implicit[2]) == [
         "+0.250, lowest +0.125, highest +0.375",

@@ -29,16 +29,22 @@ from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.alignment import VERSUS
 from rar_lib.evaluation.attacks import ATTACKS, AttackResult, by_family, success_rate
 from rar_lib.evaluation.held_out import paired_difference
-from rar_lib.evaluation.sensitivity import KEYS
+from rar_lib.evaluation.sensitivity import KEYS, PAPER
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 UNDECIDED = Finding("undecided", Interval(0.5, 0.4, 0.6, 48), 0.5, 0.5, detectable=0.1)
 
 
-def said(stem: str, mark: str, **names: Any) -> str:
-    """The sentences of the one cell that holds a piece of text."""
+def source(stem: str, mark: str) -> str:
+    """The one cell that holds a piece of text."""
     cells = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     (code,) = (text for cell in cells if mark in (text := "".join(cell["source"])))
+    return code
+
+
+def said(stem: str, mark: str, **names: Any) -> str:
+    """The sentences of the one cell that holds a piece of text."""
+    code = source(stem, mark)
     found: list[str] = []
     names["say"] = lambda template, **values: found.append(sentence(template, **values))
     with redirect_stdout(io.StringIO()):
@@ -54,11 +60,15 @@ def test_chapter_6_shows_what_the_record_says_of_the_weights(
     kept = {"weights.uniform": Finding("supported", gap, 0.01, 0.02, detectable=0.1).to_json()}
     record = {"date": "2026-01-02", "machine": "two cores", "findings": kept}
     record["judges"] = {"small": {}, "large": {}}
+    lead = Interval(0.34, 0.23, 0.45, 48)
+    veto = Finding("supported", lead, 0.001, 0.003, detectable=0.1)
+    record["extra comparisons"] = {"veto by an Essential": veto.to_json()}
     tabled: list[Any] = []
     monkeypatch.setattr(results, "load", lambda name: record if there else None)
     text = said(
         "06_from_verdicts_to_a_reward",
         'results.load("alignment")',
+        Finding=Finding,
         KEYS=KEYS,
         display=tabled.append,
         ledger=list,
@@ -69,6 +79,8 @@ def test_chapter_6_shows_what_the_record_says_of_the_weights(
     assert ("largest judge on record (large), over every test pair" in text) is there
     shown = " ".join(" ".join(map(repr, tabled)).split())
     assert ("uniform (extra) 0.12 [0.06, 0.18]" in shown) is there
+    assert ("veto by an Essential (extra) 0.34 [0.23, 0.45] supported 0.003" in shown) is there
+    assert ("no averages (veto by an Essential) stand outside of every declared" in text) is there
     assert "wrong polarity" not in shown  # the record does not have it
     assert ("No record of the weights" in text) is not there
 
@@ -133,7 +145,10 @@ def test_chapter_8_declares_no_margin_of_its_own_for_what_the_base_knows() -> No
     text = said("08_evaluation", "knows = decide_family(", **names)
     (found,) = names["findings"].values()
     assert found.margin is None
-    assert f"**undecided ({found.needed:,} questions would support it" in text
+    assert f"**undecided ({found.needed:,} questions would decide for it, if the diff" in text
+    names["outcomes"] = {"MedQA": {"base": dict.fromkeys(range(3), 1.0)}}
+    few = said("08_evaluation", "knows = decide_family(", **names)
+    assert "**not testable here: 3 questions can't reach" in few
 
 
 def test_chapter_12_tells_the_floor_and_the_shape_of_what_is_decided(
@@ -261,6 +276,43 @@ def test_chapter_2_says_who_copies_the_example_of_the_prompt() -> None:
 
 def test_chapter_2_says_that_nobody_copies_the_example() -> None:
     assert "No criterion that a model wrote here has most" in copying("Names three zebras.")
+
+
+def test_chapter_3_sets_other_weights_beside_those_of_the_paper() -> None:
+    """Four pairs, the last of which ties by every weight."""
+    paper = [1.0, 0.0, 0.8, 0.4, 0.2, 0.6, 0.5, 0.5]
+    # One pair turned round, a tie, and twice the same; then all of it upside down.
+    uniform = [0.0, 0.5, 0.6, 0.6, 0.2, 0.6, 0.5, 0.5]
+    rewards = {PAPER.name: paper, "uniform": uniform, "wrong polarity": [1.0 - x for x in paper]}
+    names: dict[str, Any] = {"PAPER": PAPER, "np": np, "rewards": rewards, "tables": tables}
+    exec(compile(source("03_the_data_audited", "def order("), "03", "exec"), names)
+    own, equal, turned = names["rows"]
+    columns = ("pairs ordered otherwise", "of these tied")
+    assert [own[name] for name in columns] == [0, 0]
+    assert [equal[name] for name in columns] == [2, 1]
+    assert [turned[name] for name in columns] == [3, 0]
+    assert equal["mean distance"] == pytest.approx((1.0 + 0.5 + 0.2 + 0.2) / 8)
+    assert equal["largest distance"] == pytest.approx(1.0)
+    assert turned["Pearson correlation"] == pytest.approx(-1.0)
+    told = {key: names[key] for key in ("PAPER", "paper", "rows")}
+    text = said("03_the_data_audited", "farthest = min(", **told)
+    assert "Over 8 responses the rewards by the paper's weights and by equal ones" in text
+    assert "they lie 0.237 apart, at most 1.000. Of all rows *wrong polarity* correlates" in text
+    assert "Pairs that another way orders otherwise, of 4: 2 (uniform) and 3 (wrong pol" in text
+
+
+def test_chapter_11_says_what_a_point_costs_in_tokens() -> None:
+    """200 tokens more a response, for 300 batches of 96 responses or prompts, over 5.7 points."""
+    used = {"implicit": 1000, "reference_likert": 900, "direct_likert": 600, "explicit": 5000}
+    costs = {arm: (1.0, SimpleNamespace(prompt_tokens=n)) for arm, n in used.items()}
+    ours = SimpleNamespace(rubric=SimpleNamespace(criteria=(1, 2, 3)))
+    names: dict[str, Any] = {"costs": costs, "fresh": ["one", "other"], "tasks": [ours]}
+    text = said("11_your_own_domain", 'plain = costs["direct_likert"]', tables=tables, **names)
+    assert "it costs +200 prompt tokens a response. Times the 28,800 or 460,800 resp" in text
+    assert "over the 5.7 points of HealthBench" in text
+    # 5.76 and 92.16 million tokens.
+    assert "that makes 1.01 or 16.17 million tokens a point" in text
+    assert "this rubric has 3 criteria and those of the paper's medical set 7.50 on" in text
 
 
 def test_chapter_7_says_how_much_of_which_reference_the_answers_hold() -> None:

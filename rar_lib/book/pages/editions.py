@@ -1,4 +1,12 @@
-"""Editions of the book in one file: what an EPUB, or a page for the printer, holds."""
+"""Editions of the book in one file: what an EPUB, or a page for the printer, holds.
+
+The PDF is the pages as they were built and checked, joined and printed by Chromium. Their formulas
+are MathML and their figures SVG, which a browser draws on paper as on the screen, and it is the
+browser in which the pages are tested. WeasyPrint draws no MathML (Kozea/WeasyPrint, issue 59).
+Typst and Quarto begin at sources of their own: what ``book/_ext`` makes in Sphinx, such as terms,
+captions and numbers, would be made a second time for them. The price is a browser to install, for
+the PDF alone. No page links either file, because they are made when asked for, after the pages.
+"""
 
 from __future__ import annotations
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from rar_lib.book.prose import plain
 from rar_lib.core.errors import ReproduceError
 from rar_lib.core.files import file_hash
 from rar_lib.core.types import Task
-from rar_lib.data.tasks import load_mini, load_tasks
+from rar_lib.data.tasks import draw_tasks, load_mini, load_tasks
 from rar_lib.judging.messages import rubric_of
 from rar_lib.training.run import Run
 
@@ -35,6 +36,9 @@ RUNS = {
 }
 #: Responses that chapter 6 has every arm grade.
 FIVE_ARMS = "five_arms"
+#: Tasks of each half that an arm of the study shows, with all their looks: more of them, in every
+#: arm, would make a page that nobody loads.
+TASKS_OF_A_HALF = 8
 ROLLOUTS_PLACE = re.compile(r'<div class="rar-rollouts docutils">.*?</div>', re.S)
 
 
@@ -117,14 +121,22 @@ class _Half:
     @property
     def course(self) -> set[str]:
         """The tasks whose answers were graded at every look."""
-        return set.intersection(*(set(self.grades.get(step, ())) for step in self.answers))
+        return self._graded(*self.answers)
+
+    @property
+    def ends(self) -> set[str]:
+        """The tasks whose answers were graded at the first look and at the last one."""
+        return self._graded(min(self.answers), max(self.answers))
+
+    def _graded(self, *steps: int) -> set[str]:
+        return set.intersection(*(set(self.grades.get(step, ())) for step in steps))
 
 
 def study_runs(repo: Path) -> list[report.Leaf]:
-    """The study's arms as the rollout browser shows them: answers before and after training.
+    """The study's arms as the rollout browser shows them: answers at every look.
 
-    Of each arm the first seed, both halves together, and the tasks whose answers were graded at
-    every look: all units would make a page that nobody loads.
+    Of each arm the first seed, both halves together, and some of the tasks whose answers were
+    graded at every look, the same in all arms (:data:`TASKS_OF_A_HALF`).
 
     Args:
         repo: whose ``results/study`` is read; units that are not graded yet are left out.
@@ -134,12 +146,27 @@ def study_runs(repo: Path) -> list[report.Leaf]:
     """
     tasks = {task.id: task for task in load_mini("all")}
     arms: dict[str, list[_Half]] = {}
-    shown: dict[int, set[str]] = {}
     for path in _units_to_browse(repo):
         half = _half(path, tasks)
         arms.setdefault(half.arm, []).append(half)
-        shown[half.fold] = shown.get(half.fold, half.course) & half.course
+    shown = _shown(list(chain.from_iterable(arms.values())), tasks)
     return [_study_leaf(halves, shown, list(tasks.values())) for halves in arms.values()]
+
+
+def _shown(halves: Sequence[_Half], tasks: Mapping[str, Task]) -> dict[int, list[str]]:
+    """Fold -> the tasks that its halves show, which are graded at every look of each of them.
+
+    They are drawn as the study draws what it grades. A longer draw goes on where a shorter one
+    ends, so they are the first ones of those that it grades at every look, whoever is on record.
+    """
+    found = {}
+    for fold in sorted({half.fold for half in halves}):
+        of = [half for half in halves if half.fold == fold]
+        ends = set.intersection(*(half.ends for half in of))
+        course = set.intersection(*(half.course for half in of))
+        drawn = draw_tasks([tasks[name] for name in ends], len(ends))
+        found[fold] = [task.id for task in drawn if task.id in course][:TASKS_OF_A_HALF]
+    return found
 
 
 def _units_to_browse(repo: Path) -> list[Path]:
@@ -193,40 +220,41 @@ def _as_graded(row: Mapping[str, Any], task: Task) -> dict[str, Any]:
 
 
 def _study_leaf(
-    halves: Sequence[_Half], shown: Mapping[int, set[str]], tasks: Sequence[Task]
+    halves: Sequence[_Half], shown: Mapping[int, Sequence[str]], tasks: Sequence[Task]
 ) -> report.Leaf:
-    """One arm: as a run that was looked at before and after training, and kept no rollouts."""
+    """One arm: as a run that was looked at and kept no rollouts."""
     first = halves[0]
-    looks = [_look_of(halves, shown, end) for end in (min, max)]
+    steps = sorted(set.intersection(*(set(half.answers) for half in halves)))
+    looks = [_look_of(halves, shown, step) for step in steps]
     graders = {"judge": [{"identity": {"model": first.judge}}, SINGLE]}
     run = Run(
         arm=first.arm,
         seed=first.seed,
         backend="",
         seconds=0.0,
-        log=[{"step": step} for step in range(1, max(first.answers) + 1)],
+        log=[{"step": step} for step in range(1, steps[-1] + 1)],
         steps=[],
         before=looks[0]["answers"],
         after=looks[-1]["answers"],
         identity={"watch": {"by": {"graders": graders}}},
     )
     note = plain(
-        "Held-out answers to {tasks} tasks, those that the judge graded at each look, by the "
-        "policy that was not trained on the half in which the task stands. Notes, where the policy "
-        "had any, are not shown; the judge saw none. Rollouts of training were not kept.",
+        "Held-out answers to {tasks} tasks, drawn from those that the judge graded at each look, "
+        "by the policy that was not trained on the half in which the task stands. Notes, where the "
+        "policy had any, are not shown; the judge saw none. Rollouts of training were not kept.",
         tasks=len(run.before),
     )
     return report.browsed(run, looks, tasks, prefix="Study: ") | {"note": note}
 
 
 def _look_of(
-    halves: Sequence[_Half], shown: Mapping[int, set[str]], end: Callable[[Iterable[int]], int]
+    halves: Sequence[_Half], shown: Mapping[int, Sequence[str]], step: int
 ) -> dict[str, Any]:
-    """The first or the last look at both halves, as a line of a transcript."""
+    """A look at both halves, as a line of a transcript."""
     answers: dict[str, str] = {}
     grades: dict[str, dict[str, Any]] = {}
     for half in halves:
-        step = end(half.answers)
-        answers |= {name: half.answers[step][name] for name in sorted(shown[half.fold])}
-        grades |= {name: half.grades[step][name] for name in sorted(shown[half.fold])}
-    return {"look": end(halves[0].answers), "answers": answers, "grades": {"judge": grades}}
+        names = sorted(shown[half.fold])
+        answers |= {name: half.answers[step][name] for name in names}
+        grades |= {name: half.grades[step][name] for name in names}
+    return {"look": step, "answers": answers, "grades": {"judge": grades}}

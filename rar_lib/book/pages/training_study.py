@@ -37,6 +37,8 @@ SECONDARY = {
     "gap": "Gap",
     "margin": "Preferred over rejected",
 }
+#: What is said of the judge beside labels, as the table heads its columns.
+JUDGED = ["Answers of", "Criteria", "Accuracy", "Balanced accuracy", "AUC", "Calibration error"]
 #: How a policy is trained, by the name of the method.
 TRAINED_BY = {
     "base": "not trained",
@@ -554,17 +556,37 @@ def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None, *, label
 
 
 def _judge_on_gold(gold: Mapping[str, Any]) -> str:
-    """How often the judge says what both readers say: over all answers, and by arm."""
-    whole = gold["judge"]["all"]
+    """How far the judge says what both readers say: over all answers, and by arm."""
+    rows = [_judged(name, row) for name, row in gold["judge"].items()]
+    said = sentence(
+        "The judge's verdicts beside the labels of which both readers say the same; without a "
+        "verdict: {unscored}. An answer that several arms share counts once under *all*.",
+        unscored=many(gold["judge"]["all"]["unscored"]),
+    )
+    return "\n\n".join([said, _grid(JUDGED, rows), _on_calibration(gold["judge"])])
+
+
+def _judged(name: str, row: Mapping[str, Any]) -> list[str]:
+    intervals = [Interval.from_json(row[measure]) for measure in ("accuracy", "balanced", "auc")]
+    error = None if row["ece"] is None else f"{row['ece']:.3f}"
+    return [_inline(cell) for cell in (name, row["n"], *intervals, error)]
+
+
+def _on_calibration(judge: Mapping[str, Mapping[str, Any]]) -> str:
+    """How far the line that was fitted on authored responses holds for those of the policies."""
+    errors = {arm: row["ece"] for arm, row in judge.items() if arm != "all"}
+    known = sorted((error, arm) for arm, error in errors.items() if error is not None)
+    if not known:
+        return sentence("None of these verdicts has a probability, so none has an error.")
     return sentence(
-        "Of the {n} criteria of which both say the same the judge agrees on {accuracy} (balanced "
-        "accuracy {balanced}; without a verdict: {unscored}). By the arm whose answer it is: "
-        "{arms}.",
-        n=whole["n"],
-        accuracy=Interval.from_json(whole["accuracy"]),
-        balanced=Interval.from_json(whole["balanced"]),
-        unscored=many(whole["unscored"]),
-        arms=_intervals({arm: row["accuracy"] for arm, row in gold["judge"].items()}, "all"),
+        "On responses that authors wrote the judge was calibrated. On these answers its "
+        "calibration error is {whole:.3f} over all and, by arm, from {least:.3f} ({held}) to "
+        "{most:.3f} ({strayed}). Over few criteria it comes out larger, whatever the judge.",
+        whole=judge["all"]["ece"],
+        least=known[0][0],
+        held=known[0][1],
+        most=known[-1][0],
+        strayed=known[-1][1],
     )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import tomllib
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from bs4 import BeautifulSoup
 from sample import DIRECTIVES
 from shots import LETTER_PX, letters
 from sphinx.errors import ExtensionError
+
+from rar_lib.book.pages import build
 
 REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
@@ -120,6 +125,73 @@ def test_what_a_section_shows_has_a_written_caption(path: Path, pages: Any) -> N
         assert len(TABLE.findall(below)) <= sum("table" in entry for entry in of), heading
         drawn = set(re.findall(r"figures\.(\w+)\(", below))
         assert drawn <= {entry["figure"] for entry in of if "figure" in entry}, heading
+
+
+#: The pages that show tables of their own, in Markdown.
+TABLED = ("after", "conventions", "index", "study")
+RULE = re.compile(r"\|(?: *:?-+:? *\|)+")
+
+
+def page_tables(text: str) -> list[tuple[str, list[str]]]:
+    """The heading and the columns of each table of a page, as a reader sees them."""
+    found: list[tuple[str, list[str]]] = []
+    heading = ""
+    for line, below in pairwise([*text.splitlines(), ""]):
+        heading = line.lstrip("# ") if line.startswith("#") else heading
+        if RULE.fullmatch(below.strip()):
+            columns = line.replace("`", "").strip().strip("|").split("|")
+            found.append((heading, [column.strip() for column in columns]))
+    return found
+
+
+def unmatched(text: str, entries: list[dict[str, str]], pages: Any) -> list[str]:
+    """Tables of a page without a written caption, and written captions that no table takes."""
+    left = [entry for entry in entries if "table" in entry]
+    dead = [entry["caption"] for entry in left]
+    bare = []
+    for heading, columns in page_tables(text):
+        fits = [e for e in left if e["under"] == heading and pages._begins(columns, e["table"])]
+        if not fits:
+            bare.append(f"{heading}: {' | '.join(columns)}")
+        elif fits[0]["caption"] in dead:
+            dead.remove(fits[0]["caption"])
+    return bare + dead
+
+
+@pytest.fixture(scope="module")
+def computed() -> dict[str, str]:
+    """What the book computes for its pages from the records of this repository."""
+    return build.generated(REPO)
+
+
+@pytest.mark.parametrize("name", TABLED)
+def test_what_a_page_shows_has_a_written_caption(
+    name: str, tmp_path: Path, computed: Mapping[str, str], pages: Any
+) -> None:
+    page = tmp_path / f"{name}.md"
+    shutil.copy(BOOK / page.name, page)
+    own = {place: text for place, text in computed.items() if place.partition("#")[0] == page.name}
+    build._write(tmp_path, own)
+    text = page.read_text(encoding="utf-8")
+    assert page_tables(text)
+    assert unmatched(text, pages.captions(BOOK)[name], pages) == []
+
+
+def test_no_page_with_a_table_is_left_out(computed: Mapping[str, str]) -> None:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in BOOK.glob("*.md")}
+    shown = [*texts.items(), *computed.items()]
+    tabled = {name.partition(".md")[0] for name, text in shown if page_tables(text)}
+    assert tabled - {"status"} == set(TABLED)
+
+
+def test_a_table_without_a_caption_and_a_caption_without_a_table_are_found(pages: Any) -> None:
+    text = "## A\n\n| Trial | `After` |\n| --- | --- |\n| x | y |\n"
+    entry = {"under": "A", "table": "Trial | After", "caption": "It fits."}
+    assert unmatched(text, [entry], pages) == []
+    assert unmatched(text, [], pages) == ["A: Trial | After"]
+    renamed = entry | {"table": "Trial | Updates", "caption": "It is about what is gone."}
+    assert unmatched(text, [entry, renamed], pages) == ["It is about what is gone."]
+    assert unmatched(text, [entry | {"under": "B"}], pages) == ["A: Trial | After", "It fits."]
 
 
 def test_the_text_refers_to_a_figure_by_its_number(html: Path) -> None:

@@ -58,6 +58,17 @@ def test_every_entry_is_read() -> None:
     assert len(ENTRIES) == len(re.findall(r"^@", BIB, re.M)) == BIB.count("\n}")
 
 
+def test_its_beginning_names_surveys_and_what_is_free_to_read() -> None:
+    beginning = TEXT.split("\n## ")[0]
+    assert {"rubricsurvey", "rlsurvey", "wolfe"} <= set(cited(beginning))
+    found = {key: re.search(r"arXiv:([\d.]+)", ENTRIES[key]) for key in cited(beginning)}
+    assert {key: number[1] for key, number in found.items() if number} == {
+        "rar": "2507.17746",
+        "rubricsurvey": "2606.08625",
+        "rlsurvey": "2608.27505",
+    }
+
+
 def test_it_asks_seven_questions() -> None:
     assert len(QUESTIONS) == 7
 
@@ -223,7 +234,7 @@ def test_a_recorded_finding_is_told_with_its_difference() -> None:
     )
     assert re.search(
         r"with rubric dropout than without: \*\*undecided "
-        r"\([\d,]+ tasks would contradict it\)\*\*, "
+        r"\([\d,]+ tasks would decide against it, if the difference is what it seems\)\*\*, "
         r"a difference of -0\.02 \[-0\.10, 0\.06\] of the way to the reference answers, over 160 ",
         text,
     )

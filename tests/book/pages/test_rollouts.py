@@ -10,7 +10,14 @@ import pytest
 from bs4 import BeautifulSoup
 from kept import write_kept
 
-from rar_lib.book.pages.rollouts import browsed_units, fill, kept_runs, study_runs
+from rar_lib.book import results
+from rar_lib.book.pages.rollouts import (
+    TASKS_OF_A_HALF,
+    browsed_units,
+    fill,
+    kept_runs,
+    study_runs,
+)
 from rar_lib.book.pages.training_study import UNITS
 from rar_lib.book.report import browser_data
 from rar_lib.core.errors import DataError, ReproduceError
@@ -28,8 +35,9 @@ NAMES = [
 
 #: Words of an answer that ends at its limit of tokens, about.
 LONGEST = 100
-#: What the page of rollouts may hold of the study.
-MOST_BYTES = 4_000_000
+#: What the page of rollouts may hold of the study: the whole of it stays below three million.
+MOST_BYTES = 2_400_000
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -68,7 +76,7 @@ def save(repo: Path, arm: str, fold: int, looks: list[dict[str, Any]], **change:
 
 
 def record(repo: Path) -> None:
-    """Two arms of the first seed; of the first half only A is graded at each look."""
+    """Two arms of the first seed; of the first half only A is graded at each look of three."""
     said = {FIRST: "Before, A.", SECOND: "Before, B."}
     untrained = look(0, said) | {"graded": {FIRST: grade(FIRST, 0.2), SECOND: grade(SECOND, 0.2)}}
     middle = look(3, {FIRST: "Half, A.", SECOND: "Half, B."}) | {
@@ -78,13 +86,14 @@ def record(repo: Path) -> None:
     last["graded"] = {FIRST: grade(FIRST, 0.9, 0.75), SECOND: grade(SECOND, 0.9)}
     save(repo, "base", 0, [untrained])
     save(repo, "rlvr", 0, [untrained, middle, last])
-    other = [look(step, {THIRD: f"C at {step}."}) for step in (0, 6)]
+    other = [look(step, {THIRD: f"C at {step}."}) for step in (0, 3, 6)]
     other[0]["graded"] = {THIRD: grade(THIRD, None, None)}
     other[1]["graded"] = {THIRD: grade(THIRD, 0.4)}
+    other[2]["graded"] = {THIRD: grade(THIRD, 0.4)}
     save(repo, "rlvr", 1, other)
 
 
-def test_of_each_arm_there_are_the_answers_before_and_after_that_were_graded_throughout(
+def test_of_each_arm_there_are_the_answers_at_every_look_that_were_graded_throughout(
     repo: Path,
 ) -> None:
     record(repo)
@@ -97,11 +106,12 @@ def test_of_each_arm_there_are_the_answers_before_and_after_that_were_graded_thr
     assert "Held-out answers to 2 tasks" in trained["note"]
     first = trained["tasks"][0]
     assert first["question"]["said"] == TASKS[0].question
-    assert [step["label"] for step in first["steps"]] == ["before training", "after step 6 (last)"]
+    labels = ["before training", "after step 3", "after step 6 (last)"]
+    assert [step["label"] for step in first["steps"]] == labels
     answers = [step["answers"][0] for step in first["steps"]]
-    assert [one["text"]["said"] for one in answers] == ["Before, A.", "After, A."]
+    assert [one["text"]["said"] for one in answers] == ["Before, A.", "Half, A.", "After, A."]
     judged = [(one["by"], one["value"]) for answer in answers for one in answer["rewards"]]
-    assert judged == [("judge: qwen, explicit", 0.5), ("judge: qwen, explicit", 0.75)]
+    assert judged == [("judge: qwen, explicit", value) for value in (0.5, 0.5, 0.75)]
     (untrained,) = base["tasks"][0]["steps"]
     assert untrained["label"] == "before training"
 
@@ -111,7 +121,7 @@ def test_each_criterion_has_the_probability_that_the_judge_gave(repo: Path) -> N
     first, other = study_runs(repo)[1]["tasks"]
     (table,) = first["criteria"]
     assert [row["text"] for row in table["rows"]] == [one.description for one in CRITERIA[FIRST]]
-    last = first["steps"][1]["answers"][0]["verdicts"][0]
+    last = first["steps"][-1]["answers"][0]["verdicts"][0]
     assert [(one["met"], one["p"]) for one in last] == [(True, 0.9)] * len(CRITERIA[FIRST])
     # Unscored is no 0: it has no value, and a reason.
     lost = other["steps"][0]["answers"][0]
@@ -119,6 +129,14 @@ def test_each_criterion_has_the_probability_that_the_judge_gave(repo: Path) -> N
     assert lost["rewards"][0]["reason"] == "endpoint busy"
     assert lost["verdicts"][0][0] == {"met": None, "p": None, "reason": "endpoint busy"}
     assert not other["steps"][1]["answers"][0]["verdicts"][0][0]["met"]
+
+
+def test_an_arm_shows_the_looks_that_both_of_its_halves_have(repo: Path) -> None:
+    record(repo)
+    ends = [look(step, {THIRD: "C."}) | {"graded": {THIRD: grade(THIRD, 0.4)}} for step in (0, 6)]
+    save(repo, "rlvr", 1, ends)
+    for task in study_runs(repo)[1]["tasks"]:
+        assert [step["step"] for step in task["steps"]] == [0, 6]
 
 
 def test_what_is_not_graded_or_of_another_seed_is_left_out(repo: Path) -> None:
@@ -129,7 +147,7 @@ def test_what_is_not_graded_or_of_another_seed_is_left_out(repo: Path) -> None:
     assert study_runs(repo / "nowhere") == []
 
 
-def test_the_tasks_are_those_that_the_study_grades_at_every_look(repo: Path) -> None:
+def test_the_tasks_are_the_first_of_those_that_the_study_grades_at_every_look(repo: Path) -> None:
     unit = Unit(next(one for one in run.DESIGNS if one.name == "rlvr"), 0, run.SEEDS[0])
     _, held_out = run.tasks_of(unit)
     answers = dict.fromkeys((task.id for task in held_out), "words " * LONGEST)
@@ -143,10 +161,26 @@ def test_the_tasks_are_those_that_the_study_grades_at_every_look(repo: Path) -> 
     save(repo, "rlvr", 0, looks)
     (leaf,) = study_runs(repo)
     shown = [task["id"] for task in leaf["tasks"]]
-    assert sorted(shown) == sorted(task.id for task in run.course_tasks(held_out))
-    assert len(shown) == run.COURSE_TASKS
+    assert len(shown) == TASKS_OF_A_HALF < run.COURSE_TASKS
+    assert set(shown) == {task.id for task in run.course_tasks(held_out)[:TASKS_OF_A_HALF]}
+    assert {len(task["steps"]) for task in leaf["tasks"]} == {len(run.looks_of(unit))}
     # Each arm with both halves of it: a page that loads.
     assert 2 * len(run.DESIGNS) * len(browser_data([leaf])) < MOST_BYTES
+
+
+def test_the_questions_of_chapter_7_are_among_them_in_every_recorded_arm() -> None:
+    arms = results.load("arms", ROOT)
+    assert arms is not None
+    leaves = study_runs(ROOT)
+    asked = {}
+    for leaf in leaves:
+        arm = leaf["name"].removeprefix("Study: ").rsplit(", seed", 1)[0]
+        asked[arm] = {task["question"]["said"] for task in leaf["tasks"]}
+    assert "base" in asked
+    for example in arms["examples"]:
+        for arm in example["answers"].keys() & asked.keys():
+            assert example["question"] in asked[arm], arm
+    assert len(browser_data(leaves)) / len(leaves) * len(run.DESIGNS) < MOST_BYTES
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from rar_lib.book.pages.training_study import (
 from rar_lib.book.pages.words import GENERATED
 from rar_lib.core.decision import decide, not_testable
 from rar_lib.core.errors import DataError, ReproduceError
-from rar_lib.core.stats import Comparison, Interval
+from rar_lib.core.stats import Comparison, Interval, Seeds
 
 REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
@@ -121,14 +121,17 @@ def outcome(before: float, after: float, unscored: int = 0) -> dict[str, Any]:
 
 MADE = {"machine": "2 cores", "versions": {"trl": "1"}, "date": "2026-01-01"}
 SHARE = Interval(0.9, 0.85, 0.95, 40, 0.02).to_json()
-GOLD = {
+#: A judge beside labels.
+SEEN = {"unscored": 0, "accuracy": SHARE, "balanced": SHARE, "auc": SHARE, "ece": 0.0417}
+GOLD: dict[str, Any] = {
     "items": 150,
     "tasks": 40,
     "agreement": {"cells": 1000, "raw": SHARE, "kappa": None, "disputed": []},
     "judge": {
-        "all": {"n": 900, "unscored": 3, "accuracy": SHARE, "balanced": None},
-        "base": {"n": 400, "unscored": 3, "accuracy": SHARE | {"value": 0.88}},
-        "explicit": {"n": 0, "unscored": 0, "accuracy": None},
+        "all": SEEN | {"n": 900, "unscored": 3, "balanced": None},
+        "base": SEEN | {"n": 400, "accuracy": SHARE | {"value": 0.88}, "ece": 0.0436},
+        "implicit": SEEN | {"n": 500, "ece": 0.1131},
+        "explicit": {"n": 0, "unscored": 0} | dict.fromkeys(("accuracy", "balanced", "auc", "ece")),
     },
     "quality": {"base": {"both": SHARE | {"value": 0.87}}, "explicit": {"both": SHARE}},
     "over base": {"explicit": {"both": Interval(0.03, -0.01, 0.07, 40, 0.02).to_json()}},
@@ -432,7 +435,8 @@ def test_a_damaged_unit_is_named(repo: Path, line: str) -> None:
 
 
 def test_findings_and_runs_set_aside_are_shown(repo: Path) -> None:
-    gap = Comparison(Interval(0.31, 0.2, 0.42, 160, 0.05), 0.1, 0.0001)
+    seeds = Seeds(3, 0.4, 0.3, folds=2)
+    gap = Comparison(Interval(0.31, 0.2, 0.42, 160, 0.05), 0.1, 0.0001, seeds=seeds)
     findings = {
         "training.implicit_over_base": decide(gap, margin=0.05),
         "training.explicit_over_base": not_testable("nothing of it is there"),
@@ -521,15 +525,31 @@ def test_labels_are_told_of_when_they_are_there(repo: Path) -> None:
 def test_labels_say_how_good_the_judge_is_and_the_answers_of_each_arm(repo: Path) -> None:
     write(repo, "gold", GOLD)
     text = said(repo, "gold")
+    assert "the labels of which both readers say the same; without a verdict: 3." in text
+    heads = ["Answers of", "Criteria", "Accuracy", "Balanced accuracy", "AUC", "Calibration error"]
+    assert grids(text)[0][0] == heads
+    share = "0.90 [0.85, 0.95]"
+    assert rows(text) == [
+        ["all", "900", share, "unknown", share, "0.042"],
+        ["base", "400", "0.88 [0.85, 0.95]", share, share, "0.044"],
+        ["implicit", "500", share, share, share, "0.113"],
+        ["explicit", "0", *["unknown"] * 4],
+    ]
     assert (
-        "Of the 900 criteria of which both say the same the judge agrees on 0.90 [0.85, 0.95] "
-        "(balanced accuracy unknown; without a verdict: 3). By the arm whose answer it is: "
-        "0.88 [0.85, 0.95] (base) and unknown (explicit)."
+        "its calibration error is 0.042 over all and, by arm, from 0.044 (base) to 0.113 (implicit)"
     ) in text
     assert (
         "the answers of an arm score 0.87 [0.85, 0.95] (base) and 0.90 [0.85, 0.95] (explicit); "
         "minus those of `base` that is 0.03 [-0.01, 0.07] (explicit)."
     ) in text
+
+
+def test_verdicts_without_probabilities_have_no_calibration_error(repo: Path) -> None:
+    bare = {arm: row | {"ece": None} for arm, row in GOLD["judge"].items()}
+    write(repo, "gold", GOLD | {"judge": bare})
+    text = said(repo, "gold")
+    assert "None of these verdicts has a probability, so none has an error." in text
+    assert {row[-1] for row in rows(text)} == {"unknown"}
 
 
 def test_what_was_known_before_is_listed_with_the_other_half(repo: Path) -> None:
@@ -560,7 +580,8 @@ def test_no_table_of_a_page_has_more_columns_than_fit(repo: Path) -> None:
     texts["status.md"] = status_page({"a": None}, {"a": "A"})
     wide = {name: len(grid[0]) for name, text in texts.items() for grid in grids(text)}
     assert {name for name in wide if name.startswith(f"{STUDY}.md#")} >= {
-        f"{STUDY}.md#{place}" for place in ("arms", "settings", "secondary", "pilot", "state")
+        f"{STUDY}.md#{place}"
+        for place in ("arms", "settings", "secondary", "pilot", "state", "gold")
     }
     assert {name: columns for name, columns in wide.items() if columns > MOST_COLUMNS} == {}
 
