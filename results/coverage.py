@@ -51,20 +51,31 @@ import argparse
 import datetime
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
+from scipy.stats import skew
 from scipy.stats import t as student
 
 from rar_lib.book.claims import family_size
 from rar_lib.core.decision import decide_family, fewest_units
 from rar_lib.core.files import atomic_write
-from rar_lib.core.stats import Comparison, Interval, compare, crossed, minimum_detectable, still
-from rar_lib.evaluation.alignment import variance_between
+from rar_lib.core.stats import (
+    Comparison,
+    Interval,
+    compare,
+    crossed,
+    gains,
+    minimum_detectable,
+    still,
+)
+from rar_lib.evaluation.alignment import PairGrades, variance_between
 from rar_lib.models.machine import hardware, versions
+from results.alignment import table
 
 Array = NDArray[np.float64]
 Ends = tuple[Array, Array]
@@ -366,6 +377,54 @@ def first_places() -> list[dict[str, Any]]:
     return rows
 
 
+def shapes_on_record() -> list[dict[str, Any]]:
+    """How often a true null is decided where differences have a shape that arms have on record."""
+    claims = family_size("ledger")
+    rows = []
+    for name, (sums, sizes) in differences_on_record().items():
+        n = len(sums)
+        rng = np.random.default_rng([n, claims])
+        signs = all_signs(rng, n, FIRST_FLIPS)
+        around = sums - sizes * sums.sum() / sizes.sum()
+        drawn = (around[rng.integers(0, n, (TRIALS, n))] for _ in range(FIRST_REPEATS))
+        p = np.concatenate([flips_p(some, signs) for some in drawn])
+        first = float((p <= 0.05 / claims).mean())
+        rows.append(
+            {
+                "scenario": name,
+                "n": n,
+                "claims": claims,
+                "skew": float(skew(around)),
+                "alone": float((p <= 0.05).mean()),
+                "first": first,
+                "any": 1.0 - (1.0 - first) ** claims,
+            }
+        )
+        print(f"shapes on record, {name}", flush=True)
+    return rows
+
+
+def differences_on_record() -> dict[str, tuple[Array, Array]]:
+    """Judge and arms -> sum of a task's differences in accuracy, ties half; and its pairs."""
+    found = {}
+    for judge, arms in table.by_judge(table.complete(), "test").items():
+        for one, other in combinations(arms, 2):
+            if names := by_task(arms[one], arms[other]):
+                sums = np.array([sum(gaps) for gaps in names.values()])
+                sizes = np.array([float(len(gaps)) for gaps in names.values()])
+                found[f"{judge}: {one} against {other}"] = sums, sizes
+    return found
+
+
+def by_task(one: PairGrades, other: PairGrades) -> dict[str, list[float]]:
+    """Task -> what the one is ahead in each of its pairs that both could score, ties half."""
+    tasks = {pair.id: pair.task_id for pair in one.pairs}
+    found: dict[str, list[float]] = {}
+    for pair, gap in gains(one.wins(ties=0.5), other.wins(ties=0.5)).items():
+        found.setdefault(tasks[pair], []).append(gap)
+    return found
+
+
 #: Shapes of gains around zero, which way they are turned, and their standard deviation.
 SHAPES: dict[str, tuple[Scenario, float, float]] = {
     "normal gains": (normal, 1.0, 0.2),
@@ -665,6 +724,7 @@ def chosen_test(rows: list[dict[str, Any]]) -> dict[str, Any]:
 PARTS = {
     "over tasks": over_tasks,
     "first place": first_places,
+    "shapes on record": shapes_on_record,
     "tasks needed": tasks_needed,
     "over seeds and tasks": over_seeds,
     "over folds": over_folds,

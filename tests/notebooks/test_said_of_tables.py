@@ -145,7 +145,7 @@ def test_chapter_8_declares_no_margin_of_its_own_for_what_the_base_knows() -> No
     text = said("08_evaluation", "knows = decide_family(", **names)
     (found,) = names["findings"].values()
     assert found.margin is None
-    assert f"**undecided ({found.needed:,} questions would decide for it, if the diff" in text
+    assert f"**undecided ({found.needed:,} questions would decide for it)**" in text
     names["outcomes"] = {"MedQA": {"base": dict.fromkeys(range(3), 1.0)}}
     few = said("08_evaluation", "knows = decide_family(", **names)
     assert "**not testable here: 3 questions can't reach" in few
@@ -179,6 +179,7 @@ def test_chapter_12_tells_the_floor_and_the_shape_of_what_is_decided(
     names["load_mini_pairs"] = lambda split: [
         SimpleNamespace(id=pair, task_id=task) for pair, task in tasks.items()
     ]
+    names["simulated"] = None
     text = said("12_do_the_instruments_hold", "shape = ", ledger=lambda: [row, other], **names)
     assert "decides nothing over fewer than 11 tasks" in text
     assert "contradicted: 1, over at least 4 tasks." in text
@@ -188,6 +189,19 @@ def test_chapter_12_tells_the_floor_and_the_shape_of_what_is_decided(
     text = said("12_do_the_instruments_hold", "shape = ", ledger=lambda: [other], **names)
     assert "contradicted: 0. A skew" in text
     assert "The shape" not in text
+    shapes = [
+        {"scenario": "a", "n": 48, "claims": 51, "alone": 0.03, "first": 0.0004, "any": 0.02},
+        {"scenario": "b", "n": 48, "claims": 51, "alone": 0.05, "first": 0.0018, "any": 0.09},
+    ]
+    names["simulated"] = {"shapes on record": shapes}
+    text = said("12_do_the_instruments_hold", "shape = ", ledger=lambda: [other], **names)
+    assert "For 2 pairs of arms" in text
+    assert "rejects such a null in 0.03 to 0.05 of these studies" in text
+    assert "most often under *b*; if all 51 claims" in text
+    assert text.endswith("at least one would be decided in 0.09 of the ledgers.")
+    names["simulated"] = {}
+    text = said("12_do_the_instruments_hold", "shape = ", ledger=lambda: [other], **names)
+    assert "Shapes on record" not in text  # without a record the chapter has said so above
 
 
 def rubric(*criteria: tuple[str, Category]) -> Rubric:

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import ndtri
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from rar_lib.book.claims import fewest_tasks
+from rar_lib.book.claims import family_size, fewest_tasks
 from rar_lib.core.decision import decide
 from rar_lib.core.stats import (
     auc,
@@ -27,6 +27,7 @@ from rar_lib.evaluation.judge_roles import may_enter_size_claim
 from results import coverage
 
 RECORD = json.loads(coverage.RESULTS.read_text())
+ALIGNED = coverage.RESULTS.parent / "alignment" / "alignment.json"
 
 
 def drawn(n: int = 24, trials: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -195,6 +196,41 @@ def test_judges_of_the_simulation_are_as_often_right_as_they_are_said_to_be() ->
     seen = coverage.judged(np.random.default_rng(0), 20_000, (0.5, 0.7, 0.9))
     assert seen.mean(axis=0) == pytest.approx([0.5, 0.7, 0.9], abs=0.01)
     assert np.corrcoef(seen[:, 0], seen[:, 1])[0, 1] > 0.1  # a hard task is hard for all
+
+
+# --- Shapes on record
+
+
+def test_differences_of_tasks_are_those_that_the_ledger_decides_on() -> None:
+    found = coverage.differences_on_record()
+    sums, sizes = found["qwen-1.5b: direct_likert against explicit"]
+    decided = json.loads(ALIGNED.read_text())["findings"]["alignment.explicit_over_likert"]
+    difference = decided["difference"]
+    assert -sums.sum() / sizes.sum() == pytest.approx(difference["value"], abs=1e-6)
+    assert len(sums) == difference["n"]
+
+
+def test_a_null_is_decided_by_the_shape_of_its_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    ones = np.ones(48)
+    shapes = {
+        "even": (np.linspace(-1.0, 1.0, 48) + 0.5, ones),  # an effect: it is taken away
+        "skewed": (np.repeat([0.1, -0.3], [36, 12]), ones),
+    }
+    monkeypatch.setattr(coverage, "differences_on_record", lambda: shapes)
+    monkeypatch.setattr(coverage, "FIRST_REPEATS", 2)
+    even, askew = coverage.shapes_on_record()
+    assert even["skew"] == pytest.approx(0.0, abs=1e-9)
+    assert even["alone"] == pytest.approx(0.05, abs=0.015)
+    assert even["first"] < 0.003
+    assert askew["skew"] < -1.0
+    assert askew["first"] > even["first"]
+    assert askew["any"] == pytest.approx(1.0 - (1.0 - askew["first"]) ** askew["claims"])
+
+
+def test_every_shape_on_record_was_simulated() -> None:
+    rows = RECORD["shapes on record"]
+    assert [row["scenario"] for row in rows] == [*coverage.differences_on_record()]
+    assert {row["claims"] for row in rows} == {family_size("ledger")}
 
 
 # --- The gate of judges
