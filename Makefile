@@ -28,7 +28,7 @@ study: setup  ## train and grade what results/study lacks, begun within MINUTES,
 	$(BIN)/python -m results.study.run --minutes $(MINUTES) && $(BIN)/python -m results.study.table
 
 test: PROFILE := smoke
-test: setup lint  ## set-up, lint, the smoke model and all tests (7 min cold on AMX cores when last timed; the suite has grown since)
+test: setup lint  ## set-up, lint, the smoke model and all tests (20 min cold on two AVX-512 cores)
 	@bash env/browser.sh
 	$(BIN)/rar fetch smollm2-135m
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder

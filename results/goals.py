@@ -233,6 +233,16 @@ def over_the_bound(reading: Reading, records: Records) -> Mapping[str, Any] | No
     return {"over": [f"{stem} ({number(took)} min)" for stem, took in over.items()]}
 
 
+def suite(reading: Reading, records: Records) -> Mapping[str, Any] | None:
+    """Where the time of the tests goes on this processor."""
+    row = records["times"].get("suite", {}).get(reading.processor)
+    if not row:
+        return None
+    folders = sorted(row["folders"].items(), key=lambda of: of[1], reverse=True)
+    longest = [f"{name} {number(took / 60)} min" for name, took in folders[:4]]
+    return {"wall": row["seconds"] / 60, "longest": longest, "of": row["commit"]}
+
+
 def server_in_float32(reading: Reading, records: Records) -> Mapping[str, Any] | None:
     """The most memory that a judge's server alone was seen to hold in float32."""
     held: dict[str, float] = {}
@@ -374,6 +384,11 @@ FARTHEST = Why(
     farthest_off,
     explains=False,
 )
+TESTS = Why(
+    "Of a run of the tests by themselves that took {wall:.1f} min with two workers ({of}), most "
+    "went to {longest}, counted in minutes of a worker.",
+    suite,
+)
 CHAPTER_MIN = 8.0
 COLD = "make reproduce from empty caches"
 GOALS = (
@@ -423,6 +438,7 @@ GOALS = (
         "at most",
         15.0,
         "min",
+        whys=(TESTS,),
     ),
     Goal(
         "disk after make reproduce from empty caches",

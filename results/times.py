@@ -2,6 +2,7 @@
 
     python3 results/times.py reproduce      # hours on two cores without bfloat16; see times.json
     python3 results/times.py test
+    python3 results/times.py suite          # where the time of the tests goes, in this checkout
 
 *cold*: a fresh clone and empty caches (packages, weights, compiled code). *warm*: a fresh clone,
 caches filled by the cold run. *unchanged*: the same command again in the same clone. Everything
@@ -9,7 +10,8 @@ lives in a temporary folder that is removed, unless --keep names one. Results go
 results/times.json, by kind of processor, with machine, date and the versions of packages that the
 cold run had, and into the README's table. The chapters' own times and the machine's matrix product
 go there, too: the forecast of `rar reproduce` reads them; beside them stands what the cold run's
-own forecast said. Standard library only.
+own forecast said. *suite* runs the tests alone and adds up what its two workers did by folder of
+tests. Standard library only.
 """
 
 from __future__ import annotations
@@ -38,21 +40,17 @@ LABELS = ("cold", "warm", "unchanged")
 def main() -> None:
     """Measure one command and write the results down."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=["reproduce", "test"])
+    parser.add_argument("target", choices=["reproduce", "test", "suite"])
     parser.add_argument("--skip-warm", action="store_true", help="leave out the warm run")
     parser.add_argument("--keep", type=Path, help="a new folder for it all, which stays")
     options = parser.parse_args()
+    if options.target == "suite":
+        return record_suite()
     if options.keep:
         options.keep.mkdir(parents=True)
     base = options.keep or Path(tempfile.mkdtemp(prefix="rar-times-"))
     seconds: dict[str, float] = {}
-    commit = subprocess.run(  # now, because work may go on while this measures
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    commit = head()  # now, because work may go on while this measures
     live: dict[str, Any] = {}
     try:
         seconds["cold"] = run(options.target, clone(base / "a"), base)
@@ -68,6 +66,52 @@ def main() -> None:
             record(options.target, seconds, commit, live)
         if not options.keep:
             shutil.rmtree(base)
+
+
+def head() -> str:
+    """The commit of this checkout."""
+    told = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+#: The tests as `make test` runs them, telling what each took.
+SUITE = (
+    *(".venv/bin/python", "-m", "pytest", "-n", "2", "--dist", "loadscope"),
+    *("--no-loadscope-reorder", "--durations=0", "--durations-min=0.05"),
+)
+
+
+def record_suite() -> None:
+    """Run the tests of this checkout and write down where their time goes."""
+    commit = head()
+    start = time.monotonic()
+    with subprocess.Popen(
+        SUITE, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace"
+    ) as child:
+        folders = by_folder(child.stdout or ())
+    if child.returncode:
+        sys.exit(f"the tests failed with {child.returncode}; nothing was recorded")
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    known.setdefault("suite", {})[kind()] = {
+        "seconds": round(time.monotonic() - start, 1),
+        "folders": folders,
+        "machine": machine(),
+        "date": datetime.date.today().isoformat(),
+        "commit": commit,
+    }
+    RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
+def by_folder(lines: Iterable[str]) -> dict[str, float]:
+    """Pass pytest's output on; folder of tests -> seconds of its tests, both workers added up."""
+    found: dict[str, float] = {}
+    for line in lines:
+        print(line, end="", flush=True)
+        if said := re.match(r"\s*([\d.]+)s (?:setup|call|teardown)\s+(tests/[^:]+)::", line):
+            folder = str(Path(said[2]).parent)
+            found[folder] = found.get(folder, 0.0) + float(said[1])
+    return {folder: round(took, 1) for folder, took in found.items()}
 
 
 def used_gb(folder: Path) -> float:

@@ -698,7 +698,7 @@ def arm_curves(
         for number, name in enumerate(names):
             look = _arm_look(number) | {"label": labels[name]}
             means |= _arm_curve(ax, name, arms[name], look)
-        ax.set_title(title, fontsize=10)
+        ax.set_title("" if alone else title, fontsize=10)
         ax.set_xlabel("GRPO step")
         place = (1.0, 1.0) if alone else (0.0, -0.2)
         key: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": place, "fontsize": 9}

@@ -251,12 +251,24 @@ def cell(value: Any) -> Any:
 _WIDTH = 74
 
 
-def show(text: str) -> None:
-    """Print model text as plain text: wrapped, without control characters, never as HTML."""
+def show(text: str, name: str = "", scores: Mapping[str, Any] | None = None) -> None:
+    """Print model text as plain text: wrapped, without control characters, never as HTML.
+
+    Args:
+        name: whose text it is, in a line above it.
+        scores: what it was given, in the same line; ``None`` for what is unscored.
+    """
     import textwrap
 
+    if name:
+        given = (f", {what} {_score(value)}" for what, value in (scores or {}).items())
+        print(f"\n{visible(name)}{''.join(given)}:")
     for line in visible(text).splitlines() or [""]:
         print(textwrap.fill(line, _WIDTH, initial_indent="  ", subsequent_indent="  "))
+
+
+def _score(value: Any) -> str:
+    return "unscored" if value is None else cell(value)
 
 
 def made_by(profile: str) -> str:

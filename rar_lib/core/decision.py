@@ -65,7 +65,7 @@ class Finding:
         if self.word == "no difference larger than d":
             return f"no difference larger than {self.margin:g}"
         if self.word == "undecided" and (needs := self._needs()):
-            return f"undecided ({needs} would {self._would()}, if the difference is what it seems)"
+            return f"undecided ({needs} would {self._would()})"
         if self.word == "not testable here":
             return f"not testable here: {self.reason}"
         return self.word

@@ -156,6 +156,14 @@ def test_tables_say_what_is_missing_and_keep_text_harmless() -> None:
     assert "<td>0.50</td>" in html
 
 
+def test_a_text_stands_under_its_name_and_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    """In one stream with them: a page puts together what is printed, and nothing else."""
+    tables.show("An answer.", "after", {"reward": 0.456, "conveyed": None})
+    assert capsys.readouterr().out == "\nafter, reward 0.46, conveyed unscored:\n  An answer.\n"
+    tables.show("An answer.", "<b>\x1b[31m")
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_model_text_is_shown_as_wrapped_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
     tables.show("word " * 60 + "\x1b[31m\u202e<b>")
     out = capsys.readouterr().out

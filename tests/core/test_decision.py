@@ -187,17 +187,16 @@ def test_minus_zero_and_ties_are_no_direction() -> None:
 def test_tasks_needed_by_hand() -> None:
     # 0.1 was seen and 0.112 is detectable with 48: (0.112 / 0.1)^2 * 48 = 60.2.
     assert decide(of(0.06)).needed == 61
-    seems = ", if the difference is what it seems)"
-    assert str(decide(of(0.06))) == f"undecided (61 tasks would decide for it{seems}"
+    assert str(decide(of(0.06))) == "undecided (61 tasks would decide for it)"
     # If the difference is what it seems, they would decide against what the claim says.
-    assert str(decide(of(0.06, -0.1))) == f"undecided (61 tasks would decide against it{seems}"
+    assert str(decide(of(0.06, -0.1))) == "undecided (61 tasks would decide against it)"
     # Beyond the margin it is for or against; inside, enough tasks may show that it is too small.
     for value, margin, word in ((0.1, 0.05, "for it"), (-0.1, 0.05, "against it")):
         beyond = decide(of(0.06, value), margin=margin)
-        assert str(beyond) == f"undecided (61 tasks would decide {word}{seems}"
+        assert str(beyond) == f"undecided (61 tasks would decide {word})"
     for value in (0.1, -0.1):
         inside = decide(of(0.06, value, half=0.12), margin=0.2)
-        assert str(inside).endswith(f" tasks would decide it{seems}")
+        assert str(inside).endswith(" tasks would decide it)")
     # In a family of four the level is 0.0125: (2.4977 + 0.8416) / 2.8016 = 1.1919 times.
     four = decide_family({str(i): of(0.06) for i in range(4)})
     assert four["0"].needed == math.ceil(60.2112 * 1.19194**2)
@@ -245,7 +244,7 @@ def test_what_an_effect_over_seeds_and_tasks_needs_by_hand(
     says: str,
 ) -> None:
     found = decide(over_seeds(value, seeds, task))
-    open_ = f"undecided ({says}, if the difference is what it seems)" if says else "undecided"
+    open_ = f"undecided ({says})" if says else "undecided"
     assert (found.needed, found.needed_seeds, str(found)) == (tasks, more_seeds, open_)
     assert Finding.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert decide(found) == found

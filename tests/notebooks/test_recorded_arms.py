@@ -286,9 +286,8 @@ def test_the_training_chapter_says_which_notes_the_arms_state_and_which_most_lea
     assert "Of the 2 notes beside these questions the untrained policy states 1, and" in text
     assert "arms state: implicit 2, sft_reference 0 and rlvr 1." in text
     assert "What most arms leave out, 2 of 3: “B is so, too”." in text
-    assert "**implicit**, conveyed 1.00, judge's score 0.75:" in text
-    assert "**base**, conveyed 0.50, judge's score not graded:" in text
-    assert "At first." in text
+    assert "\nimplicit, conveyed 1.00, judge 0.75:\n  At last.\n" in text
+    assert "\nbase, conveyed 0.50:\n  At first.\n" in text
     assert "As it was shown." not in text  # the page of rollouts has it
     assert "holds no answers" not in text
     every = ANSWERED | {"answers": {"implicit": example(states=[True, True])}}
@@ -499,8 +498,7 @@ def test_what_rubric_dropout_changed_is_said_with_its_finding(
     proposed(runs, monkeypatch, said, dropout_over_plain=UNDECIDED)
     text = " ".join(said).replace("\\", "")
     assert re.search(
-        r"than the whole rubric is \*\*undecided \([\d,]+ tasks would decide against it, "
-        r"if the difference is what it seems\)\*\*; d",
+        r"than the whole rubric is \*\*undecided \([\d,]+ tasks would decide against it\)\*\*; d",
         text,
     )
     assert "to the references: -0.02 [-0.10, 0.06]." in text

@@ -178,3 +178,46 @@ def test_tables_and_figures_are_referred_to_by_their_numbers(path: Path) -> None
 )
 def test_a_place_on_the_page_is_found(said: str) -> None:
     assert re.search(PLACED, said)
+
+
+# --- what a cell prints
+
+
+def order(source: str) -> str:
+    """What a cell prints (p) and displays (d), in order; what a loop does, it does twice."""
+    tree = compile(source, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    assert isinstance(tree, ast.AST)
+    return _order(tree)
+
+
+def _order(node: ast.AST) -> str:
+    inner = "".join(map(_order, ast.iter_child_nodes(node)))
+    if isinstance(node, ast.For | ast.While):
+        return 2 * inner
+    if not isinstance(node, ast.Call):
+        return inner
+    called = ast.unparse(node.func)
+    if called in ("print", "tables.show"):
+        return inner + "p"
+    displays = called in ("say", "display") or called.startswith(("figures.", "claims.say_"))
+    return inner + "d" * displays
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_no_cell_prints_on_both_sides_of_what_it_displays(path: Path) -> None:
+    """A page puts all that a cell prints where the first of it stands, away from its headings."""
+    torn = [source[:80] for source in cells(path, "code") if re.search("pd+p", order(source))]
+    assert torn == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("for x in y:\n    say('{x}:', x=x)\n    tables.show(x)", "dpdp"),
+        ("print(x)\nfigures.bars(x)\nprint(y)", "pdp"),
+        ("for x in y:\n    tables.show(x, 'name')\nsay('So.')", "ppd"),
+        ("say('So:')\nprint(x)\nprint(y)", "dpp"),
+    ],
+)
+def test_what_is_torn_apart_on_a_page_is_found(source: str, found: str) -> None:
+    assert order(source) == found

@@ -117,6 +117,19 @@ def test_a_run_is_held_against_its_bound(
     assert (with_amx["processor"], with_amx["word"]) == ("with AMX", "not measured here")
 
 
+def test_tests_that_take_too_long_say_where_their_time_goes() -> None:
+    took = {"tests/a": 60.0, "tests/b": 600.0, "tests/c": 6.0, "tests/d": 120.0, "tests/e": 30.0}
+    row = {"seconds": 480.0, "folders": took, "commit": "abc"}
+    kinds = {"test": {"X, AVX2": {"cold_s": 1200.0}}, "suite": {"X, AVX2": row}}
+    (one,) = found("make test from empty caches", times=kinds)
+    assert one["outcome"].startswith("missed")
+    assert one["why"] == (
+        "Of a run of the tests by themselves that took 8.0 min with two workers (abc), most went "
+        "to tests/b 10 min, tests/d 2 min, tests/a 1 min and tests/e 0.5 min, counted in minutes "
+        "of a worker."
+    )
+
+
 def test_a_bound_for_amx_is_for_amx_alone() -> None:
     of = {"cold_s": 1600.0}  # above 25 minutes and below 40
     rows = found("make reproduce from empty", times=reproduced(fast=of, slow=of, xeon=of))

@@ -168,3 +168,38 @@ def test_the_forecast_on_record_is_that_of_the_cold_run(
     if target == "reproduce":
         expected |= {"chapters": {}, "forecast_s": 2220.0}
     assert live == expected
+
+
+def test_the_time_of_tests_is_added_up_by_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        "12.50s call     tests/book/test_x.py::test_one[a::b]\n",
+        "0.25s setup    tests/book/test_x.py::test_one[a::b]\n",
+        "  3.00s teardown tests/book/built/test_y.py::test_two\n",
+        "1.00s call     tests/test_z.py::test_three\n",
+        "10 passed in 17.00s\n",
+    ]
+    assert times.by_folder(lines) == {"tests/book": 12.8, "tests/book/built": 3.0, "tests": 1.0}
+    assert capsys.readouterr().out == "".join(lines)
+
+
+@pytest.mark.parametrize(("ends", "recorded"), [("true", True), ("false", False)])
+def test_a_suite_that_fails_is_not_recorded(
+    ends: str, recorded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "times.json"
+    record.write_text('{"test": {"x": {"cold_s": 1.0}}}')
+    monkeypatch.setattr(times, "RESULTS", record)
+    line = "2.00s call tests/a/test_b.py::test_c"
+    monkeypatch.setattr(times, "SUITE", ("sh", "-c", f"echo '{line}'; {ends}"))
+    if recorded:
+        times.record_suite()
+    else:
+        with pytest.raises(SystemExit, match="the tests failed with 1"):
+            times.record_suite()
+    found = json.loads(record.read_text())
+    assert found["test"] == {"x": {"cold_s": 1.0}}
+    assert ("suite" in found) is recorded
+    if recorded:
+        (row,) = found["suite"].values()
+        assert row["folders"] == {"tests/a": 2.0}
+        assert {"seconds", "commit", "machine", "date"} <= set(row)
