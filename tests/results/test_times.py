@@ -189,6 +189,10 @@ def test_a_suite_that_fails_is_not_recorded(
     record = tmp_path / "times.json"
     record.write_text('{"test": {"x": {"cold_s": 1.0}}}')
     monkeypatch.setattr(times, "RESULTS", record)
+    monkeypatch.setattr(times, "ROOT", tmp_path)
+    monkeypatch.setattr(times, "head", lambda: "abc")
+    left = tmp_path / "_build" / "smoke"
+    left.mkdir(parents=True)
     line = "2.00s call tests/a/test_b.py::test_c"
     monkeypatch.setattr(times, "SUITE", ("sh", "-c", f"echo '{line}'; {ends}"))
     if recorded:
@@ -196,6 +200,7 @@ def test_a_suite_that_fails_is_not_recorded(
     else:
         with pytest.raises(SystemExit, match="the tests failed with 1"):
             times.record_suite()
+    assert not left.exists()
     found = json.loads(record.read_text())
     assert found["test"] == {"x": {"cold_s": 1.0}}
     assert ("suite" in found) is recorded
