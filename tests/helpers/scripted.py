@@ -115,7 +115,8 @@ def server(
 
     http = ThreadingHTTPServer((host, 0), Handler)
     scripted.url = f"http://{host}:{http.server_address[1]}/v1"
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    # Asked often whether it shall end: a test waits for that, and hundreds have a server.
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield scripted

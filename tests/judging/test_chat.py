@@ -64,7 +64,7 @@ def test_bytes_that_keep_a_request_alive_do_not_keep_it_for_ever() -> None:
         def log_message(self, *_: Any) -> None: ...
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Trickling)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
+    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
     try:
         chat = Chat(f"http://127.0.0.1:{http.server_port}/v1", "m", timeout_s=0.5)
         start = time.perf_counter()
@@ -158,7 +158,7 @@ def test_no_way_of_being_slow_outlasts_the_timeout_of_a_request(way: str) -> Non
         def log_message(self, *_: Any) -> None: ...
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
+    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
     try:
         start = time.perf_counter()
         found = grade(Chat(f"http://127.0.0.1:{http.server_port}/v1", "m", timeout_s=0.6))

@@ -53,7 +53,7 @@ def test_a_page_as_a_reader_sees_it(html: Path, chrome: Any, stem: str, width: i
         assert "Traceback" not in page.inner_text("article")
 
 
-# Every page once in each colour and each width; the small book is asked in all four views.
+# Every page once in each colour and each width; the small book has the other two views.
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 @pytest.mark.parametrize("stem", PAGES)
 def test_no_page_has_a_serious_barrier(
