@@ -886,8 +886,8 @@ def say_untried(rows: Sequence[Row], record: Mapping[str, Any] | None) -> None:
         found = _strictly(row, alone)
         if row.word in ("supported", "contradicted") or found.word != row.word:
             prose.say(
-                "Without the pairs on which the wording of single criteria was found, corrected "
-                "as the smallest p-value of the family, *{says}* is **{finding}**{rest}.",
+                "Without the pairs on which the wording was found, *{says}* is "
+                "**{finding}**{rest}.",
                 says=row.claim.says.rstrip("."),
                 finding=found,
                 rest=(f": {found.difference}" if found.difference else "")
@@ -911,8 +911,7 @@ def say_seen(rows: Sequence[Row]) -> None:
     if not known:
         return
     prose.say(
-        "*Not blind*: {some} of {all} claims. Something of the outcome was known before the claim "
-        "was declared or recorded, or recorded again; the fold below says what.",
+        "*Not blind*: {some} of {all} claims. The fold below says what of the outcome was known.",
         some=len(known),
         all=len(rows),
     )

@@ -175,21 +175,20 @@ def finding(value: float) -> Finding:
     return Finding("undecided", Interval(value, value - 0.1, value + 0.1, 48), 0.5, 0.5)
 
 
-def test_chapter_4_compares_explicit_with_implicit_for_every_judge_that_passes(
+def test_chapter_4_says_for_which_judges_a_rubric_beats_a_plain_rating(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = ("explicit_over_implicit", "implicit_over_reference_likert")
-    names += ("implicit_over_likert", "explicit_over_likert")
-    findings = {f"alignment.{name}": finding(0.3) for name in names}
-    findings |= {f"alignment.{name}, small": finding(0.2) for name in (names[0], *names[2:])}
+    findings: dict[str, Finding] = {}
+    for arm in ("implicit", "explicit"):
+        findings[f"alignment.{arm}_over_likert"] = finding(0.3)
+        findings[f"alignment.{arm}_over_likert, small"] = finding(0.2)
+    supported = Finding("supported", Interval(0.3, 0.2, 0.4, 48), 0.001, 0.01)
+    findings["alignment.explicit_over_likert"] = supported
     (cell,) = cells("04_can_the_judge_be_trusted", 'for arm in ("implicit", "explicit"):')
     page = shown(monkeypatch, [cell], {}, findings=findings, gated=["small", "large"])
-    assert [said.split(":")[0] for said in page.said[2:]] == [
-        "For **small**, explicit over implicit",
-        "For **large**, explicit over implicit",
-        "For **large**, implicit over reference likert",
-    ]
-    assert "difference 0.20 [0.10, 0.30]" in page.said[2].replace("\\", "")
+    implicit, explicit = page.said
+    assert "it is supported for none and contradicted for none" in implicit
+    assert "it is supported for large and contradicted for none" in explicit
 
 
 # --- what a record says under its table
@@ -282,9 +281,17 @@ def test_chapter_4_names_the_best_and_the_worst_of_the_axes_with_enough_tasks(
     page = by_part(
         monkeypatch, accuracy=(0.7, 9), safety=(0.9, 9), tone=(0.1, few), clarity=(0.8, 9)
     )
-    assert "most often on *safety*, 0.90 [0.80, 0.90], and least often on *accuracy*" in text(page)
+    assert "most often on safety 0.90 [0.80, 0.90], and least often on accuracy 0.70" in text(page)
     assert f"By difficulty: no group has the {MIN_UNITS} tasks" in page.said[1]
     assert "By axis: no group has" in text(by_part(monkeypatch, tone=(0.1, few)))
+
+
+def test_chapter_4_names_every_best_axis_where_several_are_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = by_part(monkeypatch, accuracy=(0.7, 9), safety=(1.0, 9), tone=(1.0, 11))
+    best = "most often on safety 1.00 [0.90, 1.00] and tone 1.00 [0.90, 1.00], and least often"
+    assert best in text(page)
 
 
 def test_chapter_4_names_no_best_axis_where_all_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,9 +325,7 @@ def test_chapter_4_compares_kinds_of_rubrics_over_the_same_pairs(
     (table,) = page.tabled
     lines = [line for line in str(table).splitlines() if "0." in line]
     assert [line.split()[-4:-3] for line in lines] == [["0.75"], ["0.62"], ["0.50"]]
-    assert "over 8 pairs of 8 tasks. Judges of this chapter that pass the gate: small and main" in (
-        text(page)
-    )
+    assert text(page).endswith("over 8 pairs of 8 tasks.")
 
 
 def between(monkeypatch: pytest.MonkeyPatch, gated: list[str], *right: int) -> str:

@@ -98,9 +98,9 @@ def _on_gap(runs: Sequence[Mapping[str, Any]]) -> str:
     if not arms:
         return sentence("- How far the gap moves under these rewards: **not recorded yet**.")
     return sentence(
-        "- The gap moved, in nats a token and on average over seeds, by {changes}: below zero, the "
-        "sight of the rubric helps less than before training. It decides nothing; [the "
-        "study](study.md#what-is-measured) has it for the others.",
+        "- The gap moved, in nats a token and on average over seeds, by {changes}. Below zero "
+        "would mean that the sight of the rubric helps less than before training. It decides "
+        "nothing; [the study](study.md#what-is-measured) has it for the others.",
         changes=[
             f"{signed(fmean(changes[arm]))} with {arm} ({some_seeds(len(changes[arm]))})"
             for arm in arms

@@ -150,7 +150,7 @@ def _main_figure(found: results.Judges, alignment: Mapping[str, Any]) -> str:
         "How often a judge prefers the better of two responses, by its size and by what it is "
         "asked. The dashed line is chance, ties count one half, whiskers are {level} intervals "
         "over {tasks} tasks with {pairs} pairs, {origin}. A judge visibly beats chance where its "
-        "whole whisker, taken alone, lies above the line. {limits}",
+        "whole whisker lies above the line, uncorrected for the number of whiskers. {limits}",
         level=LEVEL,
         tasks=tasks,
         pairs=found.pairs,
@@ -237,8 +237,8 @@ def _on_rubrics(found: results.Judges) -> str:
     of = found.of(able[-1])
     return title + sentence(
         "A judge of {size} billion parameters prefers the better response in {explicit} of the "
-        "pairs by single criteria, {implicit} by one rating under the rubric and {plain} without "
-        "one.",
+        "pairs by single criteria, {implicit} by one rating under the rubric and {plain} without a "
+        "rubric.",
         size=f"{found.sizes[able[-1]]:g}",
         explicit=of["explicit"],
         implicit=of["implicit"],
@@ -277,7 +277,7 @@ def _beside_rating(found: results.Judges, judge: str, record: Mapping[str, Any])
     finding = _single_over_rating(record, judge, found)
     if finding is None:
         return f"{text} No test of the difference is on record."
-    extra = "" if judge == _claimed(record, found) else " (extra comparison)"
+    extra = "" if judge == _claimed(record, found) else " (our comparison)"
     return f"{text} Single criteria reach more{extra}: **{finding.word}**."
 
 
@@ -329,7 +329,7 @@ def _on_training(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row]) -> 
         )
     seeds = sorted({len(told[name]) for name in trained})
     text = sentence(
-        "An answer {{term}}`conveys <Conveyed>` {before} of its notes before training; after it "
+        "An answer {{term}}`conveys <Conveyed>` {before} of given notes before training; after it "
         "{after}, with {seeds}.",
         before=_conveyed(told.get(UNTRAINED, told[trained[0]]), "before"),
         after=", ".join(
@@ -386,9 +386,9 @@ def _arms_figure(arms: Mapping[str, Any] | None) -> list[str]:
     if arms is None or drawn is None:
         return []
     caption = sentence(
-        "Share of its notes that a held-out answer conveys, over the steps of training, {origin}. "
-        "What is paid: {paid}. [The study](study.md) says what is still to be trained; the other "
-        "arms on record stand in chapter {chapter}.",
+        "Share of the notes given with a held-out question that its answer states, over the steps "
+        "of training, {origin}. What is paid: {paid}. [The study](study.md) says what is still to "
+        "be trained; the other arms on record stand in chapter {chapter}.",
         origin=results.origin(dict(arms)),
         paid=[f"{TOLD[name][1]} ({name})" for name in _told(arms) if name in TOLD],
         chapter=int(TRAINING[:2]),
@@ -432,7 +432,7 @@ def _on_paper(rows: Sequence[claims.Row]) -> str:
     large = [row for row in claims.bounded(rows) if row.checked]
     text = sentence(
         "**The paper's own numbers.** Of {same} numbers that must agree in two places {agree} do; "
-        "{above} of {large} {differences} larger than this book's bound.",
+        "{above} of {large} {differences} larger than our noise bound.",
         same=len(same),
         agree=many(_holding(same)),
         large=len(large),
@@ -470,9 +470,9 @@ def _on_data() -> str:
     wrong = sum(found not in (None, given) for given, found in as_read)
     return sentence(
         "**The released data.** By an independent audit {medicine:.0f} % of RaR-Medicine's "
-        "pitfalls and {science:.0f} % of RaR-Science's are worded as a mistake, which positive "
-        "weights pay for. Of {pitfalls} pitfalls in this book's data the loader decides {decided} "
-        "by their wording, {wrong} wrongly.",
+        "pitfalls and {science:.0f} % of RaR-Science's are worded as making the mistake, which "
+        "positive weights reward. Of {pitfalls} pitfalls in this book's data the loader can read "
+        "the wording of {decided}, {wrong} wrongly.",
         medicine=100 * tables.numbers("data_audit", row, "RaR-Medicine")[0],
         science=100 * tables.numbers("data_audit", row, "RaR-Science")[0],
         pitfalls=len(own),

@@ -55,7 +55,7 @@ TRAINED_BY = {
 DIFFERS = {
     "keep": "share of the rubric that a group is graded by",
     "least": "criteria left at least",
-    "contrast": "share of the weights that moves",
+    "contrast": "share of the weights that goes to criteria which tell answers apart",
     "closed": "without notes",
     "rubrics": "rubrics",
 }
@@ -254,8 +254,8 @@ def _on_folds(design: Mapping[str, Any]) -> str:
     names = [name for names in design["units"].values() for name in names]
     return sentence(
         "RaR-Mini has {tasks} tasks, and the halves have {held}. With {arms} arms and {seeds} "
-        "seeds there are {units} units: {tiers}. {untrained} of them are not trained: those of the "
-        "first seed are measured, and the others hold a copy of these answers.",
+        "seeds there are {units} units: {tiers}. {untrained} of them are of the untrained policy: "
+        "those of the first seed are measured, and the others hold a copy of these answers.",
         tasks=sum(held),
         held=held,
         arms=len(design["arms"]),
@@ -292,9 +292,9 @@ def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str
         )
     said = sentence(
         "The {trials} trials train {arm} on one half with seed {seed}, which no unit of the "
-        "record has. The first one is taken after which the primary outcome of the held-out tasks "
-        "has risen with a p-value below {alpha:g}, the KL from the untrained policy is at most "
-        "{kl:g} (nats a token), and under which at least {fits:.0f} % of the reference answers "
+        "record has. The rule takes the first one with all of these: the primary outcome of the "
+        "held-out tasks has risen with a p-value below {alpha:g}; the KL from the untrained policy "
+        "is at most {kl:g} (nats a token); and at least {fits:.0f} % of the reference answers "
         "have no more tokens than an answer may.",
         trials=len(trials),
         arm=declared["arm"],
@@ -442,11 +442,15 @@ def _contrasts_table(contrasts: Mapping[str, Sequence[str]], found: Mapping[str,
 def _on_seen(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
     """Of which contrasts something was known before, and what the other half alone says of them."""
     again = (arms or {}).get("on the untouched half", {})
+    families = design["contrasts"].values()
+    pairs = {name: pair for family in families for name, pair in family.items()}
     rows = []
     for name, what in design["seen"].items():
         alone = again.get(name)
         shown = str(Interval.from_json(alone["difference"])) if alone else "not recorded yet"
-        rows.append([f"`{name}`", _inline(what), _inline(shown)])
+        # The record sets a name in stars; a cell shows it plain.
+        cells = (" over ".join(pairs[name]), what.replace("*", ""), shown)
+        rows.append([_inline(cell) for cell in cells])
     return _grid(["Contrast", "What was known of it", "On the untouched half alone"], rows)
 
 
@@ -478,8 +482,8 @@ def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> st
     seeds = len(design["seeds"])
     lost = max(0, seeds - MIN_SEEDS) + 1
     text = sentence(
-        "A run, an arm with a seed and both halves, is shown and enters no contrast if it ends "
-        "with a KL from the untrained policy above {kl:g} (nats a token), or if more than "
+        "A run is an arm with a seed and both halves. It is shown and enters no contrast if it "
+        "ends with a KL from the untrained policy above {kl:g} (nats a token), or if more than "
         "{unscored:.0f} % of its responses were unscored in training. A contrast needs {needed} "
         "seeds of both arms, and {seeds} are trained: if an arm lacks {lost}, its contrasts become "
         "*not testable here*.",
@@ -509,14 +513,13 @@ def _on_grading(design: Mapping[str, Any]) -> str:
     held, graded, course = (sum(tasks[name]) for name in ("held out", "graded", "course"))
     every = sum(map(len, design["looks"].values()))
     return sentence(
-        "With seed {seed} there is a look after steps {first}, with the others after {others}; the "
-        "first is before training, and as all units of a half begin with the same policy, it is "
-        "taken from `base`, but for the arms that are asked closed book. Of the {held} held-out "
-        "tasks the judge grades the "
-        "answers to {graded} at the first and at the last look, and with seed {seed} those to "
-        "{course} of them at the looks between. So it grades at most {some} of at most {all} "
-        "answers. Likelihoods are asked of {inner} tasks, with seed {seed} at each look, with the "
-        "others at the first and the last.",
+        "With seed {seed} there is a look after steps {first}, with the others after {others}. The "
+        "first is before training. As all units of a half begin with the same policy, it is taken "
+        "from `base`, but for the arms that are asked closed book. Of the {held} held-out tasks "
+        "the judge grades the answers to {graded} at the first and at the last look, and with seed "
+        "{seed} those to {course} of them at the looks between. So it grades at most {some} of at "
+        "most {all} answers. Likelihoods are asked of {inner} tasks, with seed {seed} at each "
+        "look, with the others at the first and the last.",
         first=first,
         others=others,
         held=held,
@@ -544,8 +547,8 @@ def _on_gold(design: Mapping[str, Any], gold: Mapping[str, Any] | None, *, label
         return f"{text} {sentence('Nobody has labelled any of them yet.')}"
     agreed = gold["agreement"]
     read = sentence(
-        "Two readers have labelled {items} answers to {tasks} tasks; of {cells} cells that both "
-        "filled they agree on {raw}, with a kappa of {kappa}.",
+        "Two readers have labelled {items} answers to {tasks} tasks; of {cells} labels that both "
+        "gave they agree on {raw}, with a kappa of {kappa}.",
         items=gold["items"],
         tasks=gold["tasks"],
         cells=agreed["cells"],
@@ -559,7 +562,7 @@ def _judge_on_gold(gold: Mapping[str, Any]) -> str:
     """How far the judge says what both readers say: over all answers, and by arm."""
     rows = [_judged(name, row) for name, row in gold["judge"].items()]
     said = sentence(
-        "The judge's verdicts beside the labels of which both readers say the same; without a "
+        "The judge's verdicts beside the labels on which both readers agree; labels without a "
         "verdict: {unscored}. An answer that several arms share counts once under *all*.",
         unscored=many(gold["judge"]["all"]["unscored"]),
     )
@@ -613,9 +616,9 @@ def _on_repeats(repeats: Sequence[Mapping[str, Any]]) -> str:
     looks = [(of["unit"], look["answers"], look["same"]) for of in repeats for look in of["looks"]]
     differ = sorted({unit for unit, answers, same in looks if same != answers})
     return sentence(
-        "{units} units were trained once more under later code. Of their {answers} answers, but "
-        "for a first look that is a copy, {same} came out the same to the character. Units of "
-        "which one differs: {differ}.",
+        "{units} units were trained once more under later code. Of their {answers} answers, copies "
+        "of a first look left out, {same} came out the same to the character. Units of which one "
+        "differs: {differ}.",
         units=len({of["unit"] for of in repeats}),
         answers=f"{sum(answers for _, answers, _ in looks):,}",
         same=f"{sum(same for _, _, same in looks):,}",

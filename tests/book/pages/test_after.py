@@ -254,7 +254,7 @@ def test_the_change_of_the_gap_is_a_mean_over_the_seeds_in_bounds() -> None:
     runs = [run("explicit", 0, 0.1), run("explicit", 1, 0.2), run(dropout, 0, -0.05)]
     runs += [run("explicit", 2, 9.0, stray="KL"), run("implicit", 0, 0.7)]
     text = said(runs)
-    assert f"by +0.15 with explicit (2 seeds) and -0.05 with {dropout} (1 seed): below" in text
+    assert f"by +0.15 with explicit (2 seeds) and -0.05 with {dropout} (1 seed). Below" in text
     assert "the gap in 5 of 5 runs" in text
     # One verdict a line, so that the list is read as one.
     assert [line[:2] for line in text.splitlines()][-3:] == ["- "] * 3

@@ -344,7 +344,7 @@ def test_what_training_does_is_said_of_the_arms_that_are_on_record() -> None:
     runs = [trained("base", 0, 0.2), trained("explicit", 0, 0.8), trained("length", 0, 0.25)]
     text = on_training(study(*runs, trained("rlvr", 0, 0.9)))
     assert text == (
-        "**What training does.** An answer {term}`conveys <Conveyed>` 0.20 of its notes before "
+        "**What training does.** An answer {term}`conveys <Conveyed>` 0.20 of given notes before "
         "training; after it 0.25 (paid for length), 0.80 (explicit), with 1 seed. So few seeds "
         "decide nothing; 3 are needed."
     )
@@ -440,7 +440,7 @@ def test_the_arms_figure_is_a_picture_with_a_caption_that_says_what_is_seen(html
     assert "explicit, mean of " in figure.img["alt"]
     assert (html / figure.img["src"]).is_file()
     caption = " ".join(figure.figcaption.get_text().split())
-    assert caption.startswith("Figure 2. Share of its notes that a held-out answer conveys")
+    assert caption.startswith("Figure 2. Share of the notes given with a held-out question")
     assert figure.figcaption.select_one('a[href="study.html"]')
 
 
@@ -617,7 +617,7 @@ def test_the_smallest_judge_that_needs_no_luck_is_named() -> None:
     assert said == (
         "**How small a judge may be.** The smallest judge that visibly beats chance by single "
         "criteria, in 0.75 [0.70, 0.80] of pairs, has 0.5 billion parameters; one rating reaches "
-        "0.50 [0.40, 0.60]. Single criteria reach more (extra comparison): **supported**."
+        "0.50 [0.40, 0.60]. Single criteria reach more (our comparison): **supported**."
     )
     alone = on_size({LARGE: RECORDED[LARGE]}, {LARGE: UNDECIDED})
     assert alone.endswith("Single criteria reach more: **undecided**.")  # a claim of the ledger
@@ -626,7 +626,7 @@ def test_the_smallest_judge_that_needs_no_luck_is_named() -> None:
 @pytest.mark.parametrize("word", WORDS)
 def test_what_the_test_says_of_the_difference_is_said_with_it(word: Word) -> None:
     said = on_size(RECORDED, {SMALL: word, LARGE: SUPPORTED})
-    assert said.endswith(f"Single criteria reach more (extra comparison): **{word}**.")
+    assert said.endswith(f"Single criteria reach more (our comparison): **{word}**.")
 
 
 def test_a_difference_that_was_not_tested_is_not_called_one() -> None:

@@ -500,7 +500,7 @@ def test_a_unit_that_was_trained_again_says_how_much_came_out_the_same(repo: Pat
     looks = [{"step": 0, "answers": 80, "same": 80}, {"step": 12, "answers": 80, "same": 79}]
     write(repo, "repeats", {"repeats": [{"unit": "rlvr-fold0-seed0", "looks": looks}]})
     differs = said(repo, "repeated")
-    assert "Of their 160 answers, but for a first look that is a copy, 159 came out" in differs
+    assert "Of their 160 answers, copies of a first look left out, 159 came out" in differs
     assert differs.endswith("Units of which one differs: rlvr-fold0-seed0.")
     write(repo, "repeats", {"repeats": [{"unit": "rlvr-fold0-seed0", "looks": looks[:1]}]})
     assert said(repo, "repeated").endswith("Units of which one differs: none.")
@@ -517,7 +517,7 @@ def test_labels_are_told_of_when_they_are_there(repo: Path) -> None:
     assert "Nobody" not in there
     write(repo, "gold", GOLD)
     text = said(repo, "gold")
-    assert "150 answers to 40 tasks; of 1,000 cells" in text
+    assert "150 answers to 40 tasks; of 1,000 labels" in text
     assert "they agree on 0.90 [0.85, 0.95], with a kappa of unknown" in text
     assert not {"Nobody", "not computed"} & set(re.findall("Nobody|not computed", text))
 
@@ -525,7 +525,7 @@ def test_labels_are_told_of_when_they_are_there(repo: Path) -> None:
 def test_labels_say_how_good_the_judge_is_and_the_answers_of_each_arm(repo: Path) -> None:
     write(repo, "gold", GOLD)
     text = said(repo, "gold")
-    assert "the labels of which both readers say the same; without a verdict: 3." in text
+    assert "the labels on which both readers agree; labels without a verdict: 3." in text
     heads = ["Answers of", "Criteria", "Accuracy", "Balanced accuracy", "AUC", "Calibration error"]
     assert grids(text)[0][0] == heads
     share = "0.90 [0.85, 0.95]"
@@ -554,14 +554,18 @@ def test_verdicts_without_probabilities_have_no_calibration_error(repo: Path) ->
 
 def test_what_was_known_before_is_listed_with_the_other_half(repo: Path) -> None:
     table = said(repo, "seen")
-    assert [row[0] for row in rows(table)] == [f"`{name}`" for name in DESIGN["seen"]]
+    families = DESIGN["contrasts"]
+    named = {name: " over ".join(arms) for of in families.values() for name, arms in of.items()}
+    assert named["rule_over_base"] == "rlvr over base"
+    assert [row[0] for row in rows(table)] == [named[name] for name in DESIGN["seen"]]
+    assert "the same of length" in table
     assert {row[2] for row in rows(table)} == {"not recorded yet"}
     half = {name: None for name in DESIGN["seen"]}
     half["explicit_over_base"] = {"difference": SHARE, "p": 0.01}
     write(repo, "arms", {"runs": [], "findings": {}, "on the untouched half": half} | MADE)
     shown = {row[0]: row[2] for row in rows(said(repo, "seen"))}
-    assert shown["`explicit_over_base`"] == "0.90 [0.85, 0.95]"
-    assert shown["`sft_over_base`"] == "not recorded yet"
+    assert shown["explicit over base"] == "0.90 [0.85, 0.95]"
+    assert shown["sft_reference over base"] == "not recorded yet"
 
 
 #: As many columns as fit a window of 1,400 pixels.
