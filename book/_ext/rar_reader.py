@@ -12,17 +12,33 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections import ChainMap
+from collections.abc import Mapping
 from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from pybtex.backends.plaintext import Backend
+from rar_markdown import (
+    Shown,
+    all_roles,
+    as_markdown,
+    harmless,
+    named,
+    numbered,
+    readable,
+    with_works,
+)
+from rar_pages import captions
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 GLOSSARY = "glossary"
+BIBLIOGRAPHY = "bibliography"
 #: Pages in which no term is marked: they are lists themselves.
-UNMARKED = (GLOSSARY, "status", "bibliography")
+UNMARKED = (GLOSSARY, "status", BIBLIOGRAPHY)
 #: Terms with another form than the entry and its plural with -s.
 FORMS = {
     "Category": r"categor(?:y|ies)",
@@ -35,11 +51,6 @@ FORMS = {
 }
 #: Words that also have their everyday meaning in this book: marked only by an explicit role.
 EVERYDAY = frozenset(["Record", "Family", "Weights", "Claim", "Finding", "Group", "Interval"])
-#: What a terminal obeys: what an escape begins, and control characters but tab and line ends.
-ORDERS = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?)?"
-    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
-)
 PAPER = "https://arxiv.org/abs/2507.17746"
 FOOT = (
     '<p class="rar-foot">Code: Apache-2.0. Text and data: CC BY 4.0. Version {version}. '
@@ -158,14 +169,9 @@ def _close(app: Sphinx) -> None:
     app.env.settings |= {"file_insertion_enabled": False, "raw_enabled": False}
 
 
-def _harmless(text: str | list[str]) -> str:
-    """A text, or its lines as a notebook keeps them, without what a terminal would obey."""
-    return ORDERS.sub("", "".join(text))
-
-
 def _disarm(app: Sphinx, doctree: nodes.document) -> None:
     for text in list(doctree.findall(nodes.Text)):
-        shown = _harmless(text)
+        shown = harmless(text)
         if shown == text:
             continue
         block = text.parent
@@ -177,34 +183,26 @@ def _disarm(app: Sphinx, doctree: nodes.document) -> None:
 # --- beside the pages
 
 
-def as_markdown(source: str, suffix: str) -> str:
-    """A page's source as Markdown: a notebook's cells with their outputs as plain text."""
-    if suffix != ".ipynb":
-        return _harmless(source)
-    parts = []
-    for cell in json.loads(source)["cells"]:
-        text = _harmless(cell["source"])
-        if cell["cell_type"] == "markdown":
-            parts.append(text)
-            continue
-        if text.strip():
-            parts.append(_fenced(text, "python"))
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if "text/markdown" in data:
-                parts.append(_harmless(data["text/markdown"]))
-                continue
-            said = _harmless(output.get("text", data.get("text/plain", "")))
-            if said.strip():
-                parts.append(_fenced(said.rstrip("\n"), "text"))
-    return "\n\n".join(parts) + "\n"
+def _works(app: Sphinx) -> list[tuple[str, str]]:
+    """Key and text of the works of the bibliography, in its order."""
+    cited = app.env.get_domain("cite").citations
+    return [(one.key, one.formatted_entry.text.render(Backend())) for one in cited]
 
 
-def _fenced(text: str, language: str) -> str:
-    """A block that the text cannot close."""
-    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
+def _as_read(app: Sphinx, name: str, pages: Mapping[str, Shown]) -> str:
+    """A page in Markdown; ``pages`` are all finished ones: a page may name another's equation."""
+    path = Path(app.env.doc2path(name))
+    page = pages[name]
+    titles = {stem: app.env.titles[stem].astext() for stem in pages}
+    equations = dict(ChainMap(*(one.equations for one in pages.values())))
+    entries = captions(Path(app.srcdir)).get(name, [])
+    roles = all_roles(titles, equations, named(entries, page.numbers))
+    text = as_markdown(path.read_text(encoding="utf-8"), path.suffix, page)
+    try:
+        text = readable(text, page, roles)
+    except ValueError as why:
+        raise ExtensionError(f"{path.name}: {why}") from why
+    return with_works(text, _works(app)) if name == BIBLIOGRAPHY else text
 
 
 def _write_beside(app: Sphinx, error: Exception | None) -> None:
@@ -213,18 +211,19 @@ def _write_beside(app: Sphinx, error: Exception | None) -> None:
     out = Path(app.outdir)
     texts = {}
     lines = []
-    for name in _in_order(app):
-        path = Path(app.env.doc2path(name))
-        source = as_markdown(path.read_text(encoding="utf-8"), path.suffix)
-        (out / f"{name}.md").write_text(source, encoding="utf-8")
+    names = _in_order(app)
+    pages = {name: numbered((out / f"{name}.html").read_text(encoding="utf-8")) for name in names}
+    for name in names:
+        (out / f"{name}.md").write_text(_as_read(app, name, pages), encoding="utf-8")
         title = app.env.titles[name].astext()
         lines.append(f"- [{title}]({name}.md)")
         texts[name] = {"title": title, "text": _plain(app.env.get_doctree(name))}
     listed = "\n".join(lines)
     about = "One chapter a line, as Markdown with the outputs of its cells; the same pages as HTML"
+    cited = "A key in brackets, such as [rar], is that of a work in the bibliography."
     (out / "llms.txt").write_text(
         f"# {app.config.html_title}\n\n> A book that explains and runs the method of {PAPER}\n\n"
-        f"{about} lie beside them.\n\n## Pages\n\n{listed}\n",
+        f"{about} lie beside them. {cited}\n\n## Pages\n\n{listed}\n",
         encoding="utf-8",
     )
     data = json.dumps(texts, ensure_ascii=True).replace("<", "\\u003c")

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
@@ -15,11 +16,15 @@ from typing import Any
 import pytest
 from browser import too_wide, watch
 from bs4 import BeautifulSoup
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from sample import DIRECTIVES
 from shots import LETTER_PX, letters
 from sphinx.errors import ExtensionError
 
 from rar_lib.book.pages import build
+from rar_lib.book.prose import sentence
 
 REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
@@ -208,8 +213,12 @@ def extension(name: str) -> Any:
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # a dataclass looks its module up
     found.loader.exec_module(module)
     return module
+
+
+EDITION = extension("rar_markdown")
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +348,26 @@ def test_every_page_has_its_source_and_the_list_names_them(html: Path) -> None:
         assert page.select_one(".rar-source a")["href"] == name
 
 
+def test_the_bibliography_in_markdown_has_every_work_under_its_key(html: Path) -> None:
+    text = (html / "bibliography.md").read_text(encoding="utf-8")
+    declared = (BOOK / "references.bib").read_text(encoding="utf-8")
+    keys = re.findall(r"^@\w+\{([\w-]+),", declared, re.M)
+    assert sorted(re.findall(r"^- `([\w-]+)`: \S", text, re.M)) == sorted(keys)
+    assert "- `rar`: Anisha Gunjal, " in text
+    assert "arXiv:2507.17746. URL: https://arxiv.org/abs/2507.17746." in text
+    assert "{bibliography}" not in text
+    assert "## Citing this book" in text
+
+
+def test_links_between_pages_in_markdown_lead_to_markdown(html: Path) -> None:
+    for page in html.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        targets = re.findall(r"\]\((?!https?:)([\w./-]+)(?:#[\w-]+)?\)", text)
+        assert [name for name in targets if not (html / name).is_file()] == [], page.name
+    text = EDITION.as_markdown("[a](01_a.ipynb#b), [c](d.md), x.ipynb", ".md")
+    assert text == "[a](01_a.md#b), [c](d.md), x.ipynb"
+
+
 def test_hostile_text_stays_inside_its_block_of_markdown(html: Path) -> None:
     notebook = html / "_sources" / "02_writing_rubrics.ipynb"
     assert notebook.is_file()
@@ -355,8 +384,278 @@ def test_what_a_terminal_would_obey_hides_no_fence_from_the_markdown() -> None:
     for order in ("\x1b[31m", "\x1b]8;;x\x07", "\x1b]0;x\x1b\\", "\x1b", "\x00", "\x9b", "\x7f"):
         output = {"output_type": "stream", "text": [f"a\n``{order}`\n", "b\tc\n"]}
         cell = {"cell_type": "code", "source": "", "outputs": [output]}
-        text = extension("rar_reader").as_markdown(json.dumps({"cells": [cell]}), ".ipynb")
+        text = EDITION.as_markdown(json.dumps({"cells": [cell]}), ".ipynb")
         assert text == "````text\na\n```\nb\tc\n````\n", repr(order)
+
+
+# --- the Markdown edition
+
+
+def roles_left(text: str) -> list[str]:
+    """Roles outside code, as a reader of Markdown comes upon them: a name and a piece of code."""
+    found = []
+    for block in MarkdownIt("commonmark").enable("table").parse(text):
+        for before, after in pairwise(block.children or []):
+            name = re.search(r"\{[\w:]+\}$", before.content)
+            if name and before.type == "text" and after.type == "code_inline":
+                found.append(f"{name[0]}`{after.content}`")
+    return found
+
+
+def test_no_page_in_markdown_holds_a_role_outside_code(html: Path) -> None:
+    pages = sorted(html.glob("*.md"))
+    assert len(pages) > 10
+    assert {page.name: roles_left(page.read_text(encoding="utf-8")) for page in pages} == {
+        page.name: [] for page in pages
+    }
+    assert roles_left("a {term}`b <C>` and `{doc}` | d") == ["{term}`b <C>`"]
+    assert roles_left("| {eq}`a` |\n| --- |\n| {shown}`b` |") == ["{eq}`a`", "{shown}`b`"]
+
+
+def test_a_page_in_markdown_names_terms_works_and_pages_in_words(html: Path) -> None:
+    text = (html / f"{FIRST}.md").read_text(encoding="utf-8")
+    assert " and the advantage [rar]." in text
+    conventions = (html / "conventions.md").read_text(encoding="utf-8")
+    assert "[Do the instruments hold](12_do_the_instruments_hold.md) shows" in conventions
+    listed = (html / "llms.txt").read_text(encoding="utf-8")
+    assert "A key in brackets, such as [rar], is that of a work in the bibliography." in listed
+
+
+def test_a_page_in_markdown_has_the_numbers_and_captions_of_the_finished_one(html: Path) -> None:
+    for page in sorted(html.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        shown = soup(page.with_suffix(".html")).select(".rar-number")
+        numbers = re.findall(r"^\*((?:Table|Figure) [\d.]+): \S.*\*$", text, re.M)
+        assert numbers == [mark.get_text().rstrip(".") for mark in shown], page.name
+    text = (html / f"{JUDGE}.md").read_text(encoding="utf-8")
+    assert "`margin` is code. See Figure 4.1." in text
+    assert "\n\n*Table 4.1: How often each judge prefers" in text
+    assert "reward of &lt;b&gt;x&lt;/b&gt;.*\n\n```text\n<plain>\n```\n\n```python\nt\n```" in text
+    assert "\n\n*Table 4.3: Its own words.*\n\n```text\n" in text
+
+
+def test_an_equation_has_its_number_in_markdown(html: Path) -> None:
+    text = (html / "conventions.md").read_text(encoding="utf-8")
+    assert "Eq. (1)." in text
+    assert "\n$$ (2)\n" in text
+    assert "eq-" not in text
+
+
+PROSE = r"""Of {term}`arms <Arm>` and {term}`GRPO`, {doc}`a` and {doc}`this <b>` {cite:p}`x, y`.
+
+$$
+p\, q \in \[0, 1\]
+$$ (eq-a)
+
+By {eq}`eq-a`, {eq}`eq-b` and {shown}`t`, 0.05 \[\-0.02, 0.09\].
+{shown}`u` is a {term}`claim
+<Claim>`, `{term}`,
+``{doc}`a` `` and $x\_1$ are not; \{term\}\`x\` neither.
+
+```python
+x = r"{term}`y` \[0\]\'"  # {shown}`t`
+```
+
+~~~~
+{doc}`a` \(n \= 2\)
+~~~
+~~~~
+"""
+READ = r"""Of arms and GRPO, [A page](a.md) and [this](b.md) [x, y].
+
+$$
+p\, q \in \[0, 1\]
+$$ (7)
+
+By (7), (8) and Table 1, 0.05 [-0.02, 0.09].
+A table that is not in this edition is a claim, `{term}`,
+``{doc}`a` `` and $x\_1$ are not; \{term\}\`x\` neither.
+
+```python
+x = r"{term}`y` \[0\]\'"  # {shown}`t`
+```
+
+~~~~
+{doc}`a` \(n \= 2\)
+~~~
+~~~~
+"""
+
+
+def test_roles_and_escapes_are_read_and_code_stays_byte_for_byte() -> None:
+    entries = [
+        {"name": "t", "under": "A", "table": "a", "caption": "What it  holds."},
+        {"name": "u", "under": "B", "table": "b", "caption": "What is not there."},
+        {"under": "B", "table": "b", "caption": "Without a name."},
+    ]
+    names = EDITION.named(entries, {"What it holds.": "Table 1", "Without a name.": "Table 2"})
+    assert names == {"t": "Table 1", "u": "a table that is not in this edition"}
+    roles = EDITION.all_roles(
+        {"a": "A page", "b": "Another"}, {"eq-a": "(7)", "eq-b": "(8)"}, names
+    )
+    page = EDITION.Shown(equations={"eq-a": "(7)"})
+    assert EDITION.readable(PROSE, page, roles) == READ
+
+
+def test_a_role_that_nobody_knows_stays() -> None:
+    assert EDITION.with_roles("{ref}`a`", {}) == "{ref}`a`"
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("It is {shown}`u`.", "It is a figure that is not in this edition."),
+        ("It is. {shown}`u` is not.", "It is. A figure that is not in this edition is not."),
+        ("- {shown}`u`", "- A figure that is not in this edition"),
+    ],
+)
+def test_what_has_no_record_is_said_in_words_in_markdown(said: str, wanted: str) -> None:
+    names = EDITION.named([{"name": "u", "figure": "forest", "caption": "It."}], {})
+    assert EDITION.with_roles(said, {"shown": names.__getitem__}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("escaped", "wanted"),
+    [
+        (r"Takes oxygen\'s place", "Takes oxygen's place"),
+        (r"0.05 \[0.02, 0.09\]", "0.05 [0.02, 0.09]"),
+        (r"0.05 \[\-0.02, 0.09\]\.", "0.05 [-0.02, 0.09]."),
+        (r"by \-0.03", "by -0.03"),
+        (r"| \-0.03 | a\_b |", "| -0.03 | a_b |"),
+        (r"1.00 \(n \= 2\)", "1.00 (n = 2)"),
+        (r"50 \%\: much", "50 %: much"),
+        (r"`a\_b` and $\{x\}$", r"`a\_b` and $\{x\}$"),
+    ],
+)
+def test_an_escape_that_nothing_needs_is_dropped(escaped: str, wanted: str) -> None:
+    assert EDITION.unescaped(escaped) == wanted
+
+
+@pytest.mark.parametrize(
+    "needed",
+    [
+        r"\-0.03",
+        r"- \- a",
+        r"1\. a",
+        r"1\) a",
+        r"\[a\](b)",
+        r"[a]\(b)",
+        r"\[a\]\[b]",
+        r"\[a\]: b",
+        r"- \[x\] done",
+        r"\*a\* and \_b\_ and \`c\`",
+        r"a \< b \& c \$x\$ \{d\} \\ e",
+        r"http\://a\.b and www\.a\.b and a\@b\.c",
+    ],
+)
+def test_an_escape_that_something_needs_stays(needed: str) -> None:
+    assert EDITION.unescaped(needed) == needed
+
+
+READERS = {name: MarkdownIt(name).render for name in ("commonmark", "gfm-like")}
+
+
+@given(
+    st.lists(st.text("\\`*_{}[]()<>&#|~$!^@:=+%\"'-./ 1axw", max_size=14), min_size=2, max_size=2)
+)
+@example(["[a]", "(http://a.b)"])
+@example(["www.a.ax", "types.ax"])
+@example(["http://a", "a@a.ax"])
+@example(["[ ] a", "[x] a"])
+@example(["---", "==="])
+@settings(max_examples=400, deadline=None)
+def test_a_reader_of_markdown_sees_the_same_without_these_escapes(values: list[str]) -> None:
+    text = sentence(
+        "Of **{x}**:\n\n- {x}\n- `a` and {y}{x}.\n\n{y}\n{x} ({y})", x=values[0], y=values[1]
+    )
+    bare = EDITION.unescaped(text)
+    for read in READERS.values():
+        assert read(bare) == read(text)
+
+
+FIGURED = """| a | b |
+| --- | ---: |
+| c | d |
+
+```{figure} x.svg
+:alt: "A line [0, 1]."
+:class: y
+
+What it shows.
+```
+
+````text
+```{figure} not.svg
+| a |
+|---|
+```
+````
+"""
+
+
+def test_captions_stand_before_tables_and_drawings_are_told() -> None:
+    text = EDITION.with_captions(FIGURED, ["*Table 1: A.*"], ["*Figure 1: B.*"])
+    assert text.startswith(
+        "*Table 1: A.*\n\n| a | b |\n| --- | ---: |\n| c | d |\n\n*Figure 1: B.*"
+    )
+    assert "*Figure 1: B.*\n\n```text\nA line [0, 1].\n```\n\n````text\n```{figure} not.svg" in text
+    image = '```{image} x.svg\n:alt: "A bar."\n```\n'
+    assert EDITION.with_captions(image, [], []) == "```text\nA bar.\n```\n"
+
+
+def test_captions_that_fit_no_table_are_refused() -> None:
+    message = "holds 1 tables and 1 figures, the finished page numbers 2 and 0"
+    with pytest.raises(ValueError, match=message):
+        EDITION.with_captions(FIGURED, ["*Table 1: A.*", "*Table 2: B.*"], [])
+
+
+NUMBERED = """<article><p>Text.</p><table><caption><span class="rar-number">Table 1.2.</span> Of
+[a]: 3\u00a0* 4 &lt; x.</caption></table>
+<div class="cell" id="cell-x"><div class="cell_output"><p>said</p>
+<div class="output text_html">
+<table><caption><span class="rar-number">Table 1.3.</span> B.</caption></table>
+<table><caption><span class="rar-number">Table 1.4.</span> C.</caption></table></div>
+<figure><figcaption><span class="rar-number">Figure 1.1.</span> D.</figcaption></figure></div></div>
+<figure><figcaption><span class="rar-number">Figure 1.2.</span> E.<a class="headerlink">#</a>
+</figcaption></figure>
+<div id="equation-eq-a"><math></math><span class="eqno">(4)<a class="headerlink">#</a></span></div>
+</article>"""
+
+
+def test_numbers_are_read_from_the_finished_page() -> None:
+    page = EDITION.numbered(NUMBERED)
+    assert page.tables == [r"*Table 1.2: Of [a\]: 3 \* 4 &lt; x.*"]
+    assert page.figures == ["*Figure 1.2: E.*"]
+    rows = [["*Table 1.3: B.*", "*Table 1.4: C.*"], ["*Figure 1.1: D.*"]]
+    assert page.outputs == {"cell-x": rows}
+    assert page.numbers["B."] == "Table 1.3"
+    assert page.equations == {"eq-a": "(4)"}
+
+
+def test_the_outputs_of_a_cell_have_the_captions_of_the_page() -> None:
+    outputs = [
+        {"data": {"text/markdown": "Said."}},
+        {"data": {"text/html": "<b>no table</b>", "text/plain": "no table"}},
+        {"text": "printed"},
+        {"data": {"text/html": "<table>", "text/plain": "a  b"}},
+        {"data": {"image/png": "AA==", "text/plain": "A line."}},
+    ]
+    cell = {"cell_type": "code", "id": "x", "source": "", "outputs": outputs}
+    page = EDITION.Shown(outputs={"cell-x": [[], ["*Table 1: A.*"], ["*Figure 1: B.*"]]})
+    text = EDITION.as_markdown(json.dumps({"cells": [cell]}), ".ipynb", page)
+    blocks = [
+        "Said.",
+        "```text\nno table\n```",
+        "```text\nprinted\n```",
+        "*Table 1: A.*",
+        "```text\na  b\n```",
+        "*Figure 1: B.*",
+        "```text\nA line.\n```",
+    ]
+    assert text == "\n\n".join(blocks) + "\n"
+
+
+# --- around the pages
 
 
 def test_the_foot_names_licence_version_and_paper(html: Path) -> None:
