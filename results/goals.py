@@ -557,7 +557,7 @@ def row(goal: Goal, reading: Reading, records: Records) -> Row:
         "measured": None if value is None else shown(value, goal.unit),
         "word": word,
         "ratio": value / bound if value is not None and bound else None,
-        "outcome": outcome(word, value, bound),
+        "outcome": outcome(goal, value, bound),
         "at": "" if value is None else made(reading),
         "why": why(goal, reading, records, word),
     }
@@ -575,13 +575,18 @@ def word_of(goal: Goal, value: float | None, bound: float | None) -> Words:
     return "met" if goal.holds(value, bound) else "missed"
 
 
-def outcome(word: Words, value: float | None, bound: float | None) -> str:
+def outcome(goal: Goal, value: float | None, bound: float | None) -> str:
     """The word, with by how much a goal was missed."""
+    word = word_of(goal, value, bound)
     if word != "missed" or value is None or bound is None:
         return word
     if not bound:
         return f"missed by {number(abs(bound - value))}"
-    return f"missed: {value / bound:.3f} times the bound"
+    asked = shown(bound, goal.unit)
+    said = (
+        f"times the {asked} allowed" if goal.direction == "at most" else f"of the {asked} asked for"
+    )
+    return f"missed: {value / bound:.3f} {said}"
 
 
 def why(goal: Goal, reading: Reading, records: Records, word: Words) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,12 +29,25 @@ from sphinx.errors import ExtensionError
 
 #: From this number of columns on a table is set smaller, so that it fits the column of text.
 MANY_COLUMNS = 7
-#: Up to this number of columns a table stays a table on a telephone.
+#: Up to this number of columns a table stays a table on a telephone, whatever it holds.
 FEW_COLUMNS = 2
+#: Characters that a line of a table has on a telephone, and those that a column's edges take.
+PHONE = 41
+EDGES = 3
+#: A title up to this length stands in one line, however narrow its column is.
+SHORT_TITLE = 10
 #: A name up to this length is kept on one line.
 LONG_WORD = 18
-#: What must not break inside: a count and an interval, as they stand in tables and sentences.
-WHOLE = re.compile(r"\(n = \d[\d,]*\)|\[[-−]?\d[\d.,]*, [-−]?\d[\d.,]*\]")
+#: What must not break inside: a count, a value with its interval, a number with its unit.
+WHOLE = re.compile(
+    r"\(n = \d[\d,]*\)|(?:[-−+]?\d[\d.,]* )?\[[-−+]?\d[\d.,]*, [-−+]?\d[\d.,]*\]"
+    r"|\d %|\d (?:min|s|h)\b"
+)
+#: A cell of a column of numbers: a number with what belongs to it, or a mark for none.
+NUMBER = re.compile(
+    r"<?[-−+]?\d[\d.,]*(e-?\d+)?( ?%)?"
+    r"( \[[^\]]*\]| \(n = [\d,]+\)| \([-−+]?\d[\d.,]*\)| / \d[\d.,]*)?|[–-]|nan|NaN|None|"
+)
 #: What the functions of rar_lib.book.figures draw, in words.
 DRAWN = {
     "alternatives": "Vertical bars, one panel a question; solid where the token answers it",
@@ -221,14 +235,16 @@ def _finish_table(page: BeautifulSoup, table: Tag, number: str, written: list[An
         table.insert(0, caption)
     _number(page, table.find("caption"), f"Table {number}")
     table["id"] = f"table-{number.replace('.', '-')}"
-    table["class"] = [*table.get("class", []), *_size(len(columns))]
-    for row in table.select("tbody > tr"):
-        cells = row.find_all(["th", "td"], recursive=False)
-        for cell, title in zip(cells, columns, strict=False):
-            cell["data-label"] = title
-            word = cell.get_text().strip()
-            if word and " " not in word and len(word) <= LONG_WORD:
-                cell["class"] = [*cell.get("class", []), "rar-word"]
+    rows = [row.find_all(["th", "td"], recursive=False) for row in table.select("tbody > tr")]
+    body = [list(cells) for cells in zip(*rows, strict=False)]
+    heads = table.select("thead > tr > th")
+    _align(heads, body)
+    table["class"] = [*table.get("class", []), *_size(columns, body)]
+    _label(rows, columns)
+    _entitle(body)
+    if len(heads) == len(body):
+        for head, cells in zip(heads, body, strict=True):
+            _tighten(page, head, cells, lines=3 if len(columns) >= MANY_COLUMNS else 2)
     box = table.find_parent(class_=["output", "pst-scrollable-table-container"])
     if box is not None:
         _scrolls(box, "region", f"Table {number}")
@@ -253,9 +269,115 @@ def _begins(columns: list[str], wanted: str) -> bool:
     return columns[: len(first)] == first
 
 
-def _size(columns: int) -> list[str]:
-    kinds = ["rar-many"] if columns >= MANY_COLUMNS else []
-    return [*kinds, *(["rar-list"] if columns > FEW_COLUMNS else [])]
+def _words(cell: Tag) -> str:
+    return " ".join(cell.get_text().split())
+
+
+def _mark(cell: Tag, kind: str) -> None:
+    kinds = cell.get_attribute_list("class")
+    cell["class"] = list(dict.fromkeys([*filter(None, kinds), kind]))
+
+
+def _numeric(cells: Sequence[Tag]) -> bool:
+    return all(NUMBER.fullmatch(_words(cell)) for cell in cells)
+
+
+def _align(heads: Sequence[Tag], body: Sequence[Sequence[Tag]]) -> None:
+    """Mark the columns that hold numbers only, so that they stand to the right."""
+    for at, cells in enumerate(body):
+        if _numeric(cells):
+            for cell in [*cells, *heads[at : at + 1]]:
+                _mark(cell, "num")
+
+
+def _label(rows: Sequence[Sequence[Tag]], columns: Sequence[str]) -> None:
+    """Give each cell the title of its column, and keep a single word in one piece."""
+    for cells in rows:
+        for cell, title in zip(cells, columns, strict=False):
+            cell["data-label"] = title
+            word = cell.get_text().strip()
+            if word and " " not in word and len(word) <= LONG_WORD:
+                _mark(cell, "rar-word")
+
+
+def _entitle(body: Sequence[Sequence[Tag]]) -> None:
+    """Mark what tells the rows apart: on a telephone it is the title of a row's card."""
+    said = [[_words(cell) for cell in cells] for cells in body]
+    for at in _telling(said, [_numeric(cells) for cells in body]):
+        for cell in body[at]:
+            _mark(cell, "rar-title")
+
+
+def _telling(said: Sequence[Sequence[str]], numeric: Sequence[bool]) -> list[int]:
+    """The first column if it tells the rows apart, else the text that does, else the first texts.
+
+    A column that names a group of rows does not.
+    """
+    texts = [at for at, number in enumerate(numeric) if not number]
+    first = [texts[:end] for end in range(2, len(texts) + 1)]
+    tried = [[0], *([at] for at in texts), *first] if said else []
+    known = [ats for ats in tried if _differ([said[at] for at in ats])]
+    return [*known, *tried][0] if tried else []
+
+
+def _differ(columns: Sequence[Sequence[str]]) -> bool:
+    rows = list(zip(*columns, strict=True))
+    return len(set(rows)) == len(rows)
+
+
+def _size(columns: Sequence[str], body: Sequence[Sequence[Tag]]) -> list[str]:
+    """The classes of a table by its size: set smaller, and how it stands on a telephone."""
+    kinds = ["rar-many"] if len(columns) >= MANY_COLUMNS else []
+    if len(columns) <= FEW_COLUMNS or _fits_phone(columns, body):
+        return kinds
+    # Numbers are there to be compared, row by row: their table scrolls.
+    return [*kinds, "rar-grid" if all(map(_numeric, body[1:])) else "rar-list"]
+
+
+def _fits_phone(columns: Sequence[str], body: Sequence[Sequence[Tag]]) -> bool:
+    widths = [_least(title, cells) for title, cells in zip(columns, body, strict=False)]
+    return sum(widths) + EDGES * len(widths) <= PHONE
+
+
+def _least(title: str, cells: Sequence[Tag]) -> int:
+    """Characters that a column takes: numbers are not broken, text may stand in two lines."""
+    said = [_words(cell) for cell in cells]
+    widest = max(map(len, said), default=0)
+    words = [len(word) for text in [title, *said] for word in text.split()]
+    longest = max(words, default=0)
+    return max(longest, widest if _numeric(cells) else (widest + 1) // 2)
+
+
+def _tighten(page: BeautifulSoup, head: Tag, cells: Sequence[Tag], lines: int) -> None:
+    """Break a title that is wider than its column where it takes the least room.
+
+    A browser breaks all titles of a table that is a little too wide, whatever room they have.
+    """
+    title = _words(head)
+    if not title or head.string is None:
+        return  # it holds nothing, or more than text
+    longest = max((len(_words(cell)) for cell in cells), default=0)
+    pieces = _pieces(title, max(longest, SHORT_TITLE), lines)
+    if len(title) > LONG_WORD and len(pieces) == 1:
+        return
+    _mark(head, "rar-word")
+    place = head.string
+    for piece in pieces[:-1]:
+        place.insert_before(f"{piece} ", page.new_tag("br"))
+    place.replace_with(pieces[-1])
+
+
+def _pieces(title: str, width: int, lines: int) -> list[str]:
+    """A title in lines of the given width, as even as can be; in no more than ``lines`` of them."""
+    while len(found := _wrapped(title, width)) > lines:
+        width += 1
+    while width > 1 and len(_wrapped(title, width - 1)) == len(found):
+        width -= 1
+    return _wrapped(title, width)
+
+
+def _wrapped(title: str, width: int) -> list[str]:
+    return textwrap.wrap(title, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _finish_figure(page: BeautifulSoup, picture: Tag, number: str, written: list[Any]) -> None:

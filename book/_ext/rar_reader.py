@@ -32,6 +32,8 @@ from rar_markdown import (
     with_works,
 )
 from rar_pages import captions
+from rar_works import name_works
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -161,6 +163,29 @@ def depart_term(translator: Any, node: rar_term) -> None:
     translator.body.append("</span>")
 
 
+# --- what is looked up
+
+
+def _lists(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    if docname == BIBLIOGRAPHY:
+        cited = app.env.get_domain("cite")
+        name_works(doctree, [cited.bibdata.data.entries[one.key] for one in cited.citations])
+    if docname == GLOSSARY:
+        _add_letters(doctree)
+
+
+def _add_letters(doctree: nodes.document) -> None:
+    """Put a line of letters before the terms, each a link to its first one."""
+    first: dict[str, str] = {}
+    for term in doctree.findall(nodes.term):
+        first.setdefault(term.astext()[0].upper(), term["ids"][0])
+    line = nodes.paragraph(classes=["rar-letters"])
+    for letter, anchor in first.items():
+        line += [nodes.reference("", letter, refid=anchor, internal=True), nodes.Text(" ")]
+    entries = next(doctree.findall(addnodes.glossary))
+    entries.parent.insert(entries.parent.index(entries), line)
+
+
 # --- what may not get into a page
 
 
@@ -274,6 +299,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", _close)
     app.connect("doctree-read", _disarm)
     app.connect("doctree-resolved", _mark_terms)
+    app.connect("doctree-resolved", _lists)
     app.connect("html-page-context", _name_source)
     app.connect("build-finished", _write_beside)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -28,7 +28,7 @@ const showCut = (box) => {
   hint.style.visibility = left > 1 ? "visible" : "hidden";
 };
 window.addEventListener("load", () => {
-  const boxes = document.querySelectorAll(".rar-scroll");
+  const boxes = document.querySelectorAll(".rar-scroll, .bd-article .highlight pre");
   const resized = new ResizeObserver((seen) => seen.forEach((entry) => showCut(entry.target)));
   for (const box of boxes) {
     box.addEventListener("scroll", () => showCut(box), { passive: true });
@@ -36,6 +36,17 @@ window.addEventListener("load", () => {
     showCut(box);
   }
 });
+
+// A definition opens to the right of its term, as far as the window lets it: over the edge it moves back.
+const keepInside = (event) => {
+  const tip = event.target.closest?.(".rar-term")?.querySelector(".rar-tip");
+  if (!tip) return;
+  tip.style.removeProperty("--rar-shift");
+  const over = tip.getBoundingClientRect().right + 8 - document.documentElement.clientWidth;
+  if (over > 0) tip.style.setProperty("--rar-shift", `${-over}px`);
+};
+document.addEventListener("pointerover", keepInside);
+document.addEventListener("focusin", keepInside);
 
 // What is folded has no width yet. The theme sees at a resize which code scrolls, and so takes the focus.
 document.addEventListener("click", (event) => {

@@ -42,6 +42,10 @@ SCRIPTS = {
     "arms": "results/study/run.py",
     "attacks": "results/attacks.py",
 }
+#: The first cell of a chapter that its page shows: the head of the chapter, for links to all of it.
+_HEAD = "2"
+#: Of a sentence about a bound, what the bound is: a table of such sentences has it beside them.
+_BOUND = re.compile(r" (?:by more than|is larger than the) (two runs|sampling error) .*")
 #: What is said of a check of the paper's own numbers, and of what there is nothing to decide.
 CHECKS = ("holds", "does not hold")
 SHOWN = "shown"
@@ -813,8 +817,40 @@ def reasons(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The claims that are not testable here, by their reason."""
     found: dict[str, list[Row]] = {}
     for row in rows:
-        if row.finding is not None and row.finding.word == "not testable here":
-            found.setdefault(row.finding.reason, []).append(row)
+        if row.word == "not testable here":
+            found.setdefault(_why(row), []).append(row)
+    return found
+
+
+def _why(row: Row) -> str:
+    """Why a claim is not testable here, alike for findings that one record lacks."""
+    why = row.finding.reason if row.finding else ""
+    for source in row.claim.sources:
+        why = why.replace(f"no finding {source.key}", "no finding of it")
+    return why
+
+
+def by_reason(rows: Sequence[Row], title: str, titles: Mapping[str, str]) -> tables.Table:
+    """How many claims are not testable here, by their reason, with what they are about.
+
+    Args:
+        title: of the column of reasons.
+        titles: group -> what it is called.
+    """
+    found = []
+    for reason, members in reasons(rows).items():
+        groups = dict.fromkeys(titles[row.claim.group] for row in members)
+        found.append({title: reason, "claims": len(members), "about": "; ".join(groups)})
+    return tables.table(found or [{title: "nothing"}])
+
+
+def closed(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The claims that are not testable here, one a row; each reason once, at its first claim."""
+    found = []
+    for reason, members in reasons(rows).items():
+        said = [reason, *[""] * (len(members) - 1)]
+        for why, row in zip(said, members, strict=True):
+            found.append({"reason": why, "claim": row.claim.says})
     return found
 
 
@@ -847,8 +883,13 @@ def line(row: Row) -> dict[str, Any]:
             "finding": row.word,
         }
     if row.finding is None:
-        where = ", ".join(row.claim.places)
-        return {"item": row.claim.says, "where": where, "shown in": ", ".join(row.claim.shown)}
+        shown = row.claim.shown
+        return {
+            "item": row.claim.says,
+            "where": ", ".join(row.claim.places),
+            "chapter": _chapters([path for path in shown if path.endswith(".ipynb")]) or None,
+            "file": ", ".join(path for path in shown if not path.endswith(".ipynb")) or None,
+        }
     word = row.word if row.word == "not testable here" else str(row.finding)
     return {
         "claim": row.claim.says,
@@ -860,6 +901,25 @@ def line(row: Row) -> dict[str, Any]:
     }
 
 
+def _chapters(paths: Sequence[str]) -> str:
+    """Chapters by their number; the first as the cell that the book's pages make a link of."""
+    first = [f"{path}#{_HEAD}" for path in paths[:1]]
+    return ", ".join([*first, *(f"chapter {int(Path(path).name[:2])}" for path in paths[1:])])
+
+
+def bound_line(row: Row) -> dict[str, Any]:
+    """One row of a table of :func:`bounded`; what the bound is stands in a column of its own."""
+    found = row.checked
+    said = _BOUND.split(row.claim.says, maxsplit=1)
+    return {
+        "difference": f"{said[0].rstrip(',.')}.",
+        "where": ", ".join(row.claim.places),
+        "points": found and _written(found.value, found.unit),
+        "bound": found and f"{said[1]}: {_written(found.against, found.unit)}",
+        "finding": row.word,
+    }
+
+
 def _evidence(origin: Saved) -> str:
     """What a finding rests on, with its cell as the book's pages make a link of it."""
     name = Path(origin.file).name  # the whole path would take the place of the claim
@@ -867,32 +927,62 @@ def _evidence(origin: Saved) -> str:
 
 
 def table(rows: Sequence[Row], group: str) -> tables.Table:
-    """The claims of a group that are measured or checked; settings have a table of their own."""
-    return tables.table(
-        [line(row) for row in rows if row.claim.group == group and row.word != SHOWN]
-    )
+    """The claims of a group that are measured or checked; settings have a table of their own.
+
+    Where none of them is testable here, what would be measured is left out, and the reason shown.
+    """
+    members = [row for row in rows if row.claim.group == group and row.word != SHOWN]
+    closed = all(row.word == "not testable here" and row.origin is None for row in members)
+    return tables.table([_closed_line(row) if closed else line(row) for row in members])
 
 
-def say_untried(rows: Sequence[Row], record: Mapping[str, Any] | None) -> None:
-    """Say what is left without the pairs on which a wording was found, where it matters.
+def _closed_line(row: Row) -> dict[str, Any]:
+    return {"claim": row.claim.says, "paper": paper_of(row.claim), "not testable here": _why(row)}
 
-    Of claims that are decided, and of those whose word is another one then.
+
+def by_group(rows: Sequence[Row], titles: Mapping[str, str]) -> tables.Table:
+    """How the claims about an effect came out, a row for each group that has any.
+
+    Args:
+        titles: group -> what it is called, in the order of the rows.
+    """
+    asked = [row for row in rows if row.word in WORDS]
+    found = []
+    for group, title in titles.items():
+        if members := [row for row in asked if row.claim.group == group]:
+            found.append(_came_out(title, members))
+    return tables.table([*found, _came_out("all of them", asked)])
+
+
+def _came_out(title: str, rows: Sequence[Row]) -> dict[str, Any]:
+    number = counts(rows)
+    words = {word.removesuffix(" larger than d"): number[word] for word in WORDS}
+    return {"claims about": title, "claims": len(rows)} | words
+
+
+def untried(rows: Sequence[Row], record: Mapping[str, Any] | None) -> tables.Table | None:
+    """What is left without the pairs on which a wording was found, where it matters.
+
+    That is, of claims that are decided, and of those whose word is another one then. ``None`` where
+    there are none of these.
 
     Args:
         record: of the judges, which holds the same findings over the other pairs alone.
     """
     alone = (record or {}).get("findings, untried", {})
+    found = []
     for row in (row for row in rows if row.key in alone):
-        found = _strictly(row, alone)
-        if row.word in ("supported", "contradicted") or found.word != row.word:
-            prose.say(
-                "Without the pairs on which the wording was found, *{says}* is "
-                "**{finding}**{rest}.",
-                says=row.claim.says.rstrip("."),
-                finding=found,
-                rest=(f": {found.difference}" if found.difference else "")
-                + ("" if found.word == row.word else f"; with them it is {row.word}"),
+        left = _strictly(row, alone)
+        if row.word in ("supported", "contradicted") or left.word != row.word:
+            found.append(
+                {
+                    "claim": row.claim.says,
+                    "finding, all pairs": row.word,
+                    "without them": str(left),
+                    "difference without them": left.difference,
+                }
             )
+    return tables.table(found) if found else None
 
 
 def _strictly(row: Row, alone: Mapping[str, Any]) -> Finding:
@@ -904,10 +994,13 @@ def _strictly(row: Row, alone: Mapping[str, Any]) -> Finding:
 
 
 def say_seen(rows: Sequence[Row]) -> None:
-    """Say of how many of these claims something was known before, above a fold that says what."""
+    """Say of how many of these claims something was known before, above a fold that says what.
+
+    What was known of several claims is said once, beside their names.
+    """
     from IPython.display import display
 
-    known = [row.claim for row in rows if row.claim.seen]
+    known = [row for row in rows if row.claim.seen]
     if not known:
         return
     prose.say(
@@ -915,29 +1008,24 @@ def say_seen(rows: Sequence[Row]) -> None:
         some=len(known),
         all=len(rows),
     )
-    seen = [{"claim": of.says, "what was known": of.seen} for of in known]
+    names: dict[str, list[str]] = {}
+    for row in known:
+        for said in re.split(r"(?<=\.) ", row.claim.seen):
+            names.setdefault(said, []).append(row.name)
+    seen = [
+        {"what was known": said, "of": "all" if len(of) == len(rows) else "; ".join(of)}
+        for said, of in names.items()
+    ]
     fold = tables.folds({"what was known": seen}, "Claims that are not blind", closed=True)
     display(fold)  # type: ignore[no-untyped-call]
 
 
 def say_group(rows: Sequence[Row], group: str) -> None:
-    """Say how the claims of a group came out, and which decided difference is the largest.
+    """Say which decided difference of a group is the largest, and what was known of its claims.
 
     Differences have several units, so each is measured by its margin, the size that counts as none.
     """
     asked = [row for row in rows if row.claim.group == group and row.word in WORDS]
-    number = counts(asked)
-    prose.say(
-        "Claims of this group about an effect: {all}. Supported: {supported}; contradicted: "
-        "{contradicted}; no difference larger than the margin: {none}; undecided: {undecided}; not "
-        "testable here: {closed}.",
-        all=len(asked),
-        supported=number["supported"],
-        contradicted=number["contradicted"],
-        none=number["no difference larger than d"],
-        undecided=number["undecided"],
-        closed=number["not testable here"],
-    )
     decided_ = [row for row in asked if row.word in ("supported", "contradicted")]
     largest = max(decided_, key=lambda row: row.in_margins, default=None)
     if largest and largest.measure:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from io import BytesIO, StringIO
 from operator import itemgetter
@@ -35,14 +35,15 @@ if TYPE_CHECKING:
 
 #: Hues of Okabe-Ito, distinguishable with any colour vision, the pale ones darkened: each has a
 #: contrast of 3 to white, and to the dark page, on which the book turns a figure over.
-COLOURS = ("#0072B2", "#BF7C00", "#009E73", "#D55E00", "#C2689B", "#3D9BD1", "#555555")
+#: The two that are most alike, gold and red, stand far from each other.
+COLOURS = ("#0072B2", "#BF7C00", "#009E73", "#C2689B", "#3D9BD1", "#D55E00", "#555555")
 #: Pixels of a page to an inch of a figure.
 PIXELS = 110
 #: Characters of an SVG; a longer figure is shown as PNG.
 SVG_LIMIT = 200_000
 #: How an interval lies to its line, and its colour.
 ABOVE = COLOURS[0]
-BELOW = COLOURS[3]
+BELOW = COLOURS[5]
 REACHES = "#6B6B6B"
 FEW = "#6B6B6B"
 #: Words of the key, colour, mark, and the colour inside of the mark.
@@ -74,9 +75,18 @@ def _own() -> type[Figure]:
 
 #: Rows of a figure that its text names for each way to lie; the others are counted.
 NAMED = 6
-#: Characters of a line in the key of the arms: a longer name goes on below.
-_KEY_WIDTH = 26
+#: Characters of a line in the key of the arms, of which two stand beside each other: a longer
+#: name goes on below.
+_KEY_WIDTH = 25
+_KEY_TITLE = "arm (seeds)"
 LEVEL = "95 %"
+#: Inches of a figure that a telephone shows whole, and of an average letter of its axes.
+NARROW = 4.4
+_LETTER = 0.075
+#: Inches of a name that stands beside its row of bars or dots; a longer one has several lines.
+_NAME = 1.65
+#: Characters of a row's name that stand beside its row; longer ones stand above it.
+_BESIDE = 18
 Value = Interval | float | None
 
 
@@ -185,10 +195,14 @@ def hues(names: Sequence[str]) -> list[str]:
     """A colour for each series: one hue for each thing, shades of it for its variants.
 
     A variant is what follows the first comma or bracket: ``qwen, as read`` and ``qwen,
-    calibrated`` have one hue, the first of them the darkest.
+    calibrated`` have one hue, the first of them the darkest. An arm has the same hue in every
+    figure, and other things have none that is like those beside them.
     """
-    things = [re.split(r"[,(]", name, maxsplit=1)[0].strip() for name in names]
-    hue = {thing: COLOURS[n % len(COLOURS)] for n, thing in enumerate(dict.fromkeys(things))}
+    things = list(map(_thing, names))
+    hue = {thing: _ARMS[thing][0] for thing in things if thing in _ARMS}
+    free = [one for one in COLOURS if all(_apart(one, arm) > _ALIKE for arm in hue.values())]
+    others = (thing for thing in dict.fromkeys(things) if thing not in hue)
+    hue |= {thing: free[n % len(free)] for n, thing in enumerate(others)}
     found = []
     for at, thing in enumerate(things):
         of = things.count(thing)
@@ -197,16 +211,39 @@ def hues(names: Sequence[str]) -> list[str]:
     return found
 
 
+#: Colours nearer than this, of 441 from black to white, are taken for each other.
+_ALIKE = 80
+
+
+def _apart(one: str, other: str) -> float:
+    return math.dist(_parts(one), _parts(other))
+
+
+def _parts(colour: str) -> list[int]:
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def _thing(name: str) -> str:
+    """What a series is about, without its variant."""
+    return re.split(r"[,(]", name, maxsplit=1)[0].strip()
+
+
+def marks(names: Sequence[str]) -> list[str]:
+    """A mark for each series; an arm has the same in every figure."""
+    arms = [_ARMS.get(_thing(name)) for name in names]
+    return [arm[1] if arm else "os^Dv"[n % 5] for n, arm in enumerate(arms)]
+
+
 def shade(colour: str, light: float) -> str:
     """``colour`` darker at ``light`` 0 and lighter at 1, in steps that differ for every eye."""
-    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-    dark = parts * 0.5
+    parts = np.array(_parts(colour))
+    dark = parts * 0.55
     bright = parts + (255 - parts) * 0.15
     return "#" + "".join(f"{round(part):02x}" for part in dark + (bright - dark) * light)
 
 
 def canvas(
-    width: float = 7.0, height: float = 3.4, columns: int = 1, *, shared: bool = True
+    width: float = 7.0, height: float = 3.4, columns: int = 1, rows: int = 1, *, shared: bool = True
 ) -> tuple[Figure, Any]:
     """An empty figure in the book's style.
 
@@ -228,9 +265,10 @@ def canvas(
     }
     with plt.rc_context(style):
         made = plt.subplots(
+            nrows=rows,
             ncols=columns,
             figsize=(width, height),
-            sharey=shared and columns > 1,
+            sharey=shared and columns * rows > 1,
             FigureClass=_own(),
         )
         live = plt.isinteractive()
@@ -240,6 +278,38 @@ def canvas(
         # context has just undone that, and without it only the first figure would be shown.
         plt.ion()
     return made
+
+
+def _on_one_scale(axes: Any) -> list[Any]:
+    """The panels with one horizontal scale; what is drawn thereafter in any of them widens it."""
+    first, *others = np.atleast_1d(axes)
+    for ax in others:
+        ax.sharex(first)
+    return [first, *others]
+
+
+def _key_below(fig: Figure, keys: Sequence[Any] = (), title: str = "") -> None:
+    """A key below the axes, in as many columns as the figure is wide; it grows by their lines."""
+    handles = keys or fig.axes[0].get_legend_handles_labels()[0]
+    if not handles:
+        return
+    longest = max(len(line) for key in handles for line in str(key.get_label()).split("\n"))
+    columns = int(fig.get_figwidth() / (0.6 + _LETTER * longest))
+    columns = max(1, min(columns, len(handles)))
+    lines = -(-len(handles) // columns) + bool(title)
+    fig.set_figheight(fig.get_figheight() + 0.1 + 0.2 * lines)
+    below: dict[str, Any] = {"loc": "outside lower center", "ncols": columns}
+    fig.legend(handles=handles, frameon=False, title=title, **below)
+
+
+def _wrapped(words: str, width: float = NARROW) -> str:
+    """Words broken into lines that fit into so many inches."""
+    return fill(words, max(8, int(width / _LETTER)), break_long_words=False)
+
+
+def _row(names: Sequence[str], least: float) -> float:
+    """Inches of a row whose name stands beside it: the longest name has the most lines."""
+    return max(least, 0.17 * max((name.count("\n") + 1 for name in names), default=1))
 
 
 def grouped_bars(
@@ -254,7 +324,10 @@ def grouped_bars(
 
     ``line`` is a level to compare with: one for all groups, or one for each.
     """
-    fig, ax = canvas(max(6.4, 0.9 * len(groups) + 3))
+    ticks = [_wrapped(group.replace("_", "_ "), 0.8).replace("_ ", "_") for group in groups]
+    longest = max(len(line) for tick in ticks for line in tick.split("\n"))
+    room = max(0.11 * len(series), _LETTER * longest) + 0.1
+    fig, ax = canvas(max(NARROW, 0.7 + room * len(groups)), 3.2)
     width = 0.8 / len(series)
     colours = hues(list(series))
     for number, (name, values) in enumerate(series.items()):
@@ -267,13 +340,13 @@ def grouped_bars(
         ax.hlines(
             np.broadcast_to(line, len(groups)), at - 0.48, at + 0.48, color="#666666", ls="--", lw=1
         )
-    ax.set_xticks(range(len(groups)), groups)
-    ax.set_ylabel(ylabel)
+    ax.set_xticks(range(len(groups)), ticks)
+    ax.set_ylabel(_wrapped(ylabel, 3.0))
     if ylim is not None:
         ax.set_ylim(*ylim)
     ax.grid(axis="x", visible=False)
     if len(series) > 1:
-        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        _key_below(fig)
     return _told(
         fig,
         plain("Groups of vertical bars: {groups}.", groups=list(groups)),
@@ -317,6 +390,11 @@ def _heights(values: Sequence[Interval | float | None]) -> tuple[Any, Any]:
     return np.array(heights), np.array([low, high])
 
 
+def _whiskers(error: Any) -> Any:
+    """The errors to draw; ``None`` where there is no interval: the key then shows no whiskers."""
+    return error if np.isfinite(error).any() else None
+
+
 def credit_bars(rows: Mapping[str, Sequence[tuple[str, float, float]]]) -> Figure:
     """What each criterion pays, one panel a response.
 
@@ -325,15 +403,20 @@ def credit_bars(rows: Mapping[str, Sequence[tuple[str, float, float]]]) -> Figur
             shares of the whole reward, the same criteria in every row.
     """
     titles = [title for title, _, _ in next(iter(rows.values()))]
-    fig, axes = canvas(7.4, 0.9 + 0.3 * len(titles), columns=len(rows))
+    shown = [_wrapped(title, _NAME) for title in titles]
+    fig, axes = canvas(NARROW, 1.0 + _row(shown, 0.3) * len(titles), columns=len(rows))
     for ax, (name, parts) in zip(axes, rows.items(), strict=True):
         y = np.arange(len(parts))
-        ax.barh(y, [possible for _, _, possible in parts], color=COLOURS[0], alpha=0.18)
+        whole = [possible for _, _, possible in parts]
+        # Where it is dark the pale part alone would be as dark as the page.
+        ax.barh(y, whole, color=(COLOURS[0], 0.25), edgecolor=COLOURS[0], lw=1)
         ax.barh(y, [earned for _, earned, _ in parts], color=COLOURS[0])
-        ax.set_title(f"{name}: reward {sum(earned for _, earned, _ in parts):.2f}", fontsize=10)
-        ax.set_yticks(y, titles)
-        ax.set_xlabel("share of the reward (solid: earned)")
+        reward = sum(earned for _, earned, _ in parts)
+        ax.set_title(f"{name}:\nreward {reward:.2f}", fontsize=10)
+        ax.set_yticks(y, shown)
+        ax.locator_params(axis="x", nbins=3)
         ax.grid(axis="y", visible=False)
+    fig.supxlabel("share of the reward (solid: earned)", fontsize=10)
     axes[0].invert_yaxis()  # the panels share it
     about = (
         "Horizontal bars, one panel a response and one bar a criterion: pale what it could earn, "
@@ -362,31 +445,46 @@ def strips(
     values: Mapping[str, Sequence[float]],
     *,
     xlabel: str,
-    xlim: tuple[float, float] = (-0.02, 1.02),
+    xlim: tuple[float, float] | None = None,
     line: float | None = None,
 ) -> Figure:
     """Every value as a dot, one row a name, the mean as a bar.
 
     Args:
+        xlim: ends of the axis, by default those of the values.
         line: a level to compare with, dashed.
     """
+    from matplotlib.lines import Line2D
+
     few = max(map(len, values.values()), default=0) <= FEW_DOTS
-    fig, ax = canvas(7.0, 0.9 + (0.3 if few else 0.45) * len(values))
+    shown = [_wrapped(name, _NAME) for name in values]
+    fig, ax = canvas(NARROW, 0.7 + _row(shown, 0.3 if few else 0.45) * len(values))
+    arms = dict(zip(values, hues(list(values)), strict=True))
     rng = np.random.default_rng(0)
     half = 0.0 if few else 0.16
     if line is not None:
         ax.axvline(line, color="#666666", lw=1, ls="--")
     for y, (name, points) in enumerate(values.items()):
         jitter = y + rng.uniform(-half, half, len(points))
-        colour = COLOURS[0] if few else COLOURS[y % len(COLOURS)]
+        colour = arms[name] if _thing(name) in _ARMS else COLOURS[0]
         look: dict[str, Any] = {"ms": 6 if few else 4, "color": colour}
         ax.plot(points, jitter, "o", alpha=0.55, label=name, **look)
         if points:
             ax.plot([np.mean(points)] * 2, [y - 0.3, y + 0.3], color="#333333", lw=2)
-    ax.set_yticks(range(len(values)), list(values))
+    ax.set_yticks(range(len(values)), shown)
     ax.set_ylim(len(values) - 0.4, -0.6)
-    ax.set_xlim(*xlim)
-    ax.set_xlabel(xlabel)
+    if xlim is not None:
+        ax.set_xlim(*xlim)
+    ax.locator_params(axis="x", nbins=6)
+    ax.set_xlabel(_wrapped(xlabel, NARROW - _NAME))
+    mean: dict[str, Any] = {
+        "marker": "|",
+        "ms": 12,
+        "mew": 2,
+        "color": "#333333",
+        "label": "mean of the row",
+    }
+    _key_below(fig, [Line2D([], [], ls="", **mean)])
     seen = {}
     for name, points in values.items():
         seen[name] = "no dot"
@@ -403,6 +501,10 @@ def strips(
     return _told(fig, about, level, _each(seen))
 
 
+#: Colours of the graders that look at held-out answers.
+_GRADERS = (BELOW, COLOURS[2])
+
+
 def reward_curve(
     steps: Sequence[Sequence[float | None]], looks: Mapping[str, Mapping[int, Interval]]
 ) -> Figure:
@@ -412,7 +514,7 @@ def reward_curve(
         steps: rewards of the rollouts of each step; ``None`` is unscored and left out.
         looks: grader -> step -> mean reward of held-out answers with its interval.
     """
-    fig, ax = canvas(7.4, 3.8)
+    fig, ax = canvas(NARROW, 3.2)
     x = np.arange(1, len(steps) + 1)
     known = [scored(step) for step in steps]
     mean = np.array([np.mean(rewards) if rewards else np.nan for rewards in known])
@@ -420,17 +522,19 @@ def reward_curve(
     ax.fill_between(x, mean - spread, mean + spread, alpha=0.2, color=COLOURS[0], lw=0)
     ax.plot(x, mean, "-o", ms=4, color=COLOURS[0], label="rollouts (band: one standard deviation)")
     shown = [*(mean - spread), *(mean + spread)]
-    for number, (name, course) in enumerate(looks.items(), 1):
+    for number, (name, course) in enumerate(looks.items()):
         values, error = _heights(list(course.values()))
-        at = np.array(list(course)) + 0.08 * (number - (len(looks) + 1) / 2)
-        colour = COLOURS[-number - 3]
-        ax.errorbar(at, values, yerr=error, fmt="s--", ms=5, capsize=3, color=colour, label=name)
+        at = np.array(list(course)) + 0.08 * (number - (len(looks) - 1) / 2)
+        colour = _GRADERS[number % len(_GRADERS)]
+        ax.errorbar(
+            at, values, yerr=_whiskers(error), fmt="s--", ms=5, capsize=3, color=colour, label=name
+        )
         for of in course.values():
             shown += (of.low, of.high) if of.shown else (of.value,)
     ax.set_xlabel("GRPO step")
     ax.set_ylabel("reward")
     ax.set_ylim(max(0.0, np.nanmin(shown) - 0.05), min(1.0, np.nanmax(shown) + 0.05))
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
+    _key_below(fig)
     rollouts = _course_of(dict(zip(x, mean, strict=True)))
     held_out = {name: _course_of(course) for name, course in looks.items()}
     return _told(
@@ -511,19 +615,24 @@ def gains(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> Figure:
 
     At the first look it is zero by definition, so no interval is drawn there.
     """
-    fig, axes = canvas(8.6, 3.6, columns=len(panels))
+    fig, axes = canvas(NARROW, 3.2, columns=len(panels))
+    names = list(dict.fromkeys(name for graders in panels.values() for name in graders))
+    keys: dict[str, Any] = {}
     for ax, (title, graders) in zip(np.atleast_1d(axes), panels.items(), strict=True):
-        for number, (name, given) in enumerate(graders.items()):
+        for name, given in graders.items():
+            number = names.index(name)
             points = _from_zero(given)
             values, error = _heights(list(points.values()))
-            look = {"fmt": "os"[number % 2] + "-", "color": COLOURS[(3, 2)[number % 2]]}
+            look: dict[str, Any] = {"fmt": "os"[number % 2] + "-", "color": _GRADERS[number % 2]}
+            look |= {"yerr": _whiskers(error), "capsize": 3, "label": name}
             at = np.array(list(points)) + 0.12 * number
-            ax.errorbar(at, values, yerr=error, ms=4, capsize=3, label=name, **look)
+            keys[name] = ax.errorbar(at, values, ms=4, **look)
         ax.axhline(0.0, color="#666666", lw=1, ls="--")
-        ax.set_title(title, fontsize=10)
+        ax.set_title(_wrapped(title, (NARROW - 0.4) / len(panels)), fontsize=9)
         ax.set_xlabel("GRPO step")
-        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=9)
+        ax.locator_params(axis="x", nbins=6, integer=True)
     np.atleast_1d(axes)[0].set_ylabel("gain since the first look")
+    _key_below(fig, [keys[name] for name in names])
     seen = {}
     for title, graders in panels.items():
         for name, given in graders.items():
@@ -540,7 +649,7 @@ def _from_zero(points: Mapping[int, Interval]) -> dict[int, Value]:
 
 def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]]) -> Figure:
     """Each task's score before and after, one panel's worth of lines per grader."""
-    fig, ax = canvas(6.4)
+    fig, ax = canvas(NARROW)
     for number, name in enumerate(before):
         x = np.array([0, 1]) + number * 1.6
         pairs = list(zip(before[name], after[name], strict=True))
@@ -552,7 +661,7 @@ def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[f
     ticks = [side + number * 1.6 for number in range(len(before)) for side in (0, 1)]
     ax.set_xticks(ticks, ["before", "after"] * len(before))
     ax.set_ylabel("HealthBench score of a response")
-    ax.legend(frameon=False, title="grader", loc="upper left", bbox_to_anchor=(1, 1))
+    _key_below(fig, title="grader")
     ax.grid(axis="x", visible=False)
     about = "Thin lines from before to after training, one a task, and a thick one of their mean."
     return _told(fig, about, _each({name: _moved(before[name], after[name]) for name in before}))
@@ -591,19 +700,22 @@ def forests(panels: Mapping[str, Mapping[str, Drawn]], *, xlabel: str, zero: flo
         panels: title -> row -> interval or finding; a row that one panel lacks is empty there.
     """
     names = list(dict.fromkeys(name for rows in panels.values() for name in rows))
-    width = 7.2 if len(panels) == 1 else 2.0 + 3.4 * len(panels)
-    fig, axes = canvas(width, 1.2 + 0.42 * len(names), columns=len(panels))
+    width = max(NARROW, 1.4 * len(panels))
+    panel = width / len(panels)
+    beside = len(panels) == 1 and max(map(len, names), default=0) <= _BESIDE
+    shown = [_wrapped(name, width - 0.4) for name in names]
+    row = 0.28 + 0.16 * max((name.count("\n") + 1 for name in shown), default=1)
+    fig, axes = canvas(width, 0.8 + row * len(names), columns=len(panels))
     seen: set[Look] = set()
-    drawn = list(np.atleast_1d(axes))
+    drawn = _on_one_scale(axes)
     for ax, (title, rows) in zip(drawn, panels.items(), strict=True):
         seen |= _intervals(ax, [(names.index(name), of) for name, of in rows.items()], zero)
         ax.axvline(zero, color="#666666", lw=1, ls="--")
-        ax.set_xlabel(xlabel)
-        ax.set_title(title, fontsize=10)
-        if ax is not drawn[0]:
-            ax.sharex(drawn[0])
-    drawn[0].set_yticks(range(len(names)), names)
-    drawn[0].set_ylim(len(names) - 0.5, -0.5)
+        ax.set_xlabel(_wrapped(xlabel, panel))
+        ax.set_title(_wrapped(title, panel - 0.2), fontsize=10)
+        ax.patch.set_visible(False)  # a long name goes on over the next panel
+    drawn[0].locator_params(axis="x", nbins=2 + int(panel))
+    _name_rows(drawn[0], shown, beside=beside)
     _key_of_sides(fig, seen)
     about = plain(
         "Points with horizontal {level} intervals beside a dashed line at {zero}, one row a name; "
@@ -614,6 +726,16 @@ def forests(panels: Mapping[str, Mapping[str, Drawn]], *, xlabel: str, zero: flo
     )
     lie = [_told_of(title, rows, zero) for title, rows in panels.items()]
     return _told(fig, about, *lie)
+
+
+def _name_rows(ax: Any, names: Sequence[str], *, beside: bool) -> None:
+    """The rows' names at the left, or above the rows, where they leave the width to the values."""
+    ax.set_yticks(range(len(names)), names if beside else [""] * len(names))
+    ax.set_ylim(len(names) - 0.5, -0.5 if beside else -0.8)
+    for y, name in enumerate(() if beside else names):
+        place: dict[str, Any] = {"xytext": (3, 6), "textcoords": "offset points", "va": "bottom"}
+        said = ax.annotate(name, (0, y), xycoords=ax.get_yaxis_transform(), **place)
+        said.set(fontsize=9, in_layout=False, bbox={"fc": "white", "ec": "none", "pad": 0.5})
 
 
 def _told_of(title: str, rows: Mapping[str, Drawn], zero: float) -> str:
@@ -658,20 +780,12 @@ def _intervals(ax: Any, rows: Sequence[tuple[int, Drawn]], zero: float) -> set[L
 def _key_of_sides(fig: Figure, seen: Collection[Look]) -> None:
     from matplotlib.lines import Line2D
 
-    if seen:
-        keys = [
-            Line2D(
-                [],
-                [],
-                ls="-" if face == colour else "",
-                marker=mark,
-                color=colour,
-                mfc=face,
-                label=said,
-            )
-            for said, colour, mark, face in sorted(seen)
-        ]
-        fig.legend(handles=keys, frameon=False, loc="outside lower center", ncols=2, fontsize=9)
+    keys = []
+    for said, colour, mark, face in sorted(seen):
+        line = "-" if face == colour else ""
+        keys.append(Line2D([], [], ls=line, marker=mark, color=colour, mfc=face, label=said))
+    if keys:
+        _key_below(fig, keys)
 
 
 def arm_curves(
@@ -684,39 +798,63 @@ def arm_curves(
 
     Args:
         arms: arm -> for each seed: step -> outcome.
-        panels: title -> the arms in it, where one panel would hold too many; they share the
-            vertical axis, and each has a key of its own.
+        panels: title -> the arms in it, where one panel would hold too many; they stand below
+            each other, share their axes, and each has a key of its own.
     """
     split = panels or {"": list(arms)}
     alone = len(split) == 1
     labels = {name: fill(f"{name} ({len(of)})", _KEY_WIDTH) for name, of in arms.items()}
-    longest = max(_lines(names, labels) for names in split.values())
-    width, height = (7.4, 4.2) if alone else (8.6, 3.2 + 0.2 * longest)
-    fig, axes = canvas(width, height, columns=len(split))
+    lines = sum(_lines([labels[name] for name in names]) for names in split.values())
+    height = 3.2 if alone else 2.9 * len(split) + 0.16 * lines
+    fig, axes = canvas(NARROW, height, rows=len(split))
+    drawn = _on_one_scale(axes)
     means: dict[str, str] = {}
-    for ax, (title, names) in zip(np.atleast_1d(axes), split.items(), strict=True):
-        for number, name in enumerate(names):
-            look = _arm_look(number) | {"label": labels[name]}
-            means |= _arm_curve(ax, name, arms[name], look)
-        ax.set_title("" if alone else title, fontsize=10)
+    for ax, (title, names) in zip(drawn, split.items(), strict=True):
+        for name, look in _arm_looks(names).items():
+            means |= _arm_curve(ax, name, arms[name], look | {"label": labels[name]})
         ax.set_xlabel("GRPO step")
-        place = (1.0, 1.0) if alone else (0.0, -0.2)
-        key: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": place, "fontsize": 9}
-        ax.legend(frameon=False, title="arm (seeds)", **key)
-    np.atleast_1d(axes)[0].set_ylabel(ylabel)
+        ax.set_ylabel(_wrapped(ylabel, 2.2))
+        ax.locator_params(axis="x", nbins=6, integer=True, steps=[1, 2, 3, 5, 10])
+        if not alone:
+            ax.set_title(title, fontsize=10)
+            _key_of_panel(ax)
+    if alone:
+        _key_below(fig, _from_the_top(drawn[0]), _KEY_TITLE)
     about = plain("Lines over the steps, thin ones of single seeds; vertical axis: {y}.", y=ylabel)
     titled = "" if alone else plain("Panels: {titles}.", titles=list(split))
     return _told(fig, about, titled, _each(means))
 
 
-def _lines(names: Iterable[str], labels: Mapping[str, str]) -> int:
-    return sum(labels[name].count("\n") + 1 for name in names)
+def _key_of_panel(ax: Any) -> None:
+    """The key of one panel of several, in two columns below it."""
+    key: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.12, -0.22), "fontsize": 9}
+    key |= {"title": _KEY_TITLE, "ncols": 2, "columnspacing": 0.6, "handletextpad": 0.5}
+    ax.legend(handles=_from_the_top(ax), frameon=False, **key)
 
 
-def _arm_look(number: int) -> dict[str, Any]:
-    """How the arm of this number is drawn in its panel."""
-    style = ("-", "--", ":")[number // len(COLOURS) % 3]
-    return {"color": COLOURS[number % len(COLOURS)], "ls": style}
+def _lines(labels: Sequence[str]) -> int:
+    """Lines that a key in two columns takes at most, with its title."""
+    lines = sorted((label.count("\n") + 1 for label in labels), reverse=True)
+    return 1 + sum(lines[: -(-len(lines) // 2)])
+
+
+def _arm_looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """How each arm of a panel is drawn: lines of one hue differ by their dashes, too."""
+    colours = hues(names)
+    found: dict[str, dict[str, Any]] = {}
+    for name, colour, mark in zip(names, colours, marks(names), strict=True):
+        alike = [
+            one for one in found if colour == found[one]["color"] or _thing(one) == _thing(name)
+        ]
+        line = ("-", "--", ":", "-.")[len(alike) % 4]
+        found[name] = {"color": colour, "ls": line, "marker": mark}
+    return found
+
+
+def _from_the_top(ax: Any) -> list[Any]:
+    """The named lines of a panel as their ends lie above each other."""
+    lines = ax.get_legend_handles_labels()[0]
+    return sorted(lines, key=lambda line: line.get_ydata()[-1], reverse=True)
 
 
 def _arm_curve(
@@ -725,11 +863,11 @@ def _arm_curve(
     """Draw one arm; whose mean it is -> its course in words."""
     thin = {key: look[key] for key in ("color", "ls")}
     for course in seeds if len(seeds) > 1 else ():
-        ax.plot(list(course), list(course.values()), lw=0.8, alpha=0.45, **thin)
+        ax.plot(list(course), list(course.values()), lw=1.1, alpha=0.6, **thin)
     steps = sorted(set.intersection(*(set(course) for course in seeds)))
     whole = [itemgetter(*steps)(course) for course in seeds]
     mean = np.reshape(whole, (len(seeds), len(steps))).mean(axis=0)
-    ax.plot(steps, mean, marker="o", ms=3, lw=2.2, **look)
+    ax.plot(steps, mean, ms=4, lw=2.2, **look)
     whose = f"{name}, mean of {len(seeds)} seed{'s' * (len(seeds) != 1)}"
     return {whose: _course_of(dict(zip(steps, mean, strict=True)))}
 
@@ -767,15 +905,20 @@ def by_size(
 ) -> Figure:
     """One line and one mark per series over a logarithmic axis of sizes, whiskers side by side.
 
+    Without whiskers the marks stand where their sizes are.
+
     Without ``ylim`` the vertical axis is logarithmic, too.
     """
-    fig, ax = canvas(6.8, 3.6)
+    fig, ax = canvas(NARROW, 3.3)
     colours = hues(list(series))
+    points = marks(list(series))
+    whiskers = any(_whiskers(_heights(values)[1]) is not None for values in series.values())
     for number, (name, values) in enumerate(series.items()):
-        x = np.array(sizes) * 1.06 ** (number - (len(series) - 1) / 2)
+        aside = number - (len(series) - 1) / 2 if whiskers else 0.0
         y, error = _heights(values)
-        look: dict[str, Any] = {"fmt": "os^Dv"[number % 5] + "-", "color": colours[number]}
-        ax.errorbar(x, y, yerr=error, ms=5, capsize=3, label=name, **look)
+        look: dict[str, Any] = {"fmt": points[number] + "-", "color": colours[number]}
+        look |= {"yerr": _whiskers(error), "capsize": 3, "label": name}
+        ax.errorbar(np.array(sizes) * 1.06**aside, y, ms=5, **look)
     if chance is not None:
         ax.axhline(chance, color="#666666", lw=1, ls="--")
     ax.set_xscale("log")
@@ -790,9 +933,8 @@ def by_size(
     else:
         ax.set_ylim(*ylim)
     ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
-    if series:
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.set_ylabel(_wrapped(ylabel, 3.2))
+    _key_below(fig)
     at = [f"{size:g}" for size in sizes]
     drawn: dict[str, Interval | float] = {}
     for name, of in series.items():
@@ -818,9 +960,10 @@ def cost(
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    fig, ax = canvas(6.8, 3.8)
+    fig, ax = canvas(NARROW, 3.4)
     shapes = dict(zip(dict.fromkeys(shape for shape, _ in points), "os^Dvph", strict=False))
-    colours = dict(zip(dict.fromkeys(colour for _, colour in points), COLOURS, strict=False))
+    colouring = list(dict.fromkeys(colour for _, colour in points))
+    colours = dict(zip(colouring, hues(colouring), strict=True))
     for (shape, colour), (x, y) in points.items():
         if y is not None:
             error = [[y.value - y.low], [y.high - y.value]] if y.shown else None
@@ -833,12 +976,10 @@ def cost(
     ax.set_ylim(-0.03, 1.05)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    keys = [
-        Line2D([], [], ls="", marker=mark, color="#666666", label=name)
-        for name, mark in shapes.items()
-    ]
-    keys += [Line2D([], [], lw=4, color=colour, label=name) for name, colour in colours.items()]
-    ax.legend(handles=keys, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    keys = [Line2D([], [], lw=4, color=colour, label=name) for name, colour in colours.items()]
+    for name, mark in shapes.items():
+        keys.append(Line2D([], [], ls="", marker=mark, color="#666666", label=name))
+    _key_below(fig, keys)
     about = plain(
         "Points with whiskers over {x}, logarithmic; vertical axis: {y}.", x=xlabel, y=ylabel
     )
@@ -870,11 +1011,10 @@ def growth(record: Mapping[str, Any]) -> Figure:
             ``memory_gb`` or ``None``, and its ``slope``. At least one has rows.
     """
     there = [name for name in GROWS if record[name]["rows"]]
-    fig, axes = canvas(7.4, 2.95, columns=len(there), shared=False)
+    fig, axes = canvas(NARROW, 2.4 * len(there), rows=len(there), shared=False)
     for name, ax in zip(there, np.atleast_1d(axes), strict=True):
         _growing(ax, name, record[name])
-    keys = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    fig.legend(*keys, frameon=False, loc="outside lower center", ncols=2, fontsize=9)
+    _key_below(fig)
     about = (
         "Lines beside dashed ones of growth in proportion; both axes of a panel are logarithmic."
     )
@@ -902,7 +1042,6 @@ def _growing(ax: Any, name: str, found: Mapping[str, Any]) -> None:
     slope = found["slope"]
     ax.set_title("" if slope is None else plain("slope {slope}", slope=slope), fontsize=10)
     ax.margins(0.22)
-    ax.set_box_aspect(1)
     ax.set_xticks(x, [f"{at:g}" for at in x])
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
@@ -929,7 +1068,7 @@ def _gb(row: Mapping[str, Any]) -> str:
 
 def reliability(diagrams: Mapping[str, Sequence[Bin]]) -> Figure:
     """Share of true labels against the judge's probability; the diagonal is perfect."""
-    fig, ax = canvas(4.8, 4.0)
+    fig, ax = canvas(NARROW, 3.9)
     ax.plot([0, 1], [0, 1], color="#666666", lw=1, ls="--")
     colours = hues(list(diagrams))
     for number, (name, bins) in enumerate(diagrams.items()):
@@ -938,16 +1077,16 @@ def reliability(diagrams: Mapping[str, Sequence[Bin]]) -> Figure:
         ax.plot(x, y, "os^D"[number % 4] + "-", label=name, color=colours[number])
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
-    ax.set_xlabel('probability of "met", as the judge gives it')
+    ax.set_xlabel('stated probability of "met"')
     ax.set_ylabel("share of criteria that are met")
-    ax.legend(frameon=False, loc="upper left")
+    _key_below(fig)
     seen = {}
     for name, bins in diagrams.items():
         said = [f"probability {written(one.probability)}" for one in bins]
         seen[name] = _ends(said, [one.share for one in bins])
     about = (
-        "Share of criteria that are met against the probability that the judge gives, beside the "
-        "dashed diagonal of a judge that is never off."
+        "Share of criteria that are met against the stated probability, beside the dashed "
+        "diagonal of a judge that is never off."
     )
     return _told(fig, about, _each(seen))
 
@@ -959,8 +1098,9 @@ def stages(rows: Mapping[str, Mapping[str, float]], *, xlabel: str, unit: str = 
         rows: name -> stage -> amount; all rows have the same stages.
         unit: format of the whole.
     """
-    fig, ax = canvas(7.0, 1.2 + 0.34 * len(rows))
     names = list(rows)
+    tall = max((name.count("\n") + 1 for name in names), default=1)
+    fig, ax = canvas(NARROW, 0.8 + max(0.34, 0.2 * tall) * len(rows))
     left = np.zeros(len(rows))
     for number, stage in enumerate(dict.fromkeys(name for row in rows.values() for name in row)):
         widths = np.array([rows[name][stage] for name in names])
@@ -971,10 +1111,10 @@ def stages(rows: Mapping[str, Mapping[str, float]], *, xlabel: str, unit: str = 
             unit.format(whole), (whole, at), (4, 0), textcoords="offset points", va="center"
         )
     ax.invert_yaxis()
-    ax.margins(x=0.1)
+    ax.margins(x=0.15)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(xlabel)
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    _key_below(fig)
     seen = {}
     for name, whole in zip(names, left, strict=True):
         longest = max(rows[name], key=rows[name].__getitem__)
@@ -992,7 +1132,7 @@ def group(rewards: Sequence[float | None], advantages: Sequence[float | None]) -
         rewards: in [0, 1], ``None`` for unscored.
         advantages: of the same responses, in standard deviations.
     """
-    fig, (left, right) = canvas(7.2, 1.2 + 0.32 * len(rewards), columns=2)
+    fig, (left, right) = canvas(NARROW, 1.2 + 0.32 * len(rewards), columns=2)
     y = np.arange(len(rewards))
     mean = float(np.mean(scored(rewards))) if scored(rewards) else None
     for ax, values, label in ((left, rewards, "reward"), (right, advantages, "advantage")):
@@ -1000,7 +1140,7 @@ def group(rewards: Sequence[float | None], advantages: Sequence[float | None]) -
             if value is None:
                 ax.text(0, at, " unscored", va="center", fontsize=8, color="#666666")
         colours = [
-            COLOURS[3] if advantage is not None and advantage < 0 else COLOURS[0]
+            BELOW if advantage is not None and advantage < 0 else COLOURS[0]
             for advantage in advantages
         ]
         ax.barh(y, [0.0 if value is None else value for value in values], color=colours)
@@ -1008,7 +1148,7 @@ def group(rewards: Sequence[float | None], advantages: Sequence[float | None]) -
         ax.grid(axis="y", visible=False)
     if mean is not None:
         left.axvline(mean, color="#333333", lw=1, ls="--", label="mean of the group")
-        left.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
+        _key_below(fig)
     right.axvline(0.0, color="#333333", lw=1)
     left.set_xlim(0, 1)
     names = [f"response {n}" for n in range(1, len(rewards) + 1)]
@@ -1040,14 +1180,18 @@ def alternatives(
         readable: tokens that answer; they are drawn solid, the others pale.
         most: tokens a panel, the likeliest.
     """
-    fig, axes = canvas(2.3 * max(3, len(tokens)), 2.6, columns=len(tokens))
+    rows = -(-len(tokens) // 2)
+    fig, axes = canvas(NARROW, 2.1 * rows, columns=min(2, len(tokens)), rows=rows)
+    panels = list(np.ravel(axes))
     seen = {}
-    for ax, (name, likely) in zip(np.atleast_1d(axes), tokens.items(), strict=True):
+    pale = False
+    for ax, (name, likely) in zip(panels, tokens.items(), strict=False):
         best = sorted(likely.items(), key=lambda item: -item[1])[:most]
         for at, (token, p) in enumerate(best):
             ax.bar(at, p, color=COLOURS[0], alpha=1.0 if token in readable else 0.25)
         # A dollar sign would begin a formula.
         shown = [token.replace("$", r"\$") for token, _ in best]
+        pale |= any(token not in readable for token, _ in best)
         ax.set_xticks(range(len(best)), shown, fontsize=9)
         ax.set_title(name, fontsize=9)
         ax.set_ylim(0, 1)
@@ -1057,12 +1201,13 @@ def alternatives(
             tokens=[f"“{token}” {written(p)}" for token, p in best],
             share=float(sum(p for token, p in best if token in readable)),
         )
-    np.atleast_1d(axes)[0].set_ylabel("probability")
-    about = (
-        "Vertical bars, one panel a question and one bar a token, solid where it is an answer and "
-        "pale where not; vertical axis: probability."
-    )
-    return _told(fig, about, _each(seen))
+    for ax in panels[::2]:
+        ax.set_ylabel("probability")
+    for ax in panels[len(tokens) :]:
+        ax.set_axis_off()
+    about = "Vertical bars, one panel a question and one bar a token; vertical axis: probability."
+    said = "Solid where the token is an answer, pale where not." if pale else ""
+    return _told(fig, about, said, _each(seen))
 
 
 # --- drawings ------------------------------------------------------------------------------------
@@ -1099,6 +1244,21 @@ _SHAPES = {
     "reference_likert": "M0,5.5l5.5,-9.5h-11z",
     "synthetic_ref": "M-6,-1.5h4.5v-4.5h3v4.5h4.5v3h-4.5v4.5h-3v-4.5h-4.5z",
     "synthetic_noref": "M-5,-3l2,-2 3,3 3,-3 2,2 -3,3 3,3 -2,2 -3,-3 -3,3 -2,-2 3,-3z",
+}
+#: Colour and mark of each arm in a figure of matplotlib: those above, and of arms without a judge.
+_ARMS = {
+    "explicit": (HUES["explicit"][0], "o"),
+    "implicit": (HUES["implicit"][0], "s"),
+    "predefined": (HUES["predefined"][0], "D"),
+    "direct_likert": (HUES["direct_likert"][0], "^"),
+    "reference_likert": (HUES["reference_likert"][0], "v"),
+    "synthetic_ref": (HUES["synthetic_ref"][0], "P"),
+    "synthetic_noref": (HUES["synthetic_noref"][0], "X"),
+    "base": ("#A98B6B", "h"),
+    "length": ("#C2689B", "p"),
+    "rlvr": ("#7C8B00", "*"),
+    "sft_reference": ("#3D9BD1", "<"),
+    "sft_filtered": ("#5B4BB5", ">"),
 }
 _WIDTH = 560
 _TOP = 38

@@ -100,10 +100,16 @@ def _filled(template: str, values: Mapping[str, Any], shown: Callable[[str], str
             # An empty value right behind another one is an ending that is not needed; anywhere
             # else the reader is told that there was nothing.
             ending = value == "" and not text and bool(found)
-            found += "" if ending else shown(format(value, spec) if spec else written(value))
+            found += "" if ending else shown(_formatted(value, spec) if spec else written(value))
     if unused := sorted(set(values) - {name for _, name, *_ in parts}):
         raise ValueError(f"not used in the sentence: {', '.join(unused)}")
     return found
+
+
+def _formatted(value: Any, spec: str) -> str:
+    """As Python formats it; a percent sign stands off its number, as the book writes it."""
+    text = format(value, spec)
+    return f"{text[:-1]} %" if spec.endswith("%") else text
 
 
 def _check(name: str, conversion: str | None, before: str) -> None:

@@ -68,6 +68,12 @@
     return known(value) ? value.toFixed(2) : "unscored";
   }
 
+  // "Not met" beside "0.50" would look wrong: so near to one half there are more decimals.
+  function probability(p) {
+    const close = p.toFixed(2) === "0.50" && p !== 0.5;
+    return p.toFixed(close ? 4 : 2);
+  }
+
   function signed(value) {
     const text = Math.abs(value).toFixed(2);
     if (Number(text) === 0) return "0.00";
@@ -81,13 +87,16 @@
   function prose(text, label, missing) {
     if (!known(text.more)) return make("p", "note", missing);
     if (!text.said.trim()) return make("p", "note", "(empty)");
-    const box = make("div", "text", text.said);
+    const box = make("div", "text", text.said.trimEnd());
     box.dir = "auto";
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", label);
-    if (!text.more) return box;
+    const whole = make("button", "whole", "Show all of it");
+    whole.type = "button";
+    whole.hidden = true;
+    whole.setAttribute("aria-label", "Show all of it: " + label);
     const rest = counted(text.more, "more character") + " not shown here.";
-    return make("div", "", box, make("p", "note", rest));
+    return make("div", "", box, whole, text.more ? make("p", "note", rest) : null);
   }
 
   function scrolls(label, table) {
@@ -97,13 +106,24 @@
     return box;
   }
 
-  // The keyboard stops at a box only where there is something to scroll.
+  // The keyboard stops at a box only where there is something to scroll; a text that is cut says so.
   function reach() {
-    for (const box of shown.querySelectorAll(".text, .scroll")) {
-      const cut = box.scrollHeight > box.clientHeight + 1 || box.scrollWidth > box.clientWidth + 1;
-      if (cut) box.tabIndex = 0;
+    for (const box of shown.querySelectorAll(".scroll")) {
+      if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }
+    for (const box of shown.querySelectorAll(".text")) {
+      const cut = box.scrollHeight > box.clientHeight + 1;
+      box.classList.toggle("cut", cut);
+      box.nextElementSibling.hidden = !cut;
+    }
+  }
+
+  function showWhole(event) {
+    const button = event.target.closest(".whole");
+    if (!button) return;
+    button.previousElementSibling.classList.add("all");
+    reach();
   }
 
   // --- one answer
@@ -121,7 +141,7 @@
       if (one.reason) item.append(make("span", "why", "Why: ", alone(one.reason)));
       list.append(item);
     }
-    if (!answer.rewards.length) list.append(make("li", "note", "Nobody graded this answer."));
+    if (!answer.rewards.length) list.append(make("li", "note", "No grade of this answer is kept here."));
     return list;
   }
 
@@ -146,7 +166,7 @@
     const good = found.met !== criterion.against;
     const word = (good ? "▲" : "▼") + (found.met ? " met" : " not met");
     const parts = [make("span", good ? "met" : "unmet", word)];
-    if (known(found.p)) parts.push(" ", make("span", "p", number(found.p)), bar(found.p, !good));
+    if (known(found.p)) parts.push(" ", make("span", "p", probability(found.p)), bar(found.p, !good));
     return parts;
   }
 
@@ -159,7 +179,7 @@
       parts.push(...tables(task, all.slice(first, first + COLUMNS)));
     }
     if (!parts.length) {
-      const why = "No criterion was judged on its own here: this reward is one rating of the whole answer.";
+      const why = "No verdicts on single criteria are kept here; a rating of the whole answer has none.";
       return make("p", "note", why);
     }
     return make("div", "", ...parts);
@@ -184,11 +204,11 @@
         }
         body.append(line);
       });
-      const key = ". ▲ speaks for the answer, ▼ against it; number and bar are the judge's probability that the criterion is met.";
-      const caption = make("caption", "", make("span", "", "Judged by ", alone(group.by), key));
+      const key = "). ▲ speaks for the answer, ▼ against it; number and bar are the judge's probability that the criterion is met.";
+      const caption = make("caption", "", make("span", "", "Verdicts (", alone(group.by), key));
       const kind = answers.length > 4 ? "criteria many" : "criteria";
       const table = make("table", kind, caption, make("thead", "", head), body);
-      parts.push(scrolls("verdicts by " + group.by, table));
+      parts.push(scrolls("verdicts: " + group.by, table));
     });
     return parts;
   }
@@ -223,10 +243,9 @@
     const texts = sides.map((one) => one.answer.text).filter((text) => known(text.more));
     const same = texts.length === 2 && texts[0].said === texts[1].said;
     const note = same ? make("p", "note", "Both answers are the same, word by word.") : null;
-    return [
-      make("section", "", make("h2", "", "Answers"), make("div", "side-by-side", ...cards), note),
-      make("section", "", make("h2", "", "Criteria"), criteria(task, sides)),
-    ];
+    const answers = make("section", "", make("h2", "", "Answers"), make("div", "side-by-side", ...cards), note);
+    if (!sides.some((one) => one.answer.rewards.length)) return [answers];
+    return [answers, make("section", "", make("h2", "", "Criteria"), criteria(task, sides))];
   }
 
   function question(task) {
@@ -346,6 +365,7 @@
   pick.beside.addEventListener("change", show);
   window.addEventListener("hashchange", recall);
   window.addEventListener("resize", reach);
+  shown.addEventListener("click", showWhole);
   shown.addEventListener("toggle", reach, true); // a folded text has no height
   byId("rollouts-pick").hidden = false;
   recall();

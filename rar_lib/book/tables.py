@@ -9,6 +9,7 @@ from datetime import date
 from functools import cache
 from html import escape
 from importlib.resources import files
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from rar_lib.core.decision import Finding
@@ -243,28 +244,27 @@ def cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.2f}"
+        return f"{value:,.2f}"
+    if isinstance(value, Integral):
+        return f"{value:,}" if abs(int(value)) >= 1000 else value
     return visible(value) if isinstance(value, str) else value
 
 
-#: Characters a line of model text.
-_WIDTH = 74
-
-
 def show(text: str, name: str = "", scores: Mapping[str, Any] | None = None) -> None:
-    """Print model text as plain text: wrapped, without control characters, never as HTML.
+    """Print model text as plain text: without control characters, never as HTML.
+
+    A paragraph is one line, which wraps where it is read: a line that was wrapped before would wrap
+    once more in a narrower window.
 
     Args:
         name: whose text it is, in a line above it.
         scores: what it was given, in the same line; ``None`` for what is unscored.
     """
-    import textwrap
-
     if name:
         given = (f", {what} {_score(value)}" for what, value in (scores or {}).items())
         print(f"\n{visible(name)}{''.join(given)}:")
     for line in visible(text).splitlines() or [""]:
-        print(textwrap.fill(line, _WIDTH, initial_indent="  ", subsequent_indent="  "))
+        print(f"  {line}")
 
 
 def _score(value: Any) -> str:

@@ -1067,6 +1067,89 @@ def test_a_table_of_claims_has_at_most_seven_columns_and_no_empty_group() -> Non
             assert len({tuple(claims.line(row)) for row in measured}) == 1, group
 
 
+def test_a_group_that_is_not_testable_shows_why_and_no_empty_column() -> None:
+    """One finding in the group, and what is measured has its columns back."""
+    never = {"sources": (), "measure": "", "reason": "no reader was asked"}
+    ledger = one_measure(claim("a", says="So a."), claim("b", says="So b.", **never))
+    frame = claims.table(claims.decided(ledger, Evidence()), "judge").frame
+    assert list(frame.columns) == ["claim", "paper", "not testable here"]
+    assert "is not recorded" in frame["not testable here"][0]
+    assert frame["not testable here"][1] == "no reader was asked"
+    frame = claims.table(claims.decided(ledger, recorded(a=finding(0.3))), "judge").frame
+    assert {"here", "p (Holm)", "finding", "evidence"} <= set(frame.columns)
+    assert list(frame["finding"]) == ["supported", "not testable here"]
+
+
+def test_reasons_that_differ_by_the_name_of_a_finding_are_one() -> None:
+    ledger = one_measure(claim("a", says="So a."), claim("b", says="So b."), claim("c"))
+    rows = claims.decided(ledger, recorded(c=finding(0.3)))
+    ((why, members),) = claims.reasons(rows).items()
+    assert "holds no finding of it; " in why
+    assert [row.claim.id for row in members] == ["judge.a", "judge.b"]
+    # What is written to the record names the finding.
+    assert "holds no finding a; " in str(rows[0].finding)
+
+
+def test_a_reason_stands_once_beside_the_first_of_its_claims() -> None:
+    never = {"sources": (), "measure": "", "reason": "no reader was asked"}
+    ledger = one_measure(claim("a", says="So a."), claim("b", says="So b.", **never))
+    rows = [*claims.decided(ledger, Evidence()), *claims.decided(ledger, Evidence())]
+    listed = claims.closed(rows)
+    assert [row["claim"] for row in listed] == ["So a.", "So a.", "So b.", "So b."]
+    first, again, other, once_more = (row["reason"] for row in listed)
+    assert "is not recorded" in first
+    assert (again, other, once_more) == ("", "no reader was asked", "")
+
+
+def test_reasons_are_counted_and_say_what_their_claims_are_about() -> None:
+    never = {"sources": (), "measure": "", "reason": "no reader was asked"}
+    ledger = one_measure(claim("a", **never), claim("b", **never), claim("c"))
+    rows = claims.decided(ledger, recorded(c=finding(0.3)))
+    frame = claims.by_reason(rows, "reason", {"judge": "Judges"}).frame
+    assert frame.values.tolist() == [["no reader was asked", 2, "Judges"]]
+    nothing = claims.by_reason(rows[2:], "reason", {"judge": "Judges"})
+    assert nothing.frame.values.tolist() == [["nothing"]]
+
+
+def test_groups_come_out_as_their_claims_do() -> None:
+    found = {"a": finding(0.3), "b": finding(-0.4), "c": finding(0.0, spread=0.02)}
+    ledger = one_measure(*(claim(name) for name in "abcd"))
+    titles = {"judge": "Judges", "data": "Data"}
+    frame = claims.by_group(claims.decided(ledger, recorded(**found)), titles).frame
+    assert list(frame.columns)[:3] == ["claims about", "claims", "supported"]
+    # Data has no claim about an effect; the last row is of all.
+    assert frame.values.tolist() == [
+        ["Judges", 4, 1, 1, 1, 0, 1],
+        ["all of them", 4, 1, 1, 1, 0, 1],
+    ]
+
+
+def test_a_difference_stands_apart_from_its_bound() -> None:
+    rows = claims.bounded(claims.decided(DECLARED, Evidence()))
+    lines = [claims.bound_line(row) for row in rows]
+    assert {line["bound"] for line in lines} == {"two runs: 1.3", "sampling error: 6.687"}
+    assert not [line for line in lines if re.search("two runs|sampling|,[.]", line["difference"])]
+    assert "Synthetic rubrics beat human ones." in {line["difference"] for line in lines}
+
+
+def test_what_is_shown_names_its_chapter_for_a_link_and_its_files() -> None:
+    paths = ("notebooks/01_a.ipynb", "notebooks/12_b.ipynb", "book/conventions.md", "x/y.py")
+    alone = {"sources": (), "measure": ""}
+    ledger = one_measure(claim("a", shown=paths, **alone), claim("b", shown=["x/y.py"], **alone))
+    several, none = (claims.line(row) for row in claims.decided(ledger, Evidence()))
+    assert several["chapter"] == "notebooks/01_a.ipynb#2, chapter 12"
+    assert several["file"] == "book/conventions.md, x/y.py"
+    assert (none["chapter"], none["file"]) == (None, "x/y.py")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_the_head_of_a_chapter_is_a_cell_that_its_page_shows(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    (head,) = (one for one in cells if one["id"] == "2")
+    assert head["cell_type"] == "code"
+    assert "remove-cell" not in head["metadata"].get("tags", [])
+
+
 def test_untestable_claims_are_grouped_by_their_reason() -> None:
     rows = claims.decided(DECLARED, Evidence())
     grouped = claims.reasons(rows)
@@ -1136,7 +1219,7 @@ def said_of(rows: dict[str, Row], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return said
 
 
-def test_a_group_says_how_its_claims_came_out_and_the_largest_in_margins(
+def test_a_group_says_the_largest_of_its_decided_differences_in_margins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = {"a": finding(0.3), "b": finding(-0.4), "c": finding(0.0, spread=0.02)}
@@ -1144,26 +1227,21 @@ def test_a_group_says_how_its_claims_came_out_and_the_largest_in_margins(
     rows = decide(
         one_measure(*(claim(name, says=f"So {name}.") for name in "abcde")), recorded(**found)
     )
-    counted, largest = said_of(rows, monkeypatch)
-    assert counted == (
-        "Claims of this group about an effect: 5. Supported: 1; contradicted: 1; no difference "
-        "larger than the margin: 2; undecided: 0; not testable here: 1."
-    )
+    (largest,) = said_of(rows, monkeypatch)
     assert "is -0.40 [" in largest
     assert largest.endswith("(share), of the claim *So b*, which is **contradicted**.")
     assert rows["judge.b"].in_margins == pytest.approx(8.0)
     assert rows["judge.e"].in_margins == 0.0
     # A smaller difference of a measure with a smaller margin is the larger one.
     narrow = replace(rows["judge.a"], measure=DECLARED.measures["accuracy_spread"])
-    (_, other) = said_of(rows | {"judge.a": narrow}, monkeypatch)
+    (other,) = said_of(rows | {"judge.a": narrow}, monkeypatch)
     assert other.endswith("(squared share of pairs), of the claim *So a*, which is **supported**.")
 
 
-def test_a_group_in_which_nothing_is_decided_says_no_more_than_that(
+def test_a_group_in_which_nothing_is_decided_has_nothing_to_say(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (counted,) = said_of(decide(one_measure(claim("a")), Evidence()), monkeypatch)
-    assert counted.endswith("undecided: 0; not testable here: 1.")
+    assert said_of(decide(one_measure(claim("a")), Evidence()), monkeypatch) == []
 
 
 def test_every_group_of_measured_claims_has_its_sentence_in_the_chapter() -> None:
@@ -1172,45 +1250,39 @@ def test_every_group_of_measured_claims_has_its_sentence_in_the_chapter() -> Non
     said = set(re.findall(r'claims\.say_group\(rows, "(\w+)"\)', code))
     assert said == set(re.findall(r'claims\.table\(rows, "(\w+)"\)', code)) - {"arithmetic"}
     assert groups == said
-    assert "row.claim.says for row in members" in code  # a reason is listed with all that have it
+    assert code.count("claims.by_reason(") == 2  # what a record could decide, and what none could
+    assert "claims.closed(rows)" in code  # a reason is listed with all that have it
 
 
-def test_decided_claims_are_said_again_without_the_pairs_that_a_wording_was_found_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def left_of(rows: list[Row], alone: Finding) -> list[list[str]]:
+    """What is shown of claim a without the tried pairs, given its finding over the others."""
+    found = claims.untried(rows, {"findings, untried": {"a": alone.to_json()}})
+    return [] if found is None else found.frame.values.tolist()
+
+
+def test_decided_claims_are_shown_again_without_the_pairs_that_a_wording_was_found_on() -> None:
     source = [{"record": "alignment", "key": "a"}]
     ledger = one_measure(claim("a", sources=source), claim("b"))
     records = {"alignment": ORIGIN | {"findings": {"a": finding(0.3).to_json()}}}
     rows = claims.decided(ledger, Evidence(records))
-    said: list[str] = []
-    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
-    claims.say_untried(rows, None)
-    claims.say_untried(rows, {"findings, untried": {"b": finding(0.3).to_json()}})
-    assert not said
-    claims.say_untried(rows, {"findings, untried": {"a": finding(0.0).to_json()}})
-    (text,) = said
-    assert "*So* is **no difference larger than" in text
-    assert text.endswith("; with them it is supported.")
+    assert claims.untried(rows, None) is None
+    assert claims.untried(rows, {"findings, untried": {"b": finding(0.3).to_json()}}) is None
+    (row,) = left_of(rows, finding(0.0))
+    assert (row[0], row[1]) == ("So.", "supported")
+    assert row[2].startswith("no difference larger than")
+    assert row[3].startswith("0.00 [")
 
 
-def test_a_word_that_changes_without_those_pairs_is_said_whichever_it_was(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_word_that_changes_without_those_pairs_is_shown_whichever_it_was() -> None:
     ledger = one_measure(claim("a", sources=[{"record": "alignment", "key": "a"}]))
     records = {"alignment": ORIGIN | {"findings": {"a": finding(0.0).to_json()}}}
     rows = claims.decided(ledger, Evidence(records))
-    said: list[str] = []
-    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
-    claims.say_untried(rows, {"findings, untried": {"a": finding(0.0).to_json()}})
-    assert not said  # open with those pairs and without them
-    claims.say_untried(rows, {"findings, untried": {"a": finding(0.3).to_json()}})
-    assert "*So* is **supported**" in said[0].replace("\\", "")
-    assert f"; with them it is {rows[0].word}" in said[0]
+    assert left_of(rows, finding(0.0)) == []  # open with those pairs and without them
+    ((_, with_them, without, _),) = left_of(rows, finding(0.3))
+    assert (with_them, without) == (rows[0].word, "supported")
 
 
-def test_a_claim_about_every_size_counts_tasks_for_as_many_judges_as_its_record(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_claim_about_every_size_counts_tasks_for_as_many_judges_as_its_record() -> None:
     stem = "alignment.explicit_over_likert"
     every = f"{stem}, every size"
     below = finding(-0.1, spread=0.6)
@@ -1222,12 +1294,11 @@ def test_a_claim_about_every_size_counts_tasks_for_as_many_judges_as_its_record(
         return found.needed or 0 if found else 0
 
     assert needed() < needed("small") < needed("small", "middle")
-    said: list[str] = []
-    monkeypatch.setattr(prose, "say", lambda text, **of: said.append(prose.sentence(text, **of)))
     alone = {name: below.to_json() for name in (every, stem, f"{stem}, small")}
     row = decide(ledger, recorded(**{every: finding(0.3)}))["judge.a"]
-    claims.say_untried([row], {"findings, untried": alone})
-    assert f"undecided ({needed('small')} tasks would" in said[0].replace("\\", "")
+    shown = claims.untried([row], {"findings, untried": alone})
+    assert shown is not None
+    assert f"undecided ({needed('small')} tasks would" in shown.frame["without them"].item()
 
 
 def told_and_shown(
@@ -1256,7 +1327,8 @@ def test_what_was_seen_of_a_claim_before_is_said_under_its_group(
     (fold,) = shown
     ((_, table),) = fold.tables.items()
     rows = [tuple(row) for row in table.frame.itertuples(index=False)]
-    assert rows == [("So a.", "It was tried. It was late."), ("So b.", "It was late.")]
+    # Each sentence once, beside the names of the claims that it is about.
+    assert rows == [("It was tried.", "judge.a"), ("It was late.", "judge.a; judge.b")]
     html = fold._repr_html_()
     assert "<details" in html
     assert " open>" not in html
@@ -1265,8 +1337,17 @@ def test_what_was_seen_of_a_claim_before_is_said_under_its_group(
 def test_a_group_of_which_nothing_was_known_shows_no_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = claims.decided(one_measure(claim("a")), Evidence({}))
     said, shown = told_and_shown(rows, monkeypatch)
-    assert len(said) == 1
+    assert said == []
     assert shown == []
+
+
+def test_what_was_known_of_every_claim_of_a_group_names_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger = one_measure(*(claim(name, seen="It was late.") for name in "ab"))
+    _, (fold,) = told_and_shown(claims.decided(ledger, Evidence({})), monkeypatch)
+    ((_, table),) = fold.tables.items()
+    assert table.frame.values.tolist() == [["It was late.", "all"]]
 
 
 def test_claims_of_which_pairs_had_been_tried_say_what_was_seen() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -166,7 +166,7 @@ def test_a_figure_of_thousands_of_points_is_shown_as_a_sharp_png() -> None:
     assert figures.as_svg(fig) is None
     picture = figures.as_png(fig)
     assert picture is not None
-    assert int.from_bytes(picture[16:20], "big") > 1_300  # 7 inches, less the margins
+    assert int.from_bytes(picture[16:20], "big") > 850  # 4.4 inches, less the margins
 
 
 def test_in_a_notebook_our_figures_are_svg_and_those_of_others_stay_as_they_are() -> None:
@@ -206,7 +206,53 @@ def test_a_hue_is_one_thing_and_its_shades_are_the_variants() -> None:
     assert len(figures.hues([f"thing {n}" for n in range(20)])) == 20
 
 
-@pytest.mark.parametrize("colour", figures.COLOURS)
+def test_an_arm_has_one_colour_and_one_mark_in_every_figure() -> None:
+    """However many stand beside it, and in whatever order."""
+    colour = figures.HUES["implicit"][0]
+    names = ["direct_likert", "implicit", "length"]
+    of_size = figures.by_size([1, 2], {name: [0.1, 0.2] for name in names}, xlabel="x", ylabel="y")
+    line = of_size.axes[0].containers[1].lines[0]
+    assert (line.get_color(), line.get_marker()) == (colour, "s")
+    course = figures.arm_curves({name: [{0: 0.1, 6: 0.2}] for name in names}, ylabel="y")
+    line = course.axes[0].lines[1]
+    assert (line.get_color(), line.get_marker()) == (colour, "s")
+    bars = figures.grouped_bars(["a"], {name: [0.1] for name in names[::-1]}, ylabel="y")
+    assert mpl.colors.to_hex(bars.axes[0].patches[1].get_facecolor()) == colour.lower()
+    dots = figures.strips({name: [0.1, 0.2] for name in names}, xlabel="x").axes[0].lines
+    assert dots[2].get_color() == colour
+    priced = figures.cost({("qwen", name): (1.0, EIGHT) for name in names}, xlabel="", ylabel="")
+    assert priced.axes[0].containers[1].lines[0].get_color() == colour
+
+
+def test_the_arms_of_the_drawing_have_its_hues_in_every_figure() -> None:
+    assert {name: figures.hues([name]) for name in figures.ASKED} == {
+        name: [figures.HUES[name][0]] for name in figures.ASKED
+    }
+
+
+def test_things_beside_an_arm_have_no_colour_like_that_of_the_arm() -> None:
+    arm, *others = figures.hues(["implicit", *"abcde"])
+    assert min(figures._apart(arm, other) for other in others) > figures._ALIKE
+    assert figures.hues(["a", "b"])[1] not in others  # gold is near the red of the arm
+    assert len({mark for _, mark in figures._ARMS.values()}) == len(figures._ARMS)
+
+
+@pytest.mark.parametrize("arm", [arm for arm in figures._ARMS if arm not in figures.ASKED])
+def test_an_arm_without_a_judge_has_a_colour_unlike_that_of_any_other(arm: str) -> None:
+    colour, _ = figures._ARMS[arm]
+    others = [other for name, (other, _) in figures._ARMS.items() if name != arm]
+    assert min(figures._apart(colour, other) for other in others) > 60
+
+
+def test_dots_of_rows_that_are_no_arms_have_one_colour() -> None:
+    lines = figures.strips({"a": [0.1] * 9, "b": [0.2] * 9}, xlabel="x").axes[0].lines
+    assert {line.get_color() for line in lines[::2]} == {figures.COLOURS[0]}
+
+
+SEEN = [*figures.COLOURS, *(colour for colour, _ in figures._ARMS.values())]
+
+
+@pytest.mark.parametrize("colour", SEEN)
 def test_every_colour_is_seen_on_white_and_turned_over_on_dark(colour: str) -> None:
     def contrast(value: str, ground: float = 1.0) -> float:
         both = sorted([luminance(value), ground])
@@ -273,7 +319,7 @@ def test_a_finding_is_drawn_by_its_word_wherever_its_interval_lies() -> None:
     marks = [ln for ln in fig.axes[0].lines if ln.get_marker() not in ("None", None, "")]
     assert [mark.get_marker() for mark in marks] == ["^", "v", "s", "o"]
     assert sorted(text.get_text() for text in fig.legends[0].get_texts()) == sorted(words)
-    assert [text.get_text() for text in fig.axes[0].texts] == [" not testable here"]
+    assert [text.get_text() for text in fig.axes[0].texts] == [" not testable here", *rows, "none"]
     assert "Undecided: 1 of 5 (“undecided”)" in repr(fig)
 
 
@@ -284,13 +330,31 @@ def test_panels_of_a_forest_share_rows_and_scale_and_leave_empty_what_is_not_the
         {"left": {"a": one, "b": two}, "right": {"b": one, "c": None}}, xlabel="x"
     )
     left, right = fig.axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["a", "b", "c"]
+    assert [text.get_text() for text in left.texts] == ["a", "b", "c"]
     assert [ax.get_title() for ax in fig.axes] == ["left", "right"]
     marks = [ln for ln in right.lines if ln.get_marker() not in ("None", None, "")]
     assert [float(ln.get_ydata()[0]) for ln in marks] == [1.0]  # the row of "b"
     assert [text.get_text() for text in right.texts] == [" not testable here"]
     assert left.get_xlim() == right.get_xlim()
-    assert left.get_ylim() == right.get_ylim() == (2.5, -0.5)
+    assert left.get_ylim() == right.get_ylim() == (2.5, -0.8)
+
+
+@pytest.mark.parametrize("order", [("near", "far", "below"), ("far", "below", "near")])
+def test_every_interval_of_every_panel_lies_within_its_limits(order: Sequence[str]) -> None:
+    """However much wider than those of the first panel the others are."""
+    ends = {"near": (0.02, 0.04), "far": (0.5, 0.7), "below": (-0.9, -0.3)}
+    panels = {}
+    for name in order:
+        low, high = ends[name]
+        panels[name] = {"a": Interval((low + high) / 2, low, high, 9), "b": None}
+    fig = figures.forests(panels, xlabel="x")
+    drawn = {}
+    for ax in fig.axes:
+        (line,) = [ln for ln in ax.lines if len(ln.get_xdata()) == 2 and ln.get_linewidth() == 2]
+        drawn[ax.get_title()] = tuple(line.get_xdata())
+        assert ax.get_xlim()[0] < -0.9
+        assert ax.get_xlim()[1] > 0.7
+    assert drawn == ends
 
 
 def test_a_course_has_a_thin_line_for_each_seed_and_a_thick_one_for_their_mean() -> None:
@@ -303,8 +367,19 @@ def test_a_course_has_a_thin_line_for_each_seed_and_a_thick_one_for_their_mean()
     thick = [pytest.approx(y) for width, y in drawn if width > 2]
     assert thick == [[0.2, 0.4], [0.1, 0.2]]  # steps that all seeds have
     assert len(drawn) == 4  # one seed alone is its own mean
-    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    names = [text.get_text() for text in ax.figure.legends[0].get_texts()]
     assert names == ["explicit (2)", "implicit (1)"]
+
+
+def test_the_key_of_courses_names_them_as_their_ends_lie_above_each_other() -> None:
+    arms = {name: [{0: 0.1, 6: end}] for name, end in (("a", 0.2), ("b", 0.9), ("c", 0.5))}
+    alone = figures.arm_curves(arms, ylabel="y")
+    assert [text.get_text() for text in alone.legends[0].get_texts()] == ["b (1)", "c (1)", "a (1)"]
+    panels = figures.arm_curves(arms, ylabel="y", panels={"one": ["a", "b"], "two": ["c"]})
+    assert [text.get_text() for text in panels.axes[0].get_legend().get_texts()] == [
+        "b (1)",
+        "a (1)",
+    ]
 
 
 def test_many_arms_are_told_apart_by_colour_and_line() -> None:
@@ -331,12 +406,24 @@ def test_panels_of_arms_share_the_axis_and_have_a_key_each_that_stands_below_it(
     for _ in range(2):  # a key hangs at its plot, so the layout settles in the second draw
         fig.canvas.draw()
     keys = [ax.get_legend().get_window_extent() for ax in fig.axes]
-    assert all(one.x1 <= other.x0 for one, other in pairwise(keys))
     plots = [ax.get_window_extent() for ax in fig.axes]
     assert all(key.y1 < plot.y0 for key, plot in zip(keys, plots, strict=True))
+    titles = [ax.title.get_window_extent() for ax in fig.axes]
+    assert all(key.y0 >= title.y1 for key, title in zip(keys, titles[1:], strict=False))
     assert min(key.y0 for key in keys) >= 0  # below that it would be cut off
-    assert min(min(plot.height, plot.width) for plot in plots) > 1.8 * fig.dpi
+    assert max(key.x1 for key in keys) <= fig.bbox.width
+    assert min(plot.height for plot in plots) > 1.5 * fig.dpi
+    assert min(plot.width for plot in plots) > 0.7 * fig.bbox.width
     assert "Panels: tier 1, tier 2 and no notes. arm 0, and then at length wh" in repr(fig)
+
+
+def test_panels_of_arms_have_one_scale_of_steps_also_where_one_trained_for_longer() -> None:
+    arms = {"a": [{0: 0.1, 6: 0.2}], "b": [{0: 0.1, 12: 0.9}]}
+    one, two = figures.arm_curves(arms, ylabel="y", panels={"1": ["a"], "2": ["b"]}).axes
+    assert one.get_xlim() == two.get_xlim()
+    assert one.get_ylim() == two.get_ylim()
+    assert one.get_xlim()[1] > 12
+    assert one.get_ylim()[1] > 0.9
 
 
 def test_few_dots_lie_on_their_row_beside_the_line_that_they_are_compared_with() -> None:
@@ -387,6 +474,170 @@ def test_in_the_picture_of_a_step_words_stay_in_their_boxes_and_arrows_out_of_ot
         points = np.linspace(*ends, 100)
         crossed = {name for name, box in boxes.items() if box.count_contains(points)}
         assert crossed == {start, end}
+
+
+def test_marks_stand_at_their_size_and_the_key_has_no_whiskers_where_none_are_drawn() -> None:
+    def drawn(values: list[Any]) -> tuple[list[list[float]], list[bool]]:
+        series = {"one": values, "two": [0.3, 0.4], "three": [0.5, 0.6]}
+        fig = figures.by_size([1, 8], series, xlabel="x", ylabel="y")
+        bars = fig.axes[0].containers
+        return [bar.lines[0].get_xdata().tolist() for bar in bars], [bar.has_yerr for bar in bars]
+
+    for values in ([0.1, 0.2], [SEVEN, None]):
+        assert drawn(values) == ([[1.0, 8.0]] * 3, [False] * 3)
+    places, whiskers = drawn([EIGHT, 0.2])
+    assert len({first for first, _ in places}) == 3  # whiskers would hide each other
+    assert whiskers == [True, False, False]
+
+
+def test_graders_that_panels_share_have_one_key_and_one_colour_each() -> None:
+    looks = {0: EIGHT, 4: EIGHT}
+    panels = {"a run": {"training": looks, "hold-out": looks}, "another": {"hold-out": looks}}
+    fig = figures.gains(panels)
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["training", "hold-out"]
+    left, right = fig.axes
+    colours = [bar.lines[0].get_color() for bar in left.containers]
+    assert [bar.lines[0].get_color() for bar in right.containers] == colours[1:]
+
+
+BESIDES: dict[str, list[float]] = {
+    f"series {n}, and what is done to it": [0.1, 0.2] for n in range(7)
+}
+ROWS = {f"a row {n} whose name goes on and on, farther than a line": EIGHT for n in range(3)}
+#: Figures whose keys and names once left a telephone no room for what is drawn.
+NARROW: dict[str, Any] = {
+    "bars": lambda: figures.grouped_bars(["a", "b"], BESIDES, ylabel="y"),
+    "by size": lambda: figures.by_size([1, 2], BESIDES, xlabel="x", ylabel="y"),
+    "cost": lambda: figures.cost(
+        {("qwen", name): (1.0, EIGHT) for name in ("a", "b", "c")}, xlabel="x", ylabel="y"
+    ),
+    "courses": lambda: figures.arm_curves({"explicit": [{0: 0.1, 6: 0.2}]}, ylabel="y"),
+    "slopes": lambda: figures.slopes({"qwen": [0.1]}, {"qwen": [0.2]}),
+    "stages": lambda: figures.stages({"a": {"write": 1.0, "judge": 2.0}}, xlabel="x"),
+    "strips": lambda: figures.strips({"explicit": [0.1, 0.2]}, xlabel="words of an axis " * 4),
+    "forest": lambda: figures.forest(ROWS, xlabel="words of an axis " * 6),
+    "reliability": lambda: figures.reliability({"a judge, as read": [Bin(5, 0.1, 0.2)]}),
+    "rewards": lambda: figures.reward_curve(
+        [[0.2, 0.4], [0.3, 0.5]], {f"held-out tasks, {n} judge": {0: EIGHT} for n in "ab"}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_a_telephone_shows_a_figure_whole_with_its_key_below_what_is_drawn(name: str) -> None:
+    fig = NARROW[name]()
+    text = figures.as_svg(fig)
+    assert text is not None
+    width = re.search(r'\bwidth="(\d+)"', text)
+    assert width is not None
+    assert 0.7 * int(width[1]) <= 350  # as the step of training, above
+    fig.canvas.draw()
+    plot = fig.axes[0].get_window_extent()
+    key = fig.legends[0].get_window_extent()
+    assert 0 <= key.y0 < key.y1 < plot.y0
+    assert plot.width > 0.7 * fig.bbox.width
+    assert plot.height > 1.0 * fig.dpi or name in ("stages", "strips")
+
+
+NAMED = "a name that is longer than its line"
+COURSE = {0: EIGHT, 5: EIGHT}
+#: Those of several panels, and those with long names beside their rows.
+SPLIT: dict[str, Any] = {
+    "credit": lambda: figures.credit_bars({n: [(NAMED, 0.5, 0.5)] * 8 for n in ("good", "bad")}),
+    "group": lambda: figures.group([0.9, 0.1], [0.7, -0.7]),
+    "gains": lambda: figures.gains({f"{n} {NAMED}": {"a judge": COURSE} for n in "ab"}),
+    "forests": lambda: figures.forests(
+        {n: {NAMED: EIGHT, "few": SEVEN} for n in ("labels", "judge", "together")},
+        xlabel="explicit score minus base",
+    ),
+    "arms": lambda: figures.arm_curves(
+        {f"{n}, {NAMED}": [{0: 0.1, 6: 0.2}] for n in "abcd"},
+        ylabel="conveyed by held-out answers",
+        panels={title: [f"{n}, {NAMED}" for n in title] for title in ("ab", "cd")},
+    ),
+    "strips": lambda: figures.strips({NAMED: [0.1, 0.2]}, xlabel="words of an axis " * 4),
+    "growth": lambda: figures.growth(GROWN),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_a_telephone_shows_every_panel_of_a_figure(name: str) -> None:
+    fig = SPLIT[name]()
+    text = figures.as_svg(fig)
+    assert text is not None
+    width = re.search(r'\bwidth="(\d+)"', text)
+    assert width is not None
+    assert 0.7 * int(width[1]) <= 350
+    fig.canvas.draw()
+    plots = [ax.get_window_extent() for ax in fig.axes]
+    assert min(plot.width for plot in plots) > 0.2 * fig.bbox.width
+    below = [key.get_window_extent().y1 for key in fig.legends]
+    assert max(below, default=0) < min(plot.y0 for plot in plots)
+
+
+def test_a_long_name_beside_a_row_of_dots_or_bars_has_several_lines() -> None:
+    dots = figures.strips({NAMED: [0.1], "short": [0.2]}, xlabel="x")
+    bars = figures.credit_bars({n: [(NAMED, 0.5, 0.5), ("short", 0.5, 0.5)] for n in "ab"})
+    for fig in (dots, bars):
+        long, short = [label.get_text() for label in fig.axes[0].get_yticklabels()]
+        assert long.replace("\n", " ") == NAMED
+        assert (long.count("\n"), short) == (1, "short")
+        fig.canvas.draw()
+        upper, lower = [label.get_window_extent() for label in fig.axes[0].get_yticklabels()]
+        assert upper.y0 >= lower.y1
+
+
+def test_a_long_name_of_a_forest_stands_above_its_row_and_a_short_one_beside_it() -> None:
+    long = figures.forest(ROWS, xlabel="x")
+    long.canvas.draw()
+    (ax,) = long.axes
+    assert {label.get_text() for label in ax.get_yticklabels()} == {""}
+    assert [text.get_text().replace("\n", " ") for text in ax.texts] == list(ROWS)
+    for y, text in enumerate(ax.texts):
+        words = text.get_window_extent()
+        assert words.y0 > ax.transData.transform((0, y))[1]
+        assert words.y1 < ax.transData.transform((0, y - 1))[1]
+        assert words.x1 < long.bbox.x1
+    short = figures.forest({"explicit": EIGHT}, xlabel="x").axes[0]
+    assert [label.get_text() for label in short.get_yticklabels()] == ["explicit"]
+
+
+def test_the_axis_of_dots_has_the_ends_of_its_values_unless_others_are_given() -> None:
+    low, high = figures.strips({"a": [0.2, 0.4]}, xlabel="x").axes[0].get_xlim()
+    assert 0.15 < low < 0.2 < 0.4 < high < 0.45
+    fig = figures.strips({"a": [0.2, 0.4]}, xlabel="x", xlim=(0.0, 1.0))
+    assert fig.axes[0].get_xlim() == (0.0, 1.0)
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["mean of the row"]
+
+
+def test_what_a_criterion_could_earn_has_an_outline_that_is_seen_where_it_is_dark() -> None:
+    rows = {name: [("Cool it", 0.0, 0.5)] for name in ("preferred", "rejected")}
+    pale, earned = figures.credit_bars(rows).axes[0].patches
+    assert mpl.colors.to_hex(pale.get_edgecolor(), keep_alpha=True) == "#0072b2ff"
+    assert pale.get_facecolor()[3] < 0.5 < earned.get_facecolor()[3]
+
+
+def test_questions_stand_in_two_columns_and_pale_bars_are_told_where_there_are_any() -> None:
+    questions = {name: {"yes": 0.9, "no": 0.1} for name in ("a", "b", "c")}
+    fig = figures.alternatives(questions, readable={"yes", "no"})
+    fig.canvas.draw()
+    first, second, third, left_out = fig.axes
+    assert first.get_position().y0 == second.get_position().y0 > third.get_position().y1
+    assert not left_out.axison
+    assert "pale" not in repr(fig)
+    assert "pale" in repr(figures.alternatives(questions, readable={"yes"}))
+
+
+def test_calibrated_probabilities_are_not_called_those_that_the_judge_gives() -> None:
+    ax = figures.reliability({"calibrated": [Bin(5, 0.1, 0.2)]}).axes[0]
+    assert ax.get_xlabel() == 'stated probability of "met"'
+
+
+def test_the_key_of_a_group_is_as_large_as_the_words_of_its_axes() -> None:
+    fig = figures.group([0.9, 0.1], [0.7, -0.7])
+    (words,) = fig.legends[0].get_texts()
+    assert words.get_text() == "mean of the group"
+    assert words.get_fontsize() == fig.axes[0].xaxis.label.get_fontsize()
 
 
 # --- what is seen, in words

@@ -19,7 +19,7 @@ from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.mdit import create_md_parser
 
 from rar_lib.book.pages.gate import active_content, clean_notebook
-from rar_lib.book.prose import listed, say, sentence, written
+from rar_lib.book.prose import listed, plain, say, sentence, written
 from rar_lib.core.decision import Finding, decide, not_testable
 from rar_lib.core.stats import Interval, compare
 from rar_lib.core.text import visible
@@ -199,6 +199,14 @@ def test_no_text_becomes_more_than_text(value: str) -> None:
 def test_a_value_is_written_as_a_reader_wants_it(value: Any, words: str) -> None:
     assert written(value) == words
     assert shown("commonmark", sentence("{x}", x=value)) == words
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"), [("{x:.0%}", "36 %"), ("{x:.1%} of them", "35.6 % of them")]
+)
+def test_a_percent_sign_stands_off_its_number(template: str, wanted: str) -> None:
+    assert shown("commonmark", sentence(template, x=0.356)) == wanted
+    assert plain(template, x=0.356) == wanted
 
 
 def test_lists_have_an_and() -> None:

@@ -1270,6 +1270,47 @@ def test_a_group_is_in_the_order_of_its_advantages(opened: Any, browsable: Path)
     assert "advantage" not in last
 
 
+def test_a_text_that_is_cut_says_so_and_can_be_had_whole(opened: Any, browsable: Path) -> None:
+    opened.goto((browsable / "hostile.html").as_uri() + "#task=train-1")
+    box = opened.locator(".cards-of .text").first
+    button = opened.locator(".cards-of .whole").first
+    cut = "e => e.scrollHeight > e.clientHeight + 1"
+    assert button.is_visible()
+    assert box.evaluate(cut)
+    button.focus()
+    opened.keyboard.press("Enter")
+    assert not button.is_visible()
+    assert not box.evaluate(cut)
+    opened.goto("about:blank")
+    opened.goto((browsable / "plain.html").as_uri() + "#task=train-1")
+    assert opened.locator(".whole:visible").count() == 0
+
+
+def test_answers_without_a_grade_say_so_and_promise_no_verdicts(
+    opened: Any, tmp_path: Path
+) -> None:
+    bare = replace(kept_run(), steps=[], watched=[], arm="sft_reference", identity={})
+    bare.save(tmp_path / "run.json")
+    (tmp_path / "page.html").write_text(browse_page(tmp_path), encoding="utf-8")
+    opened.goto((tmp_path / "page.html").as_uri())
+    said = shown(opened)
+    assert said.count("No grade of this answer is kept here.") == 2
+    assert "Criteria" not in said
+
+
+def test_a_probability_close_to_one_half_is_not_rounded_to_it(opened: Any, tmp_path: Path) -> None:
+    write_kept(tmp_path)
+    path = tmp_path / TRANSCRIPT
+    close = path.read_text(encoding="utf-8").replace('"probability": 0.2', '"probability": 0.4971')
+    path.write_text(close, encoding="utf-8")
+    (tmp_path / "page.html").write_text(page := browse_page(tmp_path), encoding="utf-8")
+    still = BeautifulSoup(page, "html.parser").select_one("#rollouts-shown").get_text(" ")
+    assert "not met 0.4971" in " ".join(still.split())
+    opened.goto((tmp_path / "page.html").as_uri())
+    assert "not met 0.4971" in shown(opened)
+    assert "Verdicts (training: " in shown(opened)
+
+
 def test_the_address_leads_back_to_what_was_picked(opened: Any, browsable: Path) -> None:
     opened.goto((browsable / "plain.html").as_uri())
     opened.select_option("#pick-task", "train-0")

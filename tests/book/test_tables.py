@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from rar_lib.book import tables
@@ -148,6 +149,8 @@ def test_claims_are_shown_with_what_they_rest_on() -> None:
 def test_tables_say_what_is_missing_and_keep_text_harmless() -> None:
     assert tables.cell(None) == "–"
     assert tables.cell(0.126) == "0.13"
+    assert [tables.cell(n) for n in (999, 1492, np.int64(28800))] == [999, "1,492", "28,800"]
+    assert tables.cell(1043.0) == "1,043.00"
     assert tables.cell(True) == "yes"
     assert tables.cell(Interval(0.5, 0.25, 0.75, 9)) == "0.50 [0.25, 0.75]"
     html = tables.table([{"response": "<script>alert(1)</script>\x1b[31m", "n": 0.5}])._repr_html_()
@@ -164,10 +167,16 @@ def test_a_text_stands_under_its_name_and_scores(capsys: pytest.CaptureFixture[s
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_model_text_is_shown_as_wrapped_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.show("word " * 60 + "\x1b[31m\u202e<b>")
+def test_model_text_is_shown_as_plain_text_a_line_a_paragraph(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It wraps where it is read: wrapped here, it would wrap twice in a narrow window."""
+    tables.show(f"{'word ' * 60}\x1b[31m\u202e<b>\nThe end.")
     out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 74
+    first, second = out.splitlines()
+    assert first.startswith(f"  {'word ' * 60}")
+    assert first.endswith("<b>")
+    assert second == "  The end."
     assert "\x1b" not in out
     assert "\u202e" not in out
 

@@ -138,15 +138,17 @@ def table(columns: list[str], row: list[str], times: int = 3) -> str:
     )
 
 
-GRADING = ["judge", "arm", "strict", "ties half", "share read", "unscored pairs", "calls per pair"]
-VALUES = ["smollm2-135m", "reference_likert", "0.50 (n = 2)", "0.54 [0.31, 0.77]", "0.9", "0", "2"]
+GRADING = ["judge", "arm", "ties half", "strict", "share read", "unscored pairs", "calls per pair"]
+VALUES = ["smollm2-135m", "reference_likert", "0.54 [0.31, 0.77]", "0.50 (n = 2)", "0.9", "0", "2"]
 STEPS = [f"column {i}" for i in range(24)]
 
 
 def drawing() -> str:
-    """A figure of the book as a notebook shows it."""
+    """A figure of the book as a notebook shows it, wider than a telephone."""
     intervals = {f"row {n}": Interval(n / 4, n / 4 - 0.2, n / 4 + 0.2, 9) for n in range(-2, 3)}
-    drawn = as_svg(figures.forest(intervals, xlabel="difference"))
+    wide = figures.forest(intervals, xlabel="difference")
+    wide.set_size_inches(8, 3)
+    drawn = as_svg(wide)
     assert drawn is not None
     return drawn
 

@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rar_lib.book import figures, results, tables
@@ -28,10 +29,12 @@ class Page:
         self.tabled: list[list[dict[str, Any]]] = []
         self.drawn: list[dict[str, dict[str, float]]] = []
         self.grown: list[dict[str, Any]] = []
+        self.folded: list[dict[str, list[dict[str, Any]]]] = []
         monkeypatch.setattr(results, "load", records.get)
         monkeypatch.setattr(figures, "stages", lambda bars, **_: self.drawn.append(bars))
         monkeypatch.setattr(figures, "growth", self.grown.append)
         monkeypatch.setattr(tables, "table", self.tabled.append)
+        monkeypatch.setattr(tables, "folds", lambda parts, **_: self.folded.append(parts))
         names = {"Counter": Counter, "figures": figures, "results": results, "tables": tables}
         names["say"] = self.say  # type: ignore[assignment]
         with redirect_stdout(io.StringIO()):
@@ -52,7 +55,7 @@ def cells() -> list[str]:
             inside = source.startswith("## What it costs")
         if inside and cell["cell_type"] == "code":
             found.append(source)
-    assert len(found) == 6
+    assert len(found) == 7
     return found
 
 
@@ -69,22 +72,61 @@ def test_the_goals_on_record_are_shown_and_of_missed_ones_why(
 ) -> None:
     assert RECORDED
     page = Page({"goals": RECORDED}, monkeypatch)
-    every, missed = page.tabled
-    assert [row["goal"] for row in every] == [row["goal"] for row in RECORDED["rows"]]
-    assert [row["why"] for row in missed] == [
-        row["why"] for row in RECORDED["rows"] if row["word"] == "missed"
+    commands, of_speed = page.tabled
+    every = RECORDED["rows"]
+    assert {row["goal"] for row in [*commands, *renamed(of_speed)]} == {
+        row["goal"] for row in every
+    }
+    missed = [row for row in every if row["word"] == "missed"]
+    assert f"missed: {len(missed)}; " in page.said[0]
+    for row, text in zip(missed, page.said[1:], strict=False):
+        assert text.startswith(f"- **{row['goal']}**: {row['outcome']} (")
+        assert text.endswith(row["why"])
+    (dated,) = (parts["as of"] for parts in page.folded)
+    assert [row["as of"] for row in dated] == [row["at"] for row in every if row["at"]]
+
+
+def renamed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the table that names its goals otherwise."""
+    return [row | {"goal": row["goal of a judge or a step"]} for row in rows]
+
+
+def test_a_goal_has_one_row_with_a_column_for_each_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def of(goal: str, processor: str, measured: str | None, word: str) -> dict[str, Any]:
+        row = dict.fromkeys(("outcome", "at", "why"), "")
+        row |= {"goal": goal, "asks": "at most 5 s", "record": "results/times.json"}
+        return row | {"processor": processor, "measured": measured, "word": word}
+
+    rows = [
+        of("fast", "one", "3 s", "met"),
+        of("fast", "two", "9 s", "missed"),
+        of("slow", "two", None, "not measured here"),
+        of("slow", "one", "4 s", "met") | {"asks": "at most 7 s"},
     ]
-    assert page.said[0].startswith(f"Of {len(every)} rows ")
-    assert f"{len(missed)} are missed" in page.said[0]
+    rows.append(of("new", "one", "1 s", "met"))
+    both = "at most 5 s or at most 7 s"
+    slow = {"one": "4 s, met (at most 7 s)", "two": "not measured (at most 5 s)"}
+    page = Page({"goals": {"rows": rows, "counts": {}}}, monkeypatch)
+    assert page.tabled == [
+        [
+            {"goal": "fast", "asks": "at most 5 s", "one": "3 s, met", "two": "9 s, missed"},
+            {"goal": "slow", "asks": both} | slow,
+            {"goal": "new", "asks": "at most 5 s", "one": "1 s, met", "two": None},
+        ]
+    ]
 
 
 def test_where_no_goal_is_missed_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = {name: "x" for name in ("goal", "asks", "processor", "measured", "outcome", "at", "why")}
+    names = ("goal", "asks", "processor", "measured", "outcome", "at", "why", "record")
+    row = dict.fromkeys(names, "x")
     record = {"rows": [row | {"word": "met"}], "counts": {"met": 1}}
     page = Page({"goals": record}, monkeypatch)
     assert len(page.tabled) == 1
     assert page.said[:2] == [
-        "Of 1 rows 1 are met and 0 are missed; 0 are not measured here.",
+        "Each goal is asked of every processor that it was set for. Met: 1; missed: 0; "
+        "not measured here: 0.",
         "No goal that was measured is missed.",
     ]
 
@@ -121,10 +163,13 @@ def test_a_verdicts_time_is_cut_into_as_many_groups_as_there_are_colours(
     assert first["all else"] == pytest.approx(200 * (0.01 + 0.02))
     assert second["all else"] == pytest.approx(0.0)
     assert {"between steps", "Python between operations"} <= set(first)
-    assert "a in int8 on two cores, 2026-01-02: 5.0 verdicts a second." in page.said[1].replace(
-        "*", ""
-    )
-    assert page.said[1].endswith("Multiplied with each other they are 0.13.")
+    assert "Measured on two cores, 2026-01-02." in page.said
+    (factors,) = page.tabled
+    assert [row["model"] for row in factors] == ["a in int8", "b in int8"]
+    assert factors[0]["verdicts/s"] == "5.0"
+    *parts, whole_share = list(factors[0].values())[2:]
+    assert whole_share == pytest.approx(np.prod(parts))
+    assert tables.cell(whole_share) == "0.13"
 
 
 def test_where_every_group_has_a_colour_none_is_put_together(
@@ -140,7 +185,10 @@ def test_where_every_group_has_a_colour_none_is_put_together(
 def test_a_bar_names_its_machine_where_there_are_several(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = {"matrix products": 0.9, "attention": 0.1}
     other = profiled("a", shares) | {"machine": "four cores, AMX"}
-    (bars,) = Page({"judge_profile": [profiled("a", shares), other]}, monkeypatch).drawn
+    page = Page({"judge_profile": [profiled("a", shares), other]}, monkeypatch)
+    (bars,) = page.drawn
+    ((_, last),) = page.tabled
+    assert last["model"] == "a in int8, four cores, AMX"
     assert [" ".join(name.split()) for name in bars] == [
         "a, int8, two cores",
         "a, int8, four cores, AMX",

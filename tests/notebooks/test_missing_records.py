@@ -9,6 +9,7 @@ import ast
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.stats import MIN_UNITS, Interval
 from rar_lib.core.types import Grade, Pair
 from rar_lib.data.tasks import load_mini_pairs
-from rar_lib.evaluation.alignment import CriterionAgreement, PairGrades, against
+from rar_lib.evaluation.alignment import CriterionAgreement, PairGrades, against, by
 from rar_lib.models.catalogue import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +88,15 @@ def last_value(cell: str, names: dict[str, Any]) -> Any:
     return None
 
 
+def defined(stem: str, name: str) -> Any:
+    """A function that a cell of a chapter defines."""
+    (cell,) = cells(stem, f"def {name}(")
+    (made,) = (line for line in ast.parse(cell).body if getattr(line, "name", "") == name)
+    known = {"listed": listed}
+    exec(compile(ast.Module([made], []), "cell", "exec"), known)
+    return known[name]
+
+
 def text(page: Page) -> str:
     return " ".join(page.said).replace("\\", "")
 
@@ -114,6 +124,8 @@ READ = {
 def read(stem: str, records: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Page:
     marks, _, helper = READ[stem]
     names: dict[str, Any] = {"say_at_chance": lambda found: None} if helper else {}
+    if helper:
+        names["right_most_often"] = defined(stem, "right_most_often")
     return shown(monkeypatch, cells(stem, *marks), records, **names)
 
 
@@ -140,7 +152,7 @@ def test_with_its_record_a_chapter_shows_a_table(
 def test_without_a_record_of_other_graders_there_is_no_table_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chosen = cells("12_do_the_instruments_hold", 'results.load("judges")', 'others["scaling"]')
+    chosen = cells("12_do_the_instruments_hold", 'results.load("judges")')
     page = shown(monkeypatch, chosen, {})
     assert "No grader has been measured since" in text(page)
     assert page.tabled == []
@@ -159,8 +171,11 @@ def test_chapter_4_names_each_judge_on_record_that_passes_the_gate_and_each_that
         for name, row in record["judges"].items():
             row["gate"] = name in passing
         page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
-        below = listed([name for name in judges if name not in passing])
-        assert f"pass the gate: {listed(passing)}. Judges that do not: {below}." in text(page)
+        below = [name for name in judges if name not in passing]
+        said = f"Every judge on record passes the gate: {listed(passing)}."
+        if below:
+            said = f"pass the gate: {listed(passing)}. Judges that do not: {listed(below)}."
+        assert said in text(page)
 
 
 def test_chapter_4_tells_once_on_which_pairs_the_wording_was_found() -> None:
@@ -175,20 +190,29 @@ def finding(value: float) -> Finding:
     return Finding("undecided", Interval(value, value - 0.1, value + 0.1, 48), 0.5, 0.5)
 
 
-def test_chapter_4_says_for_which_judges_a_rubric_beats_a_plain_rating(
+def test_chapter_4_says_at_every_size_whether_a_rubric_beats_a_plain_rating(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    findings: dict[str, Finding] = {}
-    for arm in ("implicit", "explicit"):
-        findings[f"alignment.{arm}_over_likert"] = finding(0.3)
-        findings[f"alignment.{arm}_over_likert, small"] = finding(0.2)
     supported = Finding("supported", Interval(0.3, 0.2, 0.4, 48), 0.001, 0.01)
-    findings["alignment.explicit_over_likert"] = supported
+    findings = {"alignment.explicit_over_likert, every size": supported}
     (cell,) = cells("04_can_the_judge_be_trusted", 'for arm in ("implicit", "explicit"):')
-    page = shown(monkeypatch, [cell], {}, findings=findings, gated=["small", "large"])
-    implicit, explicit = page.said
-    assert "it is supported for none and contradicted for none" in implicit
-    assert "it is supported for large and contradicted for none" in explicit
+    page = shown(monkeypatch, [cell], {}, findings=findings)
+    assert "implicit is **not testable here: fewer than two judges" in text(page)
+    assert "explicit **supported**." in text(page)
+
+
+def test_chapter_4_says_where_an_interval_ends_that_three_decimals_let_touch_zero(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    findings = {
+        "alignment.near": Finding("undecided", Interval(-0.022, -0.044, -0.0004, 48), 0.05, 1.0),
+        "alignment.far_off": Finding("undecided", Interval(0.2, 0.1, 0.3, 48), 0.05, 1.0),
+        "alignment.both": Finding("undecided", Interval(0.1, -0.1, 0.3, 48), 0.05, 1.0),
+    }
+    (cell,) = cells("04_can_the_judge_be_trusted", "def nearest_end(")
+    names = {"SMALL": "alignment.near", "SPREAD": "alignment.far_off", "findings": findings}
+    page = shown(monkeypatch, [cell], {}, **names)
+    assert "zero: near (its interval ends at -0.0004) and far off. An interval" in text(page)
 
 
 # --- what a record says under its table
@@ -227,21 +251,51 @@ def first_pair(records: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Page
     return shown(monkeypatch, [cell], records, pair=pair, gold=gold, by_hand=by_hand, json=json)
 
 
-def test_chapter_4_compares_the_arms_of_each_judge_on_record(
+def test_chapter_4_names_the_arm_that_is_right_most_often_by_judge(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record = json.loads(json.dumps(RECORDS["alignment"]))
-    whole, part = list(record["judges"])[:2]
-    del record["judges"][part]["arms"]["direct_likert"]
+    judges = list(record["judges"])
+    untried = []
+    for name, arm in zip(judges, ("implicit", "explicit", "implicit"), strict=True):
+        arms = record["judges"][name]["arms"]
+        arms[arm]["accuracy"] |= {"value": 0.999}
+        untried.append(f"{Interval.from_json(arms['explicit']['accuracy, untried'])} by {name}")
     page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
-    rows = {name: record["judges"][name]["arms"] for name in (whole, part)}
-    right = Interval.from_json(rows[whole]["explicit"]["accuracy"])
-    pairs = rows[whole]["explicit"]["pairs"]
-    assert f"**{whole}**, over {pairs} pairs: {right} are right where each" in text(page)
-    untried = Interval.from_json(rows[whole]["explicit"]["accuracy, untried"])
-    said = f"**{whole}**, explicit: {right} of all pairs right, {untried} without those on which"
-    assert said in text(page)
-    assert f"**{part}**, over" not in text(page)
+    one, other, third = judges
+    best = f"right most often is implicit for {one} and {third} and explicit for {other}. That was"
+    assert best in text(page)
+    assert f"has this share right: {listed(untried)}." in text(page)
+
+
+def test_chapter_4_leaves_out_columns_that_say_the_same_in_every_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = json.loads(json.dumps(RECORDS["alignment"]))
+    of = record["judges"][next(iter(record["judges"]))]["arms"]["explicit"]
+    every = {json.dumps(row["arms"]["explicit"]["pairs"]) for row in record["judges"].values()}
+    page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
+    assert f"Every row is over {listed(sorted(every))} pairs. No pair ties" in text(page)
+    assert not {"pairs", "strict"} & set(page.tabled[0].frame.columns)
+    of["pairs"] -= 1
+    page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
+    assert "pairs" in page.tabled[0].frame.columns
+    of["strict"] |= {"value": 0.001}
+    page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
+    assert {"pairs", "strict"} <= set(page.tabled[0].frame.columns)
+    assert "No pair ties" not in text(page)
+
+
+def test_chapter_4_lists_the_arms_of_every_judge_in_one_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = json.loads(json.dumps(RECORDS["alignment"]))
+    for row in record["judges"].values():
+        row["arms"] = dict(reversed(row["arms"].items()))
+    page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
+    arms = list(page.tabled[0].frame["arm"])
+    order = [*page.names["ARMS"], "predefined"]
+    assert arms == order * len(record["judges"])
 
 
 def test_chapter_5_says_what_calibration_moved_for_each_judge_that_has_one(
@@ -250,16 +304,18 @@ def test_chapter_5_says_what_calibration_moved_for_each_judge_that_has_one(
     record = json.loads(json.dumps(RECORDS["alignment"]))
     plain, *others = record["judges"]
     del record["judges"][plain]["agreement, calibrated"]
+    one, other = others
+    for name, right, error in ((one, 0.99, 0.9), (other, 0.01, 0.0)):
+        moved = record["judges"][name]["agreement, calibrated"]
+        moved["accuracy"] |= {"value": right}
+        moved["ece"] = error
     page = read("05_down_to_the_criterion", {"alignment": record}, monkeypatch)
-    assert f"to the largest, {listed([plain, *others])}: the AUC" in text(page)
-    assert f"the accuracy of **{plain}**" not in text(page)
-    for name in others:
-        as_read, moved = (
-            CriterionAgreement.from_json(record["judges"][name][key])
-            for key in ("agreement", "agreement, calibrated")
-        )
-        said = f"**{name}** from {as_read.accuracy} to {moved.accuracy}, its balanced accuracy"
-        assert f"{said} from {as_read.balanced} to {moved.balanced}, and" in text(page)
+    said = f"raises the accuracy of {one}, and lowers the calibration error of {other}."
+    assert said in text(page)
+    assert plain not in text(page)
+    verdicts = record["judges"][one]["agreement"]["n"]
+    assert f"Every row is over {verdicts:,} verdicts." in text(page)
+    assert "n" not in page.tabled[0].frame.columns
 
 
 # --- the best and the worst
@@ -297,6 +353,38 @@ def test_chapter_4_names_every_best_axis_where_several_are_alike(
 def test_chapter_4_names_no_best_axis_where_all_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     said = by_part(monkeypatch, tone=(1.0, 9), safety=(1.0, 9)).said[0]
     assert "which are safety and tone, the share right is 1.00" in said
+
+
+def test_chapter_4_shows_the_levels_of_difficulty_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (cell,) = cells("04_can_the_judge_be_trusted", "def recorded_grades(")
+    names: dict[str, Any] = {"Grade": Grade, "PairGrades": PairGrades, "by": by}
+    page = shown(monkeypatch, [cell], RECORDS, **names)
+    axes, levels = (table.frame for table in page.tabled)
+    assert list(levels["difficulty"]) == ["obvious", "moderate", "subtle"]
+    assert list(axes["axis"]) == sorted({pair.axis for pair in load_mini_pairs("test")})
+
+
+@pytest.mark.parametrize(
+    ("likely", "said"),
+    [
+        ({"Yes": 0.9, "No": 0.1}, "Each of the tokens that are drawn counts as an answer."),
+        ({"Yes": 0.9, "I": 0.1}, "Pale ones, in explicit, do not count."),
+        # The sixth is not drawn.
+        ({"Yes": 0.9, "No": 0.1} | dict.fromkeys(("Y", "N", "y", "n"), 0.01), "Pale ones"),
+        ({"Yes": 0.6, "No": 0.2, "yes": 0.1, "no": 0.05, "YES": 0.04, "I": 0.01}, "Each of"),
+    ],
+)
+def test_chapter_4_calls_a_token_pale_only_where_one_is(
+    likely: dict[str, float], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ("Yes", "No", "yes", "no", "YES")
+    one = SimpleNamespace(place=SimpleNamespace(alternatives=likely), answers=answers)
+    monkeypatch.setattr(figures, "alternatives", lambda *_, **__: None)
+    (cell,) = cells("04_can_the_judge_be_trusted", "figures.alternatives(")
+    page = shown(monkeypatch, [cell], {}, asked={"explicit": one})
+    assert said in text(page)
 
 
 # --- kinds of rubrics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,65 @@ def test_tables_and_figures_are_referred_to_by_their_numbers(path: Path) -> None
 )
 def test_a_place_on_the_page_is_found(said: str) -> None:
     assert re.search(PLACED, said)
+
+
+# --- where code stands
+
+
+def headings_over_code(path: Path) -> list[str]:
+    """Headings with nothing to read between them and the first cell of code."""
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    bare = []
+    for cell, after in pairwise(found):
+        *_, last = "".join(cell["source"]).strip().splitlines() or [""]
+        code = after["cell_type"] == "code"
+        if cell["cell_type"] == "markdown" and code and last.startswith("#"):
+            bare.append(last)
+    return bare
+
+
+#: Chapters that keep headings over code: one is a list of claims, by their kind.
+LISTING = ("10", "12")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_section_begins_with_a_sentence(path: Path) -> None:
+    if path.stem.startswith(LISTING):
+        return
+    assert headings_over_code(path) == []
+
+
+def shows(source: str) -> bool:
+    """Whether a cell has an output: it says, prints or draws, or its last line is a value."""
+    tree = ast.parse(source)
+    return bool(order(source)) or isinstance(tree.body[-1], ast.Expr)
+
+
+def folds_in_a_row(path: Path) -> list[str]:
+    """Folded cells that show nothing, right above another folded cell."""
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    empty = []
+    for cell, after in pairwise(found):
+        folded = all("hide-input" in one["metadata"].get("tags", []) for one in (cell, after))
+        source = "".join(cell["source"])
+        if folded and not shows(source):
+            empty.append(source[:80])
+    return empty
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_folds_that_show_nothing_are_part_of_the_next_one(path: Path) -> None:
+    assert folds_in_a_row(path) == []
+
+
+def test_a_bare_heading_and_two_folds_in_a_row_are_found(tmp_path: Path) -> None:
+    folded = {"cell_type": "code", "metadata": {"tags": ["hide-input"]}}
+    heading = {"cell_type": "markdown", "metadata": {}, "source": ["## Bare"]}
+    cells = [heading, folded | {"source": ["x = 1"]}, folded | {"source": ["say('So.')"]}]
+    path = tmp_path / "x.ipynb"
+    path.write_text(json.dumps({"cells": [*cells, folded | {"source": ["y = 2"]}]}))
+    assert headings_over_code(path) == ["## Bare"]
+    assert folds_in_a_row(path) == ["x = 1"]
 
 
 # --- what a cell prints

@@ -98,8 +98,8 @@ def test_without_any_record_nothing_is_measured_and_each_row_says_what_is_missin
     [
         (1200.0, "met", 0.5, "met"),
         (2400.0, "met", 1.0, "met"),  # the bound itself is allowed
-        (3600.0, "missed", 1.5, "missed: 1.500 times the bound"),
-        (2404.8, "missed", 1.002, "missed: 1.002 times the bound"),
+        (3600.0, "missed", 1.5, "missed: 1.500 times the 40 min allowed"),
+        (2404.8, "missed", 1.002, "missed: 1.002 times the 40 min allowed"),
     ],
 )
 def test_a_run_is_held_against_its_bound(
@@ -240,7 +240,7 @@ def profiled(**other: Any) -> dict[str, Any]:
 
 def test_a_judge_is_held_against_its_peers_at_equal_weights() -> None:
     (over,) = found("over those of autorubric", judges=JUDGES)
-    assert over["outcome"] == "missed: 0.840 times the bound"
+    assert over["outcome"] == "missed: 0.840 of the 10 times asked for"
     said = "A verdict takes 50 tokens through the model here and 400 there, 8.0 times as many."
     assert over["why"] == f"{said} The cause was not taken apart."
     (gap,) = found("AUC of these", judges=JUDGES)
@@ -292,7 +292,7 @@ def test_a_step_that_is_not_fast_enough_shows_its_stages() -> None:
     stock = {"mean": {"total": 70.4, "judge": 50.0}}
     record = {"ratio": 6.4, "ours": {"mean": mean}, "stock": stock, "machine": "m", "date": "d"}
     (row,) = found("stock TRL", grpo_step=record)
-    assert row["outcome"] == "missed: 0.800 times the bound"
+    assert row["outcome"] == "missed: 0.800 of the 8 times asked for"
     assert row["why"] == (
         "Of the 11.0 s of a step here generation takes 5.0, the judge 2.0 and the update 3.0; of "
         "the 70.4 s of stock its judge takes 50.0."

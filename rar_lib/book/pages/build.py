@@ -45,7 +45,7 @@ from rar_lib.book.pages.landing import (
 from rar_lib.book.pages.links import elsewhere, lead, repository
 from rar_lib.book.pages.rollouts import FIVE_ARMS, ROLLOUTS, RUNS, browsed_units, fill
 from rar_lib.book.pages.status import STATUS, read_manifest, reproduced, run_line, status_page
-from rar_lib.book.pages.training_study import STUDY, studied
+from rar_lib.book.pages.training_study import PILOT_FIGURE, STUDY, pilot_curves, studied
 from rar_lib.book.pages.words import GENERATED, TRAINING
 from rar_lib.book.reproduce import altered
 from rar_lib.core.errors import ReproduceError
@@ -181,7 +181,10 @@ def generated(repo: Path) -> dict[str, str]:
     alignment = results.load("alignment", repo)
     arms = results.load("arms", repo)
     rows = claims.ledger(checkout=repo)
-    drawn = arm_curves(arms)
+    drawn = {
+        ARMS_FIGURE: arm_curves(arms),
+        PILOT_FIGURE: pilot_curves(results.load("design", repo), results.load("pilot", repo)),
+    }
     return {
         "index.md": landing(rows, alignment, arms),
         **{f"{AFTER}.md#{place}": text for place, text in told_after(arms, rows).items()},
@@ -190,7 +193,7 @@ def generated(repo: Path) -> dict[str, str]:
         JUDGES_DRAWING: figures.judge_drawing(results.judges(alignment)),
         CLAIMS_DRAWING: figures.share_drawing(claims.counts(rows)),
         LOOP_DRAWING: loop_drawing(),
-        **({ARMS_FIGURE: clean_svg(figures.as_svg(drawn) or "")} if drawn else {}),
+        **{name: clean_svg(figures.as_svg(one) or "") for name, one in drawn.items() if one},
     }
 
 

@@ -60,7 +60,7 @@ TOLD = {
 }
 UNTRAINED = "base"
 #: Width and height of their figure: a small one, whose letters stay large on a telephone.
-FIGURE_INCHES = (4.8, 2.8)
+FIGURE_INCHES = (4.4, 3.6)
 #: Where the page shows the loop of training.
 LOOP_DRAWING = "_static/loop.svg"
 #: Boxes of the loop: column and row, name, and what stands under the name.
@@ -367,11 +367,9 @@ def arm_curves(arms: Mapping[str, Any] | None) -> Figure | None:
     if not courses:
         return None
     from matplotlib.pyplot import close
-    from matplotlib.ticker import MaxNLocator
 
     drawn = figures.arm_curves(courses, ylabel="conveyed by held-out answers")
     drawn.set_size_inches(FIGURE_INCHES)
-    drawn.axes[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
     close(drawn)
     return drawn
 

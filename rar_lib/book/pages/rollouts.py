@@ -27,12 +27,13 @@ from rar_lib.judging.messages import rubric_of
 from rar_lib.training.run import Run
 
 ROLLOUTS = "rollouts"
-#: Runs that chapters leave, by their folder: the one of chapter 7 first.
+#: Runs that chapters leave, by their folder, the one of chapter 7 first, and what their names begin
+#: with: it tells runs of one reward apart.
 RUNS = {
-    "grpo": "Chapter 7",
-    "sft_reference": "Chapter 8",
-    "weakest_judge": "Chapter 9",
-    "bicycles": "Chapter 11",
+    "grpo": "Chapter 7: ",
+    "sft_reference": "Chapter 8: ",
+    "weakest_judge": "Chapter 9: weakest judge, ",
+    "bicycles": "Chapter 11: bicycles, ",
 }
 #: Responses that chapter 6 has every arm grade.
 FIVE_ARMS = "five_arms"
@@ -86,13 +87,13 @@ def kept_runs(data: Path, repo: Path) -> list[report.Leaf]:
     example = files("rar_lib.data").joinpath("example", "tasks.jsonl")
     tasks = [*load_mini("all"), *load_tasks(Path(str(example)))]
     found = []
-    for name, chapter in RUNS.items():
+    for name, prefix in RUNS.items():
         path = data / name / "run.json"
         if path.is_file():
             run = report.read_source(path)
             if isinstance(run, Run):
                 rows = report.transcript_of(path)
-                found.append(report.browsed(run, rows, tasks, prefix=f"{chapter}: "))
+                found.append(report.browsed(run, rows, tasks, prefix=prefix))
     path = data / f"{FIVE_ARMS}.json"
     if path.is_file():
         record = json.loads(path.read_text(encoding="utf-8"))

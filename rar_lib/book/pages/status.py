@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rar_lib.book.pages.words import GENERATED, in_hours
+from rar_lib.book.pages.words import GENERATED
 from rar_lib.book.prose import plain, sentence
 from rar_lib.core.errors import ReproduceError
 
 STATUS = "status"
 UNKNOWN = "not recorded"
 SHOWN_VERSIONS = 40
+#: Columns that are said once, above the table, where all chapters have the same.
+OFTEN_ALIKE = ("Profile", "Hardware")
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
@@ -53,24 +55,41 @@ def status_page(manifests: dict[str, dict[str, Any] | None], titles: dict[str, s
         "",
         GENERATED,
         "",
-        "| Chapter | Profile | Time | Replies added | Finished | Hardware |",
-        "|---|---|---|---:|---|---|",
+        *_runs(manifests, titles),
+        "",
+        "## Package versions",
+        "",
     ]
     versions: dict[str, set[str]] = {}
-    for stem, manifest in manifests.items():
-        row = manifest or {}
-        cells = [_profile(row), _seconds(row), _added(row), _date(row), _hardware(row)]
-        lines.append(f"| [{_text(titles[stem])}]({stem}.ipynb) | " + " | ".join(cells) + " |")
-        found = row.get("versions")
+    for manifest in manifests.values():
+        found = (manifest or {}).get("versions")
         for name, value in (found if isinstance(found, dict) else {}).items():
             versions.setdefault(str(name), set()).add(str(value))
-    lines += ["", "## Package versions", ""]
     if not versions:
         return "\n".join([*lines, f"Package versions were {UNKNOWN}.", ""])
     lines += ["| Package | Version |", "|---|---|"]
     for name in sorted(versions, key=str.lower)[:SHOWN_VERSIONS]:
         lines.append(f"| {_text(name)} | {_text(', '.join(sorted(versions[name])))} |")
     return "\n".join([*lines, ""])
+
+
+def _runs(manifests: Mapping[str, dict[str, Any] | None], titles: Mapping[str, str]) -> list[str]:
+    """The table of runs, and before it what all of them have in common."""
+    columns: dict[str, list[str]] = {
+        "Chapter": [f"[{_text(titles[stem])}]({stem}.ipynb)" for stem in manifests]
+    }
+    for name, cell in COLUMNS.items():
+        columns[name] = [cell(manifest or {}) for manifest in manifests.values()]
+    alike = [name for name in OFTEN_ALIKE if len(manifests) > 1 and len(set(columns[name])) == 1]
+    once = [f"{name.lower()} {columns.pop(name)[0]}" for name in alike]
+    said = [f"All chapters: {'; '.join(once)}.", ""] if once else []
+    rules = ["---:" if name in NUMBERS else "---" for name in columns]
+    rows = [_row(columns), _row(rules), *map(_row, zip(*columns.values(), strict=True))]
+    return [*said, *rows]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def reproduced(times: Mapping[str, Any] | None) -> str:
@@ -81,7 +100,10 @@ def reproduced(times: Mapping[str, Any] | None) -> str:
     """
     found = [
         plain(
-            "{hours} hours from {state} on {kind}", hours=in_hours(row[key]), state=state, kind=kind
+            "{minutes:.0f} minutes from {state} on {kind}",
+            minutes=row[key] / 60,
+            state=state,
+            kind=kind,
         )
         for kind, row in (times or {}).get("reproduce", {}).items()
         for key, state in (("cold_s", "empty caches"), ("warm_s", "filled caches"))
@@ -109,6 +131,11 @@ def _seconds(manifest: dict[str, Any]) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
+def _minutes(manifest: dict[str, Any]) -> str:
+    seconds = manifest.get("seconds")
+    return f"{seconds / 60:.1f}" if isinstance(seconds, int | float) else UNKNOWN
+
+
 def _added(manifest: dict[str, Any]) -> str:
     added = manifest.get("calls_added")
     return f"{added:,}" if isinstance(added, int) else UNKNOWN
@@ -129,3 +156,14 @@ def _hardware(manifest: dict[str, Any]) -> str:
             or UNKNOWN
         )
     return _text(hardware) if hardware else UNKNOWN
+
+
+#: Columns of the table of runs behind the chapter's, and those of them that hold numbers.
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "Profile": _profile,
+    "Minutes": _minutes,
+    "Replies added": _added,
+    "Finished": _date,
+    "Hardware": _hardware,
+}
+NUMBERS = ("Minutes", "Replies added")

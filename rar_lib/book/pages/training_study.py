@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rar_lib.book import claims, results, tables
+from rar_lib.book import claims, figures, results, tables
 from rar_lib.book.pages.words import in_hours, many, signed, some_seeds
-from rar_lib.book.prose import sentence
+from rar_lib.book.prose import listed, plain, sentence
 from rar_lib.core.decision import ALPHA, Finding
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval
@@ -18,13 +19,22 @@ from rar_lib.evaluation.held_out import MIN_SEEDS
 from rar_lib.evaluation.notes import RECALL
 from rar_lib.training.settings import Settings
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 #: The page on the training study.
 STUDY = "study"
 #: The places of that page.
 STUDY_PLACES = (
     *("outcome", "secondary", "arms", "folds", "settings", "pilot", "claims", "further", "seen"),
-    *("decision", "pooled", "graded", "gold", "state", "repeated"),
+    *("needed", "decision", "pooled", "graded", "gold", "state", "repeated"),
 )
+#: The figure of the pilot, beside the pages.
+PILOT_FIGURE = "pilot.svg"
+#: Its width and height: a small one, whose letters stay large on a telephone.
+PILOT_INCHES = (4.8, 3.5)
+#: How far one trial's number lies above another's at the ends of their lines, in shares of notes.
+_NUMBER_APART = 0.045
 UNITS = "results/study/units"
 #: Where readers' filled sheets lie.
 LABELS = "results/study/labels"
@@ -37,6 +47,15 @@ SECONDARY = {
     "gap": "Gap",
     "margin": "Preferred over rejected",
 }
+#: A setting of a trial -> the column that has it; others stand together in the last one.
+TRIED = {
+    "policy": "Policy",
+    "steps": "Updates",
+    "learning_rate": "Learning rate",
+    "max_completion": "Longest response",
+}
+#: Between a value and the bracket behind it, which are no two lines of a cell.
+_PAIR = re.compile(r"(?<=\d) (?=\\?[\[(])")
 #: What is said of the judge beside labels, as the table heads its columns.
 JUDGED = ["Answers of", "Criteria", "Accuracy", "Balanced accuracy", "AUC", "Calibration error"]
 #: How a policy is trained, by the name of the method.
@@ -102,8 +121,9 @@ def studied(repo: Path) -> dict[str, str]:
         "folds": _on_folds(design),
         "settings": _settings_table(design),
         "pilot": _on_pilot(design, pilot),
-        "claims": _contrasts_table(design["contrasts"]["claims"], decided),
-        "further": _contrasts_table(design["contrasts"]["further"], decided),
+        "needed": _on_needed(),
+        "claims": _contrasts_table(design["contrasts"]["claims"], decided, arms),
+        "further": _contrasts_table(design["contrasts"]["further"], decided, arms),
         "seen": _on_seen(design, arms),
         "decision": _on_decision(design),
         "pooled": _on_pooling(design, arms),
@@ -141,7 +161,8 @@ def no_unit(path: Path, error: Exception) -> DataError:
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown; cells are Markdown already."""
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return _PAIR.sub("\N{NO-BREAK SPACE}", table)
 
 
 def _inline(value: Any) -> str:
@@ -151,8 +172,8 @@ def _inline(value: Any) -> str:
 
 def _on_outcome(design: Mapping[str, Any]) -> str:
     return sentence(
-        "A note counts as conveyed from {recall:.0f} % of its content words on. A response has at "
-        "most {tokens} tokens, which bounds how many words can be listed.",
+        "A note counts as conveyed from {recall:.0f} % of its content words on. "
+        "A response has at most {tokens} tokens, which bounds how many words can be listed.",
         recall=100 * RECALL,
         tokens=design["settings"]["max_completion"],
     )
@@ -185,6 +206,8 @@ def _on_secondary(
         unscored=many(_unscored(sound)),
         strays=many(len(runs) - len(sound)),
     )
+    if fewer := _over_fewer(by):
+        said += f" {sentence('Over fewer seeds: {fewer}.', fewer=fewer)}"
     if not all(head["done"] for head in heads.values()):
         said += f" {_on_waiting(heads)}"
     return f"{_grid(['Arm', *SECONDARY.values(), 'Words', 'KL'], rows)}\n\n{said}"
@@ -212,14 +235,27 @@ def _secondary_row(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _secondary_cell(runs: Sequence[Mapping[str, Any]], outcome: str) -> str:
-    """Where an outcome stands and how far it moved; says so where not every seed has it."""
+    """Where an outcome stands and how far it moved, over the seeds that have it."""
     found = [run["secondary"][outcome] for run in runs if outcome in run["secondary"]]
     if not found:
         return "–"
     after = fmean(row["after"] for row in found)
     moved = fmean(row["change"]["value"] for row in found)
-    cell = f"{round(after, 2) + 0.0:.2f} ({signed(moved)})"
-    return cell if len(found) == len(runs) else f"{cell}, {some_seeds(len(found))}"
+    return f"{round(after, 2) + 0.0:.2f} ({signed(moved)})"
+
+
+def _over_fewer(by: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Of which outcomes an arm has fewer seeds than it was trained with, and how many."""
+    fewer: dict[tuple[str, int], list[str]] = {}
+    for outcome, title in SECONDARY.items():
+        for arm, runs in by.items():
+            there = sum(outcome in run["secondary"] for run in runs)
+            if 0 < there < len(runs):
+                fewer.setdefault((title, there), []).append(arm)
+    return [
+        f"{title} of {'every arm' if len(arms) == len(by) else listed(arms)} ({some_seeds(there)})"
+        for (title, there), arms in fewer.items()
+    ]
 
 
 def _unscored(runs: Sequence[Mapping[str, Any]]) -> int:
@@ -294,8 +330,8 @@ def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str
         "The {trials} trials train {arm} on one half with seed {seed}, which no unit of the "
         "record has. The rule takes the first one with all of these: the primary outcome of the "
         "held-out tasks has risen with a p-value below {alpha:g}; the KL from the untrained policy "
-        "is at most {kl:g} (nats a token); and at least {fits:.0f} % of the reference answers "
-        "have no more tokens than an answer may.",
+        "is at most {kl:g} (nats a token); and at least {fits:.0f} % of the "
+        "reference answers have no more tokens than an answer may.",
         trials=len(trials),
         arm=declared["arm"],
         seed=declared["seed"],
@@ -303,93 +339,172 @@ def _on_pilot(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> str
         kl=declared["most_kl"],
         fits=100 * declared["least_fitting"],
     )
+    shown = _shown(pilot)
     taken = pilot["taken"] if pilot else None
-    told = [_on_trial(place, trial, rows, taken is not None) for place, trial in enumerate(trials)]
-    shown = {str(place): row for place, row in enumerate(rows, start=1)}
-    if beside := (pilot or {}).get("beside"):
-        told.insert(beside["after"], _on_beside(beside))
-        shown["beside"] = beside
-    parts = [said, "\n".join(told), _on_trials(design, rows, taken), *_on_looks(shown)]
+    parts = [said, _declared_table(design, shown, taken=taken is not None)]
+    parts += [_measured_table(shown)] if shown else []
+    parts += [
+        _on_trials(design, rows, taken),
+        *_pilot_figure(design, pilot),
+    ]
+    parts += ["\n".join(_told(name, row) for name, row in shown.items())] if shown else []
     return "\n\n".join(parts)
 
 
-def _on_trial(
-    place: int, trial: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], taken: bool
+def _shown(pilot: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Name of each trial on record -> what is recorded of it; what was tried beside is in place."""
+    rows = pilot["trials"] if pilot else []
+    named = [(str(place), row) for place, row in enumerate(rows, 1)]
+    if beside := (pilot or {}).get("beside"):
+        named.insert(beside["after"], ("beside", beside))
+    return dict(named)
+
+
+def _declared_table(
+    design: Mapping[str, Any], shown: Mapping[str, Mapping[str, Any]], *, taken: bool
 ) -> str:
-    """A trial: what was declared, what it measured, what the rule says, what was decided."""
-    tried = sentence(
-        "- **Trial {number}.** *Declared*: {settings}.",
-        number=place + 1,
-        settings=_tried(trial),
+    """Settings of all trials, and what the rule says of those that were run."""
+    trials = enumerate(design["pilot"]["trials"], 1)
+    declared: dict[str, Mapping[str, Any]] = {str(at): {"trial": trial} for at, trial in trials}
+    rows = []
+    for name in [*shown, *(name for name in declared if name not in shown)]:
+        row = shown.get(name) or declared[name]
+        tried = design["settings"] | row["trial"]
+        besides = {key: value for key, value in row["trial"].items() if key not in TRIED}
+        besides |= {"arm": row["arm"]} if "arm" in row else {}
+        told = "; ".join(f"{MEANT.get(key, key)}: {value}" for key, value in besides.items())
+        verdict = _verdict(row) if name in shown else "not run" if taken else "not run yet"
+        cells = (name, *(tried[key] for key in TRIED), told or "–", verdict)
+        rows.append([_inline(cell) for cell in cells])
+    return _grid(["Trial", *TRIED.values(), "Besides", "By the rule"], rows)
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    """What the rule says of a trial: nothing of what was tried beside the trials."""
+    return "; ".join(row["fails"]) or "taken" if "fails" in row else "–"
+
+
+def _measured_table(shown: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the trials on record came to."""
+    rows = []
+    for name, row in shown.items():
+        # Not of what was tried beside the trials, as the rule is not.
+        kl = f"{row['kl']:.2f}" if "kl" in row else "–"
+        shares = [f"{100 * row[key]:.0f}" if key in row else "–" for key in ("fits", "cut")]
+        rise = Interval.from_json(row["rise"])
+        cells = (name, rise, tables.p_value(row["p"]), kl, *shares)
+        rows.append([_inline(cell) for cell in cells])
+    return _grid(["Trial", "Rise", "p", "KL", "Fit, %", "Cut, %"], rows)
+
+
+def _told(name: str, row: Mapping[str, Any]) -> str:
+    """What the record tells in words of a trial: nothing of that is measured."""
+    title = "Beside the trials" if name == "beside" else f"Trial {name}"
+    return (
+        f"- **{title}.** {_inline(row['declared'])} *Decided after it*: {_inline(row['decided'])}"
     )
-    if place >= len(rows):
-        rest = "Not run, because an earlier one was taken." if taken else "Not run yet."
-        return f"{tried} {sentence(rest)}"
-    row = rows[place]
-    measured = sentence(
-        "*Measured*: rise {rise}, p {p}, KL {kl}, fit {fits:.0f} %, cut {cut:.0f} %. *By the "
-        "rule*: {verdict}.",
-        rise=Interval.from_json(row["rise"]),
-        p=f"{row['p']:.2g}",
-        kl=row["kl"],
-        fits=100 * row["fits"],
-        cut=100 * row["cut"],
-        verdict="; ".join(row["fails"]) or "taken",
+
+
+def _pilot_figure(design: Mapping[str, Any], pilot: Mapping[str, Any] | None) -> list[str]:
+    """The figure of the pilot with its caption, where there is one."""
+    drawn = pilot_curves(design, pilot)
+    if pilot is None or drawn is None:
+        return []
+    caption = sentence(
+        "What held-out answers convey over the updates of each trial, whose number stands at the "
+        "end of its line: of the notes of their own question, and of those of the other question "
+        "that were mixed in. {taken}",
+        taken="The thick line is the trial that was taken." if pilot["taken"] else "None is taken.",
     )
-    return _told(tried, row, measured)
+    lines = [f":alt: {json.dumps(repr(drawn))}", ":class: rar-drawn", "", caption]
+    return ["\n".join([f"```{{figure}} {PILOT_FIGURE}", *lines, "```"])]
 
 
-def _on_beside(beside: Mapping[str, Any]) -> str:
-    """What was looked at beside the trials, as a trial is told."""
-    tried = sentence(
-        "- **Beside the trials.** *Declared*: {arm}; {settings}.",
-        arm=beside["arm"],
-        settings=_tried(beside["trial"]),
-    )
-    measured = sentence(
-        "*Measured*: rise {rise}, p {p}.",
-        rise=Interval.from_json(beside["rise"]),
-        p=f"{beside['p']:.2g}",
-    )
-    return _told(tried, beside, measured)
-
-
-def _tried(trial: Mapping[str, Any]) -> str:
-    """The settings that a trial names, in words."""
-    return "; ".join(f"{MEANT.get(name, name)}: {value}" for name, value in trial.items())
-
-
-def _told(tried: str, row: Mapping[str, Any], measured: str) -> str:
-    """What was measured, between what the record tells in words: nothing of that is measured."""
-    why = _inline(row["declared"])
-    return f"{tried} {why} {measured} *Decided after it*: {_inline(row['decided'])}"
-
-
-def _on_looks(shown: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """How the outcome went in each trial, and what its answers conveyed; nothing before the first.
+def pilot_curves(
+    design: Mapping[str, Any] | None, pilot: Mapping[str, Any] | None
+) -> Figure | None:
+    """What answers convey over the updates of each trial; ``None`` where none is on record.
 
     Args:
-        shown: name of a trial -> what the record holds of it.
+        design: of the study, which has what a trial does not set; ``None`` where there is none.
+        pilot: the record of the pilot; ``None`` where there is none.
     """
-    if not shown:
-        return []
-    lines = []
+    shown = _shown(pilot)
+    if design is None or pilot is None or not shown:
+        return None
+    from matplotlib.pyplot import close
+
+    fig, axes = figures.canvas(*PILOT_INCHES, columns=2)
+    looks = _trial_looks(design, shown, pilot["taken"])
+    mixed = {name: row for name, row in shown.items() if _mixed(row["looks"])}
+    _trial_lines(axes[0], "own", shown, looks)
+    _trial_lines(axes[1], "others", mixed, looks)
+    axes[0].set_title("of its own notes", fontsize=10)
+    axes[1].set_title("of notes mixed in", fontsize=10)
+    axes[0].set_ylabel("share that an answer conveys")
+    keys, names = axes[0].get_legend_handles_labels()
+    fig.legend(keys, names, frameon=False, loc="outside lower center", ncols=2, fontsize=9)
+    fig.set_label(_pilot_seen(shown))
+    close(fig)
+    return fig
+
+
+def _trial_looks(
+    design: Mapping[str, Any],
+    shown: Mapping[str, Mapping[str, Any]],
+    taken: Mapping[str, Any] | None,
+) -> dict[str, dict[str, Any]]:
+    """How the line of each trial is drawn: by its policy, the one that is taken thick."""
+    colours: dict[str, str] = {}
+    looks: dict[str, dict[str, Any]] = {}
     for name, row in shown.items():
-        looks = row["looks"]
-        cells = (
+        policy = row["trial"].get("policy", design["settings"]["policy"])
+        label = policy if policy not in colours else None
+        colour = colours.setdefault(policy, figures.COLOURS[(0, 3)[len(colours) % 2]])
+        width = 2.8 if row["trial"] == taken else 1.0
+        style = "--" if name == "beside" else "-"
+        looks[name] = {"color": colour, "lw": width, "ls": style, "label": label}
+    return looks
+
+
+def _trial_lines(
+    ax: Any,
+    which: str,
+    shown: Mapping[str, Mapping[str, Any]],
+    looks: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """A line a trial with its number at the end, as close to it as those of others allow."""
+    lowest: dict[int, float] = {}
+    for name, row in sorted(shown.items(), key=lambda item: item[1]["looks"][-1][which]):
+        steps = [look["step"] for look in row["looks"]]
+        ax.plot(steps, [look[which] for look in row["looks"]], marker="o", ms=2.5, **looks[name])
+        height = max(row["looks"][-1][which], lowest.get(steps[-1], 0.0))
+        lowest[steps[-1]] = height + _NUMBER_APART
+        ax.annotate(
             name,
-            [look["step"] for look in looks],
-            [look["own"] - look["others"] for look in looks],
-            [looks[0]["own"], looks[-1]["own"]],
-            [looks[0]["others"], looks[-1]["others"]] if _mixed(looks) else "–",
+            (steps[-1], height),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=looks[name]["color"],
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )
-        lines.append([sentence("{value}", value=cell) for cell in cells])
-    columns = ["Trial", "After updates", "The outcome was", "Own notes", "Other notes"]
-    meaning = sentence(
-        "The outcome at each look, as a mean over the held-out tasks, and the share of its own and "
-        "of other notes that an answer conveys, before and after training:"
-    )
-    return [meaning, _grid(columns, lines)]
+    ax.set_xlabel("updates")
+
+
+def _pilot_seen(shown: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figure in words: where each line begins and ends."""
+    seen = []
+    for name, row in shown.items():
+        first, last = (row["looks"][at] for at in (0, -1))
+        own = plain("own notes {before} to {after}", before=first["own"], after=last["own"])
+        others = plain(
+            ", mixed in {before} to {after}", before=first["others"], after=last["others"]
+        )
+        seen.append(f"{name}: {own}{others if _mixed(row['looks']) else ''}")
+    about = "Lines over the updates, one a trial: the share of notes that an answer conveys."
+    return f"{about} {'; '.join(seen)}."
 
 
 def _mixed(looks: Sequence[Mapping[str, Any]]) -> bool:
@@ -424,19 +539,34 @@ def _on_trials(
     return f"{text} {sentence('The settings above are not those of that trial yet.')}"
 
 
-def _contrasts_table(contrasts: Mapping[str, Sequence[str]], found: Mapping[str, Finding]) -> str:
+def _on_needed() -> str:
+    return sentence(
+        "A contrast is tested when both of its arms are there with {needed} seeds. Until then it "
+        "is *not testable here*, and has no finding below.",
+        needed=MIN_SEEDS,
+    )
+
+
+def _contrasts_table(
+    contrasts: Mapping[str, Sequence[str]],
+    found: Mapping[str, Finding],
+    arms: Mapping[str, Any] | None,
+) -> str:
     says = {
         source.key: claim.says
         for claim in claims.load().claims
         for source in claim.sources
         if source.record == "arms"
     }
+    sound = [run for run in results.runs_of(arms) or [] if not run["stray"]]
     rows = []
-    for name, (better, other) in contrasts.items():
+    for name, pair in contrasts.items():
         key = f"training.{name}"
-        cells = (better, other, says.get(key, "–"), _found(found.get(key)))
-        rows.append([_inline(cell) for cell in cells])
-    return _grid(["This arm", "over this one", "Claim of the ledger", "Finding"], rows)
+        seeds = len(results.seeds_of(sound, pair))
+        finding = _found(found.get(key)) if seeds >= MIN_SEEDS else "–"
+        rows.append([_inline(cell) for cell in (*pair, says.get(key, "–"), seeds, finding)])
+    columns = ["This arm", "over this one", "Claim of the ledger", "Seeds of both", "Finding"]
+    return _grid(columns, rows)
 
 
 def _on_seen(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
@@ -484,9 +614,9 @@ def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> st
     text = sentence(
         "A run is an arm with a seed and both halves. It is shown and enters no contrast if it "
         "ends with a KL from the untrained policy above {kl:g} (nats a token), or if more than "
-        "{unscored:.0f} % of its responses were unscored in training. A contrast needs {needed} "
-        "seeds of both arms, and {seeds} are trained: if an arm lacks {lost}, its contrasts become "
-        "*not testable here*.",
+        "{unscored:.0f} % of its responses were unscored in training. A contrast "
+        "needs {needed} seeds of both arms, and {seeds} are trained: if an arm lacks {lost}, its "
+        "contrasts become *not testable here*.",
         kl=bounds["most_kl"],
         unscored=100 * bounds["most_unscored"],
         needed=MIN_SEEDS,
@@ -499,9 +629,12 @@ def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> st
     strays = [
         f"{one['arm']} with seed {one['seed']} ({one['stray']})" for one in runs if one["stray"]
     ]
-    return (
-        f"{text} {sentence('Set aside of {runs} runs: {strays}.', runs=len(runs), strays=strays)}"
-    )
+    text += f" {sentence('Set aside of {runs} runs: {strays}.', runs=len(runs), strays=strays)}"
+    apart = [
+        f"{one['arm']} with seed {one['seed']} ({one['why']})"
+        for one in (arms or {}).get("apart", [])
+    ]
+    return f"{text} {sentence('Set apart are {apart}.', apart=apart)}" if apart else text
 
 
 def _on_grading(design: Mapping[str, Any]) -> str:

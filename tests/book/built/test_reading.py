@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def test_an_alternative_text_says_what_is_drawn(html: Path) -> None:
 def test_counts_and_intervals_do_not_break_inside(html: Path) -> None:
     article = soup(html / f"{JUDGE}.html").select_one("article")
     assert "[0.1,\u00a00.3] (n\u00a0=\u00a09)" in article.select("p")[1].get_text()
-    assert "0.50 (n\u00a0=\u00a02)" in article.td.find_next_siblings("td")[1].get_text()
+    assert "0.50 (n\u00a0=\u00a02)" in article.td.find_next_siblings("td")[2].get_text()
 
 
 def test_written_captions_are_about_something_that_the_chapters_hold() -> None:
@@ -291,6 +291,110 @@ def test_what_the_text_refers_to_has_a_name_and_no_name_is_idle() -> None:
         named = [e["name"] for e in written.get(path.stem, []) if "name" in e]
         assert len(named) == len(set(named))
         assert set(re.findall(r"\{shown\}`([^`]+)`", text)) == set(named), path.stem
+
+
+# --- columns
+
+
+def rows_of(*rows: Sequence[str]) -> str:
+    """A table, the first row of which are its titles."""
+    head = "".join(f"<th>{title}</th>" for title in rows[0])
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows[1:])
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def finished(pages: Any, *rows: Sequence[str]) -> Any:
+    return BeautifulSoup(pages.finish(rows_of(*rows), []), "html.parser").table
+
+
+@pytest.mark.parametrize(
+    ("cells", "numbers"),
+    [
+        (["0.043", "<0.001", "–"], True),
+        (["256 (0)", "1,492 (3)"], True),
+        (["0.86 [0.83, 0.89]", "−0.07 [-0.21, +0.08]"], True),
+        (["-3.09 (+0.00)", "52"], True),
+        (["0.50 (n = 6)", "36 %"], True),
+        (["0.04 / 0.41", "–"], True),
+        (["0.41 (+0.00), 1 seed", "0.73"], False),
+        (["7", "seven"], False),
+    ],
+)
+def test_a_column_of_numbers_stands_to_the_right(
+    pages: Any, cells: list[str], numbers: bool
+) -> None:
+    table = finished(pages, ("name", "value"), *(("a", cell) for cell in cells))
+    marked = [cell.get_text() for cell in table.select(".num")]
+    assert len(marked) == (len(cells) + 1 if numbers else 0)
+    assert "name" not in marked
+
+
+@pytest.mark.parametrize(
+    ("said", "whole"),
+    [
+        ("by 0.86 [0.83, 0.89] of it", "by 0.86_[0.83,_0.89] of it"),
+        ("a 95 % interval", "a 95_% interval"),
+        ("profile laptop, 4.5 min, 3 s", "profile laptop, 4.5_min, 3_s"),
+        ("in 3 steps of 2 minutes", "in 3 steps of 2 minutes"),
+    ],
+)
+def test_a_number_keeps_its_interval_and_its_unit(pages: Any, said: str, whole: str) -> None:
+    page = BeautifulSoup(pages.finish(f"<p>{said}</p><pre>{said}</pre>", []), "html.parser")
+    assert page.p.get_text() == whole.replace("_", "\u00a0")
+    assert page.pre.get_text() == said  # code stays as it is
+
+
+@pytest.mark.parametrize(
+    ("rows", "titles"),
+    [
+        ([("tasks", "size", "160"), ("criteria", "size", "8")], ["tasks", "criteria"]),
+        ([("size", "tasks", "160"), ("size", "criteria", "8")], ["tasks", "criteria"]),
+        ([("a", "x", "1"), ("a", "y", "2"), ("b", "x", "3")], ["a", "x", "a", "y", "b", "x"]),
+        ([("a", "x", "1"), ("a", "x", "2")], ["a", "a"]),
+    ],
+)
+def test_the_title_of_a_card_is_what_tells_the_rows_apart(
+    pages: Any, rows: list[tuple[str, ...]], titles: list[str]
+) -> None:
+    table = finished(pages, ("first", "second", "third"), *rows)
+    assert [cell.get_text() for cell in table.select(".rar-title")] == titles
+
+
+LONG = "A sentence that is much longer than a line of a telephone is wide, whatever it says."
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ([("response", "rating", "reward"), ("preferred", "7.81", "0.76")], None),
+        ([("criterion", "polarity", "weight"), (LONG, "good", "0.70")], "rar-list"),
+        ([("arm", *["explicit"] * 5), ("explicit", *["0.52"] * 5)], "rar-grid"),
+        ([("arm", "judge", *["explicit"] * 4), ("a", "b", *["0.52"] * 4)], "rar-list"),
+    ],
+)
+def test_a_table_is_a_list_on_a_telephone_where_it_is_read_row_by_row(
+    pages: Any, rows: list[tuple[str, ...]], kind: str | None
+) -> None:
+    kinds = finished(pages, *rows).get_attribute_list("class")
+    assert {"rar-list", "rar-grid"} & set(kinds) == ({kind} if kind else set())
+
+
+@pytest.mark.parametrize(
+    ("title", "cell", "lines"),
+    [
+        ("p (Holm)", "0.003", ["p (Holm)"]),
+        ("preferred: credit", "1.00", ["preferred: ", "credit"]),
+        ("prompt tokens per response", "12", ["prompt tokens ", "per response"]),
+        ("balanced accuracy", "0.86 [0.83, 0.89]", ["balanced accuracy"]),
+    ],
+)
+def test_a_title_wider_than_its_column_is_broken_evenly(
+    pages: Any, title: str, cell: str, lines: list[str]
+) -> None:
+    head = finished(pages, ("name", title), ("a", cell)).find_all("th")[1]
+    assert head.get_text("|").split("|") == lines
+    assert len(head.find_all("br")) == len(lines) - 1
+    assert "rar-word" in head["class"]
 
 
 # --- terms
@@ -655,6 +759,30 @@ def test_the_outputs_of_a_cell_have_the_captions_of_the_page() -> None:
     assert text == "\n\n".join(blocks) + "\n"
 
 
+# --- what is looked up
+
+
+def test_the_works_are_sorted_by_how_they_are_cited(html: Path) -> None:
+    page = soup(html / "bibliography.html")
+    names = [work.strong.get_text() for work in page.select("div.citation")]
+    assert names == sorted(names, key=str.casefold)
+    assert {"Gunjal et al., 2025", "Rubric Dropout, 2026", "von Werra and others, 2020"} <= {*names}
+    assert not page.select(".citation .label")
+    said = soup(html / "after.html").select_one('a[href^="bibliography.html#"]').get_text()
+    assert said == "Gunjal et al., 2025"
+
+
+def test_the_glossary_leads_to_each_letter(html: Path) -> None:
+    page = soup(html / "glossary.html")
+    terms = page.select("dl.glossary dt")
+    assert all(term.find_next_sibling().name == "dd" for term in terms)  # none stands empty
+    found = {link.get_text(): link["href"] for link in page.select(".rar-letters a")}
+    first: dict[str, str] = {}
+    for term in terms:
+        first.setdefault(term.get_text()[0].upper(), f"#{term['id']}")
+    assert found == first
+
+
 # --- around the pages
 
 
@@ -702,8 +830,10 @@ def test_on_a_telephone_a_row_is_a_list_with_the_titles(chrome: Any, html: Path)
     page = chrome.new_page(viewport={"width": 400, "height": 900})
     page.goto((html / f"{JUDGE}.html").as_uri())
     page.wait_for_timeout(200)
-    assert [cut for cut, _, _ in page.evaluate(CUT)] == [False, False, False]
-    cell = "document.querySelectorAll('table.rar-list tbody td')[3]"
+    grading, steps, small = page.evaluate(CUT)
+    assert grading == small == [False, False, False]
+    assert steps == [True, True, True]  # numbers only: they scroll, and can be compared
+    cell = "document.querySelectorAll('table.rar-list tbody td')[2]"
     assert page.evaluate(f"getComputedStyle({cell}, '::before').content") == '"ties half"'
 
 
@@ -719,6 +849,53 @@ def test_on_a_telephone_a_value_stands_beside_its_title_link_and_all(
     }""")
     assert value > left + 100
     assert link > value
+
+
+def test_on_a_telephone_the_card_begins_with_its_title_and_has_no_frame(
+    chrome: Any, html: Path
+) -> None:
+    page = chrome.new_page(viewport={"width": 400, "height": 900})
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    table = page.locator("table.rar-list").first
+    assert table.evaluate("e => getComputedStyle(e).borderTopWidth") == "0px"
+    page.evaluate("""() => {
+      const cells = document.querySelectorAll('table.rar-list tbody tr:first-child td');
+      cells.forEach((cell, at) => cell.classList.toggle('rar-title', at === 1));
+    }""")
+    first, second = (
+        table.locator("tbody td").nth(at).evaluate("e => e.getBoundingClientRect().top")
+        for at in (0, 1)
+    )
+    assert second < first
+
+
+def test_the_caption_of_a_narrow_table_has_room(chrome: Any, html: Path) -> None:
+    page = chrome.new_page(viewport={"width": 1400, "height": 900})
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    caption = page.locator("article caption").last
+    caption.evaluate("""e => {
+      const others = e.closest('table').querySelectorAll('tr > :nth-child(n + 2)');
+      others.forEach(cell => cell.remove());
+    }""")
+    assert caption.evaluate("e => e.offsetWidth") >= 300
+
+
+def test_the_label_of_folded_code_stays_where_it_is(chrome: Any, html: Path) -> None:
+    page = chrome.new_page(viewport={"width": 1400, "height": 900})
+    page.goto((html / f"{FIRST}.html").as_uri())
+    fold = page.locator("div.cell details.hide").first
+    left = "e => [...e.querySelectorAll('summary > p')].find(p => p.offsetWidth).offsetLeft"
+    closed = fold.evaluate(left)
+    fold.locator("summary").click()
+    assert fold.evaluate("e => e.open")
+    assert fold.evaluate(left) == closed
+    edge, ink = fold.evaluate("""e => {
+      const rule = document.createElement('i');
+      rule.style.color = 'var(--rar-ink)';
+      e.append(rule);
+      return [getComputedStyle(e).borderLeftColor, getComputedStyle(rule).color];
+    }""")
+    assert edge == ink
 
 
 FIGURE = "figure.rar-figure > .rar-scroll"
@@ -782,6 +959,30 @@ def test_a_definition_shows_for_the_pointer_and_for_the_keyboard(chrome: Any, ht
     page.locator(".rar-term > a").nth(0).focus()
     page.keyboard.press("Tab")
     assert tip.is_visible()
+
+
+@pytest.mark.parametrize("width", [1400, 820, 400])
+def test_a_definition_stays_in_the_window(chrome: Any, html: Path, width: int) -> None:
+    page = chrome.new_page(viewport={"width": width, "height": 900})
+    page.goto((html / f"{JUDGE}.html").as_uri())
+    page.add_style_tag(content=".bd-article p { text-align: right } .bd-container { width: 100% }")
+    page.add_style_tag(content=".rar-term { float: right } .bd-sidebar-secondary { display: none }")
+    tip = page.locator(".rar-tip").first
+    page.hover(".rar-term >> nth=0")
+    box = tip.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_code_that_is_cut_says_so(chrome: Any, html: Path) -> None:
+    page = chrome.new_page(viewport={"width": 400, "height": 900})
+    page.goto((html / f"{FIRST}.html").as_uri())
+    page.locator(".highlight > .rar-hint:visible").first.wait_for()
+    found = page.evaluate(CUT.replace(".rar-scroll:has(table)", ".highlight pre"))
+    assert [True] * 3 in found
+    assert [False] * 3 in found
+    assert all(len(set(one)) == 1 for one in found)
 
 
 def test_the_search_quotes_the_text_of_its_hits(chrome: Any, root: str) -> None:

@@ -175,7 +175,7 @@ def test_setup_cells_can_be_hidden_and_links_lead_to_pages(html: Path) -> None:
 
 def test_what_ran_is_printed_under_the_title_and_on_one_page(html: Path) -> None:
     line = soup(html / f"{FIRST}.html").select_one("article .rar-run").get_text()
-    assert "profile smoke · 2 CPU cores, 24 GB · 2026-11-22 00:00 · 12 s" in line
+    assert "profile smoke · 2 CPU cores, 24 GB · 2026-11-22 00:00 · 12\u00a0s" in line
     status = soup(html / "status.html").select_one("article").get_text()
     assert "2.13.0+cpu" in status
     assert "1,234" in status  # replies that the run added to the record

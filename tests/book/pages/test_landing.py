@@ -29,6 +29,7 @@ from rar_lib.book.pages.landing import (
     _on_size,
     _on_training,
     _short,
+    arm_curves,
     landing,
     loop_drawing,
 )
@@ -400,6 +401,20 @@ def test_the_arms_curves_stand_under_the_main_figure(repo: Path) -> None:
     svg = made(repo)[ARMS_FIGURE]
     assert clean_svg(svg) == svg
     assert made(repo)[ARMS_FIGURE] == svg  # else the book would be made anew each time
+
+
+def test_the_arms_curves_have_the_drawings_colours_and_a_key_below_in_their_order() -> None:
+    runs = [trained(arm, 0, 0.5 + n / 10) for n, arm in enumerate(TOLD)]
+    fig = arm_curves(study(*runs))
+    assert fig is not None
+    drawn = {line.get_label(): line.get_color() for line in fig.axes[0].lines}
+    assert drawn["explicit (1)"] == figures.HUES["explicit"][0]
+    assert drawn["direct_likert (1)"] == figures.HUES["direct_likert"][0]
+    assert figures.as_svg(fig) is not None  # its places are settled when it is written
+    (key,) = fig.legends
+    assert [text.get_text() for text in key.get_texts()] == [f"{arm} (1)" for arm in [*TOLD][::-1]]
+    assert key.get_window_extent().y0 >= 0
+    assert key.get_window_extent().y1 < fig.axes[0].get_window_extent().y0
 
 
 # --- the page

@@ -233,6 +233,7 @@ def test_the_page_of_rollouts_has_every_run_that_the_chapters_left(html: Path) -
     assert of_chapters == ["Chapter 7", "Chapter 11", "Chapter 6"]
     article = found.select_one("article")
     assert article.select_one("#rollouts-shown table")  # the first task, as plain HTML
+    assert [run["name"].split(", ")[0] for run in runs][1] == "Chapter 11: bicycles"
     assert not article.find_all(["script", "img", "iframe"])
     assert "window.pwned = 1" in article.get_text()
     for name in ("rollouts.js", "rollouts.css"):

@@ -7,18 +7,21 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from rar_lib.book import claims
+from rar_lib.book import claims, results
 from rar_lib.book.pages import build
 from rar_lib.book.pages.build import chapters, generated
 from rar_lib.book.pages.status import status_page
 from rar_lib.book.pages.training_study import (
     LABELS,
     MEANT,
+    PILOT_FIGURE,
     STUDY,
     STUDY_PLACES,
     UNITS,
+    pilot_curves,
     studied,
 )
 from rar_lib.book.pages.words import GENERATED
@@ -34,6 +37,8 @@ DESIGN: dict[str, Any] = json.loads(
 )
 TRIALS = DESIGN["pilot"]["trials"]
 RULE = {name: DESIGN["pilot"][name] for name in ("alpha", "most_kl", "least_fitting")}
+#: The heads of the columns for what only some trials set, and for what came of them.
+LAST = ["Besides", "By the rule"]
 #: What answers convey of a task's own notes and of the others beside them.
 LOOKED_AT = [
     {"step": 0, "own": 0.2, "others": 0.1},
@@ -95,7 +100,8 @@ def grids(text: str) -> list[list[list[str]]]:
 
 
 def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    """Of a row of a table; what may not break reads as any other space."""
+    return [" ".join(cell.split()) for cell in line.strip("|").split("|")]
 
 
 def rows(text: str, place: int = 0) -> list[list[str]]:
@@ -252,40 +258,89 @@ def test_what_the_judge_grades_is_counted_by_hand(repo: Path) -> None:
 
 def test_before_the_pilot_every_trial_is_to_be_run(repo: Path) -> None:
     text = said(repo, "pilot")
-    first = (
-        "- **Trial 1.** *Declared*: updates: 12; learning rate: 0.0005; longest response in "
-        "tokens: 80. Not run yet."
-    )
-    assert told(text)[0] == first
-    assert [line.rpartition(". ")[2] for line in told(text)] == ["Not run yet."] * len(TRIALS)
+    (declared,) = grids(text)
+    assert declared[0] == ["Trial", "Policy", "Updates", "Learning rate", "Longest response", *LAST]
+    # What a trial doesn't set is as in the study.
+    policy = DESIGN["settings"]["policy"]
+    assert declared[2] == ["1", policy, "12", "0.0005", "80", "–", "not run yet"]
+    assert [row[0] for row in rows(text)] == [str(n) for n in range(1, len(TRIALS) + 1)]
+    assert told(text) == []
     assert "No trial is on record yet, so the settings above are not final." in text
     assert "p-value below 0.001" in text
-    assert grids(text) == []
+    assert PILOT_FIGURE not in text
 
 
 def test_while_the_pilot_runs_it_says_what_each_trial_came_to(repo: Path) -> None:
     write(repo, "pilot", {"rule": RULE, "trials": [trial(0, "too far", "too long")], "taken": None})
     text = said(repo, "pilot")
-    first, second = told(text)[:2]
-    assert first == (
-        "- **Trial 1.** *Declared*: updates: 12; learning rate: 0.0005; longest response in "
-        "tokens: 80. Because it is cheap. "
-        "*Measured*: rise 0.12 [0.08, 0.16], p 1.5e-05, KL 0.21, fit 95 %, cut 40 %. "
-        "*By the rule*: too far; too long. *Decided after it*: The next one was run."
-    )
-    assert second.endswith("tokens: 80. Not run yet.")
+    verdicts = [row[-1] for row in rows(text)]
+    assert verdicts == ["too far; too long", *["not run yet"] * (len(TRIALS) - 1)]
+    assert grids(text)[1] == [
+        ["Trial", "Rise", "p", "KL", "Fit, %", "Cut, %"],
+        ["---"] * 6,
+        ["1", "0.12 [0.08, 0.16]", "&lt;0.001", "0.21", "95", "40"],
+    ]
+    assert told(text) == [
+        "- **Trial 1.** Because it is cheap. *Decided after it*: The next one was run."
+    ]
     assert f"1 of {len(TRIALS)} trials are on record and none of them passes" in text
 
 
-def test_what_the_answers_of_a_trial_convey_is_shown_look_by_look(repo: Path) -> None:
+def test_what_the_answers_of_a_trial_convey_is_drawn_look_by_look(repo: Path) -> None:
     own = [{**look, "others": 0.0} for look in LOOKED_AT]
-    done = [trial(0, "too far"), trial(1, "too far") | {"looks": own}]
-    write(repo, "pilot", {"rule": RULE, "trials": done, "taken": None})
-    assert rows(said(repo, "pilot")) == [
-        # 0.2 - 0.1, 0.5 - 0.15, 0.4 - 0.18
-        ["1", "0, 6 and 12", "0.10, 0.35 and 0.22", "0.20 and 0.40", "0.10 and 0.18"],
-        ["2", "0, 6 and 12", "0.20, 0.50 and 0.40", "0.20 and 0.40", "–"],
-    ]
+    done = [trial(0, "too far"), trial(1) | {"looks": own}]
+    pilot = {"rule": RULE, "trials": done, "taken": TRIALS[1]}
+    drawn = pilot_curves(DESIGN, pilot)
+    assert drawn is not None
+    left, right = drawn.axes
+    lines = {line.get_linewidth(): line for line in left.lines}
+    assert np.asarray(lines[1.0].get_xydata()).tolist() == [[0, 0.2], [6, 0.5], [12, 0.4]]
+    assert len(lines) == 2  # the one that is taken is thicker
+    # Nothing was mixed into the notes of the second trial.
+    assert [np.asarray(line.get_ydata()).tolist() for line in right.lines] == [[0.1, 0.15, 0.18]]
+    assert repr(drawn).endswith(
+        "1: own notes 0.20 to 0.40, mixed in 0.10 to 0.18; 2: own notes 0.20 to 0.40."
+    )
+    write(repo, "pilot", pilot)
+    text = said(repo, "pilot")
+    assert f"```{{figure}} {PILOT_FIGURE}\n:alt: {json.dumps(repr(drawn))}\n" in text
+    assert "The thick line is the trial that was taken." in text
+    write(repo, "pilot", pilot | {"trials": [trial(0, "too far")], "taken": None})
+    assert "The thick line" not in said(repo, "pilot")
+
+
+def test_the_figure_of_the_pilot_is_made_where_the_page_shows_it(repo: Path) -> None:
+    assert PILOT_FIGURE not in generated(repo)
+    write(repo, "pilot", {"rule": RULE, "trials": [trial(0, "too far")], "taken": None})
+    assert generated(repo)[PILOT_FIGURE].startswith("<svg")
+
+
+def test_numbers_of_trials_that_end_alike_stand_apart() -> None:
+    done = {"trials": [trial(place, "too far") for place in range(3)], "taken": None}
+    drawn = pilot_curves(DESIGN, done)
+    assert drawn is not None
+    heights = sorted(text.xy[1] for text in drawn.axes[0].texts)
+    assert heights == pytest.approx([0.4, 0.445, 0.49])
+
+
+def test_before_the_first_trial_nothing_is_drawn() -> None:
+    assert pilot_curves(DESIGN, None) is None
+    assert pilot_curves(DESIGN, {"rule": RULE, "trials": [], "taken": None}) is None
+    assert pilot_curves(None, results.load("pilot", REPO)) is None
+
+
+def test_trials_of_two_policies_differ_in_colour() -> None:
+    """On the record of this book: what a trial does not set is the study's policy."""
+    record = results.load("pilot", REPO)
+    drawn = pilot_curves(DESIGN, record)
+    assert record is not None
+    assert drawn is not None
+    named = {line.get_label(): line.get_color() for line in drawn.axes[0].lines}
+    shown = [name for name in named if not str(name).startswith("_")]
+    policies = [DESIGN["settings"]["policy"]]
+    policies += [row["trial"]["policy"] for row in record["trials"] if "policy" in row["trial"]]
+    assert sorted(map(str, shown)) == sorted(set(policies))
+    assert len({named[name] for name in shown}) == len(shown)
 
 
 def test_what_was_tried_beside_the_trials_stands_where_it_was_tried(repo: Path) -> None:
@@ -300,23 +355,28 @@ def test_what_was_tried_beside_the_trials_stands_where_it_was_tried(repo: Path) 
     done = {"rule": RULE, "trials": [trial(0, "a"), trial(1, "a")], "taken": None}
     write(repo, "pilot", done | {"beside": beside})
     text = said(repo, "pilot")
-    names = [line.partition(".**")[0] for line in told(text)[:3]]
-    assert names == ["- **Trial 1", "- **Beside the trials", "- **Trial 2"]
     assert told(text)[1] == (
-        "- **Beside the trials.** *Declared*: sft_reference; updates: 24. Because it is cheap. "
-        "*Measured*: rise 0.08 [0.01, 0.15], p 0.027. *Decided after it*: The next one was run."
+        "- **Beside the trials.** Because it is cheap. *Decided after it*: The next one was run."
     )
-    assert [row[0] for row in rows(text)] == ["1", "2", "beside"]
+    assert [line.partition(".**")[0] for line in told(text)] == [
+        "- **Trial 1",
+        "- **Beside the trials",
+        "- **Trial 2",
+    ]
+    assert [row[0] for row in rows(text)][:3] == ["1", "beside", "2"]
+    assert rows(text)[1][2] == "24"
+    assert rows(text)[1][-2:] == ["arm: sft_reference", "–"]
+    assert rows(text, 1)[1] == ["beside", "0.08 [0.01, 0.15]", "0.027", "–", "–", "–"]
 
 
 def test_after_the_pilot_it_says_which_trial_is_taken(repo: Path) -> None:
     done = {"rule": RULE, "trials": [trial(0, "too far"), trial(1)], "taken": TRIALS[1]}
     write(repo, "pilot", done)
     text = said(repo, "pilot")
-    first, second, third = told(text)[:3]
-    assert "*By the rule*: too far. *Decided" in first
-    assert "*By the rule*: taken. *Decided" in second
-    assert third.endswith("Not run, because an earlier one was taken.")
+    verdicts = [row[-1] for row in rows(text)]
+    assert verdicts == ["too far", "taken", *["not run"] * (len(TRIALS) - 2)]
+    assert len(rows(text, 1)) == 2
+    assert len(told(text)) == 2
     assert "Trial 2 is taken, after 2.0 hours of training in 2 trials, on 2 cores." in text
     assert "not those of that trial yet" in text
     write(repo, "design", DESIGN | {"settings": DESIGN["settings"] | TRIALS[1]})
@@ -335,7 +395,7 @@ def test_the_notes_of_the_trial_that_is_taken_are_those_of_the_record(
     write(repo, "design", DESIGN | {"notes": notes})
     text = said(repo, "pilot")
     assert ("not those of that trial yet" in text) == other
-    assert "notes: own" in text
+    assert rows(text)[last][-2:] == ["notes: own", "taken"]
 
 
 def test_the_trials_of_this_book_are_told_from_their_record() -> None:
@@ -344,8 +404,12 @@ def test_the_trials_of_this_book_are_told_from_their_record() -> None:
     names.remove("Beside the trials")
     assert names == [f"Trial {place + 1}" for place in range(len(TRIALS))]
     record = json.loads((REPO / "results" / "study" / "pilot.json").read_text("utf-8"))
+    measured = {row[0]: row[1] for row in rows(text, 1)}
+    assert list(measured) == [row[0] for row in rows(text)]
+    for place, row in enumerate(record["trials"], 1):
+        assert measured[str(place)] == str(Interval.from_json(row["rise"]))
+    assert measured["beside"] == str(Interval.from_json(record["beside"]["rise"]))
     for row in [*record["trials"], record["beside"]]:
-        assert f"*Measured*: rise {Interval.from_json(row['rise'])}, p {row['p']:.2g}" in text
         assert f"*Decided after it*: {row['decided']}" in text
 
 
@@ -403,7 +467,7 @@ def test_before_the_first_unit_everything_is_to_do(repo: Path) -> None:
     assert "No unit is on record yet" in text
     for (tier, names), row in zip(DESIGN["units"].items(), rows(text), strict=True):
         assert row == [tier, str(len(names)), "0", "0", str(len(names)), "0.0"]
-    assert {row[3] for row in rows(said(repo, "claims"))} == {"not recorded yet"}
+    assert {tuple(row[3:]) for row in rows(said(repo, "claims"))} == {("0", "–")}
 
 
 def test_while_units_are_recorded_they_are_counted_with_hours_and_machines(repo: Path) -> None:
@@ -439,18 +503,37 @@ def test_findings_and_runs_set_aside_are_shown(repo: Path) -> None:
     gap = Comparison(Interval(0.31, 0.2, 0.42, 160, 0.05), 0.1, 0.0001, seeds=seeds)
     findings = {
         "training.implicit_over_base": decide(gap, margin=0.05),
-        "training.explicit_over_base": not_testable("nothing of it is there"),
+        "training.explicit_over_base": not_testable("no task was scored on both sides"),
+        "training.implicit_over_explicit": not_testable("1 seeds, three are needed"),
     }
     runs = [recorded_run("rlvr", 1, stray="KL 1.20 nats a token")]
     runs += [recorded_run(arm, seed) for arm in ("implicit", "base") for seed in range(3)]
+    runs += [recorded_run("sft_reference", 0), recorded_run("sft_reference", 1, stray="KL 2")]
     record = {"findings": {k: f.to_json() for k, f in findings.items()}, "runs": runs} | MADE
     write(repo, "arms", record)
-    shown = {tuple(row[:2]): row[3] for row in rows(said(repo, "claims"))}
-    assert shown["implicit", "base"] == "supported; 0.31 [0.20, 0.42]"
-    # In the words of the ledger, which names what is lacking.
-    assert shown["explicit", "base"] == "not testable here: no run of explicit is recorded"
-    assert shown["sft_reference", "base"] == "not recorded yet"
-    assert "Set aside of 7 runs: rlvr with seed 1 (KL 1.20 nats a token)." in said(repo, "pooled")
+    shown = {tuple(row[:2]): row[3:] for row in rows(said(repo, "claims"))}
+    assert shown["implicit", "base"] == ["3", "supported; 0.31 [0.20, 0.42]"]
+    assert shown["explicit", "base"] == ["0", "–"]
+    assert shown["implicit", "explicit"] == ["0", "–"]
+    # A run that is set aside enters no contrast.
+    assert shown["sft_reference", "base"] == ["1", "–"]
+    assert "are there with 3 seeds. Until then it is *not testable" in said(repo, "needed")
+    text = said(repo, "pooled")
+    assert "Set aside of 9 runs: rlvr with seed 1 (KL 1.20 nats a token) and sft" in text
+    assert "Set apart" not in text
+    apart = [{"arm": "explicit", "seed": 2, "why": "its halves differ in versions"}]
+    runs += [recorded_run("explicit", seed) for seed in range(3)]
+    write(repo, "arms", record | {"runs": runs, "apart": apart})
+    shown = {tuple(row[:2]): row[3:] for row in rows(said(repo, "claims"))}
+    # Why it cannot be tested, where it is not for lack of seeds.
+    assert shown["explicit", "base"] == [
+        "3",
+        "not testable here: no task was scored on both sides",
+    ]
+    assert shown["explicit", "direct_likert"] == ["0", "–"]
+    assert said(repo, "pooled").endswith(
+        "Set apart are explicit with seed 2 (its halves differ in versions)."
+    )
 
 
 def test_before_the_first_run_there_is_no_secondary_outcome(repo: Path) -> None:
@@ -490,9 +573,24 @@ def test_secondary_outcomes_are_means_over_the_seeds_that_have_them(repo: Path) 
     assert rows(text) == [  # in the order of the design
         ["base (1)", "–", "–", "0.30 (+0.00)", "–", "40", "–"],
         # (0.5 + 0.6) / 2, moved by (0.1 + 0.2) / 2; 40 and 42 words; KL 0.2 and 0.3 at the end
-        ["implicit (2)", "0.55 (+0.15)", "-2.90 (+0.10), 1 seed", "–", "–", "41", "0.25"],
+        ["implicit (2)", "0.55 (+0.15)", "-2.90 (+0.10)", "–", "–", "41", "0.25"],
     ]
     assert "could not score: 3. Runs set aside, which are not in the table: 1." in text
+    assert text.endswith(" Over fewer seeds: Reference answer of implicit (1 seed).")
+    for run in runs[:3]:
+        run["secondary"]["margin"] = outcome(0.1, 0.2)
+    runs.append(recorded_run("base", 1))
+    runs[1]["secondary"].pop("margin")
+    write(repo, "arms", {"runs": runs, "findings": {}} | MADE)
+    assert "and Preferred over rejected of every arm (1 seed)." in said(repo, "secondary")
+
+
+def test_a_value_and_what_stands_in_brackets_behind_it_are_kept_together(repo: Path) -> None:
+    write(repo, "gold", GOLD)
+    assert "| 0.88\u00a0[0.85, 0.95] |" in said(repo, "gold")
+    runs = [recorded_run("base", 0, secondary={"gap": outcome(0.3, 0.2)})]
+    write(repo, "arms", {"runs": runs, "findings": {}} | MADE)
+    assert "| base (1) | – | – | 0.20\u00a0(-0.10) |" in said(repo, "secondary")
 
 
 def test_a_unit_that_was_trained_again_says_how_much_came_out_the_same(repo: Path) -> None:
