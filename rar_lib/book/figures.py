@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from io import BytesIO, StringIO
 from operator import itemgetter
@@ -200,7 +200,7 @@ def hues(names: Sequence[str]) -> list[str]:
     """
     things = list(map(_thing, names))
     hue = {thing: _ARMS[thing][0] for thing in things if thing in _ARMS}
-    free = [one for one in COLOURS if all(_apart(one, arm) > _ALIKE for arm in hue.values())]
+    free = [one for one in COLOURS if _is_unlike(one, hue.values())]
     others = (thing for thing in dict.fromkeys(things) if thing not in hue)
     hue |= {thing: free[n % len(free)] for n, thing in enumerate(others)}
     found = []
@@ -213,6 +213,10 @@ def hues(names: Sequence[str]) -> list[str]:
 
 #: Colours nearer than this, of 441 from black to white, are taken for each other.
 _ALIKE = 80
+
+
+def _is_unlike(one: str, others: Iterable[str]) -> bool:
+    return all(_apart(one, other) > _ALIKE for other in others)
 
 
 def _apart(one: str, other: str) -> float:
@@ -804,7 +808,7 @@ def arm_curves(
     split = panels or {"": list(arms)}
     alone = len(split) == 1
     labels = {name: fill(f"{name} ({len(of)})", _KEY_WIDTH) for name, of in arms.items()}
-    lines = sum(_lines([labels[name] for name in names]) for names in split.values())
+    lines = sum(_lines(list(map(labels.__getitem__, names))) for names in split.values())
     height = 3.2 if alone else 2.9 * len(split) + 0.16 * lines
     fig, axes = canvas(NARROW, height, rows=len(split))
     drawn = _on_one_scale(axes)

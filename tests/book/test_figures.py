@@ -553,7 +553,7 @@ SPLIT: dict[str, Any] = {
     "arms": lambda: figures.arm_curves(
         {f"{n}, {NAMED}": [{0: 0.1, 6: 0.2}] for n in "abcd"},
         ylabel="conveyed by held-out answers",
-        panels={title: [f"{n}, {NAMED}" for n in title] for title in ("ab", "cd")},
+        panels={"ab": [f"a, {NAMED}", f"b, {NAMED}"], "cd": [f"c, {NAMED}", f"d, {NAMED}"]},
     ),
     "strips": lambda: figures.strips({NAMED: [0.1, 0.2]}, xlabel="words of an axis " * 4),
     "growth": lambda: figures.growth(GROWN),

@@ -299,7 +299,7 @@ def test_what_the_text_refers_to_has_a_name_and_no_name_is_idle() -> None:
 def rows_of(*rows: Sequence[str]) -> str:
     """A table, the first row of which are its titles."""
     head = "".join(f"<th>{title}</th>" for title in rows[0])
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows[1:])
+    body = "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in rows[1:])
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

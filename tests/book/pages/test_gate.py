@@ -239,6 +239,7 @@ def test_a_figure_is_a_picture_in_a_file_of_its_own(html: Path) -> None:
 
 def test_a_png_of_high_density_is_shown_as_wide_as_it_was_drawn() -> None:
     fig = figures.forest({"a": None}, xlabel="x")
+    fig.set_size_inches(7.2, 3)
     fig.savefig(sharp := io.BytesIO(), dpi=220)
     fig.savefig(plain := io.BytesIO(), dpi=110)
     assert png_width(sharp.getvalue()) == 792  # 7.2 inches of 110 pixels
