@@ -82,7 +82,7 @@ def test_every_cell_that_draws_shows_its_figure(results: list[Result], stem: str
         shown = [PICTURES & set(o.get("data", {})) for o in cell.outputs]
         # What is only drawn where something is recorded leaves nothing elsewhere, or says so.
         said = " ".join(o.get("data", {}).get("text/markdown", "") for o in cell.outputs)
-        silent = not cell.outputs or said.startswith("Not measured.")
+        silent = not cell.outputs or said.startswith("Not measured")
         unrecorded = re.search(r"(?m)^if \w+:\n    figures\.", cell.source) and silent
         assert unrecorded or [len(kinds) for kinds in shown if kinds] == [1], cell.source
 
