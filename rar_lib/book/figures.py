@@ -816,7 +816,7 @@ def arm_curves(
     for ax, (title, names) in zip(drawn, split.items(), strict=True):
         for name, look in _arm_looks(names).items():
             means |= _arm_curve(ax, name, arms[name], look | {"label": labels[name]})
-        ax.set_xlabel("GRPO step")
+        ax.set_xlabel("training step")  # an arm that imitates takes no GRPO steps
         ax.set_ylabel(_wrapped(ylabel, 2.2))
         ax.locator_params(axis="x", nbins=6, integer=True, steps=[1, 2, 3, 5, 10])
         if not alone:

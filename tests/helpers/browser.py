@@ -78,8 +78,22 @@ def too_wide(page: Any, width: int) -> str | None:
     return f"{wide} px wide in a window of {width} px" if wide > width else None
 
 
+#: Keeps one token of each kind in a page's code and makes plain text of the others: the kind
+#: decides the colour, and thousands of tokens were most of what axe looked at.
+ONE_OF_EACH_TOKEN = """() => {
+  const seen = new Set();
+  for (const token of document.querySelectorAll('pre span[class]')) {
+    const kind = token.parentElement.className + ' ' + token.className;
+    if (seen.has(kind)) token.replaceWith(...token.childNodes);
+    else seen.add(kind);
+  }
+}"""
+
+
 def barriers(page: Any, *rules: str) -> list[str]:
     """What axe finds of serious or critical impact in the page, with all that is folded open.
+
+    Coloured code is looked at once a kind of token, and is plain afterwards.
 
     Args:
         page: an open page, in the colours and the width that are meant.
@@ -88,6 +102,7 @@ def barriers(page: Any, *rules: str) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.evaluate(ONE_OF_EACH_TOKEN)
     # Colours that are on their way from one theme to the other are none that a reader sees.
     page.evaluate(
         "Promise.all(document.getAnimations().filter(a => a.effect.getTiming().iterations === 1)"

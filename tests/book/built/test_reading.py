@@ -766,6 +766,7 @@ def test_the_works_are_sorted_by_how_they_are_cited(html: Path) -> None:
     page = soup(html / "bibliography.html")
     names = [work.strong.get_text() for work in page.select("div.citation")]
     assert names == sorted(names, key=str.casefold)
+    assert len(names) == len({*names})  # a citation means one work
     assert {"Gunjal et al., 2025", "Rubric Dropout, 2026", "von Werra and others, 2020"} <= {*names}
     assert not page.select(".citation .label")
     said = soup(html / "after.html").select_one('a[href^="bibliography.html#"]').get_text()
