@@ -15,7 +15,9 @@ from rar_lib.evaluation.held_out import MIN_SEEDS
 #: The page on later work.
 AFTER = "after"
 #: The places of that page.
-AFTER_PLACES = ("built", "recorded", "needed")
+AFTER_PLACES = ("written", "built", "recorded", "needed")
+#: What the ledger claims of authored rubrics against those that a model of this book writes.
+AUTHORED = "rubrics.authored-over-synthetic"
 #: Arms of the training study that answer a proposal of later work.
 PROPOSED = {"rubric dropout": "explicit, keep 0.5", "contrast weights": "explicit, contrast 0.5"}
 #: What the library has of proposals of later work: the arms, and a measure.
@@ -35,6 +37,7 @@ def told_after(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row] = ()) 
         rows: of the ledger, which decides what is recorded.
     """
     return {
+        "written": on_writers(rows),
         "built": sentence("Of these proposals {built} are in `rar_lib`:", built=len(BUILT)),
         "recorded": followed(arms, rows),
         "needed": sentence(
@@ -43,6 +46,21 @@ def told_after(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row] = ()) 
             seeds=MIN_SEEDS,
         ),
     }
+
+
+def on_writers(rows: Sequence[claims.Row]) -> str:
+    """What the ledger says of authored against synthetic rubrics, as Markdown."""
+    found = next((row.finding for row in rows if row.claim.id == AUTHORED), None)
+    text = "[Chapter 2](02_writing_rubrics.ipynb) compares authored with synthetic rubrics live. "
+    if found is None or found.difference is None:
+        return text + "The two are not recorded side by side yet."
+    return text + sentence(
+        "That authored ones put the better and the worse response of a pair further apart: "
+        "**{finding}**, a difference of {difference} over {n} tasks.",
+        difference=found.difference,
+        n=found.difference.n,
+        finding=found,
+    )
 
 
 def followed(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row] = ()) -> str:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rar_lib import RubricReward
+from rar_lib.book import claims
 from rar_lib.book.pages.after import (
     AFTER,
     AFTER_PLACES,
+    AUTHORED,
     BUILT,
     OVER_PLAIN,
     PROPOSED,
     followed,
+    on_writers,
     told_after,
 )
 from rar_lib.book.pages.build import chapters, generated
@@ -222,6 +226,20 @@ def test_the_findings_are_those_that_the_study_declares() -> None:
     assert OVER_PLAIN.keys() == PROPOSED.keys()
     for name, key in OVER_PLAIN.items():
         assert FURTHER[key.removeprefix("training.")] == (PROPOSED[name], "explicit")
+
+
+def row(finding: Finding | None) -> Any:
+    return SimpleNamespace(claim=SimpleNamespace(id=AUTHORED), finding=finding)
+
+
+def test_who_writes_better_rubrics_is_told_where_it_is_recorded() -> None:
+    assert AUTHORED in {claim.id for claim in claims.load().claims}
+    for rows in ([], [row(None)], [row(not_testable("no rubrics are written"))]):
+        assert "not recorded side by side yet" in on_writers(rows)
+    gap = Interval(0.12, 0.04, 0.2, 48)
+    text = on_writers([row(Finding("supported", gap, 0.01, 0.02))])
+    said = "apart: **supported**, a difference of 0.12 [0.04, 0.20] over 48 tasks."
+    assert text.replace("\\", "").endswith(said)
 
 
 def test_a_recorded_finding_is_told_with_its_difference() -> None:
