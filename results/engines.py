@@ -17,9 +17,7 @@ import datetime
 import json
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any, get_args
 
 from rar_lib.core.files import atomic_write
@@ -30,7 +28,7 @@ from rar_lib.judging.judge import Judge
 from rar_lib.models.machine import hardware, versions
 from rar_lib.models.processor import Engine, cpu_dtype
 from rar_lib.models.server import local_chat
-from results.allocator import watched
+from results.allocator import apart, watched
 
 RESULTS = Path(__file__).with_name("engines.json")
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -60,23 +58,6 @@ async def measure(
         "memory_gb": max(memory),
         "agreement": criterion_agreement(found).to_json(),
     }, found
-
-
-def apart(one: PairGrades, other: PairGrades) -> dict[str, float]:
-    """How far two engines' probabilities of the same verdicts lie apart, and how many both gave."""
-    both = [
-        (first.probability, second.probability)
-        for mine, yours in zip(_grades(one), _grades(other), strict=True)
-        for first, second in zip(mine.verdicts, yours.verdicts, strict=True)
-        if first.probability is not None and second.probability is not None
-    ]
-    gaps = [abs(first - second) for first, second in both]
-    same = [(first > 0.5) == (second > 0.5) for first, second in both]
-    return {"n": len(both), "mean": fmean(gaps), "most": max(gaps), "same verdict": fmean(same)}
-
-
-def _grades(found: PairGrades) -> Sequence[Any]:
-    return (*found.preferred, *found.rejected)
 
 
 def main() -> None:
