@@ -1,5 +1,6 @@
 // The text of the hits. Sphinx fetches each page for it, and fetch fails on file://; here the
-// texts lie in a script (rar_texts.js), which may be loaded. Everything is set as text.
+// texts lie in a script (rar_texts.js), which may be loaded. Everything is set as text. Pagefind needs
+// a server: its modules and WebAssembly do not load from file:// (Pagefind/pagefind, issue 202).
 const AROUND = 90;
 
 const excerpt = (text, words) => {
