@@ -83,7 +83,8 @@ def too_wide(page: Any, width: int) -> str | None:
 ONE_OF_EACH_TOKEN = """() => {
   const seen = new Set();
   for (const token of document.querySelectorAll('pre span[class]')) {
-    const kind = token.parentElement.className + ' ' + token.className;
+    const ground = token.closest('div[class], pre[class]')?.className;  // where it stands
+    const kind = [ground, token.parentElement.className, token.className].join('|');
     if (seen.has(kind)) token.replaceWith(...token.childNodes);
     else seen.add(kind);
   }

@@ -371,6 +371,19 @@ def test_barriers_are_found_where_there_are_some(chrome: Any) -> None:
     assert {b.split(":")[0] for b in barriers(page, "color-contrast")} == {"color-contrast"}
 
 
+def test_of_coloured_code_each_kind_of_token_is_looked_at_on_each_ground(chrome: Any) -> None:
+    page = chrome.new_page()
+    line = "<pre><span class=k>for</span> <span class=k>in</span></pre>"
+    page.set_content(
+        "<html lang=en><title>x</title><style>.k { color: #767676 }</style><main><h1>x</h1>"
+        f"<div class=a style='background: #fff'>{line}</div>"
+        f"<div class=b style='background: #999'>{line}</div></main>"
+    )
+    (found,) = barriers(page, "color-contrast")  # it can be read on white alone
+    assert ">for</span>" in found
+    assert page.locator(".k").count() == 2
+
+
 def test_a_figure_is_turned_over_where_it_is_dark(chrome: Any, html: Path) -> None:
     shades = {}
     for scheme in ("light", "dark"):
