@@ -1,4 +1,4 @@
-"""The claims ledger: what the paper says, each claim beside what was found of it.
+"""The claims ledger: what the paper says, each claim with what was found of it.
 
     rows = ledger()
     print(counts(rows))
@@ -44,10 +44,14 @@ SCRIPTS = {
 }
 #: The first cell of a chapter that its page shows: the head of the chapter, for links to all of it.
 _HEAD = "2"
-#: Of a sentence about a bound, what the bound is: a table of such sentences has it beside them.
-_BOUND = re.compile(r" (?:by more than|is larger than the) (two runs|sampling error) .*")
+#: Of a sentence about a bound, what the bound is: a table of such sentences has a column for it.
+_BOUND = re.compile(
+    r" (?:by more than the paper's|is larger than the) (two scores|sampling error) .*"
+)
 #: What is said of a check of the paper's own numbers, and of what there is nothing to decide.
 CHECKS = ("holds", "does not hold")
+#: The same of a difference that is held against a bound of this book: it is not true or false.
+BOUNDED = ("larger", "not larger")
 SHOWN = "shown"
 #: Claims in a few words, as a figure names them.
 NAMES = {
@@ -64,7 +68,7 @@ NAMES = {
     "judge.reference-rubrics-over-no-reference": "synthetic rubric: reference over none",
     "judge.explicit-over-predefined": "own criteria over one generic rubric",
     "rubrics.reference-margin": "separation: reference over none",
-    "rubrics.authored-over-synthetic": "separation: people over a model",
+    "rubrics.authored-over-synthetic": "separation: authored over synthetic",
     "weights.paper-over-uniform": "the paper's weights over equal ones",
     "weights.paper-over-no-pitfalls": "with pitfalls over without",
     "weights.paper-over-essential-only": "every category over Essential alone",
@@ -87,13 +91,13 @@ NAMES = {
     "reward.implicit-over-filtered-sft": "policy: rubric over its own best answers",
     "reward.strong-judge-over-weak": "policy: stronger over weaker judge",
     "reward.reference-rubrics-over-no-reference": "policy: synthetic, reference over none",
-    "reward.synthetic-over-human": "policy: synthetic over human rubrics",
+    "reward.synthetic-over-human": "policy: synthetic over authored rubrics",
     "reward.no-reference-rubrics-over-reference-likert": "policy: rubric without over reference",
 }
 
 
 def _without_number(text: str) -> str:
-    # A digit inside a name, as in HealthBench-1k, is no number.
+    # A digit inside a name, as in HealthBench-1k, is not a number.
     if found := re.search(r"(?<![\w-])\d", text):
         raise ValueError(f"holds the number at {text[found.start() :][:12]!r}: quote it instead")
     return text
@@ -138,7 +142,11 @@ class Other(Frozen):
 
 
 class Quote(Frozen):
-    """A published number, alone or against another one."""
+    """A published number, alone or against another one; or all rows of a table, one by one.
+
+    Attributes:
+        row: of the table, or ``*`` for all, where ``against`` is ``*`` of another column.
+    """
 
     table: str
     column: str
@@ -156,13 +164,33 @@ class Quote(Frozen):
         other = self.against
         return [own, (other.table or self.table, other.row, other.column or self.column)]
 
+    @model_validator(mode="after")
+    def _one_or_all(self) -> Quote:
+        places = {(table, row) for table, row, _ in self.cells}
+        if self.row == tables.EVERY_ROW and (len(self.cells), len(places)) != (2, 1):
+            raise ValueError("row * is against row * of another column of the same table")
+        return self
+
     def __str__(self) -> str:
+        if self.row == tables.EVERY_ROW:
+            return self._row_by_row()
         values = [_only(cell) for cell in self.cells]
         if len(values) == 1:
             return f"{values[0]:,}" if isinstance(values[0], int) else str(values[0])
         first, second = values
-        gap = Decimal(str(first)) - Decimal(str(second))
-        return f"{first:,} against {second:,} ({gap:+,})"
+        return f"{first:,} against {second:,} ({_gap(first, second):+,})"
+
+    def _row_by_row(self) -> str:
+        """The difference in each row: one of them alone would hide how far they vary."""
+        first, second = (tables.numbers(*cell) for cell in self.cells)
+        names = tables.published(self.table).iloc[:, 0]
+        gaps = [_gap(*values) for values in zip(first, second, strict=True)]
+        return "; ".join(f"{name} {gap:+,}" for name, gap in zip(names, gaps, strict=True))
+
+
+def _gap(first: float, second: float) -> Decimal:
+    """As the digits have it that are printed."""
+    return Decimal(str(first)) - Decimal(str(second))
 
 
 class Expression(Frozen):
@@ -191,7 +219,7 @@ class Check(Expression):
 
 
 class Source(Frozen):
-    """Where a finding lies.
+    """Where a finding is.
 
     Attributes:
         key: name of the finding in the record.
@@ -208,6 +236,8 @@ class Claim(Frozen):
     """One row of the ledger; keys as the head of ``claims.toml`` describes them.
 
     Attributes:
+        reading: of a check of two numbers, that nothing says that they are one: a reading of the
+            paper that this book tries, of which several may be of one number.
         seen: what was known of its outcome before it was declared or recorded, or recorded again;
             empty for nothing.
     """
@@ -220,6 +250,7 @@ class Claim(Frozen):
     measure: str = ""
     sources: tuple[Source, ...] = ()
     arithmetic: Check | None = None
+    reading: bool = False
     shown: tuple[str, ...] = ()
     reason: Prose | Literal[""] = ""
     seen: Prose | Literal[""] = ""
@@ -238,6 +269,8 @@ class Claim(Frozen):
             )
         if (self.paper is None) != (self.arithmetic is not None):
             raise ValueError("needs the paper's number in `paper`, unless arithmetic quotes it")
+        if self.reading and not (self.arithmetic and self.arithmetic.equals):
+            raise ValueError("reading is said of arithmetic that `equals` a published number")
         return self
 
 
@@ -270,7 +303,7 @@ def load(file: Path = FILE) -> Ledger:
     """The ledger as declared, checked.
 
     Raises:
-        DataError: the file is missing or no TOML, a key is unknown or missing, an id stands
+        DataError: the file is missing or not TOML, a key is unknown or missing, an id is there
             twice, or a group, measure, family, record or published number does not exist.
     """
     try:
@@ -345,7 +378,7 @@ def _check_names(found: Ledger, file: str) -> None:
     seen: set[str] = set()
     for claim in found.claims:
         if claim.id in seen:
-            raise DataError(f"claim {claim.id!r} stands twice in {file}: rename one")
+            raise DataError(f"claim {claim.id!r} is in {file} twice: rename one")
         seen.add(claim.id)
         _check_name(claim.group, found.groups, f"claim {claim.id!r}: group")
         if claim.measure:
@@ -473,6 +506,11 @@ def _written(value: float, unit: str) -> str:
     return f"{number} {unit}".strip()
 
 
+def _points(value: float) -> str:
+    """With the one decimal of the scores that it is a difference or a bound of."""
+    return f"{value:.1f}"
+
+
 def _only(cell: Cell) -> Any:
     found = tables.numbers(*cell)
     if len(found) != 1:
@@ -489,7 +527,9 @@ def paper_of(claim: Claim) -> str:
     if claim.arithmetic is None:
         return str(claim.paper)
     found = check(claim.arithmetic)
-    return f"{'' if claim.arithmetic.equals else 'more than '}{_written(found.against, found.unit)}"
+    if claim.arithmetic.equals is None:
+        return f"more than {_points(found.against)}"
+    return _written(found.against, found.unit)
 
 
 # --- evidence ------------------------------------------------------------------------------------
@@ -498,8 +538,11 @@ def paper_of(claim: Claim) -> str:
 #: Notebook and id of its cell; ``None`` for what can't be found.
 Place = tuple[str | None, str | None]
 _NOWHERE: Place = (None, None)
-#: Group of a claim -> the chapter with a cell that shows the record behind it.
-_SHOWN_IN = {"judge": "04", "rubrics": "04", "weights": "06", "reward": "08", "gaming": "09"}
+#: Group of a claim -> the chapter with a cell that shows its record.
+_SHOWN_IN = {"judge": "04", "rubrics": "04", "weights": "06", "reward": "07", "gaming": "09"}
+#: The groups whose findings that chapter shows, as the ledger has them; of the others it shows what
+#: the findings are computed from.
+_TOLD = ("judge", "weights", "reward")
 
 
 @dataclass(frozen=True)
@@ -543,7 +586,7 @@ def gather(declared: Ledger, checkout: Path | None = None) -> Evidence:
         checkout: another one than that of this library.
 
     Raises:
-        ValueError: a record is no JSON, or there are two of its name.
+        ValueError: a record is not JSON, or there are two of its name.
     """
     root = checkout or _ROOT
     named = sorted({source.record for claim in declared.claims for source in claim.sources})
@@ -556,17 +599,24 @@ def gather(declared: Ledger, checkout: Path | None = None) -> Evidence:
 
 
 def shown_by(claim: Claim, root: Path = _ROOT) -> Place:
-    """Notebook and cell id that show the record behind a claim; ``None`` for what can't be found.
+    """Notebook and cell id that show the record of a claim; ``None`` for what can't be found.
 
-    That is the last cell that reads it, in the chapter of the claim's group: cells before take a
-    part of it.
+    In the chapter of the claim's group that is the last cell that takes findings by
+    :func:`on_record`, where the chapter shows those of the group, and else the last that reads the
+    record: cells before take a part of it.
     """
     chapter = _SHOWN_IN.get(claim.group, "")
+    paths = sorted((root / "notebooks").glob(f"{chapter}_*.ipynb"))
+    told = _last_cell(paths, r"\bon_record\(") if claim.group in _TOLD else _NOWHERE
     reads = "|".join(source.record for source in claim.sources)
+    return told if told[0] else _last_cell(paths, rf'results\.load\(\s*"({reads})"')
+
+
+def _last_cell(paths: Sequence[Path], pattern: str) -> Place:
     found = _NOWHERE
-    for path in sorted((root / "notebooks").glob(f"{chapter}_*.ipynb")):
+    for path in paths:
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if re.search(rf'results\.load\(\s*"({reads})"', "".join(cell["source"])):
+            if re.search(pattern, "".join(cell["source"])):
                 found = f"notebooks/{path.name}", str(cell["id"])
     return found
 
@@ -581,7 +631,7 @@ class Row:
     Attributes:
         finding: of a claim that is measured or can't be; ``None`` for arithmetic and settings.
         checked: of arithmetic.
-        origin: file behind the finding; ``None`` where there is none.
+        origin: file of the finding; ``None`` where there is none.
         seeds: training runs a side; ``None`` where nothing was trained.
         size: of the family that it was corrected in; 0 where nothing is measured.
     """
@@ -601,6 +651,13 @@ class Row:
         if self.checked is not None:
             return CHECKS[0] if self.checked.holds else CHECKS[1]
         return SHOWN if self.finding is None else self.finding.word
+
+    @property
+    def outcome(self) -> str:
+        """The word for reading: a difference is *larger* than its bound or is not."""
+        if self.checked is None or self.claim.arithmetic is None or self.claim.arithmetic.equals:
+            return self.word
+        return BOUNDED[0] if self.checked.holds else BOUNDED[1]
 
     @property
     def name(self) -> str:
@@ -636,7 +693,7 @@ class Row:
             "family": measure and measure.family,
             "margin": measure and measure.margin,
             "word": self.word,
-            "finding": str(finding) if finding else self.word,
+            "finding": str(finding) if finding else self.outcome,
             "value": value.value if value else self.checked and self.checked.value,
             "interval": [value.low, value.high] if value and value.shown else None,
             "n": value and value.n,
@@ -645,6 +702,7 @@ class Row:
             "p_holm": finding and finding.p_holm,
             "family_size": self.size,
             "against": self.checked and self.checked.against,
+            "reading": self.claim.reading,
             "source": origin and {"file": origin.file, "key": self.key},
             "cell": origin and origin.cell and f"{origin.notebook}#{origin.cell}",
             "machine": origin and origin.machine,
@@ -759,7 +817,7 @@ def _finding(found: Saved, key: str) -> Finding:
         return Finding.from_json(found.values[key])
     except (TypeError, KeyError, ValueError) as error:
         raise DataError(
-            f"{found.file}: {key} is no finding ({error}); write it by Finding.to_json"
+            f"{found.file}: {key} is not a finding ({error}); write it by Finding.to_json"
         ) from error
 
 
@@ -863,7 +921,10 @@ def unrecorded(rows: Sequence[Row]) -> list[Row]:
 
 
 def agreeing(rows: Sequence[Row]) -> list[Row]:
-    """Checks of numbers that must be the same, in the paper or in the released data."""
+    """Checks of two numbers, in the paper or in the released data.
+
+    They must be the same, but for those that are a ``reading`` of ours.
+    """
     return [row for row in rows if row.claim.arithmetic and row.claim.arithmetic.equals]
 
 
@@ -908,15 +969,15 @@ def _chapters(paths: Sequence[str]) -> str:
 
 
 def bound_line(row: Row) -> dict[str, Any]:
-    """One row of a table of :func:`bounded`; what the bound is stands in a column of its own."""
+    """One row of a table of :func:`bounded`; what the bound is has a column of its own."""
     found = row.checked
     said = _BOUND.split(row.claim.says, maxsplit=1)
     return {
         "difference": f"{said[0].rstrip(',.')}.",
         "where": ", ".join(row.claim.places),
-        "points": found and _written(found.value, found.unit),
-        "bound": found and f"{said[1]}: {_written(found.against, found.unit)}",
-        "finding": row.word,
+        "points": found and _points(found.value),
+        "bound": found and f"{said[1]}: {_points(found.against)}",
+        "finding": row.outcome,
     }
 
 
@@ -996,7 +1057,7 @@ def _strictly(row: Row, alone: Mapping[str, Any]) -> Finding:
 def say_seen(rows: Sequence[Row]) -> None:
     """Say of how many of these claims something was known before, above a fold that says what.
 
-    What was known of several claims is said once, beside their names.
+    What was known of several claims is said once, with their names.
     """
     from IPython.display import display
 

@@ -664,7 +664,7 @@ def slopes(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[f
             ax.plot(x, means, "-o", lw=3, color=COLOURS[number % len(COLOURS)], label=name)
     ticks = [side + number * 1.6 for number in range(len(before)) for side in (0, 1)]
     ax.set_xticks(ticks, ["before", "after"] * len(before))
-    ax.set_ylabel("HealthBench score of a response")
+    ax.set_ylabel("score of a response")
     _key_below(fig, title="grader")
     ax.grid(axis="x", visible=False)
     about = "Thin lines from before to after training, one a task, and a thick one of their mean."

@@ -303,7 +303,7 @@ def attacks(root: Path = _ROOT) -> dict[tuple[str, str, str], list[AttackResult]
     for key, row in record["judges"].items():
         judge, arm, defence = key.split("/")
         found[judge, arm, defence] = [
-            AttackResult(corpus[name], arm, tuple(gains))
+            AttackResult(corpus[name], arm, tuple(gains), frozenset(row["rejected"]["unknown"]))
             for name, gains in row["rejected"]["attacks"].items()
             if name in corpus
         ]

@@ -9,10 +9,12 @@ from datetime import date
 from functools import cache
 from html import escape
 from importlib.resources import files
+from itertools import count
+from math import isclose
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from rar_lib.core.decision import Finding
+from rar_lib.core.decision import ALPHA, Finding
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval
 from rar_lib.core.text import visible
@@ -83,7 +85,7 @@ def quoted(name: str) -> Table:
 
 
 def _as_published(value: Any) -> Any:
-    # A frame would turn 25.0 beside 24.9 into 25, and a count beside a share into a float.
+    # A frame would turn 25.0 next to 24.9 into 25, and a count next to a share into a float.
     if isinstance(value, float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else value
@@ -126,11 +128,11 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
 
 @dataclass(frozen=True)
 class Folds:
-    """Tables of one kind behind their titles.
+    """Tables of one kind, each folded under its title.
 
     Attributes:
         about: what all of them show; with its title it is the caption of each.
-        closed: whether the first is closed, too, because it is looked up and not read.
+        closed: whether the first is closed as well, because it is looked up and not read.
     """
 
     tables: Mapping[str, Table]
@@ -229,10 +231,18 @@ def findings(found: Mapping[str, Finding]) -> Table:
 
 
 def p_value(p: float | None) -> str | None:
-    """A p-value for reading, ``None`` without one: rounded, one of 0.0004 would look like none."""
+    """A p-value for reading, ``None`` without one: rounded, one of 0.0004 would look like none.
+
+    It has three decimals, and more where three would make the level of a finding of it.
+    """
     if p is None:
         return None
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    if p < 0.001:
+        return "<0.001"
+    if isclose(p, ALPHA):
+        return f"{p:.3f}"
+    written = (f"{p:.{n}f}" for n in count(3))
+    return next(text for text in written if float(text) != ALPHA)
 
 
 def cell(value: Any) -> Any:

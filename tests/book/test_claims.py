@@ -232,7 +232,7 @@ def compared(place: str) -> set[tuple[claims.Cell, claims.Cell]]:
 
 
 @pytest.mark.parametrize("where", COMPARED, ids=lambda where: f"{where[0]}, {where[2]}")
-def test_what_a_table_or_figure_compares_stands_in_the_ledger(where: tuple[str, str, str]) -> None:
+def test_what_a_table_or_figure_compares_is_in_the_ledger(where: tuple[str, str, str]) -> None:
     """One row on a table is not enough: each of its comparisons has one."""
     place, table, column = where
     found = compared(place)
@@ -509,6 +509,11 @@ WRONG = [
         'paper = "figure only"',
         f"paper = {QUOTED.replace('HealthBench', 'Health')}",
         ["HealthBench"],
+    ),
+    (
+        'paper = "figure only"',
+        f"paper = {QUOTED.replace('implicit', '*')}",
+        ["judge.a", "row * is against row *"],
     ),
     ('places = ["v2 Figure 3"]', "places = []", ["judge.a", "places"]),
     ('id = "judge.a"', 'id = "Judge A"', ["Judge A", "id"]),
@@ -924,7 +929,7 @@ def test_what_is_missing_is_named_with_the_script_that_would_record_it(one: Clai
 
 def test_a_finding_in_another_shape_names_file_and_key() -> None:
     record = ORIGIN | {"findings": {"a": {"word": "supported"}}}
-    with pytest.raises(DataError, match=r"alignment\.json: a is no finding.*to_json"):
+    with pytest.raises(DataError, match=r"alignment\.json: a is not a finding.*to_json"):
         decide(one_measure(claim("a")), Evidence({"alignment": record}))
 
 
@@ -1127,9 +1132,37 @@ def test_groups_come_out_as_their_claims_do() -> None:
 def test_a_difference_stands_apart_from_its_bound() -> None:
     rows = claims.bounded(claims.decided(DECLARED, Evidence()))
     lines = [claims.bound_line(row) for row in rows]
-    assert {line["bound"] for line in lines} == {"two runs: 1.3", "sampling error: 6.687"}
-    assert not [line for line in lines if re.search("two runs|sampling|,[.]", line["difference"])]
+    assert {line["bound"] for line in lines} == {"two scores: 1.3", "sampling error: 6.7"}
+    assert not [line for line in lines if re.search("two scores|sampling|,[.]", line["difference"])]
     assert "Synthetic rubrics beat human ones." in {line["difference"] for line in lines}
+    assert all(re.fullmatch(r"-?\d+\.\d", line["points"]) for line in lines)
+
+
+def test_a_difference_below_a_bound_of_this_book_is_not_larger_and_not_false() -> None:
+    rows = claims.decided(DECLARED, Evidence())
+    for row in claims.bounded(rows):
+        assert row.checked is not None
+        told = "larger" if row.checked.holds else "not larger"
+        assert (row.outcome, claims.bound_line(row)["finding"]) == (told, told)
+        assert row.to_json()["finding"] == told
+    assert {row.outcome for row in claims.agreeing(rows)} == set(claims.CHECKS)
+
+
+def test_a_reading_that_we_try_is_told_from_numbers_that_must_be_the_same() -> None:
+    """The gain that the abstract states over a plain rating cannot be that of two test sets."""
+    rows = claims.agreeing(claims.decided(DECLARED, Evidence()))
+    readings = {row.claim.id for row in rows if row.claim.reading}
+    assert readings < {row.claim.id for row in rows}
+    for name in ("headline-healthbench-mixed", "headline-gpqa-instruct", "same-setting-twice"):
+        assert f"arithmetic.{name}" in readings
+    for name in ("headline-healthbench", "rubric-size-medicine", "pairs", "topics-science"):
+        assert f"arithmetic.{name}" not in readings
+    assert [row.to_json()["reading"] for row in rows] == [row.claim.reading for row in rows]
+
+
+def test_only_a_check_of_two_numbers_can_be_a_reading(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="reading is said of arithmetic"):
+        declared(tmp_path, f"{GOOD}reading = true\n")
 
 
 def test_what_is_shown_names_its_chapter_for_a_link_and_its_files() -> None:
@@ -1186,10 +1219,12 @@ def test_a_quoted_number_is_as_published() -> None:
     assert by_id["choice.implicit-over-predefined"] == "37.6 against 31.7 (+5.9)"
     assert by_id["reward.direct-likert-over-predefined"] == "25.5 against 12.5 (+13.0)"
     assert by_id["data.rubric-size"] == "7.5 against 7 (+0.5)"
-    assert by_id["reward.rubric-over-likert-weak-judge"] == "26.7 against 22.0 (+4.7)"
+    assert by_id["reward.rubric-over-likert-weak-judge"] == (
+        "Qwen-7B-Instruct +4.7; Qwen-14B-Instruct +0.1; Qwen-32B-Instruct +0.8; GPT-4o-mini +2.6"
+    )
     assert by_id["judge.pairs"] == "3,027 against 4,203 (-1,176)"
     assert by_id["arithmetic.headline-healthbench"] == "31 %"
-    assert by_id["arithmetic.gpqa-sampling"] == "more than 6.687"
+    assert by_id["arithmetic.gpqa-sampling"] == "more than 6.7"
 
 
 def test_a_finding_can_be_said_in_a_sentence() -> None:
@@ -1413,16 +1448,22 @@ def test_a_recorded_finding_leads_to_the_cell_that_shows_its_record(tmp_path: Pa
     shown = "alignment.json, notebooks/04_judges.ipynb#9"
     assert claims.line(row)["evidence"] == shown
     assert row.to_json()["cell"] == "notebooks/04_judges.ipynb#9"
+    # Where findings of this record are told as the ledger has them is nearer than where it is read.
+    cells += [{"id": "11", "source": ["told = on_record(seen, ledger())"]}]
+    cells += [{"id": "12", "source": ['results.load("alignment")']}]
+    path.write_text(json.dumps({"cells": cells}))
+    (row,) = claims.ledger(root / "claims.toml", root)
+    assert row.to_json()["cell"] == "notebooks/04_judges.ipynb#11"
 
 
 @pytest.mark.parametrize(
     ("name", "chapter", "reads"),
     [
-        ("judge.explicit-over-direct-likert", "04", 'results.load("alignment")'),
+        ("judge.explicit-over-direct-likert", "04", "on_record(recorded, "),
         ("rubrics.reference-margin", "04", 'results.load("alignment")'),
-        ("weights.polarity", "06", 'results.load("alignment")'),
+        ("weights.polarity", "06", "on_record(recorded, "),
         ("gaming.attacks-pay-implicit", "09", 'results.load("attacks")'),
-        ("reward.implicit-over-base", "08", 'results.load("arms")'),
+        ("reward.implicit-over-base", "07", "on_record("),
     ],
 )
 def test_each_record_of_the_ledger_is_shown_by_a_cell(name: str, chapter: str, reads: str) -> None:

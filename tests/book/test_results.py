@@ -161,7 +161,7 @@ def test_runs_without_notes_do_not_move_the_base_of_the_others() -> None:
 
 def test_recorded_attacks_are_results_again(tmp_path: Path) -> None:
     real = next(a for a in load_attacks() if a.family == "verdict")
-    rejected = {"attacks": {real.id: [0.2, 0.0, None], "gone-since": [1.0, 1.0, 1.0]}}
+    rejected = {"attacks": {real.id: [0.2, 0.0, None], "gone-since": [1.0] * 3}, "unknown": []}
     judges = {"qwen/implicit/strip": {"rejected": rejected}}
     found = results.attacks(checkout(tmp_path, "attacks", {"judges": judges}))
     assert found is not None

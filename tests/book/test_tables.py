@@ -106,7 +106,12 @@ def test_folded_tables_are_escaped_captioned_and_open_at_the_first() -> None:
 
 @pytest.mark.parametrize(
     ("p", "text"),
-    [(0.0006, "<0.001"), (0.001, "0.001"), (0.0044, "0.004"), (0.25, "0.250"), (1.0, "1.000")],
+    [
+        *[(0.0006, "<0.001"), (0.001, "0.001"), (0.0044, "0.004"), (0.25, "0.250"), (1.0, "1.000")],
+        # Beside the level of a finding, which three decimals would make of them.
+        *[(0.0504, "0.0504"), (0.0496, "0.0496"), (0.04996, "0.04996"), (0.0506, "0.051")],
+        (0.05, "0.050"),
+    ],
 )
 def test_a_p_value_never_looks_like_none(p: float, text: str) -> None:
     assert tables.p_value(p) == text

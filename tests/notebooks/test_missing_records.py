@@ -114,7 +114,12 @@ READ = {
         "",
     ),
     "12_do_the_instruments_hold": (
-        ('results.load("coverage")', "figures.by_size(\n        sizes", 'simulated["chosen"]'),
+        (
+            'results.load("coverage")',
+            "alarms = None",
+            "figures.by_size(\n        sizes",
+            "of_seeds = simulated",
+        ),
         "not recorded in this edition",
         "",
     ),
@@ -172,9 +177,9 @@ def test_chapter_4_names_each_judge_on_record_that_passes_the_gate_and_each_that
             row["gate"] = name in passing
         page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
         below = [name for name in judges if name not in passing]
-        said = f"Every judge on record passes the gate: {listed(passing)}."
+        said = f"Every judge on record passes the size gate: {listed(passing)}."
         if below:
-            said = f"pass the gate: {listed(passing)}. Judges that do not: {listed(below)}."
+            said = f"pass the size gate: {listed(passing)}. Judges that do not: {listed(below)}."
         assert said in text(page)
 
 
@@ -196,9 +201,50 @@ def test_chapter_4_says_at_every_size_whether_a_rubric_beats_a_plain_rating(
     supported = Finding("supported", Interval(0.3, 0.2, 0.4, 48), 0.001, 0.01)
     findings = {"alignment.explicit_over_likert, every size": supported}
     (cell,) = cells("04_can_the_judge_be_trusted", 'for arm in ("implicit", "explicit"):')
-    page = shown(monkeypatch, [cell], {}, findings=findings)
+    known = {"gated": ["small", "large"], "passing": {}, "by_ledger": findings}
+    page = shown(monkeypatch, [cell], {}, findings=findings, **known)
     assert "implicit is **not testable here: fewer than two judges" in text(page)
     assert "explicit **supported**." in text(page)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_chapter_4_names_the_judge_that_decides_at_every_size_and_whether_it_beats_chance(
+    recorded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = "alignment.explicit_over_likert"
+    findings = {f"{claim}, small": finding(-0.1), f"{claim}, every size": finding(-0.1)}
+    findings |= {f"{claim}, middle": finding(0.1), claim: finding(0.3)}
+    chance, able = (
+        {"small": SimpleNamespace(balanced=Interval(share, share - 0.1, share + 0.1, 48))}
+        for share in (0.5, 0.8)
+    )
+    known: dict[str, Any] = {"findings": findings, "gated": ["small", "middle", "large"]}
+    known |= {"by_ledger": findings if recorded else {}, "passing": chance, "agreement": able}
+    (cell,) = cells("04_can_the_judge_be_trusted", 'for arm in ("implicit", "explicit"):')
+    said = text(shown(monkeypatch, [cell], {}, **known))
+    assert "What decides explicit at every size is **small**" in said
+    assert ("Its verdicts are not shown to beat chance" in said) is recorded
+    gaps = "0.10 [0.00, 0.20] (explicit, middle) and 0.30 [0.20, 0.40] (explicit, large)."
+    assert f"For the other judges the differences are {gaps}" in said
+
+
+def test_chapter_4_says_from_what_size_on_a_judge_beats_chance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = json.loads(json.dumps(RECORDS["alignment"]))
+    judges = list(record["judges"])
+    for able in ([], judges[1:], judges[2:]):
+        for name, row in record["judges"].items():
+            low = 0.6 if name in able else 0.4
+            row["arms"]["explicit"]["accuracy"] |= {"value": 0.7, "low": low, "high": 0.8}
+        said = text(read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch))
+        if not able:
+            assert "no judge on record has an interval above chance" in said
+            continue
+        size = f"{MODELS[able[0]].parameters:g} billion parameters, right in 0.70 [0.60, 0.80]"
+        assert f"is **{able[0]}**, with {size}" in said
+        rest = listed([name for name in judges if name not in able])
+        assert f"above chance for {listed(able[1:])} and not for {rest}." in said
 
 
 def test_chapter_4_says_where_an_interval_ends_that_three_decimals_let_touch_zero(
@@ -263,7 +309,7 @@ def test_chapter_4_names_the_arm_that_is_right_most_often_by_judge(
         untried.append(f"{Interval.from_json(arms['explicit']['accuracy, untried'])} by {name}")
     page = read("04_can_the_judge_be_trusted", {"alignment": record}, monkeypatch)
     one, other, third = judges
-    best = f"right most often is implicit for {one} and {third} and explicit for {other}. That was"
+    best = f"right most often is implicit for {one} and {third} and explicit for {other}."
     assert best in text(page)
     assert f"has this share right: {listed(untried)}." in text(page)
 
@@ -440,7 +486,7 @@ def test_chapter_4_says_by_the_finding_which_rubric_did_better(
     assert supported in said
     assert "than under *synthetic, without*? The finding: **undecided" in said
     below = between(monkeypatch, [], 24, 12, 12)
-    assert below.count("**not testable here: main does not pass the gate**") == 2
+    assert below.count("**not testable here: main does not pass the size gate**") == 2
 
 
 def test_chapter_4_shows_no_empty_table_where_no_pair_has_every_kind_of_rubric(

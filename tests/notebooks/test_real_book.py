@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from browser import barriers, too_wide, watch
+from browser import barriers, rest, too_wide, wake, watch
 from bs4 import BeautifulSoup
 from shots import LETTER_PX, letters
 
@@ -35,19 +37,54 @@ PROSE = ["conventions", "glossary", "status", "after", "study", "rollouts", "bib
 PAGES = ["index", *PROSE, *CHAPTERS]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A page of the book in a light window, and what went wrong since it was asked for."""
+
+    stem: str
+    tab: Any
+    problems: list[str]
+
+    def wide(self, width: int) -> Any:
+        """The page in a window of ``width`` px."""
+        self.tab.set_viewport_size({"width": width, "height": 900})
+        return self.tab
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def opened(
+    request: pytest.FixtureRequest, html: Path, chromium_of_this_worker: Any
+) -> Iterator[Shown]:
+    """Each page once, for all tests that look at it: the long ones take seconds to load."""
+    wake(chromium_of_this_worker)
+    context = chromium_of_this_worker.new_context(viewport={"width": 1280, "height": 900})
+    tab = context.new_page()
+    problems = watch(tab, html.resolve().as_uri())
+    tab.goto((html / f"{request.param}.html").as_uri())
+    rest()
+    yield Shown(request.param, tab, problems)
+    wake(chromium_of_this_worker)
+    context.close()
+    rest()
+
+
+@pytest.fixture
+def shown(opened: Shown, chromium_of_this_worker: Any) -> Iterator[Shown]:
+    wake(chromium_of_this_worker)
+    yield opened
+    rest()
+
+
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("stem", PAGES)
-def test_a_page_as_a_reader_sees_it(html: Path, chrome: Any, stem: str, width: int) -> None:
-    page = chrome.new_page(viewport={"width": width, "height": 900})
-    problems = watch(page, html.resolve().as_uri())
-    page.goto((html / f"{stem}.html").as_uri())
-    assert problems == []
+def test_a_page_as_a_reader_sees_it(shown: Shown, width: int) -> None:
+    page = shown.wide(width)
+    assert shown.problems == []
     assert too_wide(page, width) is None
     sizes = page.eval_on_selector_all(
         "article img", "found => found.map(i => [i.naturalWidth, i.clientWidth])"
     )
-    assert all(natural > 0 and shown > 0 for natural, shown in sizes)
-    if stem in CHAPTERS:
+    assert all(natural > 0 and width > 0 for natural, width in sizes)
+    if shown.stem in CHAPTERS:
         assert sizes, "no figure on the page"
         assert page.locator("article table").count() > 0
         assert "Traceback" not in page.inner_text("article")
@@ -66,16 +103,12 @@ def test_no_page_has_a_serious_barrier(
     assert barriers(page) == []
 
 
-@pytest.mark.parametrize("stem", PAGES)
-def test_on_a_telephone_the_letters_of_every_figure_can_be_read(
-    html: Path, chrome: Any, stem: str
-) -> None:
-    page = chrome.new_page(viewport={"width": 400, "height": 900})
-    page.goto((html / f"{stem}.html").as_uri())
+def test_on_a_telephone_the_letters_of_every_figure_can_be_read(html: Path, shown: Shown) -> None:
+    page = shown.wide(400)
     found = letters(page, html)
     assert min(found, default=LETTER_PX) >= LETTER_PX
     assert too_wide(page, 400) is None
-    if stem in (*CHAPTERS, "index"):
+    if shown.stem in (*CHAPTERS, "index"):
         assert found
 
 
@@ -112,33 +145,42 @@ def test_every_figure_has_an_alternative_text_of_its_own(html: Path, stem: str) 
     assert sorted(texts) == sorted(set(texts))
 
 
-@pytest.mark.parametrize("stem", PAGES)
-def test_every_equation_is_drawn(html: Path, chrome: Any, stem: str) -> None:
-    page = chrome.new_page(viewport={"width": 1280, "height": 900})
-    page.goto((html / f"{stem}.html").as_uri())
-    page.eval_on_selector_all("details", "found => found.forEach(d => d.open = true)")
-    sizes = page.eval_on_selector_all(
-        "article .rar-equation > math",
-        "found => found.map(e => e.getBoundingClientRect()).map(r => [r.width, r.height])",
-    )
+#: The width and height of each equation; what is folded is opened for it.
+EQUATIONS = """() => {
+  const folded = [...document.querySelectorAll('details:not([open])')];
+  folded.forEach(d => d.open = true);
+  const sizes = [...document.querySelectorAll('article .rar-equation > math')]
+    .map(e => e.getBoundingClientRect()).map(r => [r.width, r.height]);
+  folded.forEach(d => d.open = false);
+  return sizes;
+}"""
+
+
+def test_every_equation_is_drawn(shown: Shown) -> None:
+    sizes = shown.wide(1280).evaluate(EQUATIONS)
     assert all(width > 0 and height > 0 for width, height in sizes)
-    if stem in ("index", "conventions"):
+    if shown.stem in ("index", "conventions"):
         assert sizes
 
 
 #: Tables that the reader can't see whole, and that do not say so: their first words.
 HIDING = """() => {
-  document.querySelectorAll('details').forEach(d => d.open = true);
+  const folded = [...document.querySelectorAll('details:not([open])')];
+  folded.forEach(d => d.open = true);
   const scrolls = e => /(auto|scroll)/.test(getComputedStyle(e).overflowX);
-  return new Promise(done => setTimeout(() => done(
-    [...document.querySelectorAll('article table')].filter(t => t.offsetParent).filter(t => {
-      let box = t.parentElement;
-      while (box.tagName !== 'ARTICLE' && !scrolls(box)) box = box.parentElement;
-      if (box.scrollWidth <= box.clientWidth + 1) return false;
-      const hint = box.previousElementSibling;
-      return !(hint && hint.classList.contains('rar-hint') && hint.offsetHeight);
-    }).map(t => t.innerText.slice(0, 80))
-  ), 200));
+  const hides = t => {
+    let box = t.parentElement;
+    while (box.tagName !== 'ARTICLE' && !scrolls(box)) box = box.parentElement;
+    if (box.scrollWidth <= box.clientWidth + 1) return false;
+    const hint = box.previousElementSibling;
+    return !(hint && hint.classList.contains('rar-hint') && hint.offsetHeight);
+  };
+  return new Promise(done => setTimeout(() => {
+    const tables = [...document.querySelectorAll('article table')].filter(t => t.offsetParent);
+    const hidden = tables.filter(hides).map(t => t.innerText.slice(0, 80));
+    folded.forEach(d => d.open = false);
+    done(hidden);
+  }, 200));
 }"""
 
 
@@ -170,13 +212,8 @@ def test_a_claim_of_the_ledger_has_room_and_leaves_the_contents_free(
 
 
 @pytest.mark.parametrize("width", [400, 820, 1400])
-@pytest.mark.parametrize("stem", PAGES)
-def test_no_table_hides_a_column_without_a_hint(
-    html: Path, chrome: Any, stem: str, width: int
-) -> None:
-    page = chrome.new_page(viewport={"width": width, "height": 900})
-    page.goto((html / f"{stem}.html").as_uri())
-    assert page.evaluate(HIDING) == []
+def test_no_table_hides_a_column_without_a_hint(shown: Shown, width: int) -> None:
+    assert shown.wide(width).evaluate(HIDING) == []
 
 
 #: Share of the page's height that open code takes; what is folded takes none.
@@ -185,13 +222,8 @@ CODE = """() => [...document.querySelectorAll('article .cell_input')]
   .reduce((sum, e) => sum + e.offsetHeight, 0) / document.querySelector('article').offsetHeight"""
 
 
-@pytest.mark.parametrize("stem", CHAPTERS)
-def test_prose_and_results_are_at_least_two_thirds_of_a_chapter(
-    html: Path, chrome: Any, stem: str
-) -> None:
-    page = chrome.new_page(viewport={"width": 1280, "height": 900})
-    page.goto((html / f"{stem}.html").as_uri())
-    assert page.evaluate(CODE) <= 1 / 3
+def test_prose_and_results_are_at_least_two_thirds_of_a_page(shown: Shown) -> None:
+    assert shown.wide(1280).evaluate(CODE) <= 1 / 3
 
 
 def anchors(soup: BeautifulSoup) -> set[Any]:

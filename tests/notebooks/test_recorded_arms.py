@@ -203,7 +203,7 @@ def test_where_nothing_is_recorded_the_chapter_says_so(
     text = shown(stem, None, monkeypatch, **LIVE)
     # One sentence: what the chapter's own run shows stands in the sections before.
     assert text == (
-        "No arm is recorded yet; the page on how the study was made says what will stand here."
+        "No arm is recorded yet; the page on how the study was made says what will be shown here."
     )
 
 
@@ -285,20 +285,20 @@ def test_the_training_chapter_says_which_notes_the_arms_state_and_which_most_lea
 ) -> None:
     record = RECORD | {"examples": [ANSWERED]}
     text = shown("07_training_with_grpo", record, monkeypatch, **LIVE).replace("\\", "")
-    assert "Of the 2 notes beside these questions the untrained policy states 1, and" in text
+    assert "Of the 2 notes of these questions the untrained policy states 1, and" in text
     assert "arms state: implicit 2, sft_reference 0 and rlvr 1." in text
     assert "What most arms leave out, 2 of 3: “B is so, too”." in text
     assert "\nimplicit, conveyed 1.00, judge 0.75:\n  At last.\n" in text
     assert "\nbase, conveyed 0.50:\n  At first.\n" in text
     assert "As it was shown." not in text  # the page of rollouts has it
-    assert "Counted here, too, and shown only among the rollouts: sft_reference." in text
+    assert "Also counted here, and shown only among the rollouts: sft_reference." in text
     assert "holds no answers" not in text
     every = ANSWERED | {"answers": {"implicit": example(states=[True, True])}}
     record = RECORD | {"examples": [every]}
     text = shown("07_training_with_grpo", record, monkeypatch, **LIVE)
     assert "the untrained policy states unknown" in text
     assert "leave out" not in text
-    assert "Counted here" not in text
+    assert "counted here" not in text
 
 
 def whole_study() -> dict[str, Any]:
@@ -430,6 +430,34 @@ def test_the_training_chapter_names_the_arms_that_went_farthest_and_least_far(
     assert "out of bounds: 1." in text
     assert "implicit over base: supported (0.12 [0.06, 0.18]). Undecided: 1 of 3" in text
     assert "not testable so far: 1." in text
+    assert "of the implicit reward" not in text  # its comparison is decided
+
+
+def test_the_training_chapter_names_what_is_undecided_of_the_implicit_reward(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    findings = {
+        "training.implicit_over_base": SUPPORTED.to_json(),
+        "training.implicit_over_direct_likert": UNDECIDED.to_json(),
+        "training.implicit_over_sft_filtered": not_testable("no run").to_json(),
+        "training.rule_over_base": UNDECIDED.to_json(),
+    }
+    record = RECORD | {"findings": findings}
+    text = shown("07_training_with_grpo", record, monkeypatch, **LIVE).replace("\\", "")
+    said = text.partition("Undecided among them, of the implicit reward: ")[2].split("\n")[0]
+    assert said.startswith("implicit over direct likert -0.02 [-0.10, 0.06], undecided (")
+    assert "base" not in said
+    assert "filtered" not in said
+
+
+def test_the_training_chapter_shows_one_question_with_its_notes_before_its_tables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = RECORD | {"examples": [ANSWERED]}
+    text = shown("07_training_with_grpo", record, monkeypatch, **LIVE)
+    assert text.startswith("Why?\n\nnotes:\n  A is so.\n  B is so, too.\n")
+    assert "One of the questions, and the notes that come with it:" in text
+    assert "One of the questions" not in shown("07_training_with_grpo", RECORD, monkeypatch, **LIVE)
 
 
 def test_the_training_chapter_says_nothing_of_arms_and_claims_without_a_record(
@@ -555,8 +583,8 @@ def test_without_a_record_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) 
     said: list[str] = []
     proposed(None, monkeypatch, said)
     assert said == [
-        "No run with rubric dropout or with weights by contrast is recorded beside its plain arm "
-        "in this edition."
+        "No run with rubric dropout or with weights by contrast is recorded together with its "
+        "plain arm in this edition."
     ]
 
 

@@ -24,7 +24,7 @@ from rar_lib.book.prose import sentence
 from rar_lib.core.decision import ALPHA, WORDS, Finding, decide_family, not_testable
 from rar_lib.core.prompts import template
 from rar_lib.core.scoring import PAPER_WEIGHTS, is_good
-from rar_lib.core.stats import Interval, compare_with_rate, gains, wins_of
+from rar_lib.core.stats import Interval, compare_with_rate, gains, scored, wins_of
 from rar_lib.core.text import content_words, visible
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric
 from rar_lib.data.check import check
@@ -32,6 +32,7 @@ from rar_lib.data.questions import load_questions
 from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.alignment import VERSUS
 from rar_lib.evaluation.attacks import ATTACKS, AttackResult, by_family, success_rate
+from rar_lib.evaluation.diagnostics import advantages, spread
 from rar_lib.evaluation.held_out import gamed, paired_difference
 from rar_lib.evaluation.sensitivity import KEYS, PAPER, GroupSensitivity
 from rar_lib.rubrics.quality import Quality
@@ -89,7 +90,7 @@ def test_chapter_6_shows_what_the_record_says_of_the_weights(
     needed = r"Essential only \(extra\) 0\.12 \[0\.06, 0\.18\] undecided \d+ 0\.500"
     assert bool(re.search(needed, shown)) is there
     assert ("veto by an Essential (extra) 0.34 [0.23, 0.45] supported – 0.003" in shown) is there
-    assert ("no averages (veto by an Essential) are corrected among themselves" in text) is there
+    assert ("not averages (veto by an Essential) are corrected among themselves" in text) is there
     fewer = "weights: uniform (extra) and veto by an Essential (extra); more: none. Shown to"
     assert (fewer in text) is there
     assert "wrong polarity" not in shown  # the record does not have it
@@ -390,7 +391,7 @@ def test_chapter_2_says_how_long_criteria_are_and_what_they_share_with_the_autho
     words = content_words("Advises butter. Advises cold milk.")
     both = words & content_words("Advises cold water and bandages.")
     assert {"cold"} <= both < words
-    assert f"uses, too: {len(both) / len(words):.2f} (small, with reference). One" in text
+    assert f"also uses: {len(both) / len(words):.2f} (small, with reference). One" in text
 
 
 def form_of(compliance: float) -> tuple[str, list[Any]]:
@@ -469,7 +470,7 @@ def test_chapter_2_says_who_copies_the_example_of_the_prompt() -> None:
 
 
 def test_chapter_2_says_that_nobody_copies_the_example() -> None:
-    assert "No criterion that a model wrote here has most" in copying("Names three zebras.")
+    assert "No synthetic criterion has most" in copying("Names three zebras.")
 
 
 def test_chapter_3_shows_each_row_of_the_audit_in_one_precision() -> None:
@@ -522,7 +523,7 @@ def test_chapter_3_sets_other_weights_beside_those_of_the_paper() -> None:
     told = {key: names[key] for key in ("PAPER", "paper", "rows")}
     text = said("03_the_data_audited", "farthest = min(", **told)
     assert "Over 8 responses the rewards by the paper's weights and by equal ones" in text
-    assert "they lie 0.237 apart, at most 1.000. Of all rows *wrong polarity* correlates" in text
+    assert "they differ by 0.237, at most by 1.000. Of all rows *wrong polarity* correlates" in text
     assert "Pairs that another way orders otherwise, of 4: 2 (uniform) and 3 (wrong pol" in text
 
 
@@ -567,6 +568,95 @@ def table_of(
     rows: list[dict[str, Any]] = []
     monkeypatch.setattr(tables, "table", rows.extend)
     return rows, said(stem, mark, **({"tables": tables} | names))
+
+
+OVER = Interval(0.4, 0.2, 0.6, 48)
+SUPPORTED = Finding("supported", OVER, 0.001, 0.002, detectable=0.1)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_chapter_7_says_what_the_record_has_of_its_reward_and_the_other_one(
+    there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"training.explicit_over_base": SUPPORTED, "training.implicit_over_base": UNDECIDED}
+    if there:
+        kept["training.implicit_over_explicit"] = UNDECIDED
+    record = {"findings": {name: finding.to_json() for name, finding in kept.items()}}
+    monkeypatch.setattr(results, "load", lambda name: record)
+    names: dict[str, Any] = {"ledger": list, "on_record": claims.on_record, "results": results}
+    text = said("07_training_with_grpo", "taught = on_record(", **names)
+    assert ("answers went 0.40 [0.20, 0.60] of the way" in text) is there
+    assert ("and 0.50 [0.40, 0.60] when it was implicit." in text) is there
+    assert ("takes them farther is **undecided" in text) is there
+    assert ("not on record in this edition" in text) is not there
+
+
+def test_chapter_7_ends_with_what_the_study_found() -> None:
+    decided = {
+        "explicit over base": SUPPORTED,
+        "implicit over direct likert": UNDECIDED,
+        "implicit over explicit": not_testable("no run"),
+        "length over base": SUPPORTED,
+    }
+    text = said("07_training_with_grpo", "MAIN = {", decided=decided)
+    assert text.endswith(
+        "answers: explicit reward over no training 0.40 [0.20, 0.60], supported; implicit reward "
+        "over a plain rating 0.50 [0.40, 0.60], undecided. The policies had notes in view, which "
+        "they may copy. The run of this chapter has one seed and decides none of it."
+    )
+    nothing = said("07_training_with_grpo", "MAIN = {", decided={})
+    assert nothing.startswith("What was found: no comparison of arms is on record")
+
+
+def test_chapter_8_ends_with_what_was_found() -> None:
+    names: dict[str, Any] = {"why": "No: too few", "knows": {"MedQA by letter": "supported"}}
+    names |= {"in_questions": str, "above": {}}
+    text = said("08_evaluation", '"What was found, as a demonstration. May', **names)
+    assert text.endswith(
+        "No: too few. That the base knows more than a guesser: MedQA by letter, supported."
+    )
+    names |= {"above": {"explicit": {"together": OVER}}, "order": lambda title: ["explicit"]}
+    text = said("08_evaluation", '"What was found, as a demonstration. May', **names)
+    assert "minus the base: 0.40 [0.20, 0.60] (explicit). The order of these arms is the s" in text
+    names["order"] = lambda title: [title]
+    text = said("08_evaluation", '"What was found, as a demonstration. May', **names)
+    assert "The order of these arms is not the same by the judge alone" in text
+
+
+def test_chapter_9_ends_with_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    records: dict[str, Any] = {}
+    monkeypatch.setattr(results, "load", records.get)
+    names: dict[str, Any] = {"pairs": [1, 2], "paying": ["echo (implicit)"], "losing": []}
+    names |= {"helps": {("implicit", "every attack"): UNDECIDED}, "texts": {"implicit": []}}
+    names |= {"outcome_of": {"rewarded by small": "no sign of gaming"}, "results": results}
+    names |= {"ledger": list, "on_record": claims.on_record}
+    text = said("09_gaming_the_rubric", "What was found, as a demonstration on", **names)
+    assert "on 2 tasks. What pays more than harmless text: echo (implicit); what pays" in text
+    assert "under the rules: implicit, undecided. Of the trained policies: rewarded by s" in text
+    assert text.endswith("small: no sign of gaming.")
+    found = {"gaming.rules_help_implicit": SUPPORTED.to_json()}
+    records["attacks"] = {"findings": found}
+    text = said("09_gaming_the_rubric", "What was found, as a demonstration on", **names)
+    assert text.endswith("On record, for the largest judge: rules help implicit, supported.")
+
+
+def test_chapter_6_says_how_far_the_constant_moves_the_advantages() -> None:
+    rewards = [0.2, 0.24, 0.3]
+    names: dict[str, Any] = {"advantages": advantages, "rewards": rewards}
+    names["generous"] = [0.5 + reward / 2 for reward in rewards]
+    names["gained"] = advantages(rewards)
+    names["kind"] = advantages(names["generous"])
+    text = said("06_from_verdicts_to_a_reward", "exact = [advantages(", **names)
+    assert "differ by at most 0.002, and by 0.000 without the constant" in text
+
+
+def test_chapter_6_works_out_the_group_whose_rewards_differ_most_whatever_the_arm() -> None:
+    names: dict[str, Any] = {"advantages": advantages, "np": np, "scored": scored}
+    names["spread"] = spread
+    names["in_groups"] = {"a": [[0.5, 0.5], [None, 0.1]], "b": [[0.4, 0.5], [0.2, 0.9]]}
+    exec(source("06_from_verdicts_to_a_reward", "widest, rewards = max("), names)
+    assert (names["widest"], names["rewards"]) == ("b", [0.2, 0.9])
+    assert names["mean"] == pytest.approx(0.55)
 
 
 def test_chapter_7_writes_the_rewards_of_its_run_as_finely_as_its_log(
@@ -655,7 +745,7 @@ def test_chapter_8_names_the_part_that_differs_most_and_none_without_an_interval
 
     assert "between implicit and the base, each part in its own measure, is on *safety*" in about(9)
     assert "by judge: -0.25 [" in about(9)
-    assert "It was picked from 2 after looking" in about(9)
+    assert "It is the largest of 2, all that have an interval." in about(9)
     assert about(3).startswith("No part has as many scored tasks")
 
 
@@ -759,12 +849,15 @@ def test_chapter_10_says_how_many_calls_chance_alone_would_make() -> None:
         claims=SimpleNamespace(
             counts=lambda rows: counts,
             unrecorded=lambda rows: rows[:24],
+            agreeing=lambda rows: rows[:7],
+            bounded=lambda rows: rows[:5],
             by_group=lambda rows, titles: None,
         ),
         declared=SimpleNamespace(groups={}),
         rows=rows,
     )
     assert "not testable here: 0, of which a record could still decide 24." in text
+    assert "two printed numbers: 7; differences held against a bound of this book: 5." in text
     assert "30 claims have a p-value." in text
     assert "at the level of 0.05, 1.50 of them would on average be decided by chance" in text
 
@@ -784,3 +877,48 @@ def test_chapter_11_says_what_the_check_of_a_file_finds(tmp_path: Path) -> None:
         )
         assert f"tasks with rubrics: {found}" in text
         assert f"Of the {len(questions.items)} questions" in text
+
+
+def test_chapter_10_ends_with_what_was_found() -> None:
+    rows = claims.decided(claims.load(), claims.Evidence())
+    names: dict[str, Any] = {"rows": rows, "by_id": {row.claim.id: row for row in rows}}
+    names["agree"] = [row for row in claims.agreeing(rows) if not row.claim.reading]
+    names["bound"] = claims.bounded(rows)
+    text = said("10_paper_against_here", '"What was found. ', **names)
+    assert "Supported of trained policies: none. Supported of judges: none." in text
+    assert "as reward: not testable here: no training run is recorded" in text
+    assert "Of 15 numbers that must be the same 8 are, and of 19 differences 9 are" in text
+    lead = [replace(row, finding=SUPPORTED) if row.claim.sources else row for row in rows]
+    text = said("10_paper_against_here", '"What was found. ', **names | {"rows": lead})
+    assert "policies: rating with rubric over plain, rubric over reference" in text
+    assert "Supported of judges: rating with rubric over plain rating, single" in text
+
+
+def test_chapter_11_ends_with_what_was_found() -> None:
+    auc = SimpleNamespace(criteria=SimpleNamespace(agreement=SimpleNamespace(auc=OVER)))
+    names: dict[str, Any] = {"trust": auc, "known": [(1, 0), (0, 1)], "counts": [1, 8, 64]}
+    names |= {"costs": {"a": (1.0,), "b": (2.0,)}, "cheap": "a", "dear": "b"}
+    hours = [(1, 90, 99), (8, 3, 4), (8, 12, 15.4)]
+    names["outlooks"] = [
+        SimpleNamespace(gpus=gpus, hours=least, hours_as_published=most)
+        for gpus, least, most in hours
+    ]
+    text = said("11_your_own_domain", '"What was found. ', **names)
+    assert "an AUC of 0.40 [0.20, 0.60], and the preferred answer earns more in 1 of 2" in text
+    assert text.endswith(
+        "1.00 to 2.00 seconds of judging, by arm. By arithmetic the paper's "
+        "run takes 3 to 15 hours on 8 GPUs."
+    )
+
+
+def test_chapter_12_ends_with_what_was_found_as_far_as_it_is_on_record() -> None:
+    names: dict[str, Any] = {"simulated": None, "first_places": [], "goals": None}
+    mark = '"What was found. From'
+    assert said("12_do_the_instruments_hold", mark, **names) == ""
+    first = [{"scenario": "a", "n": 24, "any": 0.2}, {"scenario": "b", "n": 11, "any": 0.9}]
+    names |= {"simulated": {"chosen": {}}, "first_places": first, "goals": {"counts": {"met": 2}}}
+    names |= {"enough": 24, "covers": [0.95, 0.92], "errs": 0.06}
+    text = said("12_do_the_instruments_hold", mark, **names)
+    assert "From 24 tasks on the intervals of this book hold the truth in at least a sh" in text
+    assert "of the kind *b*, at least one would be decided in 0.90 of the ledgers over 11" in text
+    assert text.endswith("met: 2; missed: 0; not measured here: 0.")

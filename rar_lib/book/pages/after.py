@@ -80,13 +80,20 @@ def followed(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row] = ()) ->
         )
     counted = sentence(
         "The training study has recorded {seeds}, and the gap in {gap} of {runs} runs.",
-        seeds=[f"{name} with {some_seeds(count)}" for name, count in seeds.items()],
+        seeds=[f"{name} with {some_seeds(count)}" for name, count in seeds.items() if count]
+        or "neither rubric dropout nor contrast weights",
         gap=len(with_gap),
         runs=len(runs),
     )
+    counted += "".join(f" No run with {name} is recorded yet." for name in _bare(seeds))
     found = claims.on_record(arms, rows)
-    said = [_over_plain(name, found.get(key)) for name, key in OVER_PLAIN.items()]
+    said = [_over_plain(name, found.get(OVER_PLAIN[name])) for name in seeds if seeds[name]]
     return "\n".join([f"{counted}\n", *said, _on_gap(with_gap)])
+
+
+def _bare(seeds: Mapping[str, int]) -> list[str]:
+    """The proposals without a run where another one has some."""
+    return [name for name, count in seeds.items() if not count] if any(seeds.values()) else []
 
 
 def _over_plain(name: str, finding: Finding | None) -> str:

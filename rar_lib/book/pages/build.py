@@ -46,6 +46,7 @@ from rar_lib.book.pages.links import elsewhere, lead, repository
 from rar_lib.book.pages.rollouts import FIVE_ARMS, ROLLOUTS, RUNS, browsed_units, fill
 from rar_lib.book.pages.status import STATUS, read_manifest, reproduced, run_line, status_page
 from rar_lib.book.pages.training_study import PILOT_FIGURE, STUDY, pilot_curves, studied
+from rar_lib.book.pages.unrecorded import LeftOut, recorded
 from rar_lib.book.pages.words import GENERATED, TRAINING
 from rar_lib.book.reproduce import altered
 from rar_lib.core.errors import ReproduceError
@@ -258,6 +259,7 @@ def _stage(book: Path, notebooks: dict[str, Path], src: Path, repo: Path) -> Pat
     shutil.copytree(book, src, ignore=shutil.ignore_patterns("__pycache__"))
     manifests: dict[str, dict[str, Any] | None] = {}
     titles: dict[str, str] = {}
+    left_out: dict[str, list[LeftOut]] = {}
     for stem, path in notebooks.items():
         manifests[stem] = read_manifest(path.with_suffix(".json"))
         line = run_line(manifests[stem])
@@ -265,8 +267,11 @@ def _stage(book: Path, notebooks: dict[str, Path], src: Path, repo: Path) -> Pat
             line += f" · [its rollouts, one by one]({ROLLOUTS}.md)"
         notebook = clean_notebook(load_notebook(path), path.name, repo, line)
         titles[stem] = notebook["metadata"]["title"]
+        notebook["cells"], left_out[stem] = recorded(
+            notebook["cells"], lambda name: results.find(name, repo) is not None
+        )
         (src / path.name).write_text(json.dumps(notebook, indent=1), encoding="utf-8")
-    page = status_page(manifests, titles)
+    page = status_page(manifests, titles, left_out)
     (src / f"{STATUS}.md").write_text(page, encoding="utf-8")
     return src
 

@@ -103,7 +103,6 @@ ATTRIBUTES = frozenset(
 REFUSED_TYPES = ("application/javascript", "text/javascript")
 SAFE_HREF = re.compile(r"(https?://|#|[\w./-]+(?:#|$))", re.A)
 SAFE_SRC = re.compile(r"data:image/(png|jpeg|gif|webp);base64,")
-NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e-?\d+)?( ?%)?( \[[^\]]*\]| \(n = \d+\))?|[–-]|nan|NaN|None|")
 ACTIVE_CSS = re.compile(r"@import|url\s*\(|expression\s*\(|\\", re.I)
 ACTIVE_TAGS = frozenset(
     ["script", "iframe", "object", "embed", "applet", "base", "meta", "link", "frame", "form"]
@@ -483,24 +482,7 @@ def _clean_data(kind: str, data: Any, where: str, repo: Path) -> Any:
                 f"{where} has a {kind} output with {problem}; show text through the "
                 "escaping helper and tables through DataFrame.to_html(escape=True)"
             )
-    return align_numbers(text) if kind == "text/html" and "dataframe" in text else text
-
-
-def align_numbers(html: str) -> str:
-    """Give the class ``num`` to the columns of pandas tables that hold numbers only."""
-    from bs4 import BeautifulSoup
-
-    page = BeautifulSoup(html, "html.parser")
-    for table in page.select("table.dataframe"):
-        body = [row.find_all("td", recursive=False) for row in table.select("tbody > tr")]
-        head = table.select_one("thead > tr")
-        for column, cells in enumerate(zip(*body, strict=False)):
-            if not all(NUMBER.fullmatch(cell.get_text().strip()) for cell in cells):
-                continue
-            titles = head.find_all("th", recursive=False)[-len(body[0]) :] if head else []
-            for cell in [*cells, *titles[column : column + 1]]:
-                cell["class"] = "num"
-    return str(page)
+    return text
 
 
 def _local(text: str, repo: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,13 @@ TOLD = {
     "explicit": ("explicit", "the share of single criteria"),
 }
 UNTRAINED = "base"
+#: Contrasts of the study that a reader of the paper asks for first, in words.
+REWARDS = {
+    "explicit_over_direct_likert": "Explicit over plain rating",
+    "implicit_over_direct_likert": "Implicit over plain rating, the paper's main claim",
+    "implicit_over_explicit": "Implicit over explicit, the paper's order",
+}
+WAY = "Unit: {term}`share of the way <Way>`."
 #: Width and height of their figure: a small one, whose letters stay large on a telephone.
 FIGURE_INCHES = (4.4, 3.6)
 #: Where the page shows the loop of training.
@@ -103,7 +110,7 @@ def landing(
     alignment: Mapping[str, Any] | None,
     arms: Mapping[str, Any] | None = None,
 ) -> str:
-    """The landing page's answers as Markdown: figures, six short answers, the claims in a bar.
+    """The landing page's answers as Markdown: figures, seven short answers, the claims in a bar.
 
     Args:
         rows: of the ledger.
@@ -114,7 +121,8 @@ def landing(
     said = [
         (_on_rubrics(found), JUDGES),
         (_on_size(found, _as_decided(alignment or {}, rows)), JUDGES),
-        (_on_training(arms, rows), TRAINING),
+        (_on_training(arms), TRAINING),
+        (_on_rewards(arms, rows), TRAINING),
         (_on_claims(rows), LEDGER),
         (_on_paper(rows), LEDGER),
         (_on_data(), DATA),
@@ -317,8 +325,8 @@ def _conveyed(runs: Sequence[Mapping[str, Any]], when: str) -> float:
     return fmean(fmean(scored(run["held_out"]["conveyed"][when].values())) for run in runs)
 
 
-def _on_training(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row]) -> str:
-    """What answers convey before and after training by some rewards, and what is decided."""
+def _on_training(arms: Mapping[str, Any] | None) -> str:
+    """What answers convey before and after training by some rewards, and what that takes."""
     title = "**What training does.** "
     told = _told(arms)
     trained = [name for name in told if name != UNTRAINED]
@@ -327,35 +335,40 @@ def _on_training(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row]) -> 
             "The training study has none of the arms on record that this page tells of, so nothing "
             "can be said of what a reward teaches a policy."
         )
-    seeds = sorted({len(told[name]) for name in trained})
-    text = sentence(
-        "An answer {{term}}`conveys <Conveyed>` {before} of given notes before training; after it "
-        "{after}, with {seeds}.",
+    return title + sentence(
+        "Given the reference answer's sentences, shuffled, an untrained policy {{term}}`conveys "
+        "<Conveyed>` {before} of them and a trained one {after}, with {seeds}. It learns to copy, "
+        "not to know.",
         before=_conveyed(told.get(UNTRAINED, told[trained[0]]), "before"),
         after=", ".join(
             f"{written(_conveyed(told[name], 'after'))} ({TOLD[name][0]})" for name in trained
         ),
-        seeds=f"{seeds[0]} to {some_seeds(seeds[-1])}" if len(seeds) > 1 else some_seeds(seeds[0]),
+        seeds=_seeds(told),
     )
-    if seeds[-1] < MIN_SEEDS:
-        few = sentence("So few seeds decide nothing; {needed} are needed.", needed=MIN_SEEDS)
-        return f"{title}{text} {few}"
-    return f"{title}{text} {_among(told, claims.on_record(arms, rows))}"
 
 
-def _among(names: Collection[str], findings: Mapping[str, Finding]) -> str:
-    """What is decided of differences between these arms, by the word of the finding."""
-    pairs = {key: key.removeprefix("training.").partition("_over_") for key in findings}
-    words = [
-        findings[key].word
-        for key, (better, _, other) in pairs.items()
-        if better in names and other in names
+def _seeds(told: Mapping[str, Sequence[Any]]) -> str:
+    """With how many seeds the trained arms are on record."""
+    counts = sorted({len(runs) for name, runs in told.items() if name != UNTRAINED})
+    last = some_seeds(counts[-1])
+    return f"{counts[0]} to {last}" if len(counts) > 1 else last
+
+
+def _on_rewards(arms: Mapping[str, Any] | None, rows: Sequence[claims.Row]) -> str:
+    """What is decided between the rewards that the paper compares."""
+    title = "**Which reward is best.** "
+    findings = claims.on_record(arms, rows) if arms else {}
+    found = {said: findings.get(f"training.{key}") for key, said in REWARDS.items()}
+    if not any(found.values()):
+        return title + sentence(
+            "No two rewards are on record with the {needed} seeds that a finding needs.",
+            needed=MIN_SEEDS,
+        )
+    texts = [
+        f"{said}: **{one.word}**, {one.difference}." if one else f"{said}: not on record."
+        for said, one in found.items()
     ]
-    counts = [f"{words.count(word)} {word}" for word in WORDS[:3] if word in words]
-    compared = f"{len(words)} comparison{'s' * (len(words) != 1)}"
-    return sentence(
-        "Of {compared}: {counts}.", compared=compared, counts=", ".join(counts) or "none is decided"
-    )
+    return title + " ".join([*texts, WAY])
 
 
 def arm_curves(arms: Mapping[str, Any] | None) -> Figure | None:
@@ -386,7 +399,7 @@ def _arms_figure(arms: Mapping[str, Any] | None) -> list[str]:
     caption = sentence(
         "Share of the notes given with a held-out question that its answer states, over the steps "
         "of training, {origin}. What is paid: {paid}. [The study](study.md) says what is still to "
-        "be trained; the other arms on record stand in chapter {chapter}.",
+        "be trained; the other arms on record are in chapter {chapter}.",
         origin=results.origin(dict(arms)),
         paid=[f"{TOLD[name][1]} ({name})" for name in _told(arms) if name in TOLD],
         chapter=int(TRAINING[:2]),
@@ -399,8 +412,8 @@ def _on_claims(rows: Sequence[claims.Row]) -> str:
     decided = sorted((row for row in open_ if row.word in WORDS[:3]), key=_corrected)
     later = len(claims.unrecorded(rows))
     text = sentence(
-        "**What is decided.** Of {claims} claims about an effect {decided} are decided, "
-        "{undecided} undecided, {later} not yet recorded in full and {closed} not testable here.",
+        "**What is decided.** Of {claims} claims about effects {decided} are decided, {undecided} "
+        "undecided, {later} not yet fully recorded, {closed} not testable here.",
         claims=len(open_),
         decided=many(len(decided)),
         undecided=many(sum(row.word == "undecided" for row in open_)),
@@ -409,10 +422,11 @@ def _on_claims(rows: Sequence[claims.Row]) -> str:
     )
     named = [
         sentence(
-            "“{says}”: **{finding}**, {difference}.",
+            "“{says}”: **{finding}**, {difference} ({unit}).",
             says=row.claim.says.rstrip("."),
             finding=row.finding,
             difference=row.difference,
+            unit=row.measure.unit.partition(" from ")[0] if row.measure else "",
         )
         for row in decided
     ]
@@ -426,7 +440,7 @@ def _corrected(row: claims.Row) -> float:
 
 def _on_paper(rows: Sequence[claims.Row]) -> str:
     checks = [row for row in rows if row.checked]
-    same = [row for row in claims.agreeing(rows) if row.checked]
+    same = [row for row in claims.agreeing(rows) if row.checked and not row.claim.reading]
     large = [row for row in claims.bounded(rows) if row.checked]
     text = sentence(
         "**The paper's own numbers.** Of {same} numbers that must agree in two places {agree} do; "
@@ -468,9 +482,9 @@ def _on_data() -> str:
     wrong = sum(found not in (None, given) for given, found in as_read)
     return sentence(
         "**The released data.** By an independent audit {medicine:.0f} % of RaR-Medicine's "
-        "pitfalls and {science:.0f} % of RaR-Science's are worded as making the mistake, which "
-        "positive weights reward. Of {pitfalls} pitfalls in this book's data the loader can read "
-        "the wording of {decided}, {wrong} wrongly.",
+        "pitfalls and {science:.0f} % of RaR-Science's describe making the mistake: positive "
+        "weights reward it. The loader decides {decided} of this book's {pitfalls} pitfalls by "
+        "their wording, {wrong} wrongly, and leaves out the others.",
         medicine=100 * tables.numbers("data_audit", row, "RaR-Medicine")[0],
         science=100 * tables.numbers("data_audit", row, "RaR-Science")[0],
         pitfalls=len(own),
@@ -498,12 +512,24 @@ def _claims_bar(rows: Sequence[claims.Row]) -> str:
         entries=len(rows),
         counts=[f"{count} {COUNTED.get(word, word)}" for word, count in counts.items() if count],
     )
+    failing = [row for row in rows if row.word == claims.CHECKS[1]]
+    bounded = claims.bounded(failing)
+    tried = [row for row in claims.agreeing(failing) if row.claim.reading]
+    failed = sentence(
+        "Of the checks of the paper's own numbers that do not hold, {apart} are of numbers that "
+        "must agree, {tried} are readings that we tried, and {small} are differences below a "
+        "bound of ours.",
+        apart=many(len(failing) - len(tried) - len(bounded)),
+        tried=many(len(tried)),
+        small=many(len(bounded)),
+    )
     items = [
         sentence("- **{count}** {word}", count=count, word=COUNTED.get(word, word))
         for word, count in counts.items()
     ]
     bar = "\n".join([_block("image", CLAIMS_DRAWING, alt), "", *items])
-    return f"{about} {_chapter(LEDGER)}\n\n::::{{div}} rar-claims\n{bar}\n::::\n\n{origin}"
+    chapter = _chapter(LEDGER)
+    return f"{about} {chapter}\n\n::::{{div}} rar-claims\n{bar}\n::::\n\n{failed} {origin}"
 
 
 def loop_drawing() -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rar_lib.book.pages.unrecorded import LeftOut
 from rar_lib.book.pages.words import GENERATED
 from rar_lib.book.prose import plain, sentence
 from rar_lib.core.errors import ReproduceError
@@ -41,8 +42,16 @@ def run_line(manifest: dict[str, Any] | None) -> str:
     return "**What ran:** " + " · ".join([*parts, _seconds(manifest)])
 
 
-def status_page(manifests: dict[str, dict[str, Any] | None], titles: dict[str, str]) -> str:
-    """Return the status page: one row per notebook, then the package versions."""
+def status_page(
+    manifests: dict[str, dict[str, Any] | None],
+    titles: dict[str, str],
+    left_out: Mapping[str, Sequence[LeftOut]] | None = None,
+) -> str:
+    """Return the status page: one row per notebook, what is not measured, package versions.
+
+    Args:
+        left_out: chapter -> sections that its page lacks.
+    """
     lines = [
         "# What ran, where and when",
         "",
@@ -57,6 +66,7 @@ def status_page(manifests: dict[str, dict[str, Any] | None], titles: dict[str, s
         "",
         *_runs(manifests, titles),
         "",
+        *_not_measured(titles, left_out or {}),
         "## Package versions",
         "",
     ]
@@ -86,6 +96,22 @@ def _runs(manifests: Mapping[str, dict[str, Any] | None], titles: Mapping[str, s
     rules = ["---:" if name in NUMBERS else "---" for name in columns]
     rows = [_row(columns), _row(rules), *map(_row, zip(*columns.values(), strict=True))]
     return [*said, *rows]
+
+
+def _not_measured(
+    titles: Mapping[str, str], left_out: Mapping[str, Sequence[LeftOut]]
+) -> list[str]:
+    """The list of sections that chapters lack; nothing where they lack none."""
+    items = [
+        f"- [{_text(titles[stem])}]({stem}.ipynb), section *{_text(section.heading)}*: "
+        f"record {_text(section.record)}"
+        for stem, sections in left_out.items()
+        for section in sections
+    ]
+    if not items:
+        return []
+    said = "These sections are not on their pages, because the record that they show is missing:"
+    return ["## Not measured in this edition", "", said, "", *items, ""]
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -15,8 +15,10 @@ from rar_lib.book.prose import listed, plain, sentence
 from rar_lib.core.decision import ALPHA, Finding
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval
+from rar_lib.core.types import Task
+from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.held_out import MIN_SEEDS
-from rar_lib.evaluation.notes import RECALL
+from rar_lib.evaluation.notes import RECALL, states, with_notes
 from rar_lib.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 STUDY = "study"
 #: The places of that page.
 STUDY_PLACES = (
-    *("outcome", "secondary", "arms", "folds", "settings", "pilot", "claims", "further", "seen"),
-    *("needed", "decision", "pooled", "graded", "gold", "state", "repeated"),
+    *("example", "outcome", "secondary", "arms", "folds", "settings", "pilot", "claims"),
+    *("further", "seen", "needed", "decision", "pooled", "graded", "gold", "state", "repeated"),
 )
 #: The figure of the pilot, beside the pages.
 PILOT_FIGURE = "pilot.svg"
@@ -36,6 +38,11 @@ PILOT_INCHES = (4.8, 3.5)
 #: How far one trial's number lies above another's at the ends of their lines, in shares of notes.
 _NUMBER_APART = 0.045
 UNITS = "results/study/units"
+#: The units whose last answers the example shows, in words.
+EXAMPLE = {
+    "base-fold0-seed0": "before training",
+    "explicit-fold0-seed0": "after training on single criteria",
+}
 #: Where readers' filled sheets lie.
 LABELS = "results/study/labels"
 #: What is read of a unit's first line.
@@ -115,6 +122,7 @@ def studied(repo: Path) -> dict[str, str]:
     decided = claims.on_record(arms, claims.ledger(checkout=repo))
     heads = heads_of(design, repo)
     return {
+        "example": _on_example(design, repo),
         "outcome": _on_outcome(design),
         "secondary": _on_secondary(design, arms, heads),
         "arms": _arms_table(design),
@@ -168,6 +176,53 @@ def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _inline(value: Any) -> str:
     """A value of a setting as Markdown; a small number keeps its digits."""
     return sentence("{value}", value=f"{value:g}" if isinstance(value, float) else value)
+
+
+def _on_example(design: Mapping[str, Any], repo: Path) -> str:
+    """A held-out task with its notes, and which of them two policies state."""
+    said: dict[str, dict[str, str]] = {}
+    for name, words in EXAMPLE.items():
+        path = repo / UNITS / f"{name}.jsonl"
+        if not path.is_file():
+            return sentence("No example is shown: a unit that it needs is not on record.")
+        said[words] = _last_answers(path, design["settings"]["steps"])
+    known = {task.id: task for task in with_notes(load_mini("all"), others=False)}
+    shared = set(known).intersection(*said.values())
+    if not shared:
+        return sentence("No example is shown: its units have no held-out task in common.")
+    first = min(shared)
+    return _example(known[first], {words: texts[first] for words, texts in said.items()})
+
+
+def _example(task: Task, answers: Mapping[str, str]) -> str:
+    rows = [_noted(note, list(answers.values())) for note in task.context.splitlines()]
+    asked = sentence(
+        "*{question}* This is the held-out task of the first half whose name comes first in the "
+        "alphabet. Its notes, and which of them an answer states with the first seed:",
+        question=task.question,
+    )
+    quoted = [
+        sentence("*The answer {when}:* {text}", when=when, text=text)
+        for when, text in answers.items()
+    ]
+    table = _grid(["Note", *map(str.capitalize, answers)], rows)
+    return "\n\n".join([asked, table, *quoted])
+
+
+def _noted(note: str, texts: Sequence[str]) -> list[str]:
+    return [_inline(note), *("stated" if states(text, note) else "–" for text in texts)]
+
+
+def _last_answers(path: Path, last: int) -> dict[str, str]:
+    """Task id -> answer at the last step; of ``base``, which takes none, the only one."""
+    try:
+        # Not by splitlines: a text may hold other characters that end a line.
+        _, *rows = map(json.loads, path.read_text(encoding="utf-8").strip("\n").split("\n"))
+        steps = {row["step"] for row in rows}
+        final = last if last in steps else min(steps)
+        return {row["task"]: row["answer"] for row in rows if row["step"] == final}
+    except (ValueError, KeyError, TypeError) as error:
+        raise no_unit(path, error) from error
 
 
 def _on_outcome(design: Mapping[str, Any]) -> str:

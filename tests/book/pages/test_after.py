@@ -218,8 +218,13 @@ def said(runs: list[dict[str, Any]], **findings: Finding) -> str:
 def test_what_is_recorded_is_counted() -> None:
     arm = PROPOSED["rubric dropout"]
     text = said([*(run(arm, seed, 0.1) for seed in range(2)), run("base", 0)])
-    assert "rubric dropout with 2 seeds and contrast weights with 0 seeds" in text
-    assert "the gap in 2 of 3 runs" in text
+    assert "recorded rubric dropout with 2 seeds, and the gap in 2 of 3 runs. No run with" in text
+    assert "No run with contrast weights is recorded yet." in text
+    assert "than without" not in text.replace("with rubric dropout than without", "")
+    bare = said([run("base", 0, 0.1)])
+    assert "recorded neither rubric dropout nor contrast weights, and the gap in 1 of 1" in bare
+    assert "than without" not in bare
+    assert "No run with" not in bare
 
 
 def test_the_findings_are_those_that_the_study_declares() -> None:
@@ -246,7 +251,7 @@ def test_a_recorded_finding_is_told_with_its_difference() -> None:
     gap = Interval(-0.02, -0.1, 0.06, 160)
     dropout = Finding("undecided", gap, 0.6, 1.0, detectable=0.1)
     text = said(
-        [run(PROPOSED["rubric dropout"], 0)],
+        [run(arm, 0) for arm in PROPOSED.values()],
         dropout_over_plain=dropout,
         contrast_over_plain=not_testable("two seeds are done"),
     )
@@ -261,7 +266,7 @@ def test_a_recorded_finding_is_told_with_its_difference() -> None:
 
 
 def test_what_is_not_decided_yet_is_said_of_each() -> None:
-    text = said([run(PROPOSED["contrast weights"], 0)])
+    text = said([run(arm, 0) for arm in PROPOSED.values()])
     for name in PROPOSED:
         assert f"with {name} than without: **not recorded yet**." in text
     assert "How far the gap moves under these rewards: **not recorded yet**." in text
@@ -275,4 +280,4 @@ def test_the_change_of_the_gap_is_a_mean_over_the_seeds_in_bounds() -> None:
     assert f"by +0.15 with explicit (2 seeds) and -0.05 with {dropout} (1 seed). Below" in text
     assert "the gap in 5 of 5 runs" in text
     # One verdict a line, so that the list is read as one.
-    assert [line[:2] for line in text.splitlines()][-3:] == ["- "] * 3
+    assert [line[:2] for line in text.splitlines()][-2:] == ["- "] * 2

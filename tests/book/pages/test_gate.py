@@ -17,7 +17,6 @@ from sample import code, drawing, new_notebook, new_output, png, shown
 from rar_lib.book import figures
 from rar_lib.book.pages.gate import (
     active_content,
-    align_numbers,
     check_page,
     clean_notebook,
     clean_svg,
@@ -57,16 +56,6 @@ def test_a_figure_that_says_what_is_seen_has_that_as_alternative_text(plain: str
     notebook = json.loads(nbformat.writes(new_notebook(cells=[title, cell])))
     _, cleaned = clean_notebook(notebook, "01_x.ipynb", REPO, "")["cells"]
     assert cleaned["metadata"]["mystnb"]["image"]["alt"] == alt
-
-
-def test_number_columns_are_aligned_with_their_titles() -> None:
-    html_text = (
-        "<table class='dataframe'><thead><tr><th></th><th>arm</th><th>reward</th></tr></thead>"
-        "<tbody><tr><th>0</th><td>implicit</td><td>0.76 [0.50, 0.90]</td></tr>"
-        "<tr><th>1</th><td>7</td><td>−1.5</td></tr></tbody></table>"
-    )
-    marked = BeautifulSoup(align_numbers(html_text), "html.parser").select(".num")
-    assert [cell.get_text() for cell in marked] == ["reward", "0.76 [0.50, 0.90]", "−1.5"]
 
 
 def test_what_ran_is_said_under_the_title_and_not_again_by_parameters_and_banner() -> None:

@@ -16,16 +16,19 @@ from rar_lib.book.pages.build import build, generated
 from rar_lib.book.pages.gate import check_page, clean_svg, draw
 from rar_lib.book.pages.landing import (
     ARMS_FIGURE,
+    COUNTED,
     HEADLINE,
     JUDGES_DRAWING,
     LONGEST,
     LOOP_ARROWS,
     LOOP_BOXES,
+    REWARDS,
     SINGLE_OVER_RATING,
     TOLD,
     WRITTEN,
     _not_yet,
     _on_paper,
+    _on_rewards,
     _on_size,
     _on_training,
     _short,
@@ -90,7 +93,7 @@ def said(repo: Path) -> str:
 
 
 #: Answers that the landing page gives.
-ANSWERS = 6
+ANSWERS = 7
 
 
 def answers(text: str) -> list[str]:
@@ -207,6 +210,13 @@ def test_the_counts_add_up_to_all_claims(repo: Path) -> None:
     assert sum(counts.values()) == len(LEDGER.claims)
     bar = BeautifulSoup(found["_static/claims.svg"], "html.parser")
     assert sum(int(part["width"]) for part in bar.find_all("rect")) == len(LEDGER.claims)
+    failed = re.search(
+        r"do not hold, (\d+) are of numbers that must agree, (\d+) are readings that we tried, and "
+        r"(\d+) are differences below",
+        found["index.md"].replace("\\", ""),
+    )
+    assert failed
+    assert sum(map(int, failed.groups())) == counts[COUNTED["does not hold"]]
     for text in (f"has {len(LEDGER.claims)} entries", f"A bar of {len(LEDGER.claims)} entries"):
         assert text in found["index.md"]
 
@@ -229,7 +239,7 @@ def test_a_finding_of_a_record_moves_the_bar_and_is_named(
     assert sum(after.values()) == sum(before.values())
     by_key = {source.key: one for one in LEDGER.claims for source in one.sources}
     claim = by_key[key]
-    said_of = f"“{claim.says[:-1]}”: **supported**, 0.31 [0.20, 0.42]."
+    said_of = f"“{claim.says[:-1]}”: **supported**, 0.31 [0.20, 0.42] (share of pairs)."
     assert said_of in text
     assert "Findings that rest on a record: 1." in text
     assert 'class="rar-part-1"' in made(repo)["_static/claims.svg"]
@@ -238,7 +248,7 @@ def test_a_finding_of_a_record_moves_the_bar_and_is_named(
 def test_where_nothing_is_decided_it_says_that(repo: Path) -> None:
     text = said(repo)
     effects = [c for c in LEDGER.claims if c.arithmetic is None and not c.shown]
-    assert f"Of {len(effects)} claims about an effect none are decided" in text
+    assert f"Of {len(effects)} claims about effects none are decided" in text
 
 
 def test_what_no_record_holds_yet_is_counted_apart_from_what_nothing_here_can_test(
@@ -247,12 +257,12 @@ def test_what_no_record_holds_yet_is_counted_apart_from_what_nothing_here_can_te
     sourced = sum(bool(one.sources) for one in LEDGER.claims)
     never = sum(bool(one.reason) for one in LEDGER.claims)
     text = said(repo)
-    assert f"undecided, {sourced} not yet recorded in full and {never} not testable here." in text
+    assert f"undecided, {sourced} not yet fully recorded, {never} not testable here." in text
     assert f"not testable here a record could still decide {sourced}." in text
     gap = Comparison(Interval(0.0, -0.2, 0.2, 48, 0.1), 0.3, 0.9)
     record["findings"] = {"alignment.explicit_over_likert": decide(gap, margin=0.05).to_json()}
     write(repo, record)
-    assert f"1 undecided, {sourced - 1} not yet recorded in full and {never} not" in said(repo)
+    assert f"1 undecided, {sourced - 1} not yet fully recorded, {never} not" in said(repo)
 
 
 def test_the_headline_is_the_ledger_s(repo: Path) -> None:
@@ -307,7 +317,7 @@ def test_a_claim_whose_words_are_too_many_gives_way_to_the_next() -> None:
 
 # --- what training does
 
-CONTRASTS = ("explicit_over_base", "implicit_over_base", "length_over_base")
+CONTRASTS = tuple(REWARDS)
 #: What a test found -> the finding's word: difference, half of its interval, p.
 FOUND = {
     "supported": (0.3, 0.1, 0.0001),
@@ -338,16 +348,16 @@ def study(*runs: dict[str, Any], words: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def on_training(record: dict[str, Any] | None) -> str:
-    return _on_training(record, ()).replace("\\", "")
+    return _on_training(record).replace("\\", "")
 
 
 def test_what_training_does_is_said_of_the_arms_that_are_on_record() -> None:
     runs = [trained("base", 0, 0.2), trained("explicit", 0, 0.8), trained("length", 0, 0.25)]
     text = on_training(study(*runs, trained("rlvr", 0, 0.9)))
     assert text == (
-        "**What training does.** An answer {term}`conveys <Conveyed>` 0.20 of given notes before "
-        "training; after it 0.25 (paid for length), 0.80 (explicit), with 1 seed. So few seeds "
-        "decide nothing; 3 are needed."
+        "**What training does.** Given the reference answer's sentences, shuffled, an untrained "
+        "policy {term}`conveys <Conveyed>` 0.20 of them and a trained one 0.25 (paid for length), "
+        "0.80 (explicit), with 1 seed. It learns to copy, not to know."
     )
 
 
@@ -355,25 +365,32 @@ def test_seeds_are_averaged_and_runs_that_are_set_aside_left_out() -> None:
     runs = [trained("explicit", seed, 0.5 + seed / 10) for seed in (0, 1)]
     strayed = trained("explicit", 2, 0.1, stray="KL 1.20 nats a token")
     text = on_training(study(*runs, strayed, trained("implicit", 0, 0.4)))
-    assert "0.40 (implicit), 0.55 (explicit), with 1 to 2 seeds. So few" in text
+    assert "0.40 (implicit), 0.55 (explicit), with 1 to 2 seeds. It learns" in text
 
 
-def test_with_enough_seeds_it_says_what_is_decided() -> None:
-    runs = [trained(arm, seed, 0.5) for arm in ("base", "length", "explicit") for seed in range(3)]
-    record = study(*runs, words=("supported", "supported", "undecided"))
-    # The second contrast is of an arm that is not on record.
-    assert on_training(record).endswith("with 3 seeds. Of 2 comparisons: 1 supported.")
-    none = study(*runs, words=("undecided",))
-    assert on_training(none).endswith("with 3 seeds. Of 1 comparison: none is decided.")
+def test_the_rewards_that_the_paper_compares_are_named_with_what_is_decided() -> None:
+    text = _on_rewards(study(words=("supported", "undecided")), ())
+    assert text == (
+        "**Which reward is best.** Explicit over plain rating: **supported**, 0.30 [0.20, 0.40]. "
+        "Implicit over plain rating, the paper's main claim: **undecided**, 0.10 [-0.20, 0.40]. "
+        "Implicit over explicit, the paper's order: not on record. "
+        "Unit: {term}`share of the way <Way>`."
+    )
 
 
-def test_the_longest_answer_on_training_is_short_enough() -> None:
+@pytest.mark.parametrize("record", [None, {"runs": [], "findings": {}}])
+def test_without_findings_no_reward_is_called_the_best(record: dict[str, Any] | None) -> None:
+    text = _on_rewards(record, ())
+    assert text.endswith("No two rewards are on record with the 3 seeds that a finding needs.")
+
+
+def test_the_longest_answers_on_training_are_short_enough() -> None:
     runs = [trained(arm, seed, 0.5) for arm in ("base", *TOLD) for seed in range(3)]
-    record = study(*runs[:-2], words=WORDS[:3])
-    text = f"- {on_training(record)} ([chapter 7](x))"
-    assert "Of 3 comparisons: 1 supported, 1 contradicted, 1 no difference larger than d." in text
+    record = study(*runs[:-2], words=("supported", "contradicted", "no difference larger than d"))
+    text = on_training(record)
     assert "with 1 to 3 seeds" in text
-    assert words(text) <= LONGEST
+    for answer in (text, _on_rewards(record, ())):
+        assert words(f"- {answer} ([chapter 7](x))") <= LONGEST
 
 
 @pytest.mark.parametrize("runs", [None, [], ["rlvr"], ["base"]])

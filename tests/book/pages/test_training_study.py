@@ -15,6 +15,7 @@ from rar_lib.book.pages import build
 from rar_lib.book.pages.build import chapters, generated
 from rar_lib.book.pages.status import status_page
 from rar_lib.book.pages.training_study import (
+    EXAMPLE,
     LABELS,
     MEANT,
     PILOT_FIGURE,
@@ -28,6 +29,8 @@ from rar_lib.book.pages.words import GENERATED
 from rar_lib.core.decision import decide, not_testable
 from rar_lib.core.errors import DataError, ReproduceError
 from rar_lib.core.stats import Comparison, Interval, Seeds
+from rar_lib.data.tasks import load_mini
+from rar_lib.evaluation.notes import with_notes
 
 REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
@@ -60,10 +63,14 @@ def write(repo: Path, name: str, value: Any) -> None:
     (repo / "results" / "study" / f"{name}.json").write_text(json.dumps(value))
 
 
-def unit(repo: Path, name: str, **change: Any) -> None:
+def unit(
+    repo: Path, name: str, *, answers: list[dict[str, Any]] | None = None, **change: Any
+) -> None:
     seed = int(name.rpartition("seed")[2])
     head = {**ORIGIN, "seed": seed, "seconds": 1800.0, "settings": DESIGN["settings"], **change}
-    (repo / UNITS / f"{name}.jsonl").write_text(json.dumps(head) + '\n{"answer": "x"}\n')
+    lines = [head, *(answers or [{"step": 0, "task": "t", "answer": "x"}])]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (repo / UNITS / f"{name}.jsonl").write_text(text)
 
 
 def said(repo: Path, place: str) -> str:
@@ -145,6 +152,31 @@ GOLD: dict[str, Any] = {
 
 
 # --- the page
+
+
+def test_the_example_marks_which_notes_each_policy_states(repo: Path) -> None:
+    tasks = sorted(with_notes(load_mini("all"), others=False), key=lambda task: task.id)
+    assert said(repo, "example").startswith("No example is shown: a unit that it needs")
+    notes = tasks[0].context.splitlines()
+    last = DESIGN["settings"]["steps"]
+    for name, step, text in zip(EXAMPLE, (0, last), ("Nothing of it.", notes[-1]), strict=True):
+        answers = [{"step": 0, "task": tasks[0].id, "answer": "Early."}] if step else []
+        answers += [{"step": step, "task": task.id, "answer": text} for task in tasks[1::-1]]
+        unit(repo, name, answers=answers)
+    text = said(repo, "example")
+    assert tasks[0].question in text
+    shown = rows(text)
+    assert [row[0] for row in shown] == [" ".join(note.split()) for note in notes]
+    assert {row[1] for row in shown} == {"–"}
+    assert shown[-1][2] == "stated"
+    assert text.endswith(f"*The answer after training on single criteria:* {notes[-1]}")
+
+
+def test_an_example_of_a_damaged_unit_names_the_file(repo: Path) -> None:
+    for name in EXAMPLE:
+        unit(repo, name, answers=[{"step": 0}])
+    with pytest.raises(DataError, match=f"{next(iter(EXAMPLE))}.jsonl is no unit"):
+        studied(repo)
 
 
 def test_the_page_is_in_the_book_and_led_to() -> None:
