@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.data.formats import read_format as read_format
     from rar_lib.data.healthbench import load_healthbench as load_healthbench
     from rar_lib.data.labels import load_labels as load_labels
+    from rar_lib.data.questions import Response as Response
     from rar_lib.data.questions import load_questions as load_questions
     from rar_lib.data.questions import load_responses as load_responses
     from rar_lib.data.questions import load_split as load_split
@@ -58,6 +59,7 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing is loaded by it
     from rar_lib.evaluation.grading import save_grades as save_grades
     from rar_lib.evaluation.held_out import evaluate as evaluate
     from rar_lib.evaluation.trust import align_judges as align_judges
+    from rar_lib.judging.cassette import Cassette as Cassette
     from rar_lib.judging.chat import Chat as Chat
     from rar_lib.judging.dialect import DIALECTS as DIALECTS
     from rar_lib.judging.dialect import Dialect as Dialect
@@ -108,6 +110,7 @@ _HOME = {
     "read_format": "data.formats",
     "load_healthbench": "data.healthbench",
     "load_labels": "data.labels",
+    "Response": "data.questions",
     "load_questions": "data.questions",
     "load_responses": "data.questions",
     "load_split": "data.questions",
@@ -125,6 +128,7 @@ _HOME = {
     "save_grades": "evaluation.grading",
     "evaluate": "evaluation.held_out",
     "align_judges": "evaluation.trust",
+    "Cassette": "judging.cassette",
     "Chat": "judging.chat",
     "DIALECTS": "judging.dialect",
     "Dialect": "judging.dialect",

@@ -210,6 +210,7 @@ def summary(results: Sequence[AttackResult]) -> dict[str, Any]:
             for name, rows in {"every attack": results, **halves}.items()
         },
         "unscored": sum(one.unscored for one in results),
+        "unknown": sorted({place for one in results for place in one.unknown}),
         "families": {
             name: {
                 "attacks": family.attacks,
@@ -255,7 +256,10 @@ def outcomes(row: Mapping[str, Any], arm: Arm) -> list[AttackResult]:
     """What each attack did, from a finished row; of attacks that the corpus still holds."""
     corpus = {attack.id: attack for attack in load_attacks()}
     gains = row["rejected"]["attacks"]
-    return [AttackResult(corpus[id_], arm, tuple(gains[id_])) for id_ in gains if id_ in corpus]
+    unknown = frozenset(row["rejected"]["unknown"])
+    return [
+        AttackResult(corpus[id_], arm, tuple(gains[id_]), unknown) for id_ in gains if id_ in corpus
+    ]
 
 
 def check_origin(known: Mapping[str, Any]) -> None:

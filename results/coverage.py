@@ -39,7 +39,8 @@ long tail on either side.
 
 A judge enters a claim about size if the interval of its AUC lies above 0.5. *Gate of judges* is how
 often one enters whose verdicts have nothing to do with the labels, so that its true AUC is 0.5; the
-readable share, which the gate asks for, too, is left out.
+readable share, which the gate also asks for, is left out. The simulated gate takes every task for a
+unit; the library counts those that hold the rarer label, so it lets in no more.
 
 The spread across judges, a statistic of its own, is only checked: interval and test are the chosen
 ones on its pseudo-values over tasks (:func:`rar_lib.evaluation.alignment.variance_between`).

@@ -37,13 +37,14 @@ from rar_lib.book.profiles import load
 from rar_lib.core.files import atomic_write, checkout
 from rar_lib.core.text import fence, visible
 from rar_lib.core.types import Task
+from rar_lib.data.questions import spoken
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat, together
 from rar_lib.judging.judge import Judge
 from rar_lib.models.machine import hardware, versions
 from rar_lib.models.processor import cpu_dtype, engine
 from rar_lib.models.server import local_chat, serve
-from rar_lib.training.rewards import RubricReward, text_of
+from rar_lib.training.rewards import RubricReward
 from rar_lib.training.settings import Settings
 from rar_lib.training.train import train
 from results.limit import Watch, differing, number_format, peak_gb
@@ -262,7 +263,7 @@ def stock(judge: str, piece: int) -> None:
         async def reward(completions: list[Any], task: list[str], **_: Any) -> list[float | None]:
             few = len(seen) < WARM_UP
             grades = [
-                grade_json(chat, Task.model_validate_json(asked), text_of(answer))
+                grade_json(chat, Task.model_validate_json(asked), spoken(answer))
                 for asked, answer in zip(task[: 1 if few else None], completions, strict=not few)
             ]
             scores = await together(grades)

@@ -96,7 +96,9 @@ def chromium_of_this_worker() -> Iterator[Any]:
 def chrome(chromium_of_this_worker: Any) -> Iterator[Any]:
     """That Chromium for one test, which need not close its pages."""
     wake(chromium_of_this_worker)
+    others = list(chromium_of_this_worker.contexts)
     yield chromium_of_this_worker
     for context in chromium_of_this_worker.contexts:
-        context.close()
+        if context not in others:
+            context.close()
     rest()

@@ -197,6 +197,30 @@ def test_dense_is_not_short(path: Path) -> None:
             assert len(inside) == 1, f"{path.name}, line {outer.lineno}"
 
 
+def test_what_lies_beside_the_modules_is_in_the_package() -> None:
+    """The files that the repository holds are those that the patterns of the package take."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = settings["tool"]["setuptools"]["package-data"]["rar_lib"]
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "rar_lib"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    if listed.returncode:
+        pytest.skip("not a checkout: what is part of the repository can't be asked")
+    names = [name.removeprefix("rar_lib/") for name in listed.stdout.split("\0") if name]
+    data = {name for name in names if not name.endswith(".py")}
+    taken = {
+        path.relative_to(ROOT / "rar_lib").as_posix()
+        for pattern in patterns
+        for path in (ROOT / "rar_lib").glob(pattern)
+    }
+    assert "models/step_times.jsonl" in data
+    assert data - taken == set(), "add a pattern to [tool.setuptools.package-data]"
+    assert taken - data == set(), "in the wheel, and not in the repository"
+
+
 def test_the_rooms_are_the_whole_house() -> None:
     found = {p.parent.name for p in ROOT.glob("rar_lib/*/__init__.py")}
     assert found == set(ROOMS)

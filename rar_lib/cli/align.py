@@ -85,6 +85,7 @@ def align(
     ] = None,
     key_env: own.KeyEnv = None,
     dialect: own.DialectName = "vllm",
+    weights_id: own.WeightsId = "",
     price_in: own.PriceIn = 0.0,
     price_out: own.PriceOut = 0.0,
     task_column: own.TaskColumn = None,
@@ -133,7 +134,8 @@ def align(
     )
     asked = Asked(tasks, tuple(labels), responses, output, cast(Arm, arm), encoding)
     names = _judges(judge or [], base_url, model or [])
-    at = own.chats_at(base_url, key_env, dialect, own.price_of(price_in, price_out))
+    price = own.price_of(price_in, price_out)
+    at = own.chats_at(base_url, key_env, dialect, price, weights_id)
     work = read_work(asked, columns)
     chats = [(name, at(name) if remote else None) for name, remote in names]
     answers = _answers(work, chats, asked, (device, cast(ReadingChoice, reading), yes))
@@ -280,7 +282,9 @@ def _answers(
 
     todo = plan(work.tasks, work.labelled, work.arm)
     device, reading, yes = how
-    settings: dict[str, Any] = {"device": device, "max_model_len": _context(work, todo)}
+    settings: dict[str, Any] = {"device": device}
+    if not all(endpoint for _, endpoint in chats):
+        settings["max_model_len"] = _context(work, todo)
     for name, endpoint in chats:
         with own.answering(name, endpoint, None, settings):
             pass  # a name that there is no model of is refused before any judge is asked

@@ -14,8 +14,13 @@ import typer
 from rar_lib.cli import align, data, grade, models, plan, report, respond, run, synthesize, train
 from rar_lib.core import processes
 from rar_lib.core.errors import RarError
+from rar_lib.data.check import escaped
 
 Command = Callable[..., Any]
+
+
+#: What an endpoint or a file says may stand in a message; nothing else of it acts on a terminal.
+_KEPT = "\n\t"
 
 
 class _Echo(logging.Handler):
@@ -24,7 +29,7 @@ class _Echo(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # Through sys.stdout as it is now, which a bar replaces to stay below the lines.
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        print(self.format(record), file=stream, flush=True)
+        print(escaped(self.format(record), keep=_KEPT), file=stream, flush=True)
 
 
 def _plainly(command: Command) -> Command:
@@ -44,7 +49,7 @@ def _plainly(command: Command) -> Command:
         except RarError as error:
             who = "" if processes.is_first() else f"process {processes.index()}: "
             if processes.to_be_said(error):
-                said = Text(f"{who}error: {error}", style="bold red")
+                said = Text(f"{who}error: {escaped(str(error), keep=_KEPT)}", style="bold red")
                 Console(stderr=True).print(said, soft_wrap=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ import typer
 from rar_lib.cli import own
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
-from rar_lib.data.check import SHOWN, Summary, escaped
+from rar_lib.data.check import SHOWN, Summary, escaped, fitting
 from rar_lib.data.check import check as check_file
 from rar_lib.data.check import show as show_file
 from rar_lib.data.jsonl import Problem
@@ -38,6 +38,30 @@ def check(file: JsonLines, tasks: TaskFile = None) -> None:
     Console().print(render(problems))
     if any(problem.level == "error" for problem in problems):
         raise typer.Exit(1)
+    if tasks is None:
+        for line in audited(file):
+            typer.echo(own.wrapped(line, "  "))
+
+
+def audited(file: Path) -> Iterator[str]:
+    """What the audit of a whole task file counts; nothing where no task has a rubric."""
+    from rar_lib.rubrics.audit import defects
+
+    tasks = fitting(file)
+    if not any(task.rubric for task in tasks):
+        return
+    found = defects(tasks)
+    yield (
+        f"audit of {counted(len(tasks), 'task')}: {found.empty_references} without reference, "
+        f"{found.duplicate_questions} with a question asked before, {found.multiple_choice:.0%} "
+        f"multiple choice; {found.answer_stated:.0%} of rubrics state a number of the answer; "
+        f"{found.repeated_criteria:.0%} of criteria stand in another task, too"
+    )
+    share = found.generic_criteria
+    if share is not None:
+        yield f"  {share:.0%} of criteria have no content word or number of their task (generic)"
+    if found.reason:
+        yield f"  not measured: {found.reason}"
 
 
 def show(file: JsonLines, tasks: TaskFile = None) -> None:
@@ -54,7 +78,8 @@ def convert(
     source: Annotated[
         str | None,
         typer.Option(
-            "--from", help="tasks, rar, healthbench, verifiers, openrubrics or trl, if not guessed."
+            "--from",
+            help="tasks, rubrics, rar, healthbench, verifiers, openrubrics or trl, if not guessed.",
         ),
     ] = None,
     to: Annotated[
@@ -69,7 +94,8 @@ def convert(
 
     rar convert train.parquet tasks.jsonl
 
-    The format of IN is guessed by its columns and shown.
+    The format of IN is guessed by its columns and shown. Rubrics of your own may be
+    lists of texts, or of objects with description, and weight or category.
     What the output does not hold as it was is counted, field by field.
 
     Exit codes: 0 every row written; 1 refused or failed; 2 wrong usage;
@@ -103,6 +129,8 @@ def _report(file: Path, done: Converted, *, guessed: bool) -> None:
         if counts:
             each = ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items()))
             typer.echo(own.wrapped(f"  {what}: {each}", "    "))
+    for note in done.notes:
+        typer.echo(own.wrapped(f"  note: {note}", "    "))
     left = done.rows - done.written
     end = f", {counted(left, 'row')} left out" if left else ""
     end += "; nothing is lost" if done.lossless else ""
@@ -138,9 +166,10 @@ def render(found: Summary | Sequence[Problem]) -> RenderableType:
         table = Table("line", "", "field", "found", "allowed")
         for problem in found:
             cells = [str(problem.line or "-"), problem.level, problem.field or "(the whole line)"]
-            cells += [problem.found, problem.allowed]
+            mended = "; ".join(filter(None, (problem.allowed, problem.mend)))
+            shown = [Text(escaped(cell)) for cell in (*cells, problem.found)]
             style = "red" if problem.level == "error" else "yellow"
-            table.add_row(*(Text(escaped(cell)) for cell in cells), style=style)
+            table.add_row(*shown, Text(escaped(mended, keep="\n")), style=style)
         return Group(table, Text(line))
     counts = Table("", found.kind)
     for label, number in found.counts.items():

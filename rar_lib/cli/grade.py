@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -68,6 +68,7 @@ def grade(
     model: own.ModelName = None,
     key_env: own.KeyEnv = None,
     dialect: own.DialectName = "vllm",
+    weights_id: own.WeightsId = "",
     price_in: own.PriceIn = 0.0,
     price_out: own.PriceOut = 0.0,
     task_column: own.TaskColumn = None,
@@ -105,12 +106,15 @@ def grade(
     columns = own.named(
         task=task_column, response=response_column, id=id_column, question=question_column
     )
-    at = own.chats_at(base_url, key_env, dialect, own.price_of(price_in, price_out))
+    price = own.price_of(price_in, price_out)
+    at = own.chats_at(base_url, key_env, dialect, price, weights_id)
     if calibration is not None:
         _check_calibration(calibration, arm, output)
     endpoint = at(str(model)) if is_endpoint(judge, base_url, model) else None
     work = read_work(asked, columns)
-    settings = {"device": device, "max_model_len": context_for(work)}
+    settings: dict[str, Any] = {"device": device}
+    if endpoint is None:
+        settings["max_model_len"] = context_for(work)
     name = judge or _default_judge(endpoint)
     with own.recorded(name, endpoint, output, settings) as chat:
         who = Judge(chat, cast(ReadingChoice, reading))
@@ -171,17 +175,20 @@ def read_work(asked: Asked, columns: dict[str, str]) -> Work:
 
 
 def context_for(work: Work) -> int:
-    """Tokens that a local judge must be able to read: the longest prompt, with some room."""
+    """Tokens that a local judge must be able to read: the longest prompt, with some room.
+
+    Every prompt is looked at: question, conversation, reference, rubric and response all count.
+    """
     from rar_lib.judging.cost import TEMPLATE, tokens
     from rar_lib.judging.messages import prompts_of
 
     by_id = {task.id: task for task in work.tasks}
     longest = max(
-        work.responses, key=lambda response: len(response.text) + len(by_id[response.task].question)
+        max(map(tokens, prompts_of(by_id[response.task], response.text, work.arm)))
+        for response in work.responses
     )
-    prompts = prompts_of(by_id[longest.task], longest.text, work.arm)
     # Four characters a token is English prose; code and other scripts have fewer.
-    needed = max(map(tokens, prompts)) * 1.5 + TEMPLATE + 64
+    needed = longest * 1.5 + TEMPLATE + 64
     low, high = _CONTEXT
     return int(min(high, max(low, math.ceil(needed / 1024) * 1024)))
 

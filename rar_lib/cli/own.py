@@ -49,6 +49,14 @@ KeyEnv = Annotated[
         rich_help_panel=AT_ENDPOINT,
     ),
 ]
+WeightsId = Annotated[
+    str,
+    typer.Option(
+        help="A name of yours for its weights, so that it stays the same judge at another address.",
+        show_default=False,
+        rich_help_panel=AT_ENDPOINT,
+    ),
+]
 DialectName = Annotated[
     str,
     typer.Option(help=f"What it takes: {', '.join(DIALECTS)}.", rich_help_panel=AT_ENDPOINT),
@@ -121,13 +129,19 @@ def price_of(price_in: float, price_out: float) -> Price | None:
 
 
 def chats_at(
-    base_url: list[str] | None, key_env: str | None, dialect: str, price: Price | None
+    base_url: list[str] | None,
+    key_env: str | None,
+    dialect: str,
+    price: Price | None,
+    weights: str = "",
 ) -> Callable[[str], Chat]:
     """What makes the chat with a model at the endpoint of these options, from its name there.
 
     Nothing is checked before it makes one: without an endpoint the options say nothing.
     """
-    return partial(Chat, base_url or [], dialect=dialect, key_env=key_env, price=price)
+    return partial(
+        Chat, base_url or [], weights=weights, dialect=dialect, key_env=key_env, price=price
+    )
 
 
 def check_output(output: Path, *inputs: Path) -> None:

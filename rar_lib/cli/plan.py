@@ -15,13 +15,16 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Arm, Pair, Price, Task
 from rar_lib.data.tasks import draw_pairs, draw_tasks, load_mini, load_mini_pairs
-from rar_lib.judging.chat import run_sync
-from rar_lib.judging.cost import TEMPLATE, Rate, Work, estimate, grading_work, measure_rate, tokens
+from rar_lib.evaluation.grading import items_work
+from rar_lib.judging.chat import Chat, run_sync
+from rar_lib.judging.cost import TEMPLATE, Rate, Work, estimate, measure_rate, tokens
+from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import text_of
 from rar_lib.models import machine
 from rar_lib.rubrics.synthesis import synthesis_work
 from rar_lib.training.memory import Backend, Budget, Judges, Moment, apart
 from rar_lib.training.memory import memory as needed
+from rar_lib.training.train import judging_work
 
 
 def plan(
@@ -56,6 +59,8 @@ def plan(
     )
 
 
+#: Where a server listens changes neither memory nor calls.
+_ANY_SERVER = "http://127.0.0.1:8001"
 _MEASURED: tuple[Arm, ...] = ("explicit", "implicit", "direct_likert", "reference_likert")
 #: Stage -> model -> work.
 Stages = dict[str, dict[str, "Work"]]
@@ -74,28 +79,20 @@ def profile_work(profile: Profile, tasks: Sequence[Task], pairs: Sequence[Pair])
     both = [
         (by_id[pair.task_id], text) for pair in pairs for text in (pair.preferred, pair.rejected)
     ]
+    judge = Judge(Chat(_ANY_SERVER, profile.judge))  # nothing is asked; local ones are read alike
     writing = sum(
         (
-            synthesis_work(asked, with_reference=with_it, size=profile.rubric_size)
+            synthesis_work(
+                asked, with_reference=with_it, size=profile.rubric_size, dialect=judge.chat.speaks
+            )
             for with_it in (True, False)
         ),
         Work(),
     )
-    judging = sum((grading_work(both, arm) for arm in _MEASURED), Work())
-    # A rollout as long as it may get; every prompt of a step is answered `rollouts` times.
-    rollout = "word " * (profile.training.max_completion * 4 // 5)
-    trained = [task for task in tasks if task not in asked][: profile.training.prompts_per_step]
-    step = grading_work(
-        # Each its own text: only what stands before the response is shared.
-        [(task, f"{n} {rollout}") for task in trained for n in range(profile.training.rollouts)],
-        "implicit",
-    )
-    training = Work(
-        *(
-            getattr(step, name) * profile.training.steps * len(profile.seeds)
-            for name in Work.__annotations__
-        )
-    )
+    judging = sum((items_work(judge, both, arm) for arm in _MEASURED), Work())
+    trained = [task for task in tasks if task not in asked][: profile.train_tasks]
+    steps = profile.training.steps * len(profile.seeds)
+    training = judging_work(profile.training, "implicit", trained, steps, judge)
     return {
         "rubrics (chapter 2)": dict.fromkeys(profile.judges, writing),
         "judges on pairs (chapter 4)": dict.fromkeys(profile.judges, judging),
@@ -162,10 +159,6 @@ class Devices:
             )
             for what, (judges, moment) in moments_of(profile).items()
         }
-
-
-#: Where it listens changes no memory.
-_ANY_SERVER = "http://127.0.0.1:8001"
 
 
 def forecast(
@@ -276,5 +269,7 @@ def _measured(name: str, profile: Profile) -> dict[str, Rate]:
     rates: dict[str, Rate] = {}
     for model in profile.judges:
         with study.serving(model) as chat:
-            rates[model] = run_sync(measure_rate(chat))
+            rate = run_sync(measure_rate(chat))
+        if rate is not None:
+            rates[model] = rate
     return rates

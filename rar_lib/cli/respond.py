@@ -46,7 +46,8 @@ def respond(
     rar respond questions.csv -o responses.jsonl --run run
     rar grade tasks.jsonl responses.jsonl -o grades.jsonl
 
-    Answers are greedy, one a question.
+    Answers are greedy, one a question, asked as rar train asks: in two or
+    three plain sentences, unless a task's history begins with a system turn.
 
     Exit codes: 0 all answered; 1 refused or failed; 2 wrong usage;
     3 written, but some rows could not be read;

@@ -25,18 +25,11 @@ from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Arm, Task
 from rar_lib.data.questions import Response, load_questions, load_split, part_tasks, save_responses
 from rar_lib.data.tasks import Parts, keep_parts, kept_parts
+from rar_lib.evaluation.grading import items_work
 from rar_lib.evaluation.held_out import Graded, look_with
 from rar_lib.evaluation.judge_roles import HOLD_OUT, TRAINING
 from rar_lib.judging.chat import Chat, run_sync
-from rar_lib.judging.cost import (
-    TEMPLATE,
-    Work,
-    counted,
-    estimate,
-    grading_work,
-    measure_rate,
-    tokens,
-)
+from rar_lib.judging.cost import TEMPLATE, Work, counted, estimate, measure_rate, tokens
 from rar_lib.judging.judge import Judge
 from rar_lib.models.processor import suited
 from rar_lib.rubrics.dropout import drop_from_task
@@ -56,6 +49,8 @@ from rar_lib.training.train import (
     usable,
 )
 
+#: How the questions to a judge are counted, for a person.
+_COUNTED_SO = "answers at their longest and no question asked again"
 #: The held-out answers before and after, in the folder of a run.
 _ANSWERS = "answers.jsonl"
 _OWN = "Your own tasks, policy and judge"
@@ -113,6 +108,7 @@ def train(
     model: own.ModelName = None,
     key_env: own.KeyEnv = None,
     dialect: own.DialectName = "vllm",
+    weights_id: own.WeightsId = "",
     price_in: own.PriceIn = 0.0,
     price_out: own.PriceOut = 0.0,
     steps: Annotated[int, typer.Option(min=1, rich_help_panel=_SIZE)] = 50,
@@ -134,6 +130,9 @@ def train(
     """Train a policy by rubrics: your own tasks, or a profile. Stopped runs go on.
 
     rar train --tasks tasks.jsonl --policy OWNER/NAME --judge qwen-1.5b --out run
+
+    The policy is told to answer in two or three plain sentences; a task
+    whose history begins with a system turn is asked with that instead.
 
     A column split (train, test) in the tasks decides what is held out.
     Without one a split is made and kept in the folder of the run.
@@ -158,7 +157,8 @@ def train(
         raise typer.BadParameter(missing or "--tasks needs --policy and --out, too")
     if rollout_server and device == "cpu":
         raise typer.BadParameter("--rollout-server needs --device cuda: weights travel by NCCL")
-    at = own.chats_at(base_url, key_env, dialect, own.price_of(price_in, price_out))
+    price = own.price_of(price_in, price_out)
+    at = own.chats_at(base_url, key_env, dialect, price, weights_id)
     ask = Asked(
         tasks,
         out,
@@ -251,7 +251,7 @@ def forecast(job: Job, keep: float, chat: Chat) -> str:
     )
     lines = [f"{job.arm}, seed {job.seed}: {steps} steps of {size}, into {job.out}"]
     part = [drop_from_task(task, keep, seed=job.seed, step=0) for task in job.tasks]
-    work = judging_work(settings, job.arm, part, steps)
+    work = judging_work(settings, job.arm, part, steps, Judge(chat))
     if work.calls:
         found = estimate(work, run_sync(measure_rate(chat)))
         lines.append(f"judge {chat.model}: {found}")
@@ -412,7 +412,9 @@ def read_parts(asked: Asked, encoding: str) -> Parts:
         )
     own.show_problems(problems)
     left_out = found.left_out + len(found.items) - len(fit)
-    return part_tasks(fit, said, asked.held_out, left_out)
+    parts = part_tasks(fit, said, asked.held_out, left_out)
+    own.show_problems(parts.problems)
+    return parts
 
 
 def sized(asked: Asked, parts: Parts, size: dict[str, Any]) -> Settings:
@@ -518,17 +520,22 @@ def _asking(
     role: str, grader: Grader, asked: Asked, settings: Settings, parts: Parts
 ) -> AbstractContextManager[Chat]:
     """The judge of a role, its calls on record in the folder of the run."""
-    longest = "word " * settings.max_completion
-    everything = [*parts.train, *parts.held_out]
-    work = GradingWork(
-        everything,
-        [Response(task.id, "1", longest) for task in everything],
-        _ways(asked.arm, parts.held_out)[role],
-        0,
-    )
-    local = {"device": settings.device, "max_model_len": context_for(work)}
+    local: dict[str, Any] = {"device": settings.device}
+    if grader.endpoint is None:
+        local["max_model_len"] = context_for(_read_by(role, asked.arm, settings, parts))
     name = "judge" if role == TRAINING else "held_out_judge"
     return own.recorded(grader.name, grader.endpoint, asked.out / name, local)
+
+
+def _read_by(role: str, arm: TrainedArm, settings: Settings, parts: Parts) -> GradingWork:
+    """What the judge of a role has to read: every task if it gives the reward, else those held out.
+
+    Responses are as long as they may get.
+    """
+    tasks = [*parts.train, *parts.held_out] if role == TRAINING else parts.held_out
+    longest = "word " * settings.max_completion
+    responses = [Response(task.id, "1", longest) for task in tasks]
+    return GradingWork(tasks, responses, _ways(arm, parts.held_out)[role], 0)
 
 
 def _ways(arm: TrainedArm, held_out: Sequence[Task]) -> dict[str, Arm]:
@@ -586,7 +593,7 @@ def _agreed(job: Job, keep: float, *, yes: bool) -> bool:
     for role, (chat, work) in asked_of_judges(job, keep).items():
         rate = run_sync(measure_rate(chat)) if chat.local and work.calls else None
         found = estimate(work, rate, chat.price)
-        typer.echo(own.wrapped(f"{role} judge {chat.model}: at most {found}", "  "))
+        typer.echo(own.wrapped(f"{role} judge {chat.model}, {_COUNTED_SO}: {found}", "  "))
     typer.echo("the time of the policy itself is known after the first step")
     return yes or typer.confirm("go on?")
 
@@ -602,10 +609,10 @@ def asked_of_judges(job: Job, keep: float = 1.0) -> dict[str, tuple[Chat, Work]]
     longest = "word " * (job.settings.max_completion * 4 // 5)
     found = {}
     for role, (judge, by) in measure.graders.items():
-        look = grading_work([(task, longest) for task in job.held_out], by, judge.messages)
+        look = items_work(judge, [(task, longest) for task in job.held_out], by)
         work = look if begun else look + look
         if role == TRAINING:
-            work += judging_work(job.settings, job.arm, part, steps, judge.messages)
+            work += judging_work(job.settings, job.arm, part, steps, judge)
         found[role] = (judge.chat, work)
     return found
 

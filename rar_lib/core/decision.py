@@ -48,6 +48,7 @@ class Finding:
         reason: why a claim is not testable here.
         seeds: of an effect of training, what its error is made of.
         needed_seeds: training runs a side that would decide it on the same tasks, as ``needed``.
+        smallest: of its test, as in :class:`rar_lib.core.stats.Comparison`.
     """
 
     word: Word
@@ -60,6 +61,7 @@ class Finding:
     reason: str = ""
     seeds: Seeds | None = None
     needed_seeds: int | None = None
+    smallest: float | None = None
 
     def __str__(self) -> str:
         if self.word == "no difference larger than d":
@@ -86,11 +88,16 @@ class Finding:
         """What was decided on, to decide it in another family; ``None`` without it."""
         if self.difference is None or self.p is None or self.detectable is None:
             return None
-        return Comparison(self.difference, self.detectable, self.p, seeds=self.seeds)
+        return Comparison(
+            self.difference, self.detectable, self.p, seeds=self.seeds, smallest=self.smallest
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON value."""
-        return asdict(self)
+        """As a JSON value; ``smallest`` is in it where the test is of another kind than usual."""
+        value = asdict(self)
+        if self.smallest is None:
+            del value["smallest"]
+        return value
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Finding:
@@ -153,9 +160,9 @@ def decide_family(
 
     Returns:
         In this order: *supported* and *contradicted* by the corrected p-value; *not testable here*
-        where so few tasks cannot reach ``alpha`` in this family, however all of it turns out;
-        *no difference larger than d* where the interval lies inside [-d, d] and has enough tasks
-        to be shown; else *undecided*. The correction is for the first two words: an
+        where its test cannot reach ``alpha`` over so few tasks in this family, however all of it
+        turns out; *no difference larger than d* where the interval lies inside [-d, d] and has
+        enough tasks to be shown; else *undecided*. The correction is for the first two words: an
         interval of 95 % inside the margin errs in 2.5 % of differences as large as d, each
         claim on its own (two one-sided tests, Schuirmann 1987).
 
@@ -231,7 +238,9 @@ def _margins(
 
 
 def _smallest_p(compared: Comparison) -> float:
-    """Student's test over seeds and tasks has no smallest."""
+    """The smallest of its test; of seeds and tasks together, by Student's, there is none."""
+    if compared.smallest is not None:
+        return compared.smallest
     return _smallest_of(compared.difference.n) if compared.seeds is None else 0.0
 
 
@@ -274,6 +283,7 @@ def _decide(
         reason,
         compared.seeds,
         seeds,
+        compared.smallest,
     )
 
 

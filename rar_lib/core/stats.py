@@ -104,28 +104,34 @@ def cluster_interval(
     statistic: Statistic = _mean,
     *,
     bounds: tuple[float, float] = (-1.0, 1.0),
+    classes: ArrayLike | None = None,
 ) -> Interval:
     """The 95 % interval of a statistic of rows that hang together in clusters.
 
     Student-t with the jackknife's standard error: the statistic is computed without each cluster
     in turn (Miller 1974; for the mean of equal clusters this is the textbook interval over
     their means). ``results/coverage.py`` chose it among four methods by simulated coverage. Where
-    leaving any cluster out changes nothing, :func:`still` gives the width.
+    leaving any cluster out changes nothing, :func:`still` gives the width. Where the statistic is
+    undefined without one of them, all of it rests on that one, whose part in the error nobody can
+    see: the ends are the bounds.
 
     Args:
         values: shape (n,) or (n, m), n >= 1, no NaN.
         clusters: n labels, such as task ids; rows with the same label stay together.
         statistic: maps rows to a number. ``None`` says that it is undefined for them (an AUC
-            of one class): that cluster's turn is left out.
+            of one class).
         bounds: smallest and largest possible value of the statistic; widened by values of a
             one-dimensional sample that lie outside.
+        classes: shape (n,), yes or no, of a statistic that holds the rows of one class against
+            those of the other. However many clusters hold one of them, what is known is limited by
+            those that hold the other: they are the units, and give the degrees of freedom.
 
     Returns:
-        The interval, inside the bounds; ``n`` counts clusters.
+        The interval, inside the bounds; ``n`` counts clusters, with classes those of the rarer.
 
     Raises:
-        ValueError: empty input, NaN in it, another number of labels than rows, or a
-            statistic that is undefined for the sample itself.
+        ValueError: empty input, NaN in it, another number of labels or classes than rows, rows
+            of one class only, or a statistic that is undefined for the sample itself.
     """
     data = np.asarray(values, dtype=np.float64)
     if data.shape[0] == 0:
@@ -139,11 +145,14 @@ def cluster_interval(
         raise ValueError("the statistic is undefined for this sample")
     value = float(found)
     members = members_of(clusters)
-    n = len(members)
+    n = len(members) if classes is None else _rarer(members, classes, len(data))
     seen = data if data.ndim == 1 else np.array([value])
     edges = min(bounds[0], float(seen.min())), max(bounds[1], float(seen.max()))
-    se = _jackknife(data, members, statistic) if n > 1 else 0.0
+    se = _jackknife(data, members, statistic) if len(members) > 1 else 0.0
     quantile = _student(0.975, n - 1)
+    if se is None:
+        widest = max(value - edges[0], edges[1] - value)
+        return Interval(value, *edges, n, widest / quantile)
     if se <= 1e-12:
         low, high = still(value, n, edges)
         return Interval(value, low, high, n, max(value - low, high - value) / quantile)
@@ -154,12 +163,31 @@ def cluster_interval(
 
 def _jackknife(
     data: NDArray[np.float64], members: Sequence[NDArray[np.intp]], statistic: Statistic
-) -> float:
-    """Standard error of a statistic, from its values without each cluster in turn."""
-    without = np.array(scored(statistic(np.delete(data, rows, axis=0)) for rows in members))
-    if len(without) < 2:
-        return 0.0
-    return float(without.std() * np.sqrt(len(without) - 1))
+) -> float | None:
+    """Standard error of a statistic, from its values without each cluster in turn.
+
+    ``None`` where it is undefined without one of them.
+    """
+    without = [statistic(np.delete(data, rows, axis=0)) for rows in members]
+    if None in without:
+        return None
+    return float(np.std(np.array(without, dtype=np.float64)) * np.sqrt(len(without) - 1))
+
+
+def _rarer(members: Sequence[NDArray[np.intp]], classes: ArrayLike, rows: int) -> int:
+    """Clusters that hold a row of the class that fewer of them hold.
+
+    Raises:
+        ValueError: another number of classes than rows, or all rows are of one.
+    """
+    yes = np.asarray(classes, dtype=bool)
+    if yes.shape != (rows,):
+        raise ValueError(f"need one class per row, got {yes.shape} for {rows} rows")
+    if yes.all() or not yes.any():
+        raise ValueError(f"need rows of both classes, got {rows} of one")
+    with_yes = sum(bool(yes[places].any()) for places in members)
+    with_no = sum(not yes[places].all() for places in members)
+    return min(with_yes, with_no)
 
 
 def _student(probability: float, df: float) -> float:
@@ -405,9 +433,17 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float | None:
     """
     left = np.asarray(x, dtype=np.float64)
     right = np.asarray(y, dtype=np.float64)
-    if len(left) < 2 or left.std() == 0 or right.std() == 0:
+    if len(left) < 2 or _is_constant(left) or _is_constant(right):
         return None
     return float(np.clip(np.corrcoef(left, right)[0, 1], -1.0, 1.0))
+
+
+def _is_constant(values: NDArray[np.float64]) -> bool:
+    """Whether values are equal, but for the noise of adding up.
+
+    Their deviation does not say so: the mean of equal numbers is rounded, and often none of them.
+    """
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
 @dataclass(frozen=True)
@@ -442,6 +478,8 @@ class Comparison:
         p: two-sided p-value, of the sign-flip test over clusters unless it says otherwise.
         p_holm: the same, corrected for the family it was compared in; ``None`` outside one.
         seeds: of a difference over seeds and tasks; ``None`` for one over tasks alone.
+        smallest: the least p-value that its test gives over so many units, however they turn out;
+            ``None`` for that of sign flips, or with seeds for none.
     """
 
     difference: Interval
@@ -449,6 +487,7 @@ class Comparison:
     p: float
     p_holm: float | None = None
     seeds: Seeds | None = None
+    smallest: float | None = None
 
     def __neg__(self) -> Comparison:
         """The opposite difference, for a claim that something is below zero."""
@@ -492,8 +531,11 @@ def compare_with_rate(shares: Mapping[Hashable, float | None], rate: float) -> C
         return found
     from scipy.stats import binomtest
 
-    right = int(sum(known.values()))
-    return replace(found, p=float(binomtest(right, len(known), rate).pvalue))
+    def p(right: int) -> float:
+        return float(binomtest(right, len(known), rate).pvalue)
+
+    # What is least likely, and has the smallest p, is that none is right or that all are.
+    return replace(found, p=p(int(sum(known.values()))), smallest=min(p(0), p(len(known))))
 
 
 def minimum_detectable(

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 _KEPT_CONTROLS = {"\n", "\t"}
+#: What ends a line or a page, or parts two words, and is none of those.
+_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1f\x85]")
 _JOINERS = {"\u200c", "\u200d"}
 #: Letters and symbols that show nothing: Hangul's fillers, the empty Braille cell.
 _FILLERS = {"\u115f", "\u1160", "\u3164", "\uffa0", "\u2800"}
@@ -41,15 +43,25 @@ def visible(text: str) -> str:
     """Text without control, bidirectional and zero-width characters, template tokens broken.
 
     Joiners inside words of scripts that need them, and inside an emoji, stay; so do the operators
-    of programs. Idempotent. A token such as ``<|im_end|>`` would let a response end its own chat
-    turn: a space behind its first character takes that from it.
+    of programs. What ends a line or a page becomes a line end. Idempotent. A token such as
+    ``<|im_end|>`` would let a response end its own chat turn: a space behind its first character
+    takes that from it.
     """
+    text = with_line_ends(text)
     kept = (
         character
         for n, character in enumerate(text)
         if _is_seen(character) or _joins(text, n) or _parts(text, n)
     )
     return _TEMPLATE.sub(lambda first: first[0] + " ", "".join(kept))
+
+
+def with_line_ends(text: str) -> str:
+    """Text in which whatever ends a line or a page is ``\\n``.
+
+    Taken out as the control characters that they are, they would glue words and numbers together.
+    """
+    return _BREAKS.sub("\n", text)
 
 
 def is_blank(text: str) -> bool:
@@ -121,29 +133,41 @@ def without_thoughts(text: str, tags: Sequence[str] = THOUGHTS) -> str:
     Args:
         tags: their names. ``think`` stands for every form in which models write it: ``<think>``,
             ``<seed:think>``, ``[THINK]``, ``<|begin_of_think|>`` and the like, and the channels
-            of models that have those for thoughts and answer.
+            of models that have those for thoughts and answer. Brackets are a tag around ``THINK``
+            in capitals alone: ``[Reasoning]`` is a heading, behind which the answer goes on.
+    """
+    start, end = answer_span(text, tags)
+    return text[start:end]
+
+
+def answer_span(text: str, tags: Sequence[str] = THOUGHTS) -> tuple[int, int]:
+    """Where in a text :func:`without_thoughts` finds the answer: from the first to before the last.
+
+    A thought that was begun behind the answer is not part of it.
     """
     if not tags:
-        return text
+        return 0, len(text)
     opens, closes = _tags(tuple(tags))
-    *_, answer = closes.split(text)
+    start = max((tag.end() for tag in closes.finditer(text)), default=0)
+    answer = text[start:]  # cut, so that its beginning is the head of a line
     begun = opens.search(answer)
-    return answer[: begun.start()].rstrip() if begun else answer
+    return start, start + len(answer[: begun.start()].rstrip() if begun else answer)
 
 
 @lru_cache(maxsize=16)
 def _tags(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Patterns of a tag that opens a thought, at the head of a line, and of one that closes it."""
     name = f"(?:{'|'.join(map(re.escape, names))})"
+    brackets = [(r"(?-i:\[THINK\])", r"(?-i:\[/THINK\])")] if "think" in names else []
     forms = (
         (rf"<(?:[a-z]{{1,8}}:)?{name}\s*>", rf"</(?:[a-z]{{1,8}}:)?{name}\s*>"),
-        (rf"\[{name}\]", rf"\[/{name}\]"),
         (rf"\u25c1{name}\u25b7", rf"\u25c1/{name}\u25b7"),
         (rf"<\|(?:begin_of_)?{name}\|>", rf"<\|(?:end_of_|/){name}\|>"),
         (r"<\|channel\|>(?:analysis|commentary)\b", r"<\|channel\|>final\s*<\|message\|>"),
         (r"(?-i:analysis(?=[A-Z]))", r"(?-i:assistantfinal)"),  # the same without its tokens
         (r"<\|channel>thought\b", r"<channel\|>"),
         (r"<unused94>thought\b", r"<unused95>"),
+        *brackets,
     )
     opens = "|".join(form for form, _ in forms)
     closes = "|".join(form for _, form in forms)
@@ -287,3 +311,92 @@ def sentences(text: str) -> int:
     """How many sentences: an end mark, a space and a capital, common abbreviations aside."""
     ends = (end.start() + 1 for end in _SENTENCE_END.finditer(text.strip()))
     return 1 + sum(not _ABBREVIATION.search(text.strip()[:end]) for end in ends)
+
+
+#: How the sentence of a criterion begins: with its category, whom it is about, what ought to be,
+PREFIX = re.compile(
+    r"^\W*(?:([a-z]+)\s+criteri(?:a|on)|(essential|important|optional|pitfall)s?)"
+    r"\W*?[:\-–—][\s*_]*",
+    re.I,
+)
+SUBJECT = re.compile(
+    r"^(?:(?:the|a|an|this|any|your)\s+)?(?:final\s+)?(?:response|answer|explanation|solution"
+    r"|discussion|analysis|derivation|student|author|model|assistant|text|it)\s+(?=[a-z])"
+)
+NORM = re.compile(
+    r"(?:should|must|shall|ought to|needs? to|has to|is expected to"
+    r"|is (?:important|essential|crucial|necessary|best) (?:not )?(?:to|that))\b"
+)
+#: ... what may be, what is denied, how it is done.
+MODAL = re.compile(r"^(?:may|might|could|would|will|can)\s+")
+NEGATION = re.compile(
+    r"(?P<only>(?:does|do|did) not (?:only|just|merely)\b)"
+    r"|(?P<imperative>do not|don['’]t)\b"
+    r"|(?:does not|doesn['’]t|did not|didn['’]t|never|cannot|not)\b"
+)
+ADVERB = re.compile(r"(?:\w+ly|also|even|just|ever|either|both|instead|then)\b")
+NOTHING = re.compile(r"(?:no|nothing|none)\b")
+#: The parts of a failure, of which it takes each.
+_PARTS = re.compile(r"[,;]?\s+(?:and|but|yet|while|although)\s+(?:(?:also|instead|then)\s+)?")
+#: Of what stands behind "and" that which somebody does: nouns and infinitives go on with the rest.
+_DONE = re.compile(
+    r"(?:recommends|suggests|advises|claims|states|says|asserts|implies|insists|assumes|relies"
+    r"|attributes|confuses|misses|lacks|omits|ignores|overlooks|neglects|fails|avoids|refrains"
+    r"|gives|provides|uses|explains|describes|encourages|dismisses|downplays|minimi[sz]es)\b"
+)
+#: What a response does by saying nothing ...
+_ABSENT = re.compile(
+    r"(?:omi(?:t|ss)\w*|neglect\w*|overlook\w*|ignor\w*|lack\w*|forg[eo]t\w*|miss(?:es|ed|ing)?"
+    r"|skip\w*|disregard\w*|absence|withh[oe]ld\w*|(?:leav\w*|left) out|fail\w*|inability"
+    r"|avoid\w*|refrain\w*|abstain\w*|steer\w* clear|silent)\b"
+)
+#: ... and what it says none of.
+_SAYS = re.compile(
+    r"(?:mention|giv|provid|offer|contain|includ|stat|recommend|suggest|advis|explain|mak|show|nam"
+    r"|say|ha)\w{1,3}\s+"
+)
+_FAILS_TO = re.compile(r"(?:fail\w*|inability|neglect\w*|forg[eo]t\w*|omit\w*)\s+to\s+")
+
+
+def plain_verb(text: str) -> str:
+    """The text from its first word on that is no adverb."""
+    while adverb := ADVERB.match(text):
+        text = text[adverb.end() :].strip()
+    return text
+
+
+def names_omission(failure: str) -> bool:
+    """Whether a failure is one that a response commits by saying nothing.
+
+    "Does not mention X", "Fails to warn of X", "Omits X", "Provides no X" are; "Confuses X with Y",
+    "Recommends X", "Fails to avoid X" take words. A failure of several parts is committed by
+    silence if each of them is.
+
+    Args:
+        failure: the sentence of a criterion that is worded as something bad. That it is bad settles
+            what the wording may leave open: "Does not recommend surgery" is then no restraint.
+    """
+    sentence = " ".join(PREFIX.sub("", failure).lower().split()).lstrip("\"'“-–• ")
+    first, *later = _PARTS.split(sentence)
+    head = MODAL.sub("", SUBJECT.sub("", first, count=1))
+    done = [part for part in later if NEGATION.match(part) or _DONE.match(part)]
+    return not NORM.match(head) and all(_is_silent(part) for part in [head, *done])
+
+
+def _is_silent(part: str) -> bool:
+    part = re.sub(r"^(?:is|are)\s+", "", part)
+    if negation := NEGATION.match(part):
+        plain = not (negation["only"] or negation["imperative"])
+        return plain and not _is_withheld(part[negation.end() :].strip())
+    verb = plain_verb(part)
+    if failed := _FAILS_TO.match(verb):
+        return not _is_withheld(verb[failed.end() :])
+    if absent := _ABSENT.match(verb):
+        return not NOTHING.match(verb[absent.end() :].strip())
+    said = _SAYS.match(verb)
+    return NOTHING.match(verb[said.end() :] if said else part) is not None
+
+
+def _is_withheld(act: str) -> bool:
+    """Whether saying nothing does it: to avoid, to leave out, not to say."""
+    return bool(_ABSENT.match(plain_verb(act)) or NEGATION.match(act))

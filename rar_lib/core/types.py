@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from rar_lib.core.errors import DataError
 
@@ -63,10 +64,16 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
+#: The kind of a pydantic error that names a field of its own, what was found and what is allowed.
+FIELD_FAULT = "field_fault"
+
+
 class Criterion(Frozen):
     """One sentence that a response meets or does not meet.
 
     Attributes:
+        polarity: has to be given for a pitfall, and for points below 0 outside one: these are
+            worded both ways, and with a guessed sign the fault would be rewarded.
         points: the weight that the data's publisher gave (RaR: 1 to 5, -1, -2; HealthBench:
             -10 to 10), kept as published. RaR-Explicit does not use it (paper v2, 4.4).
         tags: the publisher's labels, such as HealthBench's ``axis:accuracy``.
@@ -77,8 +84,30 @@ class Criterion(Frozen):
     description: Text
     category: Category
     polarity: Polarity = Polarity.GOOD
-    points: float | None = None
+    points: Annotated[float, Field(allow_inf_nan=False)] | None = None
     tags: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _says_what_is_good(self) -> Criterion:
+        pitfall = self.category is Category.PITFALL
+        if pitfall and "polarity" not in self.model_fields_set:
+            raise _fault(
+                "polarity",
+                f"missing for the pitfall {self.id!r}",
+                "'good' (worded as avoidance) or 'bad' (worded as failure)",
+            )
+        if not pitfall and self.polarity is Polarity.GOOD and (self.points or 0) < 0:
+            raise _fault(
+                "points",
+                f"{self.points:g} for {self.id!r}, of which meeting is good",
+                "a number of 0 or more; or polarity 'bad', or category 'Pitfall'",
+            )
+        return self
+
+
+def _fault(field: str, found: str, allowed: str) -> PydanticCustomError:
+    said = {"field": field, "found": found, "allowed": allowed}
+    return PydanticCustomError(FIELD_FAULT, "{field}: {found}; allowed: {allowed}", said)
 
 
 class Rubric(Frozen):

@@ -17,8 +17,8 @@ from typing import Literal
 
 from rar_lib.core.text import normalise, sentences, visible
 from rar_lib.core.types import Category, Pair, Polarity, Task
-from rar_lib.data.jsonl import Problem, Row, read, scan, short
-from rar_lib.data.tasks import load_tasks, pair_check, task_problems
+from rar_lib.data.jsonl import Problem, Row, Shape, read, scan, short
+from rar_lib.data.tasks import in_our_form, load_tasks, pair_check, points_kept
 
 ITEMS = range(7, 21)  # the paper's size of a rubric (v2, A.9)
 SHOWN = 1_000  # characters of a text in the example
@@ -54,7 +54,7 @@ def check(path: str | Path, tasks: str | Path | None = None) -> list[Problem]:
     data = read(Path(path))
     problems: list[Problem] = []
     if tasks is not None:
-        for line, pair, errors in scan(data, Pair, pair_check(load_tasks(tasks))):
+        for line, pair, errors in scan(data, Pair, check=pair_check(load_tasks(tasks))):
             problems += errors
             if pair is not None and pair.preferred.strip() == pair.rejected.strip():
                 found = "the same text as preferred"
@@ -62,10 +62,14 @@ def check(path: str | Path, tasks: str | Path | None = None) -> list[Problem]:
                 problems.append(Problem(line, "rejected", found, allowed, "warning"))
         return problems
     seen: dict[tuple[str, str], int] = {}
-    for line, task, errors in scan(data, Task, task_problems):
+    good: list[Task] = []
+    for line, task, errors in scan(data, Task, shape=in_our_form):
         problems += errors
         if task is not None:
             problems += _warnings(task, line, seen)
+            good.append(task)
+    if said := points_kept(good):
+        problems.append(Problem(0, "rubric", said, "", "warning"))
     return problems
 
 
@@ -124,7 +128,7 @@ def show(path: str | Path, tasks: str | Path | None = None) -> Summary:
     counts = Counter[str]()
     example: tuple[tuple[str, str], ...] = ()
     if tasks is not None:
-        good, bad = _split(data, Pair, pair_check(load_tasks(tasks)))
+        good, bad = _split(data, Pair, check=pair_check(load_tasks(tasks)))
         for pair in good:
             counts.update([f"axis {pair.axis}", f"difficulty {pair.difficulty}"])
         if good:
@@ -133,7 +137,7 @@ def show(path: str | Path, tasks: str | Path | None = None) -> Summary:
         return Summary(
             str(path), "pairs", {**ordered, **dict(sorted(counts.items()))}, example, bad
         )
-    rows, bad = _split(data, Task, task_problems)
+    rows, bad = _split(data, Task, shape=in_our_form)
     criteria = [criterion for task in rows if task.rubric for criterion in task.rubric.criteria]
     counts.update(f"domain {task.domain}" for task in rows)
     kinds = Counter(criterion.category for criterion in criteria)
@@ -149,12 +153,25 @@ def show(path: str | Path, tasks: str | Path | None = None) -> Summary:
     return Summary(str(path), "tasks", ordered, _task_example(rows[0]) if rows else (), bad)
 
 
+def fitting(path: str | Path) -> list[Task]:
+    """The tasks of the lines of a file that fit the schema.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    return _split(read(Path(path)), Task, shape=in_our_form)[0]
+
+
 def _split(
-    data: bytes, model: type[Row], rule: Callable[[Row], list[Problem]]
+    data: bytes,
+    model: type[Row],
+    *,
+    check: Callable[[Row], list[Problem]] = lambda _: [],
+    shape: Shape | None = None,
 ) -> tuple[list[Row], int]:
     good: list[Row] = []
     bad = 0
-    for _, row, errors in scan(data, model, rule):
+    for _, row, errors in scan(data, model, check=check, shape=shape):
         bad += len(errors)
         if row is not None and not errors:
             good.append(row)

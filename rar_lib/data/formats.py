@@ -25,6 +25,8 @@ schemas, as they stood in November 2026:
 - ``trl``: TRL's prompt-only and prompt-completion types, conversational or plain
   (``docs/source/dataset_formats.md``): ``prompt``, ``completion``, which becomes the reference.
   Written are the columns that :func:`rar_lib.dataset_of` makes, the task as JSON in ``task``.
+- ``rubrics``: rubrics of anybody's own, in any of the shapes of
+  :func:`rar_lib.data.tasks.rubric_of`, beside a question or a prompt. Read only.
 - ``tasks``: this library's own.
 """
 
@@ -42,13 +44,27 @@ from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import save_text
-from rar_lib.core.prompts import trl_row
-from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task, Turn
+from rar_lib.core.prompts import policy_messages, trl_row
+from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task
 from rar_lib.data import healthbench, rar
 from rar_lib.data.jsonl import Account, Problem, explain, short
-from rar_lib.data.questions import DOMAINS, question_id, task_id
-from rar_lib.data.sheets import Sheet, read_sheet
-from rar_lib.data.tasks import task_problems
+from rar_lib.data.polarity import split_prefix
+from rar_lib.data.questions import DOMAINS, QUESTION_COLUMNS, mended_once, task_in
+from rar_lib.data.sheets import Line, Sheet, match, read_sheet, text_of
+from rar_lib.data.tasks import (
+    EXAMPLE,
+    RUBRIC_COLUMNS,
+    SENTENCE,
+    conversation,
+    in_our_form,
+    is_nothing,
+    is_ours,
+    number_id,
+    parsed,
+    question_id,
+    rubric_notes,
+    task_id,
+)
 
 Row = Mapping[str, Any]
 #: The key of ``info`` under which a row of verifiers holds a whole task.
@@ -96,6 +112,7 @@ class Format:
         columns: those by which it is recognised; each group needs one of its names.
         read: row and domain -> the task, or what is wrong with the row.
         write: task -> row; ``None`` where tasks can't be written so.
+        holds: rows -> whether they may be of it, where other rows have such columns, too.
     """
 
     name: str
@@ -103,6 +120,7 @@ class Format:
     columns: tuple[tuple[str, ...], ...]
     read: Callable[[Row, str], Held | list[Problem]]
     write: Callable[[Task], dict[str, Any]] | None
+    holds: Callable[[Sequence[Row]], bool] = lambda _: True
 
     @property
     def recognised(self) -> str:
@@ -124,6 +142,7 @@ class Read:
         lost: field of the rows -> how many rows have it and a task that does not hold it as it was.
         ids_changed: ids that came more than once, made unique by a number.
         problems: an ``error`` for each row that was left out, a ``warning`` for a part of one.
+        notes: what a user of the tasks should know of their rubrics.
     """
 
     format: str
@@ -132,6 +151,7 @@ class Read:
     lost: Counter[str]
     ids_changed: int
     problems: list[Problem]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,6 +165,7 @@ class Converted:
         lost_writing: field of the tasks -> values that the output does not give back.
         filled: field of the tasks -> values that the output had to make up, such as weights.
         problems: an ``error`` for each row left out, a ``warning`` for a part of one, by line.
+        notes: what a user of the tasks should know of their rubrics.
     """
 
     path: Path
@@ -157,6 +178,7 @@ class Converted:
     lost_writing: Counter[str]
     filled: Counter[str]
     problems: list[Problem] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     @property
     def lost(self) -> Counter[str]:
@@ -221,6 +243,7 @@ def convert_tasks(
         lost_writing=lost,
         filled=filled,
         problems=problems,
+        notes=found.notes,
     )
 
 
@@ -258,30 +281,35 @@ def read_format(
         first = f"; the first: {problems[0]}" if problems else ""
         raise DataError(f"{path}: no row could be read as {reader.name}{first}")
     bad = {problem.line for problem in sheet.problems if problem.level == "error"}
+    free = reader.name == "rubrics"  # others say by themselves what a criterion's category is
+    rubrics = _rubrics(row.cells for row in sheet.rows) if free else []
     return Read(
         format=reader.name,
         tasks=list(tasks.values()),
         rows=len(sheet.rows) + len(bad),
         lost=lost,
         ids_changed=changed,
-        problems=problems,
+        problems=mended_once(problems),
+        notes=tuple(rubric_notes(tasks.values(), rubrics)),
     )
 
 
 def guess_format(sheet: Sheet) -> Format:
-    """The first format whose columns are there.
+    """The first format whose columns are there, and whose rows they may be.
 
     Raises:
         DataError: there is none; the message lists the columns of each.
     """
+    rows = [row.cells for row in sheet.rows]
     for candidate in FORMATS.values():
-        if candidate.fits(sheet.columns):
+        if candidate.fits(sheet.columns) and candidate.holds(rows):
             return candidate
     wanted = "; ".join(f"{known.name}: {known.recognised}" for known in FORMATS.values())
     names = ", ".join(map(short, sheet.columns)) or "none"
     raise DataError(
-        f"{sheet.source}: columns {names} fit no known format ({wanted}); questions of your own "
-        "are read by rar synthesize"
+        f"{sheet.source}: columns {names} fit no known format ({wanted}); questions without "
+        "rubrics are read by rar synthesize; with rubrics of your own they look like this:\n"
+        f"{EXAMPLE}"
     )
 
 
@@ -352,13 +380,15 @@ def _shortened(task: Task, back: Task) -> bool:
 
 def _values(task: Task, *, numbered: bool = False) -> dict[tuple[str, str], object]:
     """Every value of a task, by its field and the number of its criterion."""
-    names = ("id", "domain", "topic", "question", "history", "reference")
+    names = [name for name in Task.model_fields if name != "rubric"]
     values: dict[tuple[str, str], object] = {(name, ""): getattr(task, name) for name in names}
     if task.rubric is None:
         return values
-    values["rubric.source", ""] = task.rubric.source
+    for name in Rubric.model_fields:
+        if name != "criteria":
+            values[f"rubric.{name}", ""] = getattr(task.rubric, name)
     for number, criterion in enumerate(task.rubric.criteria):
-        place = criterion.id if numbered else _number(number)
+        place = criterion.id if numbered else number_id(number)
         for name in Criterion.model_fields:
             values[f"criteria.{name}", place] = getattr(criterion, name)
     return values
@@ -367,11 +397,6 @@ def _values(task: Task, *, numbered: bool = False) -> dict[tuple[str, str], obje
 def _warnings(account: Account) -> tuple[Problem, ...]:
     """What a loader of a published set left out of one row or repaired."""
     return tuple(Problem(0, note.field, note.reason, "", "warning") for note in account.notes)
-
-
-def _number(index: int) -> str:
-    """The id that readers give to a criterion which has none, by its place."""
-    return f"c{index + 1:02d}"
 
 
 def _differences(row: object, echo: object, path: str = "") -> Iterator[str]:
@@ -403,20 +428,104 @@ def _own(text: str) -> Task | list[Problem]:
         task = Task.model_validate_json(text, strict=True)
     except ValidationError as error:
         return explain(error, Task)
-    return task_problems(task) or task
+    return task
 
 
 def _read_tasks(row: Row, domain: str) -> Held | list[Problem]:
     if "options" in row:
         found = "multiple choice, which has no place in a file of tasks"
         return [Problem(0, "options", found, "", mend="ask for the answer in words")]
+    if not (is_nothing(row.get("rubric")) or is_ours(row["rubric"])):
+        return _read_rubrics(row, domain)
     known = {name: value for name, value in row.items() if name in Task.model_fields}
-    task = _own(json.dumps(known))
+    whole, problems = in_our_form(known)
+    task = problems or _own(json.dumps(whole))
     return task if isinstance(task, list) else Held(task, _write_tasks(task))
 
 
 def _write_tasks(task: Task) -> dict[str, Any]:
     return task.model_dump(mode="json")
+
+
+# ---- rubrics of one's own ----------------------------------------------------------------------
+
+
+def _rubrics(rows: Iterable[Row]) -> list[object]:
+    """The cells of these rows that hold a rubric."""
+    cells = [row.get(name) for row in rows for name in RUBRIC_COLUMNS]
+    return [parsed(cell) for cell in cells if not is_nothing(cell)]
+
+
+def _are_free(rows: Sequence[Row]) -> bool:
+    """Whether rubrics have another shape than ours, or tasks that have ours no ids."""
+    cells = _rubrics(rows)
+    without = not any("id" in row for row in rows)
+    return bool(cells) and (without or not all(map(is_ours, cells)))
+
+
+def _are_rars(rows: Sequence[Row]) -> bool:
+    """Whether criteria begin with their category, or there is none that could."""
+    cells = _rubrics(rows)
+    return not cells or any(map(_names_categories, cells))
+
+
+def _names_categories(cell: object) -> bool:
+    items = cell if isinstance(cell, list) else []
+    texts = [item.get("description") for item in items if isinstance(item, Mapping)]
+    words = [split_prefix(text)[0] for text in texts if isinstance(text, str)]
+    return any(rar.category(word)[0] for word in words)
+
+
+def _read_rubrics(row: Row, domain: str) -> Held | list[Problem]:
+    columns = match(Sheet("", tuple(row), []), QUESTION_COLUMNS, {})
+    if "question" not in columns:
+        return [Problem(0, "question", "missing", "a question or a prompt")]
+    task, problems = task_in(Line(0, dict(row)), columns, domain)
+    if task is None:
+        return problems
+    echo = {column: _echo(row, column, task, name) for name, column in columns.items()}
+    echo["history"] = [turn.model_dump() for turn in task.history]
+    return Held(task, echo, tuple(problems))
+
+
+def _echo(row: Row, column: str, task: Task, name: str) -> object:
+    """What a task holds of a cell, as the row has it."""
+    if name == "rubric":
+        return _rubric_echo(row[column], task.rubric)
+    if name == "question":
+        return _messages(task) if isinstance(row[column], list) else task.question
+    value = getattr(task, name) or ""
+    text, _ = text_of(Line(0, dict(row)), column)
+    return row[column] if text.strip().casefold() == value.strip().casefold() else value
+
+
+def _rubric_echo(cell: object, rubric: Rubric | None) -> object:
+    if rubric is None:
+        return None
+    given = parsed(cell)
+    whole = rubric.model_dump(mode="json")
+    items = given if isinstance(given, list) else given["criteria"]  # type: ignore[index]
+    if len(items) == len(rubric.criteria):
+        pairs = zip(items, whole["criteria"], strict=True)
+        whole["criteria"] = [_item_echo(item, held) for item, held in pairs]
+    echo = whole["criteria"] if isinstance(given, list) else whole
+    if given is cell:
+        return echo
+    return cell if not any(_differences(given, echo)) else None  # as JSON in a text
+
+
+def _item_echo(item: object, held: dict[str, Any]) -> object:
+    """What a criterion holds of one item, as the item has it."""
+    if not isinstance(item, Mapping):
+        return item if held["description"] in str(item) else held["description"]
+    sentence = next((key for key in SENTENCE if item.get(key) is not None), "")
+    known = {**held, "weight": held["points"], sentence: held["description"]}
+    echo: dict[str, Any] = {}
+    for key, value in item.items():
+        same = str(known.get(key)).casefold() == str(value).strip().casefold()
+        inside = key == sentence and held["description"] in str(value)
+        echo[key] = value if same or inside or known.get(key) == value else known.get(key)
+    return echo
 
 
 # ---- RaR ---------------------------------------------------------------------------------------
@@ -429,7 +538,8 @@ def _read_rar(row: Row, domain: str) -> Held | list[Problem]:
     criteria = rar.criteria(row["rubric"], "row", account)
     notes = _warnings(account)
     if not criteria:
-        return [Problem(0, "rubric", "no usable criterion", ""), *notes]
+        why = f": {notes[0].found}" if notes else ""
+        return [Problem(0, "rubric", f"no usable criterion{why}", ""), *notes]
     task = Task.model_validate(
         {
             "id": question_id(row["question"]),
@@ -538,30 +648,6 @@ def _messages(task: Task) -> list[dict[str, str]]:
     return [*turns, {"role": "user", "content": task.question}]
 
 
-def _conversation(prompt: object, name: str) -> tuple[list[Turn], str] | list[Problem]:
-    """The turns before the question, and the question; or what is wrong with the prompt."""
-    if isinstance(prompt, str) and prompt.strip():
-        return [], prompt
-    if not isinstance(prompt, list) or not prompt:
-        return [Problem(0, name, f"found {short(prompt)}", "text, or messages")]
-    turns: list[Turn] = []
-    for index, message in enumerate(prompt):
-        place = f"{name}.{index}"
-        if not isinstance(message, Mapping):
-            return [Problem(0, place, f"found {short(message)}", "an object: role and content")]
-        role = message.get("role")
-        content = message.get("content")
-        if role not in ("system", "user", "assistant"):
-            return [Problem(0, f"{place}.role", f"found {short(role)}", "system, user, assistant")]
-        if not isinstance(content, str) or not content:
-            return [Problem(0, f"{place}.content", f"found {short(content)}", "text")]
-        turns.append(Turn(role=role, content=content))
-    if turns[-1].role != "user":
-        found = f"found {turns[-1].role!r}"
-        return [Problem(0, f"{name}.{len(turns) - 1}.role", found, "'user' in the last message")]
-    return turns[:-1], turns[-1].content
-
-
 def _read_verifiers(row: Row, domain: str) -> Held | list[Problem]:
     info = _object(row.get("info"))
     if isinstance(info.get(INFO_KEY), Mapping):
@@ -575,7 +661,7 @@ def _read_verifiers(row: Row, domain: str) -> Held | list[Problem]:
             echo["info"] = row["info"]
         return Held(task, echo)
     name = "prompt" if row.get("prompt") else "question"
-    found = _conversation(row.get(name), name)
+    found = conversation(row.get(name), name)
     if not isinstance(found, tuple):
         return found
     history, question = found
@@ -602,8 +688,9 @@ def _read_verifiers(row: Row, domain: str) -> Held | list[Problem]:
 
 def _write_verifiers(task: Task) -> dict[str, Any]:
     info = {INFO_KEY: task.model_dump(mode="json")}
+    turns = policy_messages(task, None)  # an environment has a system prompt of its own
     return {
-        "prompt": _messages(task),
+        "prompt": turns,
         "answer": task.reference or "",
         "info": json.dumps(info, ensure_ascii=False),
     }
@@ -631,7 +718,7 @@ def _read_trl(row: Row, domain: str) -> Held | list[Problem]:
             return [replace(problem, field=f"task.{problem.field}") for problem in task]
         same = _object(column) == _object(task.model_dump_json())
         return Held(task, trl_row(task) | ({"task": column} if same else {}))
-    found = _conversation(row.get("prompt"), "prompt")
+    found = conversation(row.get("prompt"), "prompt")
     if not isinstance(found, tuple):
         return found
     history, question = found
@@ -666,7 +753,7 @@ _KINDS = {"Hard Rule": Category.ESSENTIAL, "Principle": Category.IMPORTANT}
 
 
 def _read_openrubrics(row: Row, domain: str) -> Held | list[Problem]:
-    found = _conversation(row.get("instruction"), "instruction")
+    found = conversation(row.get("instruction"), "instruction")
     if not isinstance(found, tuple):
         return found
     text = row.get("rubric")
@@ -700,6 +787,12 @@ def _read_openrubrics(row: Row, domain: str) -> Held | list[Problem]:
     )
 
 
+def _are_numbered(rows: Sequence[Row]) -> bool:
+    """Whether a rubric is a text of numbered items, or none is there."""
+    cells = _rubrics(rows)
+    return not cells or any(isinstance(cell, str) for cell in cells)
+
+
 def _items(text: str) -> tuple[list[Criterion], list[Problem]]:
     starts = [(match.start(), match.end()) for match in _ITEM.finditer(text)]
     ends = [start for start, _ in starts[1:]] + [len(text)][: len(starts)]
@@ -716,7 +809,7 @@ def _items(text: str) -> tuple[list[Criterion], list[Problem]]:
             continue
         criteria.append(
             Criterion(
-                id=_number(index),
+                id=number_id(index),
                 title=kind[1],
                 description=description,
                 category=_KINDS[kind[1]],
@@ -746,6 +839,7 @@ FORMATS: dict[str, Format] = {
             (("question",), ("reference_answer",), ("rubric",)),
             _read_rar,
             _write_rar,
+            holds=_are_rars,
         ),
         Format(
             "openrubrics",
@@ -753,6 +847,15 @@ FORMATS: dict[str, Format] = {
             (("instruction",), ("rubric",)),
             _read_openrubrics,
             None,
+            holds=_are_numbered,
+        ),
+        Format(
+            "rubrics",
+            "rubrics of your own",
+            (("question", "prompt", "instruction"), RUBRIC_COLUMNS),
+            _read_rubrics,
+            None,
+            holds=_are_free,
         ),
         Format(
             "verifiers",

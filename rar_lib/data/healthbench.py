@@ -9,7 +9,8 @@ them, points are mapped by a rule of ours, not of the paper's:
 
 Fields of a row: ``prompt_id``; ``prompt``, chat messages ending with the user's;
 ``rubrics``, each with ``criterion``, ``points``, ``tags``; ``example_tags``, of which the
-theme is kept; ``ideal_completions_data``, often null. Others, the canary too, are ignored.
+theme is kept; ``ideal_completions_data``, often null. Rows of one's own may lack tags. Others, the
+canary too, are ignored.
 """
 
 from __future__ import annotations
@@ -255,7 +256,7 @@ def _get(row: Mapping[str, Any], key: str, kind: type, where: str, parent: str =
 
 
 def _strings(row: Mapping[str, Any], key: str, where: str, parent: str = "") -> list[str]:
-    found: list[str] = _get(row, key, list, where, parent)
+    found: list[str] = _get(row, key, list, where, parent) if key in row else []
     if not all(isinstance(item, str) for item in found):
         raise _wrong(where, f"{parent}.{key}" if parent else key, found, "a list of texts")
     return found

@@ -11,7 +11,7 @@ import codecs
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -19,9 +19,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.types import Criterion, Frozen, Pair, Rubric, Task, Turn
+from rar_lib.core.types import FIELD_FAULT, Criterion, Frozen, Pair, Rubric, Task, Turn
 
 Row = TypeVar("Row", Task, Pair)
+#: What makes a row of ours of another one, or says what is wrong with it.
+Shape = Callable[[dict[str, Any]], tuple[dict[str, Any], list["Problem"]]]
 _NESTED: dict[str, type[Frozen]] = {"rubric": Rubric, "criteria": Criterion, "history": Turn}
 
 
@@ -115,16 +117,24 @@ def read(path: Path) -> bytes:
 
 
 def scan(
-    data: bytes, model: type[Row], check: Callable[[Row], list[Problem]]
+    data: bytes,
+    model: type[Row],
+    *,
+    check: Callable[[Row], list[Problem]] = lambda _: [],
+    shape: Shape | None = None,
 ) -> Iterator[tuple[int, Row | None, list[Problem]]]:
     """Every line that is not blank: its number, its row if it fits the schema, its problems.
 
     A file without any such line gives one entry, of line 0.
+
+    Args:
+        check: what is wrong with a row that fits the schema.
+        shape: is given every row before it is held against the schema.
     """
     first_seen: dict[str, int] = {}
     line = 0
     for line, raw in raw_lines(data):
-        row, problems = _parse(raw, model)
+        row, problems = _parse(raw, model, shape)
         if row is not None:
             if row.id in first_seen:
                 found = f"{row.id!r} was already used on line {first_seen[row.id]}"
@@ -233,8 +243,11 @@ def _something_else(raw: bytes) -> Problem | None:
     return None
 
 
-def _parse(raw: bytes, model: type[Row]) -> tuple[Row | None, list[Problem]]:
-    _, problems = parse_json(raw)
+def _parse(raw: bytes, model: type[Row], shape: Shape | None) -> tuple[Row | None, list[Problem]]:
+    value, problems = parse_json(raw)
+    if shape is not None and not problems and isinstance(value, dict):
+        shaped, problems = shape(value)
+        raw = raw if shaped is value else raw_text(shaped)
     if problems:
         return None, problems
     try:
@@ -243,24 +256,50 @@ def _parse(raw: bytes, model: type[Row]) -> tuple[Row | None, list[Problem]]:
         return None, explain(error, model)
 
 
+#: What pydantic says of a schema in its own terms, in ours.
+_ALLOWED = {
+    "string_pattern_mismatch": "lower-case letters, digits and hyphens, at most 64",
+    "too_short": "at least one criterion",
+    "too_long": "at most 60 criteria",
+}
+
+
 def explain(error: ValidationError, model: type[Frozen]) -> list[Problem]:
     """What does not fit the schema, field by field; the line is for the caller to fill in."""
+    items = error.errors(include_url=False)
+    places = [item["loc"] for item in items]
     problems = []
-    for item in error.errors(include_url=False):
+    for item in items:
         loc = item["loc"]
-        field = ".".join(str(part) for part in loc) or "(the whole line)"
-        found = f"found {short(item['input'])}"
-        allowed = item["msg"]
-        if item["type"] == "extra_forbidden":
-            names = [part for part in loc[:-1] if isinstance(part, str)]
-            owner = _NESTED[names[-1]] if names else model
-            found = f"unknown key, {found}"
-            allowed = ", ".join(owner.model_fields)
-        elif item["type"] == "missing":
-            found = "missing"
-            allowed = "a value for this required key"
-        problems.append(Problem(0, field, found, allowed))
+        # Criteria with mistakes are not counted, so that a list of them seems to be empty.
+        if item["type"] == "too_short" and any(
+            len(place) > len(loc) and place[: len(loc)] == loc for place in places
+        ):
+            continue
+        problems.append(_explained(item, model))
     return problems
+
+
+def _explained(item: Mapping[str, Any], model: type[Frozen]) -> Problem:
+    loc = item["loc"]
+    found = f"found {short(item['input'])}"
+    allowed = _ALLOWED.get(item["type"], item["msg"])
+    if item["type"] == FIELD_FAULT:
+        loc = (*loc, item["ctx"]["field"])
+        found = item["ctx"]["found"]
+        allowed = item["ctx"]["allowed"]
+    elif item["type"] == "extra_forbidden":
+        names = [part for part in loc[:-1] if isinstance(part, str)]
+        owner = _NESTED[names[-1]] if names else model
+        found = f"unknown key, {found}"
+        allowed = ", ".join(owner.model_fields)
+    elif item["type"] == "missing":
+        found = "missing"
+        allowed = "a value for this required key"
+    field = ".".join(str(part) for part in loc) or "(the whole line)"
+    for begin in ("Value error, ", "Input should be "):
+        allowed = allowed.removeprefix(begin)
+    return Problem(0, field, found, allowed)
 
 
 def short(value: object) -> str:

@@ -25,12 +25,14 @@ from rar_lib.data.questions import (
     RESPONSE_COLUMNS,
     KnownTasks,
     Response,
+    cells_of,
     check_any,
     no_column,
-    task_id,
+    response_in,
     task_of,
 )
 from rar_lib.data.sheets import Line, Loaded, match, once, read_sheet, text_of, unused
+from rar_lib.data.tasks import task_id
 
 #: What columns of labels are usually called, the likeliest first.
 LABEL_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -282,12 +284,16 @@ class _Reader:
         return labels, None
 
     def _cells(self, row: Line, wanted: Sequence[str]) -> tuple[dict[str, str], Problem | None]:
-        cells: dict[str, str] = {}
-        for name in ("task", "question", *wanted):
-            if name in self.columns:
-                cells[name], problem = text_of(row, self.columns[name])
-                if problem is not None:
-                    return {}, problem
+        named = {name: self.columns[name] for name in ("task", "question") if name in self.columns}
+        cells, _, wrong = cells_of(row, named)
+        if wrong:
+            return {}, replace(wrong[0], line=row.line)
+        for name in wanted:
+            read = text_of if name == "criterion" else response_in
+            text, problem = read(row, self.columns[name])
+            if problem is not None:
+                return {}, problem
+            cells[name] = text or ""
         return cells, None
 
     def _task(self, line: int, cells: Mapping[str, str]) -> tuple[Task | None, Problem | None]:

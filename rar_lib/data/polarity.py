@@ -23,6 +23,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from rar_lib.core.text import (
+    ADVERB,
+    MODAL,
+    NEGATION,
+    NORM,
+    NOTHING,
+    PREFIX,
+    SUBJECT,
+    plain_verb,
+)
 from rar_lib.core.types import Polarity
 
 #: The word lists, as stems: "omi" plus an ending of ``_ENDING`` is omits, omitting, ...
@@ -179,32 +189,13 @@ WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _ENDING = r"(?:e|es|s|d|ed|ing|y|ies|ied|ying|t?ted|t?ting|ping|ure|ion|ions|ation)?"
 _CLASS = {name: re.compile(rf"(?:{'|'.join(stems)}){_ENDING}") for name, stems in WORDS.items()}
 _MIS = re.compile(r"mis(?!s)[a-z]{4,}")
-_PREFIX = re.compile(
-    r"^\W*(?:([a-z]+)\s+criteri(?:a|on)|(essential|important|optional|pitfall)s?)"
-    r"\W*?[:\-–—][\s*_]*",
-    re.I,
-)
-_SUBJECT = re.compile(
-    r"^(?:(?:the|a|an|this|any|your)\s+)?(?:final\s+)?(?:response|answer|explanation|solution"
-    r"|discussion|analysis|derivation|student|author|model|assistant|text|it)\s+(?=[a-z])"
-)
-_NORM = re.compile(
-    r"(?:should|must|shall|ought to|needs? to|has to|is expected to"
-    r"|is (?:important|essential|crucial|necessary|best) (?:not )?(?:to|that))\b"
-)
 _PENALTY = re.compile(
     r"\b(?:penali[sz]\w+|marked down|los(?:e|es|ing) (?:marks?|points?|credit))\b"
-)
-_NEGATION = re.compile(
-    r"(?P<only>(?:does|do|did) not (?:only|just|merely)\b)"
-    r"|(?P<imperative>do not|don['’]t)\b"
-    r"|(?:does not|doesn['’]t|did not|didn['’]t|never|cannot|not)\b"
 )
 _ERROR = re.compile(
     r"(?:incorrect|erroneous|wrong|mistaken|false|inaccurate|inappropriate|improper|needless"
     r"|unnecessari|unnecessary|excessive|over|premature|blind|too|vague)(?:ly)?\b"
 )
-_ADVERB = re.compile(r"(?:\w+ly|also|even|just|ever|either|both|instead|then)\b")
 _ARTICLE = r"(?:(?:any|the|a|an|other|of|on|too|many)\s+)*"
 #: Objects of a verb that a right answer has no place for ...
 _NOISE = re.compile(
@@ -224,7 +215,6 @@ _DUE = re.compile(
     _ARTICLE + r"(?:necessary|essential|required|crucial|needed|indicated|life-?saving)\b"
 )
 _ASKING = re.compile(_ARTICLE + r"(?:asking|answering|important|key|main|central|referral|escalat)")
-_NOTHING = re.compile(r"(?:no|nothing|none)\b")
 _RIGHTLY = re.compile(r"(?:correct|right|appropriate|proper|justifiab|sensib|wise)(?:l?y)\b")
 #: Advice that is right whatever it is about.
 _CAUTION = re.compile(
@@ -265,7 +255,7 @@ def split_prefix(description: str) -> tuple[str | None, str]:
 
     Without such a prefix the first is ``None`` and the second the whole text.
     """
-    match = _PREFIX.match(description)
+    match = PREFIX.match(description)
     if match is None:
         return None, description.strip()
     return match.group(1) or match.group(2), description[match.end() :].strip()
@@ -307,11 +297,11 @@ def _with_title(reading: Reading, title: str) -> Reading:
 
 
 def _head(sentence: str) -> Reading:
-    text = _SUBJECT.sub("", sentence, count=1)
-    if _NORM.match(text):
+    text = SUBJECT.sub("", sentence, count=1)
+    if NORM.match(text):
         return Reading(None, "penalty") if _PENALTY.search(text) else Reading(Polarity.GOOD, "norm")
-    text = re.sub(r"^(?:may|might|could|would|will|can)\s+", "", text)
-    if (negation := _NEGATION.match(text)) is None:
+    text = MODAL.sub("", text)
+    if (negation := NEGATION.match(text)) is None:
         return _affirmed(text)
     if negation["only"]:
         return Reading(None, "not only")
@@ -333,7 +323,7 @@ def _affirmed(text: str) -> Reading:
     predicate = re.match(r"(?:is|are|contains)\b", text)
     if predicate:
         rest = text[predicate.end() :].strip()
-    slip = _ERROR.match(rest) and (predicate or (kind == "tell" and _ADVERB.match(rest)))
+    slip = _ERROR.match(rest) and (predicate or (kind == "tell" and ADVERB.match(rest)))
     noise = _NOISE.match(rest) and (predicate or kind == "tell")
     if slip or noise or (_COMMITS.match(text) and _WRONG.match(rest)):
         return Reading(Polarity.BAD, "flawed content")
@@ -342,12 +332,12 @@ def _affirmed(text: str) -> Reading:
 
 def _failing(text: str, rest: str) -> Reading:
     left = re.sub(r"^out\s+", "", rest)
-    verb = _plain_verb(text)
+    verb = plain_verb(text)
     if _RIGHTLY.match(text):
         return Reading(None, "a failure that is called right")
     if re.match(r"to not\b", rest):
         return Reading(None, "failure to withhold")
-    if _NOTHING.match(left):
+    if NOTHING.match(left):
         whole = re.match(r"(?:omi|miss|overlook|neglect|skip|forg|lack)", verb)
         return Reading(Polarity.GOOD if whole else None, "nothing left out")
     if re.match(f"{_LEAVES_OUT.pattern}|lack|minimi", verb) and _NOISE.match(left):
@@ -375,7 +365,7 @@ def _avoiding(text: str, rest: str) -> Reading:
     if re.match(r"(?:warn|caution)", text):  # a warning may itself be the mistake
         good = kind in ("fail", "claim")
         return Reading(Polarity.GOOD if good else None, "warning against " + (kind or "something"))
-    if re.match(r"(?:warn|caution|ensur|verif)", _plain_verb(rest)):
+    if re.match(r"(?:warn|caution|ensur|verif)", plain_verb(rest)):
         return Reading(None, "avoids a precaution: omission or restraint")
     if kind == "tell" and not (_NOISE.match(after) or _HARM.match(after)):
         return Reading(None, "avoids telling: evasion or restraint")
@@ -388,7 +378,7 @@ def _avoiding(text: str, rest: str) -> Reading:
 
 def _kept_away(text: str, rest: str) -> Reading:
     """What is avoided may have been due: care, a question, an examination."""
-    if not re.match(r"(?:avoid|refrain|abstain)", _plain_verb(text)):
+    if not re.match(r"(?:avoid|refrain|abstain)", plain_verb(text)):
         return Reading(Polarity.GOOD, "avoidance")
     if _DUE.match(rest):
         return Reading(Polarity.BAD, "omission")
@@ -407,7 +397,7 @@ def _negated(text: str, *, imperative: bool) -> Reading:
     if kind == "avoid":
         return Reading(Polarity.BAD, "failure")
     left = re.sub(r"^out\s+", "", rest)
-    if kind == "fail" and _LEAVES_OUT.match(_plain_verb(text)) and _NOISE.match(left):
+    if kind == "fail" and _LEAVES_OUT.match(plain_verb(text)) and _NOISE.match(left):
         return Reading(Polarity.BAD, "noise kept")
     if kind in ("fail", "claim") or _ERROR.match(text):
         return Reading(Polarity.GOOD, "negated fault")
@@ -438,16 +428,9 @@ def _content_withheld(text: str, rest: str, *, imperative: bool) -> Reading:
     return Reading(None, "instruction") if imperative else Reading(Polarity.BAD, "omission")
 
 
-def _plain_verb(text: str) -> str:
-    """The text from its first word on that is no adverb."""
-    while adverb := _ADVERB.match(text):
-        text = text[adverb.end() :].strip()
-    return text
-
-
 def _verb(text: str) -> tuple[str | None, str]:
     """Class of the first word that is no plain adverb, and what follows it."""
-    while (adverb := _ADVERB.match(text)) and not _ERROR.match(text):
+    while (adverb := ADVERB.match(text)) and not _ERROR.match(text):
         if _CLASS["claim"].fullmatch(adverb.group()):  # "imply" and "rely" are no adverbs
             break
         text = text[adverb.end() :].strip()

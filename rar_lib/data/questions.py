@@ -12,11 +12,10 @@ that the same table gives the same ids in any order of its rows.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,11 +24,24 @@ from pydantic import ValidationError
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import save_text
-from rar_lib.core.text import normalise
+from rar_lib.core.text import THOUGHTS, normalise, without_thoughts
 from rar_lib.core.types import Task
 from rar_lib.data.jsonl import Problem, explain, short
-from rar_lib.data.sheets import Line, Loaded, match, once, read_sheet, text_of, unused
-from rar_lib.data.tasks import Parts, split_tasks, task_problems
+from rar_lib.data.sheets import Line, Loaded, Sheet, match, once, read_sheet, text_of, unused
+from rar_lib.data.tasks import (
+    RUBRIC_COLUMNS,
+    RUBRIC_MEND,
+    Parts,
+    conversation,
+    is_nothing,
+    question_id,
+    rubric_notes,
+    rubric_of,
+    split_tasks,
+    task_id,
+    unread_keys,
+    within,
+)
 
 #: What columns of questions are usually called, the likeliest first.
 QUESTION_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -57,6 +69,7 @@ QUESTION_COLUMNS: dict[str, tuple[str, ...]] = {
     "topic": ("topic", "category", "specialty"),
     # Not "notes" or "comment": a remark of the table's author is nothing for the policy.
     "context": ("context", "passage", "passages"),
+    "rubric": RUBRIC_COLUMNS,
 }
 #: What columns of responses are usually called.
 RESPONSE_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -87,7 +100,6 @@ PARTS: dict[str, Part] = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "development"), "held-out"),
 }
 DOMAINS: tuple[str, ...] = get_args(Task.model_fields["domain"].annotation)
-_LONGEST_ID = 64
 
 
 @dataclass(frozen=True)
@@ -97,7 +109,7 @@ class Response:
     Attributes:
         id: tells it from the other responses to its task; as given, or ``TASK-1``, ``TASK-2``, ...
             in the order of the file.
-        text: may be empty; an empty response is one, in which nothing is met.
+        text: may be empty; an empty response is one (:meth:`Judge.grade`).
         line: where it stands in its file, 0 if it comes from none.
     """
 
@@ -105,22 +117,6 @@ class Response:
     id: str
     text: str
     line: int = field(default=0, compare=False)
-
-
-def task_id(text: str) -> str:
-    """An id of anybody's as one of ours: lower-case letters, digits and hyphens, 64 at most.
-
-    Ids that can't be written so get a digest, which does not depend on anything but the id.
-    """
-    plain = re.sub(r"[\s_./:#-]+", "-", text.strip().casefold()).strip("-")
-    if re.fullmatch(r"[a-z0-9][a-z0-9-]*", plain) and len(plain) <= _LONGEST_ID:
-        return plain
-    return f"t-{_digest(text.strip())}"
-
-
-def question_id(question: str) -> str:
-    """The id of a question that has none: of its text alone, case and white space aside."""
-    return f"q-{_digest(normalise(question))}"
 
 
 def load_questions(
@@ -132,12 +128,14 @@ def load_questions(
 ) -> Loaded[Task]:
     """Tasks from CSV, TSV, JSON lines or Parquet (see :func:`rar_lib.data.sheets.read_sheet`).
 
-    Objects under ``rubric`` and lists under ``history`` are taken over as they are, so that a file
-    that :func:`rar_lib.data.tasks.save_tasks` wrote gives the same tasks back.
+    A question may be text or chat messages, a rubric has any of the shapes of
+    :func:`rar_lib.data.tasks.rubric_of`, and a list under ``history`` is taken over as it is. A
+    file that :func:`rar_lib.data.tasks.save_tasks` wrote gives the same tasks back.
 
     Args:
-        columns: field (``question``, ``reference``, ``id``, ``domain``, ``topic``, ``context``) ->
-            column, where the guess by :data:`QUESTION_COLUMNS` is wrong; ``""`` leaves it out.
+        columns: field (``question``, ``reference``, ``id``, ``domain``, ``topic``, ``context``,
+            ``rubric``) -> column, where the guess by :data:`QUESTION_COLUMNS` is wrong; ``""``
+            leaves it out.
         domain: of rows that name none of ours.
 
     Raises:
@@ -153,16 +151,54 @@ def load_questions(
     read: list[tuple[int, Task]] = []
     problems = list(sheet.problems)
     for row in sheet.rows:
-        task, wrong = _task(row, found, domain)
+        task, wrong = task_in(row, found, domain)
         problems += [replace(problem, line=row.line) for problem in wrong]
         if task is not None:
             read.append((row.line, task))
     mend = "give each question an id of its own"
     tasks, repeated = once(read, lambda task: task.id, found.get("id", "question"), mend)
-    spare = unused(sheet, found | {name: name for name in _nested(sheet.rows)})
-    loaded = Loaded(sheet.source, tasks, found, spare, _in_order(problems + repeated))
+    problems += [*repeated, *_of_rubrics(sheet, found, tasks)]
+    spare = (*_unused(sheet, found), *_unread_keys(sheet, found))
+    loaded = Loaded(sheet.source, tasks, found, spare, mended_once(_in_order(problems)))
     check_any(loaded, "question")
     return loaded
+
+
+def mended_once(problems: Iterable[Problem]) -> list[Problem]:
+    """The same problems, of which one alone shows what a rubric looks like."""
+    found: list[Problem] = []
+    shown = False
+    for problem in problems:
+        again = shown and problem.mend == RUBRIC_MEND
+        shown = shown or problem.mend == RUBRIC_MEND
+        found.append(replace(problem, mend="") if again else problem)
+    return found
+
+
+def _of_rubrics(
+    sheet: Sheet, columns: Mapping[str, str], tasks: Iterable[Task]
+) -> Iterator[Problem]:
+    """What a reader of the rubrics of a whole table should know, as warnings."""
+    if "rubric" not in columns:
+        return
+    column = columns["rubric"]
+    for name in _unused(sheet, columns):
+        if name.strip().casefold() in RUBRIC_COLUMNS:
+            yield Problem(0, name, f"not read beside {column!r}", "one rubric a row", "warning")
+    for said in rubric_notes(tasks, (row.cells.get(column) for row in sheet.rows)):
+        yield Problem(0, column, said, "", "warning")
+
+
+def _unused(sheet: Sheet, columns: Mapping[str, str]) -> tuple[str, ...]:
+    turns = any(isinstance(row.cells.get("history"), list) for row in sheet.rows)
+    return unused(sheet, {**columns, **({"history": "history"} if turns else {})})
+
+
+def _unread_keys(sheet: Sheet, columns: Mapping[str, str]) -> list[str]:
+    """Keys of criteria from which nothing is read, such as ``rubric.axis``."""
+    column = columns.get("rubric", "")
+    keys = [f"{column}.{key}" for row in sheet.rows for key in unread_keys(row.cells.get(column))]
+    return list(dict.fromkeys(keys))
 
 
 def load_split(path: str | Path, *, encoding: str = "utf-8") -> Loaded[tuple[str, Part]]:
@@ -181,7 +217,7 @@ def load_split(path: str | Path, *, encoding: str = "utf-8") -> Loaded[tuple[str
     items: list[tuple[str, Part]] = []
     problems: list[Problem] = []
     for row in sheet.rows if found else ():
-        cells = {name: text_of(row, column)[0] for name, column in columns.items()}
+        cells, _, _ = cells_of(row, columns)
         said = text_of(row, found["split"])[0]
         part = PARTS.get(re.sub(r"[\s_-]+", "", said.casefold()))
         if part is None:
@@ -202,6 +238,10 @@ def part_tasks(
         held_out: how many to draw; see :func:`rar_lib.data.tasks.split_tasks`.
         left_out: rows of the file that can't be used.
 
+    Returns:
+        The parts; of a file that parts its tasks itself with a warning for each one held out whose
+        question is trained on. A draw holds both out.
+
     Raises:
         DataError: nothing is left on one side, or a number is asked for beside a column.
     """
@@ -221,7 +261,19 @@ def part_tasks(
         raise DataError(
             f"{said.source} has a column {column!r}: leave --held-out out, or remove the column"
         )
-    return Parts(train, held, f"by its column {column!r}", left_out, given=True)
+    problems = _trained_on(train, held, column)
+    how = f"by its column {column!r}"
+    return Parts(train, held, how, left_out, given=True, problems=tuple(problems))
+
+
+def _trained_on(train: Sequence[Task], held: Sequence[Task], column: str) -> Iterator[Problem]:
+    """A warning for each held-out task whose question is trained on, too."""
+    asked = {normalise(task.question): task.id for task in train}
+    for task in held:
+        if (other := asked.get(normalise(task.question))) is not None:
+            found = f"held-out task {task.id!r} asks the question of {other!r}, which is trained on"
+            mend = "hold both out, or train on both"
+            yield Problem(0, column, found, "", "warning", mend=mend)
 
 
 def save_responses(path: str | Path, responses: Iterable[Response]) -> None:
@@ -247,7 +299,7 @@ def load_responses(
     """Responses to these tasks, from CSV, TSV, JSON lines or Parquet.
 
     A row names its task by id, or else by the text of its question. A task may have any number of
-    responses, none included.
+    responses, none included. Chat messages, as trainers log them, are read by :func:`spoken`.
 
     Args:
         columns: field (``task``, ``response``, ``id``, ``question``) -> column, where the guess by
@@ -285,56 +337,97 @@ def load_responses(
     return loaded
 
 
-def _task(row: Line, columns: Mapping[str, str], domain: str) -> tuple[Task | None, list[Problem]]:
-    cells: dict[str, str] = {}
-    for name, column in columns.items():
-        cells[name], problem = text_of(row, column)
-        if problem is not None:
-            return None, [problem]
+def task_in(
+    row: Line, columns: Mapping[str, str], domain: str
+) -> tuple[Task | None, list[Problem]]:
+    """The task of a row, and what is wrong with it: errors if there is none, else warnings.
+
+    Args:
+        columns: field of :data:`QUESTION_COLUMNS` -> the column that it is read from.
+        domain: if the row names none of ours.
+    """
+    cells, turns, wrong = cells_of(row, columns)
+    if wrong:
+        return None, wrong
     if not cells["question"].strip():
         mend = "fill the cell, or remove the row"
         return None, [Problem(0, columns["question"], "empty", "", mend=mend)]
-    warnings: list[Problem] = []
-    said = cells.get("domain", "").strip().casefold()
-    topic = cells.get("topic", "")
-    if said and said not in DOMAINS:
-        mend = f"taken as {domain!r}; say another with --domain"
-        allowed = ", ".join(DOMAINS)
-        name = columns["domain"]
-        found = f"found {short(cells['domain'])}"
-        warnings.append(Problem(0, name, found, allowed, "warning", mend=mend))
-        topic = topic or cells["domain"].strip()
+    rubric, problems = _rubric(row, columns)
+    if any(problem.level == "error" for problem in problems):
+        return None, problems
+    history = row.cells.get("history")
+    if turns and history:
+        found = f"stands beside the turns of {columns['question']!r}"
+        return None, [Problem(0, "history", found, "one of them")]
+    place, warnings = _place(cells, columns, domain)
     value: dict[str, Any] = {
         "id": _id_of(cells),
         "question": cells["question"],
-        "domain": said if said in DOMAINS else domain,
-        "topic": topic,
+        **place,
         "context": cells.get("context", ""),
         "reference": cells["reference"] if cells.get("reference", "").strip() else None,
-        **_nested([row]),
+        "history": history if isinstance(history, list) else turns,
+        "rubric": rubric,
     }
     try:
         task = Task.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         return None, explain(error, Task)
-    wrong = task_problems(task)
-    return (None, wrong) if wrong else (task, warnings)
+    return task, [*problems, *warnings]
+
+
+def cells_of(
+    row: Line, columns: Mapping[str, str]
+) -> tuple[dict[str, str], list[dict[str, str]], list[Problem]]:
+    """Field -> text but for the rubric; turns before the question; or what can't be read.
+
+    A question may be chat messages, of which the last one is the user's.
+    """
+    cells: dict[str, str] = {}
+    turns: list[dict[str, str]] = []
+    for name, column in columns.items():
+        messages = row.cells.get(column)
+        if name == "question" and isinstance(messages, list):
+            found = conversation(messages, column)
+            if not isinstance(found, tuple):
+                return {}, [], found
+            cells[name] = found[1]
+            turns = [turn.model_dump() for turn in found[0]]
+        elif name != "rubric":
+            cells[name], problem = text_of(row, column)
+            if problem is not None:
+                return {}, [], [problem]
+    return cells, turns, []
+
+
+def _rubric(row: Line, columns: Mapping[str, str]) -> tuple[dict[str, Any] | None, list[Problem]]:
+    column = columns.get("rubric")
+    cell = row.cells.get(column) if column else None
+    if column is None or is_nothing(cell):
+        return None, []
+    rubric, problems = rubric_of(cell)
+    return rubric, [within(column, problem) for problem in problems]
+
+
+def _place(
+    cells: Mapping[str, str], columns: Mapping[str, str], domain: str
+) -> tuple[dict[str, str], list[Problem]]:
+    """Domain and topic; a domain that is none of ours becomes the topic."""
+    said = cells.get("domain", "").strip()
+    topic = cells.get("topic", "")
+    if not said or said.casefold() in DOMAINS:
+        return {"domain": said.casefold() or domain, "topic": topic}, []
+    mend = f"taken as {domain!r}; say another with --domain"
+    found = f"found {short(cells['domain'])}"
+    allowed = ", ".join(DOMAINS)
+    warning = Problem(0, columns["domain"], found, allowed, "warning", mend=mend)
+    return {"domain": domain, "topic": topic or said}, [warning]
 
 
 def _id_of(cells: Mapping[str, str]) -> str:
     if given := cells.get("id", "").strip():
         return task_id(given)
     return question_id(cells["question"])
-
-
-def _nested(rows: Sequence[Line]) -> dict[str, Any]:
-    """The rubrics and histories that stand in these rows in our own form; of several the last."""
-    found: dict[str, Any] = {}
-    for row in rows:
-        for name, kind in (("rubric", dict), ("history", list)):
-            if isinstance(row.cells.get(name), kind):
-                found[name] = row.cells[name]
-    return found
 
 
 @dataclass(frozen=True)
@@ -370,17 +463,107 @@ class KnownTasks:
 def _response(
     row: Line, columns: Mapping[str, str], known: KnownTasks, count: Counter[str]
 ) -> tuple[Response | None, Problem | None]:
-    cells: dict[str, str] = {}
-    for name, column in columns.items():
-        cells[name], problem = text_of(row, column)
-        if problem is not None:
-            return None, problem
+    text, problem = response_in(row, columns["response"])
+    if text is None:
+        return None, problem
+    named = {name: column for name, column in columns.items() if name != "response"}
+    cells, _, wrong = cells_of(row, named)
+    if wrong:
+        return None, replace(wrong[0], line=row.line)
     task, problem = task_of(row.line, cells, columns, known)
     if task is None:
         return None, problem
     count[task] += 1
     id_ = cells.get("id", "").strip() or f"{task}-{count[task]}"
-    return Response(task, id_, cells["response"], row.line), None
+    return Response(task, id_, text, row.line), None
+
+
+def response_in(row: Line, column: str) -> tuple[str | None, Problem | None]:
+    """The response in a cell, which may be chat messages; or why there is none.
+
+    An empty text is a response that says nothing, and nothing at all (null) is none: nobody knows
+    what would have been said.
+    """
+    value = row.cells.get(column)
+    if value is None or value != value:  # not a number, as tools write what is missing
+        mend = 'remove the row, or write "" for one that says nothing'
+        return None, Problem(row.line, column, "no response", "", mend=mend)
+    if not isinstance(value, list):
+        text, problem = text_of(row, column)
+        return (None if problem else text), problem
+    try:
+        return spoken(value), None
+    except DataError as error:
+        return None, Problem(row.line, column, str(error), "")
+
+
+Completion = str | list[dict[str, str]]
+
+
+def spoken(completion: Completion, thoughts: Sequence[str] = THOUGHTS) -> str:
+    """What a policy said to the user: without its thoughts, its calls of tools and their output.
+
+    Args:
+        completion: text, or chat messages whose content is text, parts of it, or nothing.
+        thoughts: names of the tags around what is thought and not said.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if isinstance(completion, str):
+        return without_thoughts(completion, thoughts)
+    if not isinstance(completion, Sequence) or isinstance(completion, bytes):
+        raise DataError(
+            f"a completion is {type(completion).__name__}; allowed: text, or a list of messages "
+            "with role and content"
+        )
+    said = [_content(message) for message in completion if _role(message) == "assistant"]
+    return "\n\n".join(text for part in said if (text := without_thoughts(part, thoughts)))
+
+
+#: Who speaks for the policy, and who else there is.
+_POLICY = ("assistant", "model")
+_OTHERS = ("user", "system", "developer", "tool", "function", "ipython")
+#: Parts of a message that are thought and not said.
+_THOUGHT_PARTS = ("thinking", "reasoning", "redacted_thinking")
+
+
+def _role(message: object) -> str:
+    """Whose message it is; one without a role is the policy's."""
+    if not isinstance(message, Mapping):
+        raise DataError(f"a message is {type(message).__name__}; allowed: role and content")
+    if not {"role", "content"} & set(message):
+        raise DataError(f"a message has {short(sorted(message))}; allowed: role and content")
+    role = message.get("role") or "assistant"
+    if role not in _POLICY + _OTHERS:
+        allowed = ", ".join(_POLICY + _OTHERS)
+        raise DataError(f"a message has the role {short(role)}; allowed: {allowed}")
+    return "assistant" if role in _POLICY else str(role)
+
+
+def _content(message: Any) -> str:
+    content = message.get("content")
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        raise DataError(
+            f"the content of a message is {short(content)}; allowed: text, a list of parts, nothing"
+        )
+    return "".join(map(_said_in, content))
+
+
+def _said_in(part: object) -> str:
+    """The text of a part of a message; none where it is a thought, an image or a call."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping) or part.get("type") in _THOUGHT_PARTS:
+        return ""
+    text = part.get("text")
+    if isinstance(text, Mapping):  # with notes beside it
+        text = text.get("value")
+    return text if isinstance(text, str) else ""
 
 
 def task_of(
@@ -418,10 +601,6 @@ def _by_question(
     found = f"{short(asked)} is the question of no task"
     mend = "use the same text, or name the task by its id, in a column task_id"
     return None, Problem(line, columns["question"], found, "", mend=mend)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

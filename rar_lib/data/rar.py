@@ -9,6 +9,8 @@ that as little as possible is lost and nothing silently:
   criterion whose category stays unknown is left out; the task keeps the others.
 - A pitfall's polarity is read from its wording (:mod:`rar_lib.data.polarity`). An ambiguous one
   is left out in the same way: with a guessed sign it could train the opposite of what it says.
+- A negative weight under another category: a criterion that is worded as a failure is one; of any
+  other the category is believed, and the weight is not kept.
 - An empty reference becomes ``None``. Repeated questions are counted and kept.
 - A row that does not follow the schema stops the load (``strict``) or is kept out and listed.
 
@@ -30,7 +32,7 @@ from typing import Any, Literal, NamedTuple
 from rar_lib.core.errors import DataError, first_line
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task
-from rar_lib.data.jsonl import Account, Note, json_rows
+from rar_lib.data.jsonl import Account, Note, json_rows, short
 from rar_lib.data.jsonl import read as read_bytes
 from rar_lib.data.polarity import read, split_prefix
 from rar_lib.data.sheets import read_parquet
@@ -173,33 +175,55 @@ def criteria(rubric: list[Mapping[str, Any]], where: str, account: Account) -> l
         kind, repaired = category(word)
         counts["category prefixes repaired"] += repaired
         if kind is None:
+            named = "'Essential Criteria:' or the like"
             reason = f"category {word!r} is unknown, left out"
+            if word is None:
+                reason = f"{short(sentence)} does not begin with {named}, left out"
             account.leave_out("criteria of unknown category, left out", where, place, reason)
             continue
         if repaired:
             account.notes.append(Note(where, place, f"category {word!r} read as {kind}"))
-        pitfall = kind is Category.PITFALL
-        counts["weights whose sign contradicts the category"] += (item["weight"] > 0) is pitfall
-        polarity = Polarity.GOOD
-        if pitfall:
-            decided, rule = read(item["description"], item["weight"], item["title"])
-            if decided is None:
-                reason = f"polarity is ambiguous ({rule}), left out"
-                account.leave_out("pitfalls of ambiguous polarity, left out", where, place, reason)
-                continue
-            polarity = decided
-            counts[f"pitfalls, met is {polarity}"] += 1
+        counts["weights whose sign contradicts the category"] += _contradicts(kind, item["weight"])
+        decided, rule = _polarity(kind, item)
+        if decided is None:
+            reason = f"polarity is ambiguous ({rule}), left out"
+            account.leave_out("pitfalls of ambiguous polarity, left out", where, place, reason)
+            continue
+        if kind is Category.PITFALL:
+            counts[f"pitfalls, met is {decided}"] += 1
+        weight = item["weight"]
+        if weight < 0 and kind is not Category.PITFALL and decided is Polarity.GOOD:
+            reason = f"weight {weight} under category {kind}, not kept"
+            account.notes.append(Note(where, f"rubric.{number}.weight", reason))
+            weight = None
         kept.append(
             Criterion(
                 id=f"c{number + 1:02d}",
                 title=item["title"].strip(),
                 description=sentence,
                 category=kind,
-                polarity=polarity,
-                points=item["weight"],
+                polarity=decided,
+                points=weight,
             )
         )
     return kept
+
+
+def _contradicts(kind: Category, weight: int) -> bool:
+    return (weight > 0) is (kind is Category.PITFALL)
+
+
+def _polarity(kind: Category, item: Mapping[str, Any]) -> tuple[Polarity | None, str]:
+    """How a criterion is worded, ``None`` for an ambiguous pitfall; and the rule that says so.
+
+    Under another category a negative weight makes a fault only of what is worded as one.
+    """
+    if kind is not Category.PITFALL and item["weight"] > 0:
+        return Polarity.GOOD, "positive"
+    decided, rule = read(item["description"], item["weight"], item["title"])
+    if kind is Category.PITFALL:
+        return decided, rule
+    return (decided if decided is Polarity.BAD else Polarity.GOOD), rule
 
 
 Name = Literal["medicine", "science"]

@@ -19,6 +19,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.stats import (
     Comparison,
     Interval,
+    Statistic,
     auc,
     balanced_accuracy,
     cluster_interval,
@@ -202,7 +203,9 @@ class CriterionAgreement:
     Attributes:
         n, unscored: verdicts given and not given.
         accuracy, balanced, auc: intervals over tasks; ``None`` where undefined (nothing scored,
-            or one class only). The AUC is of probabilities, or of hard verdicts without them.
+            or one class only). The AUC is of probabilities, or of hard verdicts without them. It
+            and the balanced accuracy hold one label against the other, so their ``n`` counts the
+            tasks with the rarer one.
         ece: expected calibration error, ten bins; ``None`` for a reading without probabilities.
     """
 
@@ -251,15 +254,23 @@ def agreement_of(rows: Sequence[tuple[str, Verdict, bool]], unscored: int) -> Cr
             for (_, verdict, gold), probability in zip(rows, p, strict=True)
         ]
     )
-    both = 0 < data[:, 2].sum() < len(data)
     return CriterionAgreement(
         n=len(rows),
         unscored=unscored,
         accuracy=cluster_share(data[:, 0] == data[:, 2], tasks),
-        balanced=cluster_interval(data, tasks, _balanced, bounds=(0.0, 1.0)) if both else None,
-        auc=cluster_interval(data, tasks, _auc, bounds=(0.0, 1.0)) if both else None,
+        balanced=_separation(data, tasks, _balanced),
+        auc=_separation(data, tasks, _auc),
         ece=expected_calibration_error(p, data[:, 2]) if soft else None,
     )
+
+
+def _separation(
+    data: NDArray[np.float64], tasks: Sequence[str], statistic: Statistic
+) -> Interval | None:
+    """A statistic that holds both labels against each other; ``None`` where there is one only."""
+    if statistic(data) is None:
+        return None
+    return cluster_interval(data, tasks, statistic, bounds=(0.0, 1.0), classes=data[:, 2])
 
 
 def _balanced(rows: NDArray[np.float64]) -> float | None:

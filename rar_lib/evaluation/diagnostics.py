@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from rar_lib.core.scoring import Weights, is_good
+from rar_lib.core.scoring import Weighing, is_good, weight_of
 from rar_lib.core.stats import flat_share, is_flat, pearson, scored
 from rar_lib.core.types import Grade, Rubric
 
@@ -33,26 +33,29 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def flat_mass(
-    grades: Sequence[Grade], of: Sequence[range], rubrics: Sequence[Rubric], weights: Weights
+    grades: Sequence[Grade], of: Sequence[range], rubrics: Sequence[Rubric], weights: Weighing
 ) -> float | None:
     """Share of the reward's weight on criteria that do not tell the rollouts of a group apart.
 
-    Such a criterion shifts the reward of a whole group, which the advantage takes out again.
+    Such a criterion shifts the reward of a whole group, which the advantage takes out again. A
+    member counts that is scored and has a verdict on every criterion: a judge of one's own may
+    score without them.
 
     Args:
         rubrics: one for each group.
-        weights: of the categories, as in Eq. 1.
+        weights: as in Eq. 1.
 
     Returns:
-        The mean over the groups with at least two scored members, in [0, 1]; ``None`` if
+        The mean over the groups with at least two members that count, in [0, 1]; ``None`` if
         there is no such group.
     """
     shares = []
     for group, rubric in zip(of, rubrics, strict=True):
-        rows = [_values(grades[i]) for i in group if grades[i].score is not None]
+        weight = {criterion.id: weight_of(criterion, weights) for criterion in rubric.criteria}
+        known = [_values(grades[i]) for i in group if grades[i].score is not None]
+        rows = [row for row in known if row.keys() >= weight.keys()]
         if len(rows) < 2:
             continue
-        weight = {criterion.id: weights[criterion.category] for criterion in rubric.criteria}
         idle = [share for criterion, share in weight.items() if _all_alike(rows, criterion)]
         shares.append(math.fsum(idle) / math.fsum(weight.values()))
     return statistics.fmean(shares) if shares else None
@@ -76,7 +79,8 @@ def credit(
         ids: of the groups' tasks.
 
     Returns:
-        The share by category, and by task and criterion; what nobody judged is left out.
+        The share by category, and by task and criterion; what nobody judged is left out, and what
+        a judge of one's own says of other criteria than the rubric's.
     """
     by_category: dict[str, list[bool]] = {}
     by_criterion: dict[str, dict[str, list[bool]]] = {}
@@ -84,8 +88,8 @@ def credit(
         criteria = {criterion.id: criterion for criterion in rubric.criteria}
         for i in group:
             for verdict in grades[i].verdicts:
-                if verdict.met is not None:
-                    criterion = criteria[verdict.criterion_id]
+                criterion = criteria.get(verdict.criterion_id)
+                if verdict.met is not None and criterion is not None:
                     good = is_good(criterion, verdict.met)
                     by_category.setdefault(str(criterion.category), []).append(good)
                     of_task = by_criterion.setdefault(task_id, {})
@@ -204,4 +208,6 @@ def _means(found: Mapping[str, Sequence[bool]]) -> dict[str, float]:
 
 
 def _values(grade: Grade) -> dict[str, float]:
-    return {verdict.criterion_id: float(verdict.value or 0.0) for verdict in grade.verdicts}
+    """The verdicts that there are, by criterion."""
+    both = ((verdict.criterion_id, verdict.value) for verdict in grade.verdicts)
+    return {name: float(value) for name, value in both if value is not None}

@@ -12,6 +12,7 @@ unscored response has ``None`` for its score and a reason; it is in no mean, and
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.files import UNCHANGED, save_text
 from rar_lib.core.scoring import PREDEFINED
 from rar_lib.core.stats import Interval, cluster_share, scored
+from rar_lib.core.text import THOUGHTS, without_thoughts
 from rar_lib.core.types import (
     Arm,
     Category,
@@ -44,6 +46,7 @@ from rar_lib.judging.judge import Judge, grade_many, is_empty
 from rar_lib.judging.messages import Reading
 from rar_lib.judging.reading import RATING_TOKENS, VERDICT_TOKENS
 
+_log = logging.getLogger(__name__)
 #: What a task must have for an arm, and what to do where it has not.
 _NEEDS: dict[Arm, tuple[str, str]] = {
     "explicit": ("rubric", "rar synthesize writes one; or grade without: --arm direct_likert"),
@@ -142,11 +145,12 @@ def gradable(
     problems = []
     for name, left in unfit.items():
         what = f"task {name!r} has no {need}, which arm {arm} grades by"
+        advice = mend
         if name not in by_id:
             what = f"task {name!r} is none of the {len(by_id)} tasks"
-            mend = "add it, or correct it"
+            advice = "add it, or correct it"
         more = f" ({len(left)} responses)" if len(left) > 1 else ""
-        problems.append(Problem(left[0].line, "", f"{what}{more}", "", mend=mend))
+        problems.append(Problem(left[0].line, "", f"{what}{more}", "", mend=advice))
     return fit, problems
 
 
@@ -156,15 +160,20 @@ async def grade_responses(
     responses: Sequence[Response],
     arm: Arm,
     *,
+    thoughts: Sequence[str] = THOUGHTS,
     progress: str = "",
 ) -> list[GradedResponse]:
     """A grade for each response, in their order; concurrent within the chat's bound.
+
+    The judge is shown what comes behind the thoughts of a reasoning model, as in training
+    (:class:`rar_lib.RubricReward`); how many say nothing there, and so are empty, is logged.
 
     With a cassette in the judge's chat every reply is on record as it comes: when the endpoint
     fails for good, what had been sent is waited for, the error is raised, and the next run asks
     only for the rest.
 
     Args:
+        thoughts: names of the tags around what is thought and not said; ``()`` shows everything.
         progress: label of a progress bar on a terminal; none when empty.
 
     Raises:
@@ -179,13 +188,27 @@ async def grade_responses(
     by_id = {task.id: task for task in tasks}
     lasting = Lasting.of(judge.chat)
     patient = replace(judge, chat=lasting)
-    items = [(by_id[response.task], response.text) for response in responses]
-    grades = await grade_many(patient, items, arm, progress=progress)
+    grades = await grade_many(patient, _said(by_id, responses, thoughts), arm, progress=progress)
     lasting.check_whole()
     return [
         _row(patient, by_id[response.task], response, grade)
         for response, grade in zip(responses, grades, strict=True)
     ]
+
+
+def _said(
+    by_id: Mapping[str, Task], responses: Iterable[Response], thoughts: Sequence[str]
+) -> list[tuple[Task, str]]:
+    """Each task with what its response says behind its thoughts."""
+    items = []
+    silent = 0
+    for response in responses:
+        text = without_thoughts(response.text, thoughts)
+        silent += is_empty(text) and not is_empty(response.text)
+        items.append((by_id[response.task], text))
+    if silent:
+        _log.warning("%d of %d responses say nothing behind their thoughts", silent, len(items))
+    return items
 
 
 def items_of(tasks: Sequence[Task], responses: Sequence[Response]) -> list[str]:
@@ -195,12 +218,18 @@ def items_of(tasks: Sequence[Task], responses: Sequence[Response]) -> list[str]:
 
 
 async def grade_items(
-    chat: Chat, items: Sequence[str], *, judge: Mapping[str, Any], arm: Arm
+    chat: Chat,
+    items: Sequence[str],
+    *,
+    judge: Mapping[str, Any],
+    arm: Arm,
+    thoughts: Sequence[str] = THOUGHTS,
 ) -> list[str]:
     """As :func:`grade_responses`, of items as JSON; a row of JSON for each, in their order.
 
     Args:
         judge: the fields of the judge besides its chat.
+        thoughts: as there.
 
     Raises:
         ChatError, ServerError, CassetteError: the endpoint or the record itself is wrong.
@@ -208,7 +237,7 @@ async def grade_items(
     pairs = [json.loads(item) for item in items]
     tasks = [Task.model_validate(task) for task, _ in pairs]
     responses = [Response(**response) for _, response in pairs]
-    rows = await grade_responses(Judge(chat, **judge), tasks, responses, arm)
+    rows = await grade_responses(Judge(chat, **judge), tasks, responses, arm, thoughts=thoughts)
     return [row.model_dump_json() for row in rows]
 
 
@@ -252,7 +281,12 @@ def _verdicts(grade: Grade, rubric: Rubric | None) -> tuple[GradedCriterion, ...
 
 
 def responses_work(
-    judge: Judge, tasks: Sequence[Task], responses: Iterable[Response], arm: Arm
+    judge: Judge,
+    tasks: Sequence[Task],
+    responses: Iterable[Response],
+    arm: Arm,
+    *,
+    thoughts: Sequence[str] = THOUGHTS,
 ) -> Work:
     """What grading them asks of the judge in its own messages; empty ones ask nothing.
 
@@ -260,7 +294,10 @@ def responses_work(
     at, and for a model that thinks all the room that its dialect gives it.
     """
     by_id = {task.id: task for task in tasks}
-    return items_work(judge, [(by_id[response.task], response.text) for response in responses], arm)
+    said = [
+        (by_id[response.task], without_thoughts(response.text, thoughts)) for response in responses
+    ]
+    return items_work(judge, said, arm)
 
 
 def items_work(judge: Judge, items: Sequence[tuple[Task, str]], arm: Arm) -> Work:

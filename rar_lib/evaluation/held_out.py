@@ -30,6 +30,7 @@ from rar_lib.core.stats import (
     scored,
     task_interval,
 )
+from rar_lib.core.text import THOUGHTS, without_thoughts
 from rar_lib.core.types import Arm, Category, Grade, Rubric, Task
 from rar_lib.data.healthbench import healthbench_mean, healthbench_score, signed_points
 from rar_lib.judging.chat import run_sync, together
@@ -54,26 +55,33 @@ class Evaluation:
     grades: dict[str, Grade]
 
 
-async def evaluate(judge: Judge, tasks: Sequence[Task], responses: Mapping[str, str]) -> Evaluation:
+async def evaluate(
+    judge: Judge,
+    tasks: Sequence[Task],
+    responses: Mapping[str, str],
+    *,
+    thoughts: Sequence[str] = THOUGHTS,
+) -> Evaluation:
     """Judge every criterion of every response; hard verdicts, as HealthBench has them.
 
+    Args:
+        thoughts: tags of what a reasoning policy thinks: the judge is shown what comes behind, as
+            the reward's judge is; none to show all.
+
     Raises:
-        DataError: a task without rubric, or without a response.
+        DataError: a task without response, without rubric, or with one that HealthBench's formula
+            has no score for. Nothing was asked then.
     """
-    missing = [task.id for task in tasks if task.id not in responses]
+    missing = [task.id for task in tasks if not isinstance(responses.get(task.id), str)]
     if missing:
         raise DataError(f"no response for {', '.join(missing)}: answer every task first")
-    items = [(task, responses[task.id]) for task in tasks]
+    points = [_points(task) for task in tasks]
+    items = [(task, without_thoughts(responses[task.id], thoughts)) for task in tasks]
     grades = await grade_many(judge, items, "explicit")
     scores: dict[str, float | None] = {}
-    for task, grade in zip(tasks, grades, strict=True):
-        if task.rubric is None:
-            raise DataError(f"task {task.id!r} has no rubric")
-        if not grade.verdicts:
-            scores[task.id] = None
-            continue
+    for task, worth, grade in zip(tasks, points, grades, strict=True):
         met = [verdict.met for verdict in grade.verdicts]
-        scores[task.id] = healthbench_score(signed_points(task.rubric), met)
+        scores[task.id] = healthbench_score(worth, met) if met else None
     ids = [task.id for task in tasks]
     return Evaluation(
         grader=judge.chat.model,
@@ -81,6 +89,22 @@ async def evaluate(judge: Judge, tasks: Sequence[Task], responses: Mapping[str, 
         rewards={name: grade.score for name, grade in zip(ids, grades, strict=True)},
         grades=dict(zip(ids, grades, strict=True)),
     )
+
+
+def _points(task: Task) -> list[float]:
+    """What each criterion of a task is worth.
+
+    Raises:
+        DataError: it has no rubric, or a rubric that has no score.
+    """
+    if task.rubric is None:
+        raise DataError(f"task {task.id!r} has no rubric: write one, or leave the task out")
+    try:
+        points = signed_points(task.rubric)
+        healthbench_score(points, [True] * len(points))
+    except ValueError as error:
+        raise DataError(f"task {task.id!r}: {error}; mend it, or leave the task out") from error
+    return points
 
 
 def paired(after: Scores, before: Scores) -> Comparison | None:
@@ -280,6 +304,7 @@ class Graded:
 
     graders: Graders
     tasks: Sequence[Task]
+    thoughts: Sequence[str] = THOUGHTS
 
     @property
     def made_of(self) -> dict[str, Any]:
@@ -288,6 +313,7 @@ class Graded:
         return {
             "graders": by,
             "tasks": digest([task.model_dump(mode="json") for task in self.tasks]),
+            "thoughts": list(self.thoughts),
         }
 
     def __call__(self, step: int, answers: dict[str, str]) -> dict[str, Scores]:
@@ -296,7 +322,8 @@ class Graded:
 
     def grades(self, answers: Mapping[str, str]) -> dict[str, dict[str, Grade]]:
         """Role -> task id -> grade, with what was said of every criterion."""
-        return run_sync(self._grade([(task, answers[task.id]) for task in self.tasks]))
+        items = [(task, without_thoughts(answers[task.id], self.thoughts)) for task in self.tasks]
+        return run_sync(self._grade(items))
 
     async def _grade(self, items: Sequence[tuple[Task, str]]) -> dict[str, dict[str, Grade]]:
         found = await together(
@@ -316,18 +343,22 @@ def _scores(grades: Mapping[str, Grade]) -> Scores:
     return {task: grade.score for task, grade in grades.items()}
 
 
-def look_with(graders: Graders, tasks: Sequence[Task]) -> Graded:
+def look_with(
+    graders: Graders, tasks: Sequence[Task], *, thoughts: Sequence[str] = THOUGHTS
+) -> Graded:
     """What :class:`rar_lib.training.trainer.Watch` measures: every grader's rewards of the answers.
 
     Args:
         graders: role -> judge and arm.
         tasks: held out, the keys of the answers.
+        thoughts: tags of what a reasoning policy thinks: graders are shown what comes behind, as
+            the judge of :class:`rar_lib.training.rewards.RubricReward` is; give that one's.
 
     Returns:
         A function of the step and the answers by task id; it gives role -> task id -> reward
         in [0, 1], ``None`` where the grader could not score.
     """
-    return Graded(graders, tasks)
+    return Graded(graders, tasks, thoughts)
 
 
 def course(looks: Sequence[Look], role: str) -> dict[int, Interval]:

@@ -210,4 +210,6 @@ def _prefers(found: Finding) -> tuple[str, bool | None]:
 def _too_few(auc: Interval | None) -> list[str]:
     if auc is None:
         return ["its verdicts have no AUC: nothing was scored, or labels of one class only"]
-    return [] if auc.shown else [f"its AUC is over {auc.n} tasks, {MIN_UNITS} are needed"]
+    if auc.shown:
+        return []
+    return [f"its AUC is over {auc.n} tasks, {MIN_UNITS} are needed that hold the rarer label"]

@@ -309,10 +309,12 @@ def ask(
 ) -> list[Answer]:
     """Every question in ``runs`` orders of its options, answered by a policy.
 
+    Stopped, the same call goes on with what was not answered yet.
+
     Args:
         max_tokens: longest reply in tokens.
-        kept: JSON file with the texts. If they are of this policy and these prompts they are
-            read from there and the policy is not asked; else it is written anew.
+        kept: JSON file with the texts, written as they come. Those that are of this policy and
+            these prompts are read from there and not asked for; else it is written anew.
     """
     asked = [
         (question, run, *shuffled(question, run)) for run in range(runs) for question in questions
@@ -320,21 +322,41 @@ def ask(
     tasks = [Task(id=question.id, question=prompt) for question, _, prompt, _ in asked]
     prompts = digest([policy_messages(task) for task in tasks])
     mark = f"{policy.mark}; at most {max_tokens} tokens; prompts {prompts}"
-    texts = _stored(kept, mark)
-    if texts is None:
-        texts = policy.respond(tasks, max_tokens)
-        atomic_write(kept, json.dumps({"mark": mark, "texts": texts}, indent=1))
+    texts = _answered(policy, tasks, max_tokens, kept, mark)
     return [
         Answer(question.id, run, right, text, answer_letter(text, in_order(question, run)))
         for (question, run, _, right), text in zip(asked, texts, strict=True)
     ]
 
 
-def _stored(kept: Path, mark: str) -> list[str] | None:
+#: Replies between two writes of the file: what a policy on a processor writes together
+#: (``Settings.answers_at_once``), so that no batch is another one because of it.
+_AT_A_TIME = 48
+
+
+def _answered(
+    policy: Answering, tasks: Sequence[Task], max_tokens: int, kept: Path, mark: str
+) -> list[str]:
+    """A text to each task, in order: those that are kept, and the others as they come."""
+    texts = _stored(kept, mark) or [None] * len(tasks)
+    left = [place for place, text in enumerate(texts) if text is None]
+    # Neighbours of one length waste no work on padding, in whatever parts they are asked.
+    left.sort(key=lambda place: len(tasks[place].question))
+    for start in range(0, len(left), _AT_A_TIME):
+        places = left[start : start + _AT_A_TIME]
+        found = policy.respond([tasks[place] for place in places], max_tokens)
+        for place, text in zip(places, found, strict=True):
+            texts[place] = text
+        atomic_write(kept, json.dumps({"mark": mark, "texts": texts}, indent=1))
+    return scored(texts)
+
+
+def _stored(kept: Path, mark: str) -> list[str | None] | None:
+    """The texts of a file of this mark, ``None`` in the place of one that is still to come."""
     if not kept.exists():
         return None
     stored = json.loads(kept.read_text(encoding="utf-8"))
-    texts: list[str] = stored["texts"]
+    texts: list[str | None] = stored["texts"]
     return texts if stored["mark"] == mark else None
 
 

@@ -106,11 +106,12 @@ class Criteria:
         labels, tasks, unscored: how many, and how many got no verdict.
         commonest: accuracy of always giving the commonest label, to hold the accuracy against.
         agreement: accuracy, balanced accuracy, AUC and calibration error.
-        kappa: agreement beyond chance (Cohen), at most 1.
+        kappa: agreement beyond chance (Cohen), at most 1; ``None`` where all labels are the same.
         brier: mean squared distance of probability and label, in [0, 1]; ``None`` without
             probabilities.
         above_chance: is the AUC above one half, with the smallest lead that this sample would show
-            and the tasks that would decide it; its p-value is that of the jackknife's t.
+            and the tasks that would decide it, counted as those with the rarer label; its p-value
+            is that of the jackknife's t. Over too few tasks for a gate it says nothing.
     """
 
     labels: int
@@ -514,7 +515,7 @@ def _criteria(said: Answers) -> Criteria:
         agreement=agreement,
         kappa=_kappa(rows),
         brier=_brier(rows),
-        above_chance=decide(_lead_of_auc(agreement.auc)),
+        above_chance=_above_chance(agreement.auc),
     )
 
 
@@ -527,10 +528,14 @@ def _kappa(rows: Sequence[_Row]) -> Interval | None:
     data = np.array([[float(verdict.met or 0), float(label)] for _, verdict, label in rows])
     if not rows or _kappa_of(data) is None:
         return None
-    return cluster_interval(data, [task for task, _, _ in rows], _kappa_of)
+    tasks = [task for task, _, _ in rows]
+    return cluster_interval(data, tasks, _kappa_of, classes=data[:, 1])
 
 
 def _kappa_of(rows: NDArray[np.float64]) -> float | None:
+    """Of labels that are all the same it would be 0 for any judge but one that says the same."""
+    if len(set(rows[:, 1])) < 2:
+        return None
     return kappa(rows[:, 0], rows[:, 1])
 
 
@@ -549,6 +554,15 @@ def _squares(rows: Sequence[_Row]) -> list[float]:
     ]
 
 
+def _above_chance(auc: Interval | None) -> Finding:
+    """Whether an AUC is above one half; over too few tasks for a gate nothing is said here, too."""
+    found = decide(_lead_of_auc(auc))
+    if auc is None or auc.shown:
+        return found
+    reason = f"its AUC is over {auc.n} tasks that hold the rarer label, {MIN_UNITS} are needed"
+    return replace(found, word="not testable here", needed=None, reason=reason)
+
+
 def _lead_of_auc(auc: Interval | None) -> Comparison | None:
     """An AUC less one half, tested by its jackknife's t: it has no single differences."""
     if auc is None:
@@ -556,7 +570,7 @@ def _lead_of_auc(auc: Interval | None) -> Comparison | None:
     from scipy.stats import t
 
     p = 2.0 * t.sf(abs(auc.value - 0.5) / auc.se, max(1, auc.n - 1)) if auc.se else 1.0
-    return _lead(auc, float(p))
+    return replace(_lead(auc, float(p)), smallest=0.0)
 
 
 def _lead(found: Interval, p: float) -> Comparison:
@@ -721,8 +735,9 @@ def _next(what: str, found: Finding) -> str:
     gap = found.difference
     if gap is None:
         return "" if what == "the preferences" else f"labels of both kinds, met and not, for {what}"
+    rarer = " that hold the rarer label" if what == "the criteria" else ""
     if not gap.shown:
-        return f"more labels for {what}: of {MIN_UNITS} tasks at least, here are {gap.n}"
+        return f"more labels for {what}: of {MIN_UNITS} tasks at least, here are {gap.n}{rarer}"
     if found.word == "contradicted":
         return (
             f"look at the labels of {what}: the judge says the opposite. A label is yes where the "
@@ -732,6 +747,7 @@ def _next(what: str, found: Finding) -> str:
         )
     if found.word == "undecided" and found.needed is not None:
         return (
-            f"more labels for {what}: on about {found.needed:,} tasks what is seen would be decided"
+            f"more labels for {what}: on about {found.needed:,} tasks{rarer} what is seen would be "
+            "decided"
         )
     return ""

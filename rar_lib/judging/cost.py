@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.types import Arm, Price, Task
 from rar_lib.judging.chat import Chat, together
 from rar_lib.judging.messages import OWN, JudgeMessages, prompts_of
@@ -50,10 +51,22 @@ class Work:
 
 @dataclass(frozen=True)
 class Rate:
-    """Tokens a second of one endpoint under concurrent load."""
+    """Tokens a second of one endpoint under concurrent load, read and written.
+
+    Raises:
+        DataError: one of them is no number above 0.
+    """
 
     prompt_per_s: float
     completion_per_s: float
+
+    def __post_init__(self) -> None:
+        for what, rate in (("read", self.prompt_per_s), ("written", self.completion_per_s)):
+            if not 0 < rate < math.inf:  # not a number, too
+                raise DataError(
+                    f"the rate is {rate:g} tokens {what} a second; it must be a number above 0: "
+                    "measure it, or give none where it is not known"
+                )
 
 
 @dataclass(frozen=True)
@@ -139,10 +152,14 @@ def common_length(one: str, other: str) -> int:
 _BATCH = 16
 
 
-async def measure_rate(chat: Chat) -> Rate:
+async def measure_rate(chat: Chat) -> Rate | None:
     """Measure an endpoint: a batch of long prompts with one token each, then short ones that write.
 
     The prompts are new each time, so no cache can flatter the result. Takes seconds.
+
+    Returns:
+        ``None`` where a reply does not say how many tokens were read and written: an unknown rate
+        is not 0.
     """
     fresh = chat.unrecorded()
     mark = time.time_ns()
@@ -163,8 +180,12 @@ async def measure_rate(chat: Chat) -> Rate:
     reading, read = await batch("Ice floats because it is less dense than water. " * 30, 1)
     mark += _BATCH
     writing, wrote = await batch("Write a long story about a river.", 32)
+    if not all(reply.usage.prompt_tokens for reply in (*read, *wrote)):
+        return None
     prompt = sum(reply.usage.prompt_tokens for reply in read)
     written = sum(reply.usage.completion_tokens for reply in wrote)
+    if not written:
+        return None
     return Rate(
         prompt_per_s=prompt / reading,
         completion_per_s=written / writing,

@@ -9,8 +9,9 @@ itself what a refusal names. Sources of the ready-made ones are in the table of 
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -26,6 +27,8 @@ SECRET = re.compile(
     r"|(?:api|access|subscription|functions?|private).?key|(?:access|auth|session|id).?token",
     re.IGNORECASE,
 )
+#: From this length on small letters with digits among them are rather a key than a name.
+_KEY_LENGTH = 20
 #: How vLLM and SGLang are told to go on with the assistant's own turn.
 _CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 
@@ -34,8 +37,8 @@ _CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 class Dialect:
     """What one endpoint takes. The defaults are vLLM's.
 
-    Values of ``headers``, ``query`` and ``body`` that begin with ``$`` name an environment
-    variable: secrets stay there, and neither logs nor records ever hold them.
+    Values of ``headers``, ``query`` and ``body`` that begin with ``$``, at any depth, name an
+    environment variable: secrets stay there, and neither logs nor records ever hold them.
 
     Attributes:
         limit: the field that bounds the reply.
@@ -44,7 +47,8 @@ class Dialect:
             reasoning counts against it.
         temperature, seed: whether the field may be sent.
         alternatives: most alternatives of a token that may be asked for; 0 where the endpoint gives
-            no probabilities, so that the judge samples its verdicts.
+            no probabilities, so that the judge samples its verdicts. With ``thinking`` at most 5
+            are: every token of the thoughts brings its own.
         structure: a JSON schema is obeyed, or a JSON object is promised, or neither.
         system: whether a conversation may begin with a system turn; else its text goes to the head
             of the user's first turn.
@@ -79,8 +83,13 @@ class Dialect:
                 raise DataError(
                     f"dialect: {name} is {getattr(self, name)}; it is a count, 0 or more"
                 )
-        for name, held in [*self.headers.items(), *self.query.items(), *self.body.items()]:
-            if isinstance(held, str) and SECRET.search(name) and not held.startswith("$"):
+        for name, held in [*_named(self.headers), *_named(self.query), *_named(self.body)]:
+            if held.startswith("$") and not is_variable(held[1:]):
+                raise DataError(
+                    f"dialect: what follows $ in {name!r} names no environment variable: a name is "
+                    f"made of letters, digits and _, {{{name!r}: '$MY_SECRET'}}"
+                )
+            if SECRET.search(name) and not held.startswith("$"):
                 raise DataError(
                     f"dialect: {name!r} holds its secret itself, which would stand in every "
                     "record: put all of the value into an environment variable and name that, "
@@ -97,6 +106,26 @@ class Dialect:
         """The field that bounds a reply of so many tokens of answer."""
         wanted = max(self.least, tokens + self.thinking)
         return {self.limit: min(wanted, self.most or wanted)}
+
+
+def is_variable(name: object) -> bool:
+    """Whether this is the name of an environment variable, and not a key in the place of one."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        return False
+    mixed = re.search("[a-z]", name) and re.search("[0-9]", name)
+    return not mixed or len(name) < _KEY_LENGTH or name in os.environ
+
+
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a value, at any depth, with the name of the field that holds it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _named(inner, str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _named(inner, name)
+    elif isinstance(value, str):
+        yield name, value
 
 
 _HOSTED = Dialect(prefill=None)

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rar_lib.core.text import visible
+
 Scope = Literal["retry", "request", "field", "run"]
 
 
@@ -79,6 +81,8 @@ _LIMIT = r"max_(?:completion_)?tokens\W{1,3}must be less"
 _OF_THE_DAY = r"\b(?:per|a)[ _-]?day\b|\bdaily\b|\b[rt]pd\b"
 _LATER = r"(?:try again|retry) (?:in|after) [\d.]+ ?(?:ms|s|m\b|min)"
 _RETRIED = (408, 409, 425, 429)
+#: Busy, starting, or not there behind its gateway; other errors of a server may be the request's.
+_PASSES = (429, 502, 503, 504, 529)
 #: Seconds that the client waits at most for an endpoint that says when to come back.
 LONGEST_WAIT = 120.0
 #: Where the body says when to come back: Google's endpoints.
@@ -129,7 +133,12 @@ def _scope_of_a_limit(refusal: Refusal, said: str) -> Scope:
     return "run" if not soon and re.search(_CREDIT, said) else "retry"
 
 
-def advice(refusal: Refusal, *, key_env: str, model: str) -> str:
+def passes(refusal: Refusal) -> bool:
+    """Whether the endpoint is busy or away for a while, whatever it is asked."""
+    return refusal.status in _PASSES
+
+
+def advice(refusal: Refusal, *, key_env: str, model: str, address: str) -> str:
     """What mends a failure of the whole run."""
     said = f"{refusal.code} {refusal.message}".lower()
     if refusal.status == 429 and re.search(_OF_THE_DAY, said):
@@ -142,11 +151,20 @@ def advice(refusal: Refusal, *, key_env: str, model: str) -> str:
     if _is_about_the_key(refusal.status, said):
         return _about_the_key(key_env, model)
     if refusal.status in (400, 404, 405, 422):
+        first = _about_the_address(refusal.status, said, address)
         return (
-            f"ask it for /v1/models whether it has {model!r}, correct the address, or give what "
-            "the address needs: Dialect(query={'api-version': '...'})"
+            f"{first}ask it for /v1/models whether it has {model!r}, correct the address, or give "
+            "what the address needs: Dialect(query={'api-version': '...'})"
         )
     return f"its own words say why; if not, {_about_the_key(key_env, model)}"
+
+
+def _about_the_address(status: int, said: str, address: str) -> str:
+    """What is first to be looked at where nothing was found: the part that is mostly left out."""
+    known = not address.startswith("http") or re.search(r"/v\d", address)
+    if status not in (404, 405) or known or re.search(_MODEL, said):
+        return ""
+    return f"most addresses end in /v1, this one does not: try {address.rstrip('/')}/v1; else "
 
 
 def _is_about_the_key(status: int, said: str) -> bool:
@@ -174,12 +192,12 @@ def refusal_of(status: int, body: Any, *, after_s: float | None = None) -> Refus
     inner = _error_in(inner) or inner
     if not isinstance(inner, dict):
         return Refusal(status, message=_line(inner), after_s=after_s)
-    code = inner.get("code") or inner.get("type") or inner.get("status") or ""
+    code = _line(inner.get("code") or inner.get("type") or inner.get("status") or "")
     message = _message_in(inner)
     if after_s is None and (delay := _DELAY.search(json.dumps(inner, default=str))):
         after_s = float(delay[1])
-    param = inner.get("param") or ""
-    return Refusal(status, str(code), str(param), _line(message), after_s)
+    param = _line(inner.get("param") or "")
+    return Refusal(status, code, param, _line(message), after_s)
 
 
 def _message_in(error: dict[str, Any]) -> Any:
@@ -205,14 +223,14 @@ def _without_input(detail: Any, depth: int = 8) -> Any:
 def hidden_error(body: Any) -> Refusal | None:
     """The error within a reply of status 200, if it is one: gateways send those.
 
-    Its status is that of its code, where it is one; a word is read by what it says; else 502.
+    Its status is that of its code, where it is one; a word is read by what it says; else 500.
     """
     error = _error_in(body)
     if not error:
         return None
-    found = refusal_of(502, {"error": error})
+    found = refusal_of(500, {"error": error})
     code = found.code
-    if code.isdigit() and 400 <= int(code) <= 599:
+    if re.fullmatch(r"[45][0-9]{2}", code):
         return refusal_of(int(code), {"error": error})
     word = f"{code} {found.message}".lower()
     for pattern, status in (
@@ -249,5 +267,6 @@ def _error_instead(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _line(value: Any) -> str:
+    """A value on one line, without what would act on a terminal."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return " ".join(text.split())[:_LONGEST]
+    return visible(" ".join(text.split())[:_LONGEST])

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from rar_lib.core.text import is_blank
-from rar_lib.core.types import Arm, Grade, Rubric, Task
-from rar_lib.judging.judge import Judge
+from rar_lib.core.text import is_blank, with_line_ends
+from rar_lib.core.types import Arm, Grade, Rubric, Task, Verdict
+from rar_lib.judging.judge import Asked, Judge
 
 _log = logging.getLogger(__name__)
 Mode = Literal["strip", "unscored"]
@@ -95,6 +95,21 @@ _OPENER = re.compile(
     r"|let(?:'|’)?s? (?:us )?(?:solve|think|work|go|begin|start)\b[^.\n]*[.:]?",
     re.IGNORECASE,
 )
+#: Words that are nothing but the opening of a response when they are all of it.
+_OPENING = frozenset(
+    {
+        "analysis",
+        "answer",
+        "explanation",
+        "process",
+        "reasoning",
+        "respuesta",
+        "solution",
+        "thought",
+        "\u304b\u3044\u305b\u3064",  # the same in Japanese and in Chinese
+        "\u89e3",
+    }
+)
 _MOST_MARKS = 30
 #: Letters that become marks in NFKC: of voice, in half-width Katakana.
 _VOICED = frozenset("\uff9e\uff9f")
@@ -143,7 +158,7 @@ def plain(text: str) -> str:
     """The text as a reader sees it: no invisible characters, wide and look-alike letters folded."""
     shown = "".join(
         character
-        for character in text
+        for character in with_line_ends(text)
         if character in "\n\t" or unicodedata.category(character)[0] != "C"
     )
     return unicodedata.normalize("NFKC", _few_marks(shown)).translate(_LOOKALIKES)
@@ -251,12 +266,13 @@ SENTENCE_CHECKS: dict[str, Check] = {
 
 
 def no_content(text: str) -> bool:
-    """Whether fewer than three words are left once phrases that only open a response are gone.
+    """Whether no word and no number is left once what only opens a response is gone.
 
-    Scripts without spaces count by the character.
+    How short a response is says nothing: "42 J." may be the whole answer, and a judge sees whether
+    it is.
     """
-    words = r"[\u3040-\u30ff\u3400-\u9fff]|\w{2,}"
-    return len(re.findall(words, _OPENER.sub(" ", plain(text)))) < 3
+    left = re.findall(r"[^\W_]+", _OPENER.sub(" ", plain(text)).lower())
+    return all(word in _OPENING for word in left)
 
 
 def sentences(text: str) -> list[str]:
@@ -307,20 +323,37 @@ class GuardedJudge(Judge):
     """A judge that looks at a response before it asks the model; findings are logged.
 
     Attributes:
-        mode: ``strip`` grades what is left without those sentences; ``unscored`` gives no
-            reward for a suspicious response, which a policy cannot gain from and is not punished
-            for either.
+        mode: ``strip`` grades what is left without those sentences, and gives no reward where
+            nothing is; ``unscored`` gives none for a suspicious response, which a policy cannot
+            gain from and is not punished for either. Without a reward every criterion is unscored.
     """
 
     mode: Mode = "strip"
 
     async def grade(self, task: Task, response: str, arm: Arm) -> Grade:
         """As :meth:`Judge.grade`, after the checks."""
-        found = suspicious(response, task.rubric)
+        left, why = self._look(task, response)
+        grade = await super().grade(task, left, arm)
+        if not why:
+            return grade
+        unscored = [
+            Verdict(criterion_id=verdict.criterion_id, met=None, reason=why)
+            for verdict in grade.verdicts
+        ]
+        return Grade(arm=arm, score=None, verdicts=tuple(unscored), reason=why)
+
+    async def asked(self, task: Task, response: str, arm: Arm) -> list[Asked]:
+        """As :meth:`Judge.asked`, after the checks: of a response without a reward nothing is."""
+        left, _ = self._look(task, response)
+        return await super().asked(task, left, arm)
+
+    def _look(self, task: Task, response: str) -> tuple[str, str]:
+        """What of a response is graded, and why none of it is; then nobody is asked."""
+        found = suspicious(response, task.rubric) if isinstance(response, str) else []
         if not found or is_blank(response):
-            return await super().grade(task, response, arm)
+            return response, ""
         _log.info("%s: %s", task.id, ", ".join(found))
         left = strip(response, task.rubric) if self.mode == "strip" else ""
         if no_content(left):
-            return Grade(arm=arm, score=None, reason=f"suspicious response: {', '.join(found)}")
-        return await super().grade(task, left, arm)
+            return "", f"suspicious response: {', '.join(found)}"
+        return left, ""

@@ -24,14 +24,18 @@ from rar_lib.core.errors import DataError, JudgeFault
 from rar_lib.core.files import digest
 from rar_lib.core.prompts import fill
 from rar_lib.core.scoring import (
+    LARGEST_WEIGHT,
     PAPER_WEIGHTS,
     PREDEFINED,
     UNIFORM_WEIGHTS,
+    Weighing,
     Weights,
     check_weights,
     expected_rating,
     explicit_score,
+    met_by_silence,
     normalise_rating,
+    weight_of,
 )
 from rar_lib.core.stats import mean_scored
 from rar_lib.core.text import is_blank, visible
@@ -124,7 +128,8 @@ class Judge:
             ``probability`` takes the expected verdict or rating under the probabilities of the
             first tokens: no ties, few tokens. ``auto`` does so where the endpoint gives
             probabilities, and samples where it does not, which it says once.
-        weights: category weights of the explicit arm.
+        weights: category weights of the explicit arm; ``"points"`` weighs each criterion by the
+            size of its own points instead, which all of a rubric must then have.
         messages: what is asked, in which words; an object of your own asks something else
             (:class:`rar_lib.judging.messages.JudgeMessages`).
         calibration: turns yes-probabilities into calibrated ones; a verdict is met above 0.5.
@@ -139,7 +144,7 @@ class Judge:
 
     chat: Chat
     reading: ReadingChoice = "auto"
-    weights: Weights = field(default_factory=lambda: PAPER_WEIGHTS)
+    weights: Weighing = field(default_factory=lambda: PAPER_WEIGHTS)
     messages: JudgeMessages = field(default_factory=Messages)
     calibration: Calibration | None = None
     temperature: float = 0.0
@@ -152,8 +157,8 @@ class Judge:
             raise DataError(f"no reading {self.reading!r}; allowed: {allowed}")
         if not 0.0 <= self.least_share <= 1.0:
             raise DataError(f"least_share is {self.least_share}; it must be in [0, 1]")
-        _check_numbers(self.weights)
-        check_weights(self.weights)
+        if self.weights != "points":
+            check_weights(_numbers(self.weights))
         if self.calibration:
             self.calibration.check(self.identity)
             if self.reading == "sampled":
@@ -188,18 +193,18 @@ class Judge:
     async def grade(self, task: Task, response: str, arm: Arm) -> Grade:
         """The reward of one response.
 
+        An empty response is a response, of which nobody is asked: its rating is 1, and it meets no
+        criterion but one that is worded as a failure to say something ("Does not mention X", "Fails
+        to warn of Y"), which silence commits (:func:`rar_lib.core.scoring.met_by_silence`).
+
         Raises:
-            DataError: the arm needs a rubric or a reference that the task does not have, there is
-                no such arm, or the response is no text.
+            DataError: the arm needs a rubric or a reference that the task does not have, no
+                criterion of the rubric has a weight or one lacks the points that it is weighed by,
+                there is no such arm, or the response is no text.
             ChatError: the endpoint itself is wrong, so no response could ever be graded.
             ServerError: the local server did not start, or has ended since.
         """
-        arm_named(arm)
-        if not isinstance(response, str):
-            raise DataError(
-                f"the response to task {task.id!r} is {type(response).__name__}, not text: leave "
-                "it out where there is none, or give '' for one that says nothing"
-            )
+        _check_asked(task, response, arm)
         if arm == "explicit":
             return await self._by_criteria(task, response, arm, rubric=rubric_of(task))
         if arm == "predefined":
@@ -219,41 +224,36 @@ class Judge:
         """The questions behind a grade, and the replies that it is read from.
 
         For a person who wants to see both; it costs what the grade costs, and nothing where the
-        calls are recorded.
+        calls are recorded. Probabilities are the judge's own, before a calibration.
 
         Returns:
-            One for each criterion, or one for a rating.
+            One for each criterion, or one for a rating; none for an empty response, whose grade
+            asks nobody.
 
         Raises:
-            DataError: the arm needs a rubric or a reference that the task does not have, or the
-                endpoint gives no probabilities.
+            DataError: the arm needs a rubric or a reference that the task does not have, there is
+                no such arm, the response is no text, or the endpoint gives no probabilities.
             JudgeFault: a reply can't be read.
         """
-        if arm not in ("explicit", "predefined"):
-            ask = self.messages.rating(task, response, arm, "probability")
-            return [await self._asked(ask, "rating")]
-        rubric = PREDEFINED if arm == "predefined" else rubric_of(task)
-        return await together(
-            self._asked(
-                self.messages.criterion(task, response, criterion, "probability"),
-                "verdict",
-                criterion,
-            )
-            for criterion in rubric.criteria
-        )
+        _check_asked(task, response, arm)
+        asks: list[tuple[list[Message], Criterion | None]]
+        if arm in ("explicit", "predefined"):
+            rubric = PREDEFINED if arm == "predefined" else rubric_of(task)
+            asks = [
+                (self.messages.criterion(task, response, criterion, "probability"), criterion)
+                for criterion in rubric.criteria
+            ]
+        else:
+            asks = [(self.messages.rating(task, response, arm, "probability"), None)]
+        if is_empty(response):
+            return []
+        return await together(self._asked(ask, criterion) for ask, criterion in asks)
 
-    async def _asked(
-        self,
-        ask: list[Message],
-        answer: Literal["verdict", "rating"],
-        criterion: Criterion | None = None,
-    ) -> Asked:
-        lead = self._lead(answer)
-        read, tokens = (
-            (self._yes, VERDICT_TOKENS) if answer == "verdict" else (self._ratings, RATING_TOKENS)
-        )
+    async def _asked(self, ask: list[Message], criterion: Criterion | None) -> Asked:
+        lead = self._lead("verdict" if criterion else "rating")
+        read, tokens = (self._yes, VERDICT_TOKENS) if criterion else (self._ratings, RATING_TOKENS)
         reply = await self._likely(_Calls(self.chat), ask, read, tokens, lead)
-        if reply is None:
+        if reply is None or not reply.tokens:
             raise DataError(
                 f"{self.chat.where} gives no probabilities for {self.chat.model!r}: there is no "
                 "token to be shown"
@@ -267,11 +267,13 @@ class Judge:
         arm: Arm,
         *,
         rubric: Rubric,
-        weights: Weights | None = None,
+        weights: Weighing | None = None,
     ) -> Grade:
         """Eq. 1: every criterion is judged on its own; the response is their shared prefix."""
-        if is_empty(response):  # it is a response, in which nothing is met
-            judged = [(_not_met(criterion), Usage()) for criterion in rubric.criteria]
+        weights = weights or self.weights
+        _check_weighed(task, rubric, weights)
+        if is_empty(response):
+            judged = [(_of_silence(criterion), Usage()) for criterion in rubric.criteria]
         else:
             judged = await together(
                 self._verdict(task, response, criterion) for criterion in rubric.criteria
@@ -279,7 +281,7 @@ class Judge:
         verdicts = tuple(verdict for verdict, _ in judged)
         usage = sum((use for _, use in judged), Usage())
         values = {verdict.criterion_id: verdict.value for verdict in verdicts}
-        score = explicit_score(rubric, values, weights or self.weights)
+        score = explicit_score(rubric, values, weights)
         failed = [
             f"{verdict.criterion_id}: {verdict.reason}"
             for verdict in verdicts
@@ -413,11 +415,12 @@ class Judge:
         )
 
     def _yes(self, reply: Reply) -> Expected:
-        return yes_probability(reply.tokens, self.least_share)
+        return yes_probability(reply.tokens, self.least_share, thinks=reply.thoughts_alone)
 
     def _ratings(self, reply: Reply) -> Ratings:
         ended = reply.finish_reason != "length"
-        return ratings(reply.tokens, self.least_share, ended=ended)
+        thinks = reply.thoughts_alone
+        return ratings(reply.tokens, self.least_share, ended=ended, thinks=thinks)
 
     async def _ask_json(
         self, calls: _Calls, ask: list[Message], key: str, schema: dict[str, Any], kind: type
@@ -445,31 +448,37 @@ class Judge:
         why = (
             " (sampled: the endpoint gives no log-probabilities)" if self.reading == "auto" else ""
         )
-        raise JudgeFault(f"no readable reply in {_RE_ASKS + 1} tries: {fault}{why}")
+        mend = (
+            "a larger model keeps to the form"
+            if self.chat.speaks.structure == "schema"
+            else "Dialect(structure='schema') makes it keep to the form, or 'json', where the "
+            "endpoint takes one"
+        )
+        raise JudgeFault(f"no readable reply in {_RE_ASKS + 1} tries: {fault}{why}; {mend}")
 
 
-#: Larger weights than this are a slip, and their sum may be no number.
-_LARGEST_WEIGHT = 1e100
-
-
-def _check_numbers(weights: Weights) -> None:
-    """Refuse what is no table of numbers by category.
+def _numbers(weights: object) -> Weights:
+    """A table of numbers by category.
 
     Raises:
         DataError: it is none; what was found is named.
     """
     names = ", ".join(Category)
     if not isinstance(weights, Mapping):
-        found = type(weights).__name__
-        raise DataError(f"weights is {found}; allowed: a number for each of {names}")
+        found = repr(weights) if isinstance(weights, str) else type(weights).__name__
+        raise DataError(
+            f"weights is {found}; allowed: a number for each of {names}, or 'points', which weighs "
+            "each criterion by its own"
+        )
     if unknown := [name for name in weights if name not in set(Category)]:
         raise DataError(f"weights names {unknown[0]!r}; the categories are {names}")
     for name, weight in weights.items():
-        if not isinstance(weight, Real) or weight > _LARGEST_WEIGHT:
+        if not isinstance(weight, Real) or float(weight) > LARGEST_WEIGHT:
             raise DataError(
                 f"the weight of {name} is {weight!r}; it must be a number of 0 or more, at most "
-                f"{_LARGEST_WEIGHT:g}"
+                f"{LARGEST_WEIGHT:g}"
             )
+    return weights
 
 
 def is_empty(response: str) -> bool:
@@ -477,8 +486,61 @@ def is_empty(response: str) -> bool:
     return is_blank(response)
 
 
-def _not_met(criterion: Criterion) -> Verdict:
-    return Verdict(criterion_id=criterion.id, met=False, probability=0.0)
+def _of_silence(criterion: Criterion) -> Verdict:
+    met = met_by_silence(criterion)
+    return Verdict(criterion_id=criterion.id, met=met, probability=float(met))
+
+
+def _check_asked(task: Task, response: object, arm: str) -> None:
+    """Refuse what nobody could be asked about.
+
+    Raises:
+        DataError: there is no such arm, or the response is no text.
+    """
+    arm_named(arm)
+    if not isinstance(response, str):
+        raise DataError(
+            f"the response to task {task.id!r} is {type(response).__name__}, not text: leave "
+            "it out where there is none, or give '' for one that says nothing"
+        )
+
+
+def _check_weighed(task: Task, rubric: Rubric, weights: Weighing) -> None:
+    """Refuse a rubric of which these weights make no score, before anybody is paid.
+
+    Raises:
+        DataError: none of its criteria has a weight, or one lacks the points it is weighed by.
+    """
+    if weights == "points":
+        _check_points(task, rubric)
+    if not any(weight_of(criterion, weights) > 0 for criterion in rubric.criteria):
+        found = ", ".join(sorted({criterion.category for criterion in rubric.criteria}))
+        mend = "a criterion points" if weights == "points" else "one of its categories a weight"
+        raise DataError(
+            f"every criterion of task {task.id!r} weighs 0 ({found}): give {mend}, "
+            "Judge(weights=...), or leave the task out"
+        )
+
+
+def _check_points(task: Task, rubric: Rubric) -> None:
+    """Refuse a rubric that can't be weighed by points.
+
+    Raises:
+        DataError: a criterion has none, or what is no weight.
+    """
+    points = {criterion.id: criterion.points for criterion in rubric.criteria}
+    if without := [name for name, value in points.items() if value is None]:
+        raise DataError(
+            f"task {task.id!r}: criteria {', '.join(without)} have no points, by which they would "
+            "be weighed: give every criterion points, or weigh by category, without "
+            "weights='points'"
+        )
+    for name, value in points.items():
+        if value is not None and not abs(value) <= LARGEST_WEIGHT:  # not a number, too
+            raise DataError(
+                f"task {task.id!r}: the points of criterion {name} are {value}; they must be a "
+                f"number, at most {LARGEST_WEIGHT:g}"
+            )
 
 
 def _share_of(fault: JudgeFault) -> float | None:

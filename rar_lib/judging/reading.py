@@ -15,7 +15,7 @@ from string import ascii_letters
 from typing import Any, TypeVar
 
 from rar_lib.core.errors import JudgeFault
-from rar_lib.core.text import visible, without_thoughts
+from rar_lib.core.text import answer_span, visible, without_thoughts
 from rar_lib.judging.wire import Reply, Token
 
 T = TypeVar("T")
@@ -43,10 +43,10 @@ class Unanswered(JudgeFault):
         share: how much, in [0, 1].
     """
 
-    def __init__(self, share: float, least: float, answers: str) -> None:
+    def __init__(self, share: float, least: float, answers: str, why: str) -> None:
         super().__init__(
             f"only {share:.4f} of the probability is on {answers}, at least {least:g} is needed: "
-            "the judge did not answer the question"
+            f"{why}"
         )
         self.share = min(1.0, share)
 
@@ -88,8 +88,13 @@ def spelling(token: str) -> str:
     return token.translate(_MARKS).strip(_WRAPPING).lower()
 
 
-def yes_probability(tokens: Sequence[Token], least: float = LEAST_SHARE) -> Expected:
+def yes_probability(
+    tokens: Sequence[Token], least: float = LEAST_SHARE, *, thinks: bool = False
+) -> Expected:
     """P(yes) / (P(yes) + P(no)) where the answer stands, and P(yes) + P(no).
+
+    Args:
+        thinks: the reply holds thoughts alone, which explains tokens that answer nothing.
 
     Raises:
         JudgeFault: no probabilities, or a share below ``least``.
@@ -97,11 +102,18 @@ def yes_probability(tokens: Sequence[Token], least: float = LEAST_SHARE) -> Expe
     said = after_thoughts(tokens)
     mass, _ = _answers(said, lambda text: text if text in ("yes", "no") else None)
     share = sum(mass.values())
-    _enough(share, least, "yes or no")
+    if share < least or share <= 0:
+        raise Unanswered(share, least, "yes or no", _no_answer(said, thinks=thinks))
     return Expected(min(1.0, mass.get("yes", 0.0) / share), min(1.0, share))
 
 
-def ratings(tokens: Sequence[Token], least: float = LEAST_SHARE, *, ended: bool = False) -> Ratings:
+def ratings(
+    tokens: Sequence[Token],
+    least: float = LEAST_SHARE,
+    *,
+    ended: bool = False,
+    thinks: bool = False,
+) -> Ratings:
     """The probability of each rating where the answer stands.
 
     A 10 that is spelt "1", "0" is told from a 1 by the probabilities of the token behind it; so is
@@ -109,6 +121,7 @@ def ratings(tokens: Sequence[Token], least: float = LEAST_SHARE, *, ended: bool 
 
     Args:
         ended: the reply ended by itself, so that a lone "1" is a 1.
+        thinks: the reply holds thoughts alone, which explains tokens that answer nothing.
 
     Raises:
         JudgeFault: no probabilities, or a share below ``least``.
@@ -125,7 +138,9 @@ def ratings(tokens: Sequence[Token], least: float = LEAST_SHARE, *, ended: bool 
         ends = 1.0 - _goes_on(behind)
         mass = {**mass, written: mass.get(written, 0.0) * ends}
         found = Ratings(mass, _unclear(mass, alone=False))
-    _enough(sum(found.mass.values()), least, "1..10")
+    share = sum(found.mass.values())
+    if share < least or share <= 0:
+        raise Unanswered(share, least, "1..10", _no_answer(tokens, thinks=thinks))
     return found
 
 
@@ -178,27 +193,44 @@ NO_PROBABILITIES = (
     "the endpoint gave no log-probabilities of its tokens: use Judge(reading='sampled'), or 'auto'"
 )
 TOO_ALIKE = "1 and 10 begin with the same token here and cannot be told apart"
+_SWITCHED_OFF = (
+    "Dialect(body={'chat_template_kwargs': {'enable_thinking': False}}) switches that off where "
+    "its template can"
+)
+_STILL_THINKING = (
+    f"the judge was still thinking when its reply ended: {_SWITCHED_OFF}, else "
+    "Dialect(thinking=4000, alternatives=0) gives it more tokens, without probabilities for each"
+)
+
+
+def _no_answer(tokens: Sequence[Token], *, thinks: bool) -> str:
+    """Why these tokens hold no answer, and what mends it."""
+    if thinks:
+        return _STILL_THINKING
+    wrote = visible("".join(token.text for token in tokens))[:40]
+    return (
+        f"the judge did not answer the question, it wrote {wrote!r}: Judge(reading='sampled') asks "
+        "for JSON, Dialect(lead=True) begins its answer where the endpoint can go on with a turn"
+    )
 
 
 def after_thoughts(tokens: Sequence[Token]) -> Sequence[Token]:
     """The tokens of the answer: those behind the last closing tag of a model that thinks first.
 
+    What it begins to think behind its answer is not part of that.
+
     Raises:
         JudgeFault: the reply ended before the thoughts did.
     """
     text = "".join(token.text for token in tokens)
-    answer = without_thoughts(text)
-    if answer == text:
+    begin, end = answer_span(text)
+    if (begin, end) == (0, len(text)):
         return tokens
-    begin = len(text) - len(answer)
     starts = accumulate((len(token.text) for token in tokens), initial=0)
-    behind = [token for token, start in zip(tokens, starts, strict=False) if start >= begin]
-    if not behind:
-        raise JudgeFault(
-            "the judge was still thinking when its reply ended: Dialect(thinking=4000) gives it "
-            "more tokens, Judge(reading='sampled') needs no probabilities"
-        )
-    return behind
+    answer = [token for token, at in zip(tokens, starts, strict=False) if begin <= at < end]
+    if not answer:
+        raise JudgeFault(_STILL_THINKING)
+    return answer
 
 
 def _answers(
@@ -221,11 +253,6 @@ def _answers(
                 mass[value] = mass.get(value, 0.0) + path * p
         path *= min(1.0, token.alternatives.get(token.text, 0.0))
     return mass, place
-
-
-def _enough(share: float, least: float, answers: str) -> None:
-    if share < least or share <= 0:
-        raise Unanswered(share, least, answers)
 
 
 #: Tokens that end a turn, where a server leaves them at the end of a text: <|im_end|>, </s>,
@@ -258,9 +285,8 @@ def json_object(reply: Reply) -> dict[str, Any]:
     """
     text = _without_turn_ends(without_thoughts(reply.text)).strip("\ufeff \t\r\n")
     if reply.finish_reason == "length" or (reply.text.strip() and not text):
-        hint = (
-            "" if text else "; reasoning used up the token limit: Dialect(thinking=4000) gives more"
-        )
+        used = "; reasoning used up the token limit: " + _SWITCHED_OFF
+        hint = "" if text else f"{used}, else Dialect(thinking=4000) gives more tokens"
         raise JudgeFault(f"the reply was cut off{hint}")
 
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -278,15 +304,47 @@ def json_object(reply: Reply) -> dict[str, Any]:
 
 
 def parse_reply(reply: Reply, key: str, kind: type) -> Any:
-    """The value of ``key`` in a reply that is one JSON object with that key alone.
+    """The value of ``key`` in a reply that is one JSON object.
+
+    What can be meant in one way only is read: the key in capitals, a boolean or a whole number as a
+    text, ``8.0`` for 8, and keys beside it that hold none of its kind, such as an explanation.
+
+    Args:
+        kind: bool or int.
 
     Raises:
-        JudgeFault: cut off, not JSON, duplicate or other keys, or a value of another type
-            (``"true"`` is not a boolean, ``true`` is not an integer).
+        JudgeFault: cut off, not JSON, no such key or several, a value of another type (``1`` is not
+            a boolean, ``true``, ``8.5`` and ``"8/10"`` are not integers), or one more of its type
+            (``{"rating": 7, "of": 100}``).
     """
     value = json_object(reply)
-    if set(value) != {key} or type(value[key]) is not kind:
+    names = [name for name in value if name.strip().lower() == key]
+    found = _READ[kind](value[names[0]]) if len(names) == 1 else None
+    if found is None or any(type(value[name]) is kind for name in value if name not in names):
         raise JudgeFault(
             f"expected one {kind.__name__} named {key!r}, got {visible(reply.text)[:80]!r}"
         )
-    return value[key]
+    return found
+
+
+#: Texts that stand for a boolean.
+_TRUTH = {"true": True, "yes": True, "false": False, "no": False}
+
+
+def _boolean(value: object) -> bool | None:
+    if isinstance(value, str):
+        return _TRUTH.get(value.strip().lower())
+    return value if isinstance(value, bool) else None
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}(?:\.0{1,3})?", value.strip()):
+        return int(float(value))
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
+_READ: dict[type, Callable[[object], Any]] = {bool: _boolean, int: _integer}

@@ -13,7 +13,6 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 from rar_lib.core.errors import ChatError, JudgeFault
 from rar_lib.core.types import Usage
 from rar_lib.judging.dialect import Dialect
-from rar_lib.judging.failures import Refusal, hidden_error, refusal_of, scope
+from rar_lib.judging.failures import Refusal, hidden_error, refusal_of
 
 Message = dict[str, str]
 
@@ -34,6 +33,9 @@ _WITHHELD = re.compile(
     r"|prohibited|blocklist|blocked|spii|sensitive|insufficient|malformed",
     re.IGNORECASE,
 )
+#: Alternatives that are asked for where a model thinks first: each token of its thoughts brings as
+#: many, and 20 of 4,000 are 6 MB. Yes and no, or the ratings that count, are among the first five.
+_OF_A_THOUGHT = 5
 #: Probabilities of one token add up to no more than this; numbers of 16 bits are not exact.
 _MOST_OF_ALL = 1.05
 
@@ -56,6 +58,7 @@ class Reply:
     Attributes:
         finish_reason: "length" where it was cut at its limit, else the endpoint's own word.
         tokens: empty where the endpoint gave no probabilities.
+        thoughts_alone: it holds thoughts in a field of their own, and no answer beside them.
         said_by: the model that the endpoint names, and the fingerprint of its system.
         engine: versions of the packages that answered, where this library started the server.
     """
@@ -66,6 +69,7 @@ class Reply:
     usage: Usage
     said_by: str = ""
     engine: str = ""
+    thoughts_alone: bool = False
 
     @property
     def withheld(self) -> str:
@@ -82,22 +86,11 @@ class Reply:
         return Reply(**dict(stored) | {"tokens": tokens, "usage": Usage(**stored["usage"])})
 
 
-#: What the endpoint said last to the request in hand, so that one which runs out of time says why.
-last_refusal: ContextVar[Refusal | None] = ContextVar("last_refusal", default=None)
-
-
-async def sort(response: Any) -> None:
-    """Decide what is asked again, by what the reply says; an error in a 200 gets its status."""
+async def set_status(response: Any) -> None:
+    """Give an error in a reply of 200 the status that it stands for."""
     await response.aread()
-    if response.status_code < 400:
-        hidden = hidden_error(_json(response))
-        if hidden is None:
-            return
+    if response.status_code < 400 and (hidden := hidden_error(_json(response))):
         response.status_code = hidden.status
-    refusal = refused(response)
-    last_refusal.set(refusal)
-    again = scope(refusal) == "retry"
-    response.headers["x-should-retry"] = "true" if again else "false"
 
 
 def refused(response: Any) -> Refusal:
@@ -161,7 +154,8 @@ def fields(request: Mapping[str, Any], said: Dialect) -> dict[str, Any]:
     if wanted := request["top_logprobs"]:
         if not said.alternatives:
             raise NoProbabilities("the endpoint gives no log-probabilities")
-        found |= {"logprobs": True, "top_logprobs": min(wanted, said.alternatives)}
+        most = _OF_A_THOUGHT if said.thinking else wanted
+        found |= {"logprobs": True, "top_logprobs": min(wanted, said.alternatives, most)}
     body = _from_environment_in(said.body)
     if request["prefill"]:
         if said.prefill is None:
@@ -170,26 +164,22 @@ def fields(request: Mapping[str, Any], said: Dialect) -> dict[str, Any]:
     return found | {"extra_body": body} if body else found
 
 
-def _from_environment_in(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A body with its variables read, at any depth."""
-    words = {name: value for name, value in body.items() if isinstance(value, str)}
-    inner = {
-        name: _from_environment_in(value)
-        for name, value in body.items()
-        if isinstance(value, Mapping)
-    }
-    return dict(body) | from_environment(words) | inner
+def _from_environment_in(value: Any, name: str = "") -> Any:
+    """A value with its variables read, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _from_environment_in(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_from_environment_in(inner, name) for inner in value]
+    return from_environment({name: value})[name] if isinstance(value, str) else value
 
 
-def variables_in(values: Mapping[str, Any]) -> list[str]:
-    """The names of the environment variables that values name, at any depth."""
-    found = [
-        value[1:] for value in values.values() if isinstance(value, str) and value.startswith("$")
-    ]
-    for inner in values.values():
-        if isinstance(inner, Mapping):
-            found += variables_in(inner)
-    return found
+def variables_in(value: Any) -> list[str]:
+    """The names of the environment variables that a value names, at any depth."""
+    if isinstance(value, Mapping):
+        return variables_in(list(value.values()))
+    if isinstance(value, list | tuple):
+        return [name for inner in value for name in variables_in(inner)]
+    return [value[1:]] if isinstance(value, str) and value.startswith("$") else []
 
 
 def _without_system(messages: list[Message]) -> list[Message]:
@@ -225,6 +215,7 @@ def reply(answer: Any, seconds: float) -> Reply:
             tokens=_tokens(choice.logprobs),
             usage=_usage(answer.usage, seconds),
             said_by=_storable(" ".join(str(part) for part in (answer.model, mark) if part)),
+            thoughts_alone=not text and _holds_thoughts(choice.message),
         )
     except (AttributeError, TypeError, ValueError) as error:
         raise JudgeFault(f"the reply is off the protocol: {str(error)[:200]}") from error
@@ -279,6 +270,11 @@ def _text(message: Any) -> str:
     if not isinstance(content, str | None):
         raise JudgeFault(f"the content is {type(content).__name__}, not text")
     return content or ""
+
+
+def _holds_thoughts(message: Any) -> bool:
+    """Whether there are thoughts in one of the fields that endpoints have for them."""
+    return any(getattr(message, name, None) for name in ("reasoning_content", "reasoning"))
 
 
 def _part(part: Any) -> str:

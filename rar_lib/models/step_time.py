@@ -25,6 +25,7 @@ from rar_lib.core.errors import DataError
 from rar_lib.core.types import Arm, Price, Task
 from rar_lib.data.jsonl import json_rows
 from rar_lib.judging.cost import Work, estimate, grading_work
+from rar_lib.judging.reading import RATING_TOKENS, VERDICT_TOKENS
 
 Stage = Literal["generate", "judge", "update"]
 
@@ -297,6 +298,9 @@ def assumptions() -> dict[str, Assumption]:
 def call_work(tasks: Sequence[Task], arm: Arm, response: float) -> Work:
     """Mean calls and tokens of judging one response of so many tokens, in whole numbers.
 
+    Written tokens are counted as far as a reading by probability may look at them, of a judge that
+    does not think: as :func:`rar_lib.evaluation.grading.items_work` counts those.
+
     Raises:
         DataError: no tasks, or one without what the arm needs.
     """
@@ -305,7 +309,8 @@ def call_work(tasks: Sequence[Task], arm: Arm, response: float) -> Work:
     empty = grading_work([(task, "") for task in tasks], arm)
     calls = math.ceil(empty.calls / len(tasks))
     read = round(calls * (empty.prompt_tokens / empty.calls + response))
-    return Work(calls, read, read, calls)
+    looked_at = VERDICT_TOKENS if arm in ("explicit", "predefined") else RATING_TOKENS
+    return Work(calls, read, read, calls * looked_at)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 Pure functions over tasks, used for RaR-Mini and, unchanged, for the released sets. Shares are
 in [0, 1]; words are runs of non-space characters. A task without a rubric counts for the
 questions and is left out of everything about rubrics. Questions that occur twice are found word
-for word across splits, and nearly so.
+for word across splits, and nearly so. Content words are of the letters a to z: of a text in another
+script what hangs on them is ``None``, with the reason, and not a number of what was not read.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import numpy as np
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import PAPER_WEIGHTS
-from rar_lib.core.stats import pearson
+from rar_lib.core.stats import pearson, scored
 from rar_lib.core.text import content_words, normalise
 from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
 
@@ -69,16 +71,19 @@ class Defects:
         multiple_choice: share of tasks that print at least three lettered options.
         answer_stated: share of rubrics with a criterion that holds a number of the reference
             that the question does not hold.
-        generic_criteria: share of criteria, see :func:`is_generic`.
+        generic_criteria: share of the criteria that can be read, see :func:`is_generic`; ``None``
+            where none can.
         repeated_criteria: share of criteria whose normalised sentence is in another task too.
+        reason: why some criteria do not count as generic or not, if there are any.
     """
 
     empty_references: int
     duplicate_questions: int
     multiple_choice: float
     answer_stated: float
-    generic_criteria: float
+    generic_criteria: float | None
     repeated_criteria: float
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,25 +143,57 @@ def defects(tasks: Sequence[Task]) -> Defects:
     pairs = [(task, criterion) for task, rubric in rated for criterion in rubric.criteria]
     stated = sum(_gives_the_answer_away(task, rubric) for task, rubric in rated)
     repeated = sum(len(owners[normalise(criterion.description)]) > 1 for _, criterion in pairs)
-    generic = sum(is_generic(task, criterion) for task, criterion in pairs)
+    generic = scored(is_generic(task, criterion) for task, criterion in pairs)
+    unread = len(pairs) - len(generic)
+    of_all = f"{unread:,} of {len(pairs):,} criteria"
     return Defects(
         empty_references=sum(not task.reference for task in tasks),
         duplicate_questions=len(tasks) - len({normalise(task.question) for task in tasks}),
         multiple_choice=sum(is_multiple_choice(task) for task in tasks) / len(tasks),
         answer_stated=stated / len(rated),
-        generic_criteria=generic / len(pairs),
+        generic_criteria=sum(generic) / len(generic) if generic else None,
         repeated_criteria=repeated / len(pairs),
+        reason=f"{of_all}, or their tasks: {UNREAD}" if unread else None,
     )
 
 
-def is_generic(task: Task, criterion: Criterion) -> bool:
+def is_generic(task: Task, criterion: Criterion) -> bool | None:
     """No number and no content word of the criterion is in the question or the reference.
 
     Content words are those of :func:`rar_lib.core.text.content_words`: four letters or more, cut
-    to six, without function words and the words that rubrics are made of ("mentions").
+    to six, without function words and the words that rubrics are made of ("mentions"). ``None``
+    where the criterion or the task is in a script that has none of them (:func:`is_read`).
     """
-    task_words = _content(f"{task.question} {task.reference or ''}")
-    return not _content(criterion.description) & task_words
+    asked = f"{task.question} {task.reference or ''}"
+    if not (is_read(asked) and is_read(criterion.description)):
+        return None
+    return not _content(criterion.description) & _content(asked)
+
+
+#: Why words are not counted.
+UNREAD = "in a script or with accents that are not read; content words are of letters a to z"
+
+
+def is_read(text: str) -> bool:
+    """Whether content words can be found in a text: not in one of Chinese or Russian.
+
+    Of the letters of its longer words at least half have to stand in runs of four or more from a to
+    z, as in English, and nearly always in German or French. What is shorter may be a symbol or a
+    unit, but for words of scripts without capitals, which are short.
+    """
+    words = [_letters(word) for word in text.lower().split()]
+    counted = [word for word in words if len(word) >= 4 or (len(word) > 1 and _is_caseless(word))]
+    runs = [run for word in counted for run in re.findall(r"[a-z]{4,}", word)]
+    return 2 * sum(map(len, runs)) >= sum(map(len, counted))
+
+
+def _letters(word: str) -> str:
+    """The letters of a word, with the signs that combine with them."""
+    return "".join(character for character in word if unicodedata.category(character)[0] in "LM")
+
+
+def _is_caseless(word: str) -> bool:
+    return any(unicodedata.category(character) == "Lo" for character in word)
 
 
 def is_multiple_choice(task: Task) -> bool:

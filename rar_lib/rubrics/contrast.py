@@ -20,11 +20,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from rar_lib.core.scoring import Weights
+from rar_lib.core.scoring import Weighing, weight_of
 from rar_lib.core.stats import is_flat, scored
 from rar_lib.core.types import Criterion, Polarity, Rubric
 
-#: Criterion id -> verdict, or probability in [0, 1] that it is met; ``None`` is unscored.
+#: Criterion id -> verdict, or probability in [0, 1] that it is met; ``None`` is unscored, and so is
+#: a criterion that is not named: a response that was refused as a whole has no verdicts.
 Values = Mapping[str, bool | float | None]
 
 
@@ -45,7 +46,7 @@ def contrast(values: Sequence[bool | float | None]) -> float | None:
 
 
 def contrast_weights(
-    rubric: Rubric, group: Sequence[Values], weights: Weights, share: float
+    rubric: Rubric, group: Sequence[Values], weights: Weighing, share: float
 ) -> dict[str, float]:
     """The weight of each criterion for one group of rollouts.
 
@@ -56,8 +57,8 @@ def contrast_weights(
     rollouts are scored on: it takes no part.
 
     Args:
-        group: the verdicts of each rollout, one mapping with every criterion of the rubric each.
-        weights: of the categories.
+        group: the verdicts of each rollout, one mapping each.
+        weights: of the categories, or ``"points"``.
         share: of the weights that goes by contrast, in [0, 1]; 0 is the plain weights.
 
     Raises:
@@ -65,13 +66,13 @@ def contrast_weights(
     """
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"share is {share}; it is a share of the weights and must be in [0, 1]")
-    plain = {criterion.id: weights[criterion.category] for criterion in rubric.criteria}
+    plain = {criterion.id: weight_of(criterion, weights) for criterion in rubric.criteria}
     found = dict(plain)
     for category in {criterion.category for criterion in rubric.criteria}:
         apart = {}
         for criterion in rubric.criteria:
             if criterion.category is category:
-                spread = contrast([values[criterion.id] for values in group])
+                spread = contrast([values.get(criterion.id) for values in group])
                 if spread is not None:
                     apart[criterion.id] = plain[criterion.id] * spread
         total = math.fsum(apart.values())
@@ -98,7 +99,7 @@ def weighted_score(rubric: Rubric, values: Values, weights: Mapping[str, float])
     if total <= 0:
         raise ValueError(f"the weights of this rubric add up to {total}; at least one must be > 0")
     credit = scored(
-        _credit(criterion, values[criterion.id], weights[criterion.id])
+        _credit(criterion, values.get(criterion.id), weights[criterion.id])
         for criterion in rubric.criteria
     )
     if len(credit) < len(rubric.criteria):

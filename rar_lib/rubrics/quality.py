@@ -15,7 +15,7 @@ import numpy as np
 
 from rar_lib.core.text import content_words
 from rar_lib.core.types import Category, Criterion, Rubric, Task
-from rar_lib.rubrics.audit import is_generic
+from rar_lib.rubrics.audit import is_generic, is_read
 
 #: Phrases that send the judge elsewhere: the sentence cannot be checked on its own.
 _POINTS_ELSEWHERE = re.compile(
@@ -29,6 +29,9 @@ _POINTS_ELSEWHERE = re.compile(
 class Quality:
     """One rubric in numbers, all in [0, 1].
 
+    What reads words is ``None`` where the task or a criterion is in a script whose words are not
+    read, :data:`rar_lib.rubrics.audit.UNREAD`; compliance alone does not.
+
     Attributes:
         compliance: share of these that hold: an Essential criterion, a pitfall, two categories
             among the positive ones, size within the range asked for.
@@ -41,12 +44,12 @@ class Quality:
     """
 
     compliance: float
-    one_sentence: float
-    self_contained: float
-    grounding: float
-    coverage: float
-    redundancy: float
-    generic: float
+    one_sentence: float | None
+    self_contained: float | None
+    grounding: float | None
+    coverage: float | None
+    redundancy: float | None
+    generic: float | None
 
 
 def measure(rubric: Rubric, task: Task, size: tuple[int, int]) -> Quality:
@@ -63,6 +66,9 @@ def measure(rubric: Rubric, task: Task, size: tuple[int, int]) -> Quality:
         len(positive) > 1,
         size[0] <= len(criteria) <= size[1],
     )
+    texts = [f"{task.question} {task.reference or ''}", *(one.description for one in criteria)]
+    if not all(map(is_read, texts)):
+        return Quality(_share(rules), None, None, None, None, None, None)
     return Quality(
         compliance=_share(rules),
         one_sentence=_share([is_one_sentence(criterion) for criterion in criteria]),
@@ -70,7 +76,7 @@ def measure(rubric: Rubric, task: Task, size: tuple[int, int]) -> Quality:
         grounding=len(said & known) / len(said) if said else 0.0,
         coverage=len(said & wanted) / len(wanted) if wanted else 0.0,
         redundancy=_redundancy(words),
-        generic=_share([is_generic(task, criterion) for criterion in criteria]),
+        generic=_share([bool(is_generic(task, criterion)) for criterion in criteria]),
     )
 
 

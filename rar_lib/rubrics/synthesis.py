@@ -34,6 +34,7 @@ from rar_lib.judging.cost import (
     measure_rate,
     tokens,
 )
+from rar_lib.judging.dialect import Dialect
 from rar_lib.judging.reading import json_object
 from rar_lib.judging.wire import Reply
 
@@ -298,10 +299,15 @@ def _pattern(text: str) -> dict[str, object]:
 _WRITTEN_AN_ITEM = 32
 
 
-def synthesis_work(tasks: Sequence[Task], *, with_reference: bool, size: Size) -> Work:
+def synthesis_work(
+    tasks: Sequence[Task], *, with_reference: bool, size: Size, dialect: Dialect
+) -> Work:
     """Rubrics for these tasks, one call each (a re-ask after a failure comes on top).
 
     What all prompts of a domain begin with is computed once (the server's prefix cache).
+
+    Args:
+        dialect: of the endpoint; what a model may think before it writes counts as written.
     """
     total = Work()
     before: dict[str, str] = {}
@@ -311,7 +317,8 @@ def synthesis_work(tasks: Sequence[Task], *, with_reference: bool, size: Size) -
         before[task.domain] = prompt
         asked = tokens(prompt) + TEMPLATE
         items = sum(size) / 2 + 1.5  # criteria, and one or two pitfalls
-        total += Work(1, asked, asked - shared, round(items * _WRITTEN_AN_ITEM))
+        written = round(items * _WRITTEN_AN_ITEM) + dialect.thinking
+        total += Work(1, asked, asked - shared, written)
     return total
 
 
@@ -373,7 +380,7 @@ def write_rubrics(
             f"no reference for {', '.join(sorted(bare)[:5])}"
             f"{' and others' if len(bare) > 5 else ''}; add one, or pass --no-reference"
         )
-    work = synthesis_work(todo, with_reference=with_reference, size=size)
+    work = synthesis_work(todo, with_reference=with_reference, size=size, dialect=chat.speaks)
     # Nobody pays for a measurement on a paid endpoint; there the tokens and the price count.
     rate = run_sync(measure_rate(chat)) if chat.local and todo else None
     if not proceed(estimate(work, rate, price)):

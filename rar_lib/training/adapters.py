@@ -31,15 +31,16 @@ from rar_lib.core.prompts import policy_messages
 from rar_lib.core.stats import scored
 from rar_lib.core.types import Task
 from rar_lib.data.jsonl import short
+from rar_lib.data.questions import Completion, spoken
 from rar_lib.evaluation.diagnostics import advantages, groups
 from rar_lib.evaluation.judge_roles import MAX_UNSCORED
 from rar_lib.judging.chat import run_sync
 from rar_lib.training.rewards import (
-    Completion,
     RubricReward,
     VerifiableReward,
+    check_unscored,
+    checked_tasks,
     task_from,
-    text_of,
 )
 
 _log = logging.getLogger(__name__)
@@ -50,8 +51,22 @@ RAR_GRPO = "rar_grpo"
 _VERL_EPSILON = 1e-6
 
 
+def _check_kind(reward: object) -> None:
+    """Refuse what is no reward before a trainer has loaded a model for it.
+
+    Raises:
+        DataError: it is none of this library's.
+    """
+    if not isinstance(reward, RubricReward | VerifiableReward):
+        raise DataError(
+            f"the reward is {short(reward)} ({type(reward).__name__}): give RubricReward(judge, "
+            "arm), or VerifiableReward(rule) for a function of a task and a response"
+        )
+
+
 def _checked(reward: AnyReward, trainer: str) -> AnyReward:
     """The reward, if it needs nothing that the trainer does not tell."""
+    _check_kind(reward)
     if isinstance(reward, RubricReward) and reward.keep < 1.0:
         raise DataError(
             f"keep is {reward.keep}: rubric dropout needs the trainer's step, which {trainer} does "
@@ -77,9 +92,9 @@ async def _score(
             "rar_lib.training.adapters (verl_rows, taskset_for_verifiers), or put "
             "task.model_dump_json() there"
         ) from error
-    text = text_of(completion, reward.thoughts)
+    text = spoken(completion, reward.thoughts)
     if isinstance(reward, VerifiableReward):
-        return float(reward.verify(one, text)), ""
+        return reward.score(one, text), ""
     grade = await reward.judge.grade(one, text, reward.arm)
     if grade.score is None:
         _log.warning("task %s: not scored: %s", one.id, grade.reason)
@@ -89,23 +104,29 @@ async def _score(
 # verl
 
 
-def verl_rows(tasks: Sequence[Task], source: str = "rar") -> list[dict[str, Any]]:
+def verl_rows(
+    tasks: Sequence[Task], source: str = "rar", system: str | None = None
+) -> list[dict[str, Any]]:
     """Rows of verl's data set: the task goes where verl keeps what an answer is checked against.
 
         Dataset.from_list(verl_rows(tasks)).to_parquet("train.parquet")
 
     Args:
         source: groups the validation metrics, ``val-core/<source>/...``.
+        system: as in :func:`rar_lib.dataset_of`.
+
+    Raises:
+        DataError: there are no tasks, or something else is among them.
     """
     return [
         {
             "data_source": source,
-            "prompt": policy_messages(task),
+            "prompt": policy_messages(task, system),
             "ability": "rubric",
             "reward_model": {"style": "rubric", "ground_truth": task.model_dump_json()},
             "extra_info": {"index": place, "id": task.id},
         }
-        for place, task in enumerate(tasks)
+        for place, task in enumerate(checked_tasks(tasks))
     ]
 
 
@@ -207,7 +228,11 @@ def register_verl(max_unscored: float = MAX_UNSCORED) -> None:
 
     Call it once in a module that every process imports, named in ``VERL_USE_EXTERNAL_MODULES``; see
     ``env/verl/rar_verl.py``.
+
+    Raises:
+        DataError: ``max_unscored`` is no share.
     """
+    check_unscored(max_unscored)
     from verl.trainer.ppo.core_algos import register_adv_est
 
     register_adv_est(RAR_GRPO)(partial(rar_grpo, max_unscored=max_unscored))
@@ -241,23 +266,29 @@ def for_verifiers(reward: AnyReward) -> Callable[[Any, Any], Awaitable[float]]:
     return rubric_reward
 
 
-def taskset_for_verifiers(reward: AnyReward, tasks: Sequence[Task]) -> Any:
+def taskset_for_verifiers(
+    reward: AnyReward, tasks: Sequence[Task], system: str | None = None
+) -> Any:
     """A class of tasks for verifiers (v1: 0.3 and 0.4), which prime-rl trains on as well.
 
         # my_rar.py, beside the configuration; its id is "my_rar"
         RarTaskset = taskset_for_verifiers(reward, load_tasks("tasks.jsonl"))
         __all__ = ["RarTaskset"]
 
+    Args:
+        system: as in :func:`rar_lib.dataset_of`; the system turn is the task's ``system_prompt``.
+
     Returns:
         A subclass of ``verifiers.v1.Taskset``; its tasks have the reward ``rubric`` (see
         :func:`for_verifiers` for what is unscored).
 
     Raises:
-        DataError: the reward uses rubric dropout.
+        DataError: the reward uses rubric dropout, there are no tasks, or something else is among
+            them.
     """
-    import verifiers.v1 as vf
-
     score = for_verifiers(reward)
+    own = checked_tasks(tasks)
+    import verifiers.v1 as vf
 
     class RarData(vf.TaskData):  # type: ignore[misc]
         rar: str
@@ -269,17 +300,23 @@ def taskset_for_verifiers(reward: AnyReward, tasks: Sequence[Task]) -> Any:
 
     class RarTaskset(vf.Taskset[RarTask]):  # type: ignore[misc]
         def load(self) -> Iterator[Any]:
-            for task in tasks:
-                system, *turns = policy_messages(task)
+            for task in own:
+                said, prompt = system_and_prompt(task, system)
                 data = RarData(
-                    id=task.id,
-                    prompt=turns if len(turns) > 1 else turns[0]["content"],
-                    system_prompt=system["content"],
-                    rar=task.model_dump_json(),
+                    id=task.id, prompt=prompt, system_prompt=said, rar=task.model_dump_json()
                 )
                 yield RarTask(data, self.config.task)
 
     return RarTaskset
+
+
+def system_and_prompt(
+    task: Task, system: str | None = None
+) -> tuple[str | None, str | list[dict[str, str]]]:
+    """A conversation as verifiers takes it: the system turn apart, a single question as text."""
+    turns = policy_messages(task, system)
+    said = turns.pop(0)["content"] if turns[0]["role"] == "system" else None
+    return said, turns if len(turns) > 1 else turns[0]["content"]
 
 
 # ms-swift
@@ -295,7 +332,7 @@ def filled(values: Sequence[float | None], of: Sequence[range]) -> list[float]:
         UnscoredError: nothing is scored.
     """
     known = scored(values)
-    if not known:
+    if values and not known:
         raise UnscoredError(f"none of {len(values)} responses could be scored: check the judge")
     found = [0.0] * len(values)
     for group in of:
@@ -317,6 +354,7 @@ def for_ms_swift(reward: AnyReward) -> Any:
     (``per_device_train_batch_size`` a multiple of ``num_generations``). Training stops above the
     reward's ``max_unscored``, and the record of each call goes to ``on_step``, as in TRL.
     """
+    _check_kind(reward)
     from swift.rewards import ORM, AsyncORM
 
     if isinstance(reward, VerifiableReward):

@@ -8,6 +8,7 @@ renamed and the one before it is used. Only folders written by the same run are 
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
@@ -22,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rar_lib.core import processes
-from rar_lib.core.errors import CheckpointError
+from rar_lib.core.errors import CheckpointError, RarError, first_line
 from rar_lib.core.fetch import bytes_under
 from rar_lib.core.files import atomic_write, digest, file_hash
 from rar_lib.training.run import Transcript
@@ -33,7 +34,11 @@ JOURNAL = "journal.json"
 SCHEMA_VERSION = 1
 #: Written by transformers and never read by us; it is a pickle of a whole object.
 _NOT_KEPT = ("training_args.bin",)
-_NAME = re.compile(r"checkpoint-(\d+)")
+#: As transformers writes it: a copy that somebody made, such as checkpoint-9-backup, is none.
+_NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
+#: How a full disk is reported: by torch's writer, by those in Rust (tensors, tokenizer), by Python.
+_FULL = re.compile(r"inline_container|PytorchStreamWriter|No space left|quota exceeded")
+_FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 _log = logging.getLogger(__name__)
 
 
@@ -123,7 +128,7 @@ def newest(folder: Path, run: str, *, set_aside: bool = True) -> Checkpoint | No
     numbered = [
         (int(match[1]), path)
         for path in folder.glob("checkpoint-*")
-        if (match := _NAME.match(path.name))
+        if (match := _NAME.fullmatch(path.name))
     ]
     for step, path in sorted(numbered, reverse=True):
         reason = fault(path, run)
@@ -180,7 +185,13 @@ def sole_writer(out: Path) -> Iterator[None]:
         ) from error
 
 
-def check_space(folder: Path, last_good: str) -> None:
+def continues_from(folder: Path, run: str) -> str:
+    """From where a run goes on after a failure, in words."""
+    last = newest(folder, run, set_aside=False)
+    return f"step {last.step}" if last else "its beginning"
+
+
+def check_space(folder: Path, run: str) -> None:
     """Stop before a checkpoint that would not fit beside the newest one.
 
     Raises:
@@ -192,8 +203,36 @@ def check_space(folder: Path, last_good: str) -> None:
     if free < 1.2 * size:
         raise CheckpointError(
             f"{folder} has {free / 1e6:.0f} MB left and a checkpoint takes {size / 1e6:.0f} MB: "
-            f"free some space and run again; the run continues from {last_good}"
+            f"free some space and run again; the run continues from {continues_from(folder, run)}"
         )
+
+
+@contextmanager
+def writing(what: str, folder: Path, run: str) -> Iterator[None]:
+    """Around the writing of what a run keeps.
+
+    Args:
+        folder: of the run's checkpoints.
+
+    Raises:
+        CheckpointError: it could not be written; says why, and from where the run continues.
+    """
+    try:
+        yield
+    except RarError:
+        raise
+    except Exception as error:  # torch, safetensors, tokenizers: each has its own kind
+        mend = "free some space" if _is_full(error) else "mend that"
+        raise CheckpointError(
+            f"{folder}: {what} can't be written ({type(error).__name__}: {first_line(error)}): "
+            f"{mend} and run again; the run continues from {continues_from(folder, run)}"
+        ) from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether there was no room for what should be written."""
+    number = error.errno if isinstance(error, OSError) else None
+    return number in _FULL_NUMBERS or _FULL.search(str(error)) is not None
 
 
 @dataclass(frozen=True)
@@ -229,17 +268,12 @@ class Sealer:
             CheckpointError: it could not be written; says from where the run continues.
         """
         begin = time.perf_counter()
-        folder.mkdir(parents=True, exist_ok=True)
-        processes.once(lambda: check_space(folder, f"step {step - 1}"))
-        try:
+        with writing(f"the checkpoint of step {step}", folder, self.run):
+            folder.mkdir(parents=True, exist_ok=True)
+            processes.once(lambda: check_space(folder, self.run))
             yield
             self.journal.seconds = time.perf_counter() - self.start
             processes.gathered()
             if processes.is_first():
                 seal(folder / f"checkpoint-{step}", self.run, self.journal)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise CheckpointError(
-                f"{folder}: the checkpoint of step {step} can't be written ({error}): free "
-                f"some space and run again; the run continues from the step before"
-            ) from error
         self.journal.checkpoint_seconds.append(round(time.perf_counter() - begin, 3))

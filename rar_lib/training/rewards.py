@@ -12,12 +12,15 @@ from __future__ import annotations
 import asyncio
 import dis
 import inspect
+import math
 import re
 import textwrap
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
+from numbers import Real
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,9 +33,10 @@ from rar_lib.core.files import digest, meaning
 from rar_lib.core.prompts import in_order, shuffled, trl_row
 from rar_lib.core.scoring import PREDEFINED, UNIFORM_WEIGHTS
 from rar_lib.core.stats import mean_scored
-from rar_lib.core.text import THOUGHTS, without_thoughts
-from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage
-from rar_lib.data.jsonl import short
+from rar_lib.core.text import THOUGHTS, is_blank
+from rar_lib.core.types import Arm, Grade, MultipleChoice, Rubric, Task, Usage, arm_named
+from rar_lib.data.jsonl import explain, short
+from rar_lib.data.questions import Completion, spoken
 from rar_lib.evaluation.diagnostics import credit, flat_mass, groups, levelled, step_record
 from rar_lib.evaluation.judge_roles import MAX_UNSCORED
 from rar_lib.evaluation.multiple_choice import answer_letter, last_box
@@ -44,7 +48,6 @@ from rar_lib.rubrics.dropout import drop_from_task
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Completion = str | list[dict[str, str]]
 LogMetric = Callable[[str, float], None]
 OnStep = Callable[[dict[str, Any]], None]
 
@@ -216,6 +219,34 @@ def check_contrast(contrast: float, arm: str) -> None:
         )
 
 
+def check_unscored(most: float) -> None:
+    """Refuse a limit that no step reaches, or every one.
+
+    Raises:
+        DataError: it is no share.
+    """
+    if not isinstance(most, Real) or not 0.0 <= most <= 1.0:  # not a number, too
+        raise DataError(
+            f"max_unscored is {most!r}: it is the share of a step's responses that may be without "
+            "a score and must be a number in [0, 1]; a quarter is 0.25"
+        )
+
+
+def _check_way(thoughts: object, on_step: object) -> None:
+    """Refuse what would fail in the first step, when a model has been loaded and has written.
+
+    Raises:
+        DataError: the tags are one text, whose letters would be the tags, or nobody can be told.
+    """
+    if isinstance(thoughts, str):
+        raise DataError(f"thoughts is {thoughts!r}: give the names in a tuple, ({thoughts!r},)")
+    if on_step is not None and not callable(on_step):
+        raise DataError(
+            f"on_step is {short(on_step)}: give a function that takes a step's record, such as "
+            "steps.append"
+        )
+
+
 @dataclass(frozen=True)
 class _Part:
     """What was graded in a step: by this process, or by all of them one after another.
@@ -225,6 +256,7 @@ class _Part:
         tasks: as the judge saw them.
         texts: what it was shown of the responses.
         grades: none without a judge.
+        only_thoughts: how many responses say nothing behind their thoughts.
         seconds: until the last of them was graded.
     """
 
@@ -235,6 +267,7 @@ class _Part:
     tasks: list[Task] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     grades: list[Grade] = field(default_factory=list)
+    only_thoughts: int = 0
 
     def packed(self) -> dict[str, Any]:
         """All of it as JSON."""
@@ -271,6 +304,7 @@ def _of_all(
         tasks=[task for one in parts for task in one.tasks],
         texts=[text for one in parts for text in one.texts],
         grades=[grade for one in parts for grade in one.grades],
+        only_thoughts=sum(one.only_thoughts for one in parts),
     )
     return whole, slice(begin, begin + len(part.scores))
 
@@ -291,6 +325,7 @@ class RubricReward:
     teaches nothing, neither good nor bad. A flat group, whose rewards differ by no more than the
     judge's rounding, gets one value and so no advantage either (see
     :func:`rar_lib.evaluation.diagnostics.levelled`); the record of the step keeps what was scored.
+    A group is neighbours with the same task: TRL hands the rollouts of a prompt over side by side.
     Among several processes each grades its own rollouts; a group, the record, and the share above
     which training stops are those of the whole step.
 
@@ -305,19 +340,22 @@ class RubricReward:
         least: criteria that dropout leaves at least, or all where a rubric has fewer.
         contrast: share of the criteria's weights that goes to those which tell the rollouts of a
             group apart, in [0, 1]; above 0 for the explicit arm alone (see
-            :mod:`rar_lib.rubrics.contrast`). Needs whole groups in a call. ``scores`` and ``mean``
-            of the record are then of these weights, and ``mean_plain`` of the plain ones.
+            :mod:`rar_lib.rubrics.contrast`). Needs whole groups in a call, and refuses single
+            responses to a task that comes back after another. ``scores`` and ``mean`` of the record
+            are then of these weights, and ``mean_plain`` of the plain ones.
         seed: decides, with the trainer's step, which criteria those are.
         thoughts: names of the tags between which a reasoning policy thinks: the judge is shown what
             comes behind them. A thought that was cut off has no answer: an empty response.
         on_step: is given a record of each call: scores, spread, flat groups, length and its
-            correlation with the reward, unscored share, seconds of judging, and for the arms with
-            criteria ``flat_mass``, ``credit`` by category and ``criteria`` by task and id; and the
-            ``rollouts`` themselves: task, text, tokens, score, and what the judge said of each.
+            correlation with the reward, unscored share, ``only_thoughts`` (share of the responses
+            that say nothing behind their thoughts, and so are empty), seconds of judging, and for
+            the arms with criteria ``flat_mass``, ``credit`` by category and ``criteria`` by task
+            and id; and the ``rollouts`` themselves: task, text, tokens, score, and what the judge
+            said of each.
 
     Raises:
-        DataError: ``keep`` or ``contrast`` is no share or does nothing in this arm, or ``least`` is
-            below 1.
+        DataError: there is no such arm, the judge is none, ``keep`` or ``contrast`` is no share or
+            does nothing in this arm, ``least`` is below 1, or another setting is of no use.
     """
 
     judge: Judge
@@ -331,8 +369,16 @@ class RubricReward:
     on_step: OnStep | None = None
 
     def __post_init__(self) -> None:
+        if not callable(getattr(self.judge, "grade", None)):
+            raise DataError(
+                f"judge is {short(self.judge)} ({type(self.judge).__name__}), which grades "
+                "nothing: give Judge(Chat(URL, NAME))"
+            )
+        arm_named(self.arm)
         check_keep(self.keep, self.arm)
         check_contrast(self.contrast, self.arm)
+        check_unscored(self.max_unscored)
+        _check_way(self.thoughts, self.on_step)
         if self.least < 1:
             raise DataError(f"least is {self.least}: at least one criterion must be left")
 
@@ -381,22 +427,38 @@ class RubricReward:
             return []
         of = groups(part.keys)
         scores = self._by_contrast(part.tasks, part.grades, of) if self.contrast else part.scores
-        record = step_record(scores, part.lengths, of)
-        said = [grade.model_dump(mode="json", exclude=_NOT_SHOWN) for grade in part.grades]
-        record |= {
-            "rollouts": _rollouts(part, scores, said),
-            "judge_seconds": part.seconds,
-            "usage": sum((grade.usage for grade in part.grades), Usage()).model_dump(),
-        }
+        record = _record(part, scores, of)
         if self.arm in ("explicit", "predefined"):
             record |= self._by_criterion(part.tasks, part.grades, of)
         if self.contrast:
             record["mean_plain"] = mean_scored(part.scores)
         _report(record, self.on_step, log_metric)
-        unscored = [grade.reason for grade in part.grades if grade.score is None]
-        where = f"Check the judge {self.judge.chat.model!r} at {self.judge.chat.where}"
-        _check(unscored, len(part.grades), self.max_unscored, where)
+        self.check_scored(scores, part.grades)
         return levelled(scores, of)[own]
+
+    # TRL from 0.27 to 1.13 awaits a reward if inspect or asyncio take it for an async function.
+    # They ask for these: an object that is callable and has them counts as one.
+    __code__ = __call__.__code__
+    __defaults__ = __call__.__defaults__
+    __kwdefaults__ = __call__.__kwdefaults__
+
+    def check_scored(self, scores: Sequence[float | None], grades: Sequence[Grade]) -> None:
+        """Stop where more than ``max_unscored`` of a step's responses have no score.
+
+        Args:
+            grades: that say why.
+
+        Raises:
+            UnscoredError: it is more; names the first reason, and the judge.
+        """
+        missing = scores.count(None)
+        if missing and missing / len(scores) > self.max_unscored:
+            reason = next((grade.reason for grade in grades if grade.reason), _NO_REASON)
+            raise UnscoredError(
+                f"{missing} of {len(scores)} responses could not be scored (limit "
+                f"{self.max_unscored:.0%}); the first reason: {reason}. Check the judge "
+                f"{self.judge.chat.model!r} at {self.judge.chat.where}"
+            )
 
     async def _graded(
         self,
@@ -408,7 +470,7 @@ class RubricReward:
         if not completions:
             return _Part()
         tasks = [self._shown(task, trainer_state) for task in tasks_from(column, len(completions))]
-        texts = [text_of(completion, self.thoughts) for completion in completions]
+        texts = [spoken(completion, self.thoughts) for completion in completions]
         items = list(zip(tasks, texts, strict=True))
         start = time.perf_counter()
         grades = await together(self.judge.grade(task, text, self.arm) for task, text in items)
@@ -420,12 +482,14 @@ class RubricReward:
             tasks=tasks,
             texts=texts,
             grades=grades,
+            only_thoughts=_only_thoughts(completions, texts),
         )
 
     def _by_contrast(
         self, tasks: Sequence[Task], grades: Sequence[Grade], of: Sequence[range]
     ) -> list[float | None]:
         """The scores under the weights that each group's contrast gives."""
+        _check_side_by_side([tasks[group[0]].id for group in of], of)
         found: list[float | None] = [None] * len(grades)
         for group in of:
             rubric = tasks[group[0]].rubric
@@ -434,7 +498,8 @@ class RubricReward:
                 raise DataError(f"task {tasks[group[0]].id!r} has no rubric to weigh")
             weights = contrast_weights(rubric, values, self.judge.weights, self.contrast)
             for place, own in zip(group, values, strict=True):
-                found[place] = weighted_score(rubric, own, weights)
+                if grades[place].score is not None:
+                    found[place] = weighted_score(rubric, own, weights)
         return found
 
     def _by_criterion(
@@ -470,8 +535,34 @@ class RubricReward:
         return drop_from_task(task, self.keep, seed=self.seed, step=step, least=self.least)
 
 
+def _check_side_by_side(ids: Sequence[str], of: Sequence[range]) -> None:
+    """Refuse responses to one task that lie apart one by one: each would be a group of its own.
+
+    Args:
+        ids: of the groups' tasks. Two groups of one task are two prompts of a step.
+
+    Raises:
+        DataError: a task comes back after another one, with a single response.
+    """
+    for name, group in zip(ids, of, strict=True):
+        if len(group) == 1 and ids.count(name) > 1:
+            raise DataError(
+                f"a single response to task {name!r} lies apart from its others: contrast weights "
+                "need the responses to a task side by side; sort the batch by task, or use "
+                "contrast=0.0"
+            )
+
+
+#: Of a judge of one's own that leaves a response without a score, or a criterion without a verdict
+#: that contrast weights need.
+_NO_REASON = "the judge gave no verdict, and no reason"
+
+
 def _values(grade: Grade) -> Values:
-    """What Eq. 1 adds up: probabilities where there are some, else verdicts."""
+    """What Eq. 1 adds up: probabilities where there are some, else verdicts.
+
+    Nothing of a grade that was refused as a whole: it has no verdicts.
+    """
     return {verdict.criterion_id: verdict.value for verdict in grade.verdicts}
 
 
@@ -492,10 +583,12 @@ def exact_match(task: Task, text: str) -> bool:
     """Whether a response gives the one right answer.
 
     Multiple choice: the letter that :func:`rar_lib.evaluation.multiple_choice.answer_letter`
-    reads is the right one, options shown in the order of seed 0. Else: the box, or the last
-    line, or the whole text says the same as the reference
-    (:func:`rar_lib.core.answers.same`): numbers by their value, words in any case; signs, decimal
-    points, fractions and comparison signs count.
+    reads is the right one, options shown in the order of seed 0. Else: the last box, the text in
+    the last ``<answer>`` tags, the last line, what a sentence at its end names as the answer, or
+    the whole text says the same as the reference (:func:`rar_lib.core.answers.same`): numbers by
+    their value, words in any case; signs, decimal points, fractions and comparison signs count. An
+    equation such as ``x = 4`` is not taken for the answer 4: which unknown was asked for, no rule
+    can tell.
 
     Raises:
         DataError: the task has no reference to compare with.
@@ -505,9 +598,26 @@ def exact_match(task: Task, text: str) -> bool:
     if task.reference is None:
         raise DataError(f"task {task.id!r} has no reference: rlvr needs an answer to check")
     lines = text.strip().splitlines() or [""]
-    named = re.sub(r"^\W*(?:final\s+)?answer\s*(?:is|[:=])\s*", "", lines[-1], flags=re.IGNORECASE)
-    parts = [last_box(text), lines[-1], named, text]
+    said = [*_tagged(text)[-1:], lines[-1]]
+    named = [_NAMED.split(part)[-1] for part in said]
+    parts = [last_box(text), *said, *named, text]
     return any(same(part, task.reference) for part in parts if part)
+
+
+#: How a sentence begins that names the answer: "Answer:", "So the final answer is".
+_NAMED = re.compile(
+    r"(?:^|(?<=[.!?])\s)\W{0,20}(?:(?:so|thus|therefore|hence)\W{1,5})?(?:(?:the|my|our)\s+)?"
+    r"(?:(?:final|correct|right)\s+)?answer\s*(?:is\b\s*:?|[:=])\s*",
+    re.IGNORECASE,
+)
+#: The tags between which policies are often told to answer.
+_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
+
+
+def _tagged(text: str) -> list[str]:
+    """What stands between an opening tag and the closing one that follows it."""
+    tags = pairwise(_TAG.finditer(text))
+    return [text[one.end() : two.start()] for one, two in tags if two[1] and not one[1]]
 
 
 @dataclass
@@ -515,9 +625,13 @@ class VerifiableReward:
     """RLVR, the paper's Remark 1: one criterion of weight 1, checked by a rule, no judge.
 
     Attributes:
-        verify: task and response -> right or wrong, or how right in [0, 1]; never without a score.
+        verify: task and response -> right or wrong, or how right in [0, 1]; never without a score:
+            anything else is refused by name.
         name: what the rule is called in the identity of a run.
         thoughts: names of the tags around what is thought and not said.
+
+    Raises:
+        DataError: the rule is no function, or another setting is of no use.
     """
 
     verify: Callable[[Task, str], float] = exact_match
@@ -525,6 +639,13 @@ class VerifiableReward:
     arm: str = "rlvr"
     thoughts: tuple[str, ...] = THOUGHTS
     on_step: OnStep | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.verify):
+            raise DataError(
+                f"verify is {short(self.verify)}: give a function of a task and a response"
+            )
+        _check_way(self.thoughts, self.on_step)
 
     @property
     def __name__(self) -> str:
@@ -555,6 +676,9 @@ class VerifiableReward:
 
         Groups that a rule of many values leaves flat are levelled as those of a judge are
         (:func:`rar_lib.evaluation.diagnostics.levelled`); the record keeps what the rule said.
+
+        Raises:
+            DataError: the rule said something else than how right a response is.
         """
         part = _Part()
         failure = None
@@ -568,12 +692,29 @@ class VerifiableReward:
         own = slice(len(part.scores))
         if _shared(log_metric):
             whole, own = _of_all(part, failure)
+        if not whole.scores:
+            return []
         of = groups(whole.keys)
-        record = step_record(whole.scores, whole.lengths, of)
-        record |= {"judge_seconds": whole.seconds, "usage": Usage().model_dump()}
-        record["rollouts"] = _rollouts(whole, whole.scores)
-        _report(record, self.on_step, log_metric)
+        _report(_record(whole, whole.scores, of), self.on_step, log_metric)
         return levelled(whole.scores, of)[own]
+
+    def score(self, task: Task, text: str) -> float:
+        """How right the rule says that a response is, in [0, 1].
+
+        Raises:
+            DataError: it says something else.
+        """
+        said = self.verify(task, text)
+        try:
+            value = float(said)
+        except (TypeError, ValueError, OverflowError):
+            value = math.nan
+        if not 0.0 <= value <= 1.0:
+            raise DataError(
+                f"the rule {self.name!r} gave {short(said)} for a response to task {task.id!r}; "
+                "allowed: true, false, or a number in [0, 1], for every response"
+            )
+        return value
 
     def _checked(
         self,
@@ -581,87 +722,26 @@ class VerifiableReward:
         column: Sequence[str] | None,
         ids: Sequence[Sequence[int]] | None,
     ) -> _Part:
+        if not completions:
+            return _Part()
         start = time.perf_counter()
         tasks = tasks_from(column, len(completions))
-        texts = [text_of(completion, self.thoughts) for completion in completions]
-        scores: list[float | None] = [
-            float(self.verify(one, text)) for one, text in zip(tasks, texts, strict=True)
-        ]
-        seconds = time.perf_counter() - start
-        lengths = _lengths(completions, ids)
-        return _Part(list(column or ()), lengths, scores, seconds, tasks, texts)
+        texts = [spoken(completion, self.thoughts) for completion in completions]
+        return _Part(
+            keys=list(column or ()),
+            lengths=_lengths(completions, ids),
+            scores=[self.score(one, text) for one, text in zip(tasks, texts, strict=True)],
+            seconds=time.perf_counter() - start,
+            tasks=tasks,
+            texts=texts,
+            only_thoughts=_only_thoughts(completions, texts),
+        )
 
 
 def task_from(column: str) -> Task:
     """The task of a data set's row, with its options if it has some."""
     kind = MultipleChoice if '"options":' in column else Task
     return kind.model_validate_json(column)
-
-
-def text_of(completion: Completion, thoughts: Sequence[str] = THOUGHTS) -> str:
-    """What the policy said to the user: without its thoughts, its calls of tools and their output.
-
-    Args:
-        completion: text, or chat messages whose content is text, parts of it, or nothing.
-        thoughts: names of the tags around what is thought and not said.
-
-    Raises:
-        DataError: it is neither.
-    """
-    if isinstance(completion, str):
-        return without_thoughts(completion, thoughts)
-    if not isinstance(completion, Sequence) or isinstance(completion, bytes):
-        raise DataError(
-            f"a completion is {type(completion).__name__}; allowed: text, or a list of messages "
-            "with role and content"
-        )
-    said = [_content(message) for message in completion if _role(message) == "assistant"]
-    return "\n\n".join(text for part in said if (text := without_thoughts(part, thoughts)))
-
-
-#: Who speaks for the policy, and who else there is.
-_POLICY = ("assistant", "model")
-_OTHERS = ("user", "system", "developer", "tool", "function", "ipython")
-#: Parts of a message that are thought and not said.
-_THOUGHT_PARTS = ("thinking", "reasoning", "redacted_thinking")
-
-
-def _role(message: object) -> str:
-    """Whose message it is; one without a role is the policy's."""
-    if not isinstance(message, Mapping):
-        raise DataError(f"a message is {type(message).__name__}; allowed: role and content")
-    if not {"role", "content"} & set(message):
-        raise DataError(f"a message has {short(sorted(message))}; allowed: role and content")
-    role = message.get("role") or "assistant"
-    if role not in _POLICY + _OTHERS:
-        allowed = ", ".join(_POLICY + _OTHERS)
-        raise DataError(f"a message has the role {short(role)}; allowed: {allowed}")
-    return "assistant" if role in _POLICY else str(role)
-
-
-def _content(message: Any) -> str:
-    content = message.get("content")
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, Sequence):
-        raise DataError(
-            f"the content of a message is {short(content)}; allowed: text, a list of parts, nothing"
-        )
-    return "".join(map(_said_in, content))
-
-
-def _said_in(part: object) -> str:
-    """The text of a part of a message; none where it is a thought, an image or a call."""
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, Mapping) or part.get("type") in _THOUGHT_PARTS:
-        return ""
-    text = part.get("text")
-    if isinstance(text, Mapping):  # with notes beside it
-        text = text.get("value")
-    return text if isinstance(text, str) else ""
 
 
 def tasks_from(task: Any, count: int) -> list[Task]:
@@ -680,7 +760,7 @@ def tasks_from(task: Any, count: int) -> list[Task]:
         try:
             found.append(task_from(column))
         except (ValidationError, TypeError) as error:
-            why = str(error).splitlines()[0]
+            why = str(explain(error, Task)[0] if isinstance(error, ValidationError) else error)
             raise DataError(
                 f"column 'task', row {row}: found {short(column)}, which is no task ({why}): {make}"
             ) from error
@@ -691,7 +771,24 @@ def _lengths(completions: Sequence[Completion], ids: Sequence[Sequence[int]] | N
     """Tokens of each response; words where the trainer gives no tokens."""
     if ids is not None:
         return [len(row) for row in ids]
-    return [len(text_of(completion, ()).split()) for completion in completions]
+    return [len(spoken(completion, ()).split()) for completion in completions]
+
+
+def _only_thoughts(completions: Sequence[Completion], texts: Sequence[str]) -> int:
+    """How many of the responses are empty because they say nothing behind their thoughts."""
+    both = zip(completions, texts, strict=True)
+    return sum(is_blank(said) and not is_blank(spoken(whole, ())) for whole, said in both)
+
+
+def _record(part: _Part, scores: Sequence[float | None], of: Sequence[range]) -> dict[str, Any]:
+    """What every reward says of a step."""
+    said = [grade.model_dump(mode="json", exclude=_NOT_SHOWN) for grade in part.grades]
+    return step_record(scores, part.lengths, of) | {
+        "only_thoughts": part.only_thoughts / len(scores),
+        "rollouts": _rollouts(part, scores, said),
+        "judge_seconds": part.seconds,
+        "usage": sum((grade.usage for grade in part.grades), Usage()).model_dump(),
+    }
 
 
 #: Of a grade, what does not belong to a rollout or stands in it already.
@@ -717,6 +814,7 @@ _SCALARS = (
     "mean",
     "spread",
     "unscored",
+    "only_thoughts",
     "flat_groups",
     "flat_mass",
     "length_correlation",
@@ -737,16 +835,38 @@ def _report(record: dict[str, Any], on_step: OnStep | None, log_metric: LogMetri
             log_metric(name, value)
 
 
-def _check(unscored: Sequence[str | None], total: int, limit: float, where: str) -> None:
-    if len(unscored) / total > limit:
-        raise UnscoredError(
-            f"{len(unscored)} of {total} responses could not be scored (limit {limit:.0%}); "
-            f"the first reason: {unscored[0]}. {where}"
-        )
+def checked_tasks(tasks: Iterable[Task]) -> list[Task]:
+    """The tasks of a data set to be.
+
+    Raises:
+        DataError: there are none, or something else is among them.
+    """
+    several = isinstance(tasks, Iterable) and not isinstance(tasks, str | Task)
+    found: list[Task] = list(tasks) if several else [tasks]  # type: ignore[list-item]
+    if not found:
+        raise DataError("there are no tasks to make a data set of")
+    for one in found:
+        if not isinstance(one, Task):
+            raise DataError(
+                f"among the tasks is {short(one)} ({type(one).__name__}), which is no Task: a file "
+                "is read by load_tasks(path); rows of your own keep their column prompt and get "
+                "one more, task, with task.model_dump_json()"
+            )
+    return found
 
 
-def dataset_of(tasks: Sequence[Task]) -> Dataset:
-    """Prompts for TRL, each with its task as a JSON string."""
+def dataset_of(tasks: Sequence[Task], system: str | None = None) -> Dataset:
+    """Prompts for TRL, each with its task as a JSON string.
+
+    Args:
+        system: content of a system turn to begin the conversations with; by default none, the
+            tasks' own turns are all that is asked. One whose history begins with a system turn
+            keeps that one.
+
+    Raises:
+        DataError: there are no tasks, or something else is among them.
+    """
+    rows = [trl_row(task, system) for task in checked_tasks(tasks)]
     from datasets import Dataset
 
-    return Dataset.from_list([trl_row(task) for task in tasks])
+    return Dataset.from_list(rows)

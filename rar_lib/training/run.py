@@ -117,8 +117,8 @@ class Transcript:
                 stream.write(f"{json.dumps(row)}\n")
         except OSError as error:
             raise CheckpointError(
-                f"{self.path} can't be written ({error.strerror or error}): free some space and "
-                "run again; the run continues from its newest checkpoint"
+                f"{self.path} can't be written ({error.strerror or error}): free some space, or "
+                "make it writable, and run again; the run continues from its newest checkpoint"
             ) from error
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rar_lib.core.errors import DataError, UnscoredError
+from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
 from rar_lib.core.prompts import policy_messages
-from rar_lib.core.types import Task
+from rar_lib.core.text import is_blank
+from rar_lib.core.types import Grade, Task
+from rar_lib.data.questions import spoken
 from rar_lib.judging.chat import run_sync, together
 from rar_lib.training.policy import Policy
 from rar_lib.training.rewards import RubricReward
@@ -31,7 +33,8 @@ class Selected:
     """What rejection sampling kept of one task.
 
     Attributes:
-        response: the best one; ``None`` where no sample could be scored.
+        response: the best one, as it was sampled; empty where it says nothing behind its thoughts,
+            ``None`` where no sample could be scored.
         score: its reward in [0, 1], or ``None`` like it.
         scores: of all samples, ``None`` for unscored.
     """
@@ -69,29 +72,31 @@ def best_of(
     """Sample ``settings.rollouts`` responses to each task and keep the judge's best.
 
     Every finished batch of prompts is on disk before the next one starts, so a killed run
-    continues where it was.
+    continues where it was. A batch that was mostly not scored is not kept: when the judge answers
+    again, the same call samples it again.
+
+    The judge is shown what a policy says behind its thoughts, as in every reward; what is kept to
+    be imitated has them.
 
     Args:
         kept: JSON file for what is done.
         run: fingerprint of the run; a file of another one is not used.
 
     Raises:
-        UnscoredError: more than ``reward.max_unscored`` of the samples could not be scored.
+        UnscoredError: more than ``reward.max_unscored`` of a step's samples could not be scored.
     """
     done = _stored(kept, run)
     left = list(tasks)[len(done) :]
     prompts = policy.settings.prompts_per_step
     for start in range(0, len(left), prompts):
-        done += _batch(policy, left[start : start + prompts], reward, seed * 100_003 + len(done))
+        batch = left[start : start + prompts]
+        found, grades = _batch(policy, batch, reward, seed * 100_003 + len(done))
+        done += found
+        # The last batch may be a part of one: then those before it fill the step.
+        step = [score for item in done[-prompts:] for score in item.scores]
+        reward.check_scored(step, grades)
         content = {"run": run, "selected": [vars(item) for item in done]}
         atomic_write(kept, json.dumps(content, indent=1))
-    every = [score for item in done for score in item.scores]
-    share = every.count(None) / len(every)
-    if share > reward.max_unscored:
-        raise UnscoredError(
-            f"{share:.0%} of the samples could not be scored (limit {reward.max_unscored:.0%}): "
-            f"check the judge {reward.judge.chat.model!r} at {reward.judge.chat.where}"
-        )
     return done
 
 
@@ -105,27 +110,28 @@ def _stored(kept: Path, run: str) -> list[Selected]:
 
 def _batch(
     policy: Policy, tasks: Sequence[Task], reward: RubricReward, seed: int
-) -> list[Selected]:
+) -> tuple[list[Selected], list[Grade]]:
+    """The best response to each task, and the grades of all samples."""
     from transformers import set_seed
 
     set_seed(seed)  # the same samples after a restart
     settings = policy.settings
     asked = [task for task in tasks for _ in range(settings.rollouts)]
     texts = policy.respond(asked, settings.max_completion, temperature=settings.temperature)
-    scores = run_sync(_scores(reward, asked, texts))
+    said = [spoken(text, reward.thoughts) for text in texts]
+    grades = run_sync(_grades(reward, asked, said))
+    # A thought that was cut off says nothing: there is nothing to imitate.
+    texts = ["" if is_blank(one) else text for text, one in zip(texts, said, strict=True)]
     found = []
     for place, task in enumerate(tasks):
         group = slice(place * settings.rollouts, (place + 1) * settings.rollouts)
-        found.append(_best(task, texts[group], scores[group]))
-    return found
+        found.append(_best(task, texts[group], [grade.score for grade in grades[group]]))
+    return found, grades
 
 
-async def _scores(
-    reward: RubricReward, tasks: Sequence[Task], texts: Sequence[str]
-) -> list[float | None]:
-    items = zip(tasks, texts, strict=True)
-    grades = await together(reward.judge.grade(task, text, reward.arm) for task, text in items)
-    return [grade.score for grade in grades]
+async def _grades(reward: RubricReward, tasks: Sequence[Task], said: Sequence[str]) -> list[Grade]:
+    items = zip(tasks, said, strict=True)
+    return await together(reward.judge.grade(task, text, reward.arm) for task, text in items)
 
 
 def _best(task: Task, texts: Sequence[str], scores: Sequence[float | None]) -> Selected:

@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from rar_lib.core import processes
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import code_hash, digest, file_hash, sources, versions
+from rar_lib.core.prompts import POLICY_SYSTEM
 from rar_lib.core.types import ARMS, Arm, Grade, Task
 from rar_lib.data.jsonl import Problem
 from rar_lib.data.questions import Response
-from rar_lib.evaluation.grading import gradable
+from rar_lib.evaluation.grading import gradable, items_work
 from rar_lib.evaluation.held_out import Graded, scores_of
-from rar_lib.judging.cost import Work, grading_work
+from rar_lib.judging.cost import Work
 from rar_lib.judging.judge import Judge
-from rar_lib.judging.messages import OWN, JudgeMessages
 from rar_lib.models.processor import as_computed
 from rar_lib.training.checkpoints import (
     Journal,
@@ -42,6 +42,7 @@ from rar_lib.training.checkpoints import (
     newest,
     newest_for_all,
     sole_writer,
+    writing,
 )
 from rar_lib.training.policy import Backend, Policy, identity_of, resolve
 from rar_lib.training.rewards import (
@@ -84,7 +85,9 @@ _DECIDE = (
     "data/choices.py",
     "data/healthbench.py",
     "data/jsonl.py",
+    "data/polarity.py",
     "data/questions.py",
+    "data/rar.py",
     "data/sheets.py",
     "data/tasks.py",
     "judging",
@@ -472,11 +475,12 @@ class Job:
 
     def _finish(self, run: Run, policy: Policy) -> Run:
         """Leave the run in its folder, and no checkpoints."""
-        set_aside(self.out)
-        if self.arm != "base":
-            policy.model.save_pretrained(str(self.out / "adapter"))
-        shutil.copyfile(self.checkpoints / TRANSCRIPT, self.out / TRANSCRIPT)
-        run.save(self.out / "run.json")
+        with writing("the finished run", self.checkpoints, self.fingerprint):
+            set_aside(self.out)
+            if self.arm != "base":
+                policy.model.save_pretrained(str(self.out / "adapter"))
+            shutil.copyfile(self.checkpoints / TRANSCRIPT, self.out / TRANSCRIPT)
+            run.save(self.out / "run.json")
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         with contextlib.suppress(OSError):  # another run has not finished
             self.checkpoints.parent.rmdir()
@@ -541,7 +545,7 @@ class Job:
                 ends=policy.end_tokens,
                 checkpoint_every=every,
             )
-            data = dataset_of(self._in_order(self.tasks))
+            data = dataset_of(self._in_order(self.tasks), POLICY_SYSTEM)
             made = trainer.grpo_trainer(policy, self.reward, data, config=grpo, sealer=sealer)
         made.remove_callback(PrinterCallback)
         if processes.is_first():
@@ -708,34 +712,33 @@ def usable(tasks: Sequence[Task], arm: TrainedArm) -> tuple[list[Task], list[Pro
     return [task for task in tasks if task.reference is not None], problems
 
 
+#: Tasks by which the judge's part is counted: to read the prompts of thousands takes minutes.
+_COUNTED = 200
+
+
 def judging_work(
-    settings: Settings,
-    arm: TrainedArm,
-    tasks: Sequence[Task],
-    steps: int,
-    messages: JudgeMessages = OWN,
+    settings: Settings, arm: TrainedArm, tasks: Sequence[Task], steps: int, judge: Judge
 ) -> Work:
     """The judge's part of a run, responses as long as they may get; none without a judge.
 
-    Args:
-        messages: what the judge is asked.
+    Every task is trained on about as often as every other one (:func:`schedule`), so that the mean
+    over the tasks counts, of many over a sample.
     """
     by = judged_arm(arm)
-    if by is None:
+    counted = random.Random(0).sample(list(tasks), min(len(tasks), _COUNTED))
+    if by is None or not counted:
         return Work()
-    if arm == "sft_filtered":  # every task once, before the first step
-        return _groups_work(settings, by, tasks, messages)
-    step = _groups_work(settings, by, tasks[: settings.prompts_per_step], messages)
-    return Work(*(part * steps for part in astuple(step)))
+    # Rejection sampling goes through every task once, before the first step.
+    groups = len(tasks) if arm == "sft_filtered" else steps * settings.prompts_per_step
+    part = _groups_work(settings, by, counted, judge)
+    return Work(*(round(each * groups / len(counted)) for each in astuple(part)))
 
 
-def _groups_work(
-    settings: Settings, arm: Arm, tasks: Sequence[Task], messages: JudgeMessages
-) -> Work:
+def _groups_work(settings: Settings, arm: Arm, tasks: Sequence[Task], judge: Judge) -> Work:
     """One group of rollouts for each task; the second response tells what each further one adds."""
     texts = [f"{n} " + "word " * (settings.max_completion * 4 // 5) for n in (1, 2)]
-    one = grading_work([(task, texts[0]) for task in tasks], arm, messages)
-    two = grading_work([(task, text) for task in tasks for text in texts], arm, messages)
+    one = items_work(judge, [(task, texts[0]) for task in tasks], arm)
+    two = items_work(judge, [(task, text) for task in tasks for text in texts], arm)
     more = settings.rollouts - 1
     return Work(
         *(

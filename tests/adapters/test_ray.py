@@ -155,11 +155,11 @@ def test_what_one_question_lacks_is_unscored_with_its_reason(folder: Path) -> No
 
 
 def test_an_endpoint_that_is_down_gives_the_same_exit_and_reason(folder: Path) -> None:
-    with server(status(503, "down for the day")) as scripted:
+    with server(status(500, "down for the day")) as scripted:
         plain = graded(folder, "plain.jsonl", scripted.url)
         spread = graded(folder, "ray.jsonl", scripted.url, "--executor", "ray")
     assert (plain.exit_code, spread.exit_code) == (1, 1)
-    assert "503" in spread.output
+    assert "500" in spread.output
     assert spread.output.splitlines()[-1] == plain.output.splitlines()[-1]
 
 

@@ -64,9 +64,9 @@ def trace_of(task: Any, text: str) -> Any:
 AGENT: dict[str, Any] = {"config": {}}
 
 
-def test_the_tasks_carry_prompt_system_message_and_rubric(task: Any) -> None:
+def test_the_tasks_carry_prompt_and_rubric(task: Any) -> None:
     assert task.data.prompt == TASKS[0].question
-    assert task.data.system_prompt
+    assert task.data.system_prompt is None
     assert task.data.id == TASKS[0].id
     assert task_from(task.data.rar) == TASKS[0]
     assert [hook.__name__ for hook in task.hooks("reward")] == ["rubric"]
@@ -96,6 +96,15 @@ def test_a_rule_a_history_and_options_work_too() -> None:
     trace = trace_of(task, "2")
     asyncio.run(task.score(trace))
     assert trace.reward == 1.0
+
+
+def test_a_system_turn_is_the_given_one_or_the_tasks_own() -> None:
+    lawyer = {"role": "system", "content": "You are a lawyer."}
+    sued = Task(id="b", question="May I sue?", reference="Yes.", history=(lawyer,))
+    tasks = taskset_for_verifiers(VerifiableReward(), [TASKS[0], sued], "Be brief.")
+    given, own = tasks(vf.TasksetConfig())
+    assert (given.data.system_prompt, given.data.prompt) == ("Be brief.", TASKS[0].question)
+    assert (own.data.system_prompt, own.data.prompt) == ("You are a lawyer.", "May I sue?")
 
 
 def test_rubric_dropout_is_refused() -> None:

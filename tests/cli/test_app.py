@@ -26,7 +26,7 @@ from typer.testing import CliRunner, Result
 from rar_lib import cli
 from rar_lib.cli import data
 from rar_lib.cli.app import app, main
-from rar_lib.core.errors import DataError
+from rar_lib.core.errors import ChatError, DataError
 
 #: Every command with its place: ``rar data check`` is ("data", "check").
 COMMANDS = [
@@ -104,6 +104,36 @@ def test_what_ends_a_command_is_said_in_one_line(
     """Plainly, whatever is marked up in it, and where no script reads the output."""
     done = failing(error, monkeypatch)
     assert (done.exit_code, done.stderr, done.stdout) == (code, said, "")
+
+
+HOSTILE = "\x1b]0;pwned\x07\x1b[2J\x9b1m \u202ebad\tkey\nof yours\x00\r"
+ESCAPED = "\\x1b]0;pwned\\x07\\x1b[2J\\x9b1m \\u202ebad\tkey\nof yours\\x00\\r"
+
+
+@pytest.mark.parametrize("terminal", [{}, {"FORCE_COLOR": "1", "COLUMNS": "200"}], ids=str)
+def test_an_error_holds_nothing_that_acts_on_a_terminal(
+    terminal: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wrote those words: a tab and a line end stay, the rest is shown as what it is."""
+    for name, value in terminal.items():
+        monkeypatch.setenv(name, value)
+    done = failing(ChatError(f"http://h refuses every request (401: {HOSTILE})"), monkeypatch)
+    own = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr)  # of rich, around the whole line
+    said = ESCAPED.replace("\t", own[own.index("bad") + 3 : own.index("key")])
+    assert own == f"error: http://h refuses every request (401: {said})\n"
+    assert done.exit_code == 1
+
+
+def test_a_log_line_holds_nothing_that_acts_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("rar_lib")
+    monkeypatch.setattr(log, "handlers", [])
+    main(_=False)
+    log.getChild("judging").warning("it calls itself %s", HOSTILE)
+    log.getChild("judging").info("it calls itself %s", HOSTILE)
+    line = f"it calls itself {ESCAPED}\n"
+    assert capsys.readouterr() == (line, line)
 
 
 @pytest.mark.parametrize(("error", "code"), [(OURS, 1), (KeyboardInterrupt(), 130)])

@@ -22,7 +22,7 @@ from rar_lib.core.scoring import explicit_score
 from rar_lib.core.types import Category, Polarity
 from rar_lib.data.check import check
 from rar_lib.data.questions import load_questions, load_responses
-from rar_lib.data.tasks import load_mini, load_tasks, save_tasks
+from rar_lib.data.tasks import EXAMPLE, load_mini, load_tasks, save_tasks
 
 
 def rar(*arguments: str | Path) -> Result:
@@ -39,6 +39,45 @@ def test_data_check_speaks_line_by_line(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "2 errors" in done.output
     assert "question" in done.output
+
+
+def test_data_check_shows_what_a_rubric_looks_like_and_what_mends_it(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text('{"question": "Why?", "rubric": "Must be kind."}\n', encoding="utf-8")
+    done = rar("data", "check", path)
+    assert done.exit_code == 1
+    said = " ".join(re.sub(r"[│┃]", " ", done.output).split())
+    assert "Must be kind." in said
+    assert "two rows that are" in said
+    assert "audit" not in done.output
+
+
+def test_data_check_says_that_points_do_not_weigh(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(
+        '{"question": "Why?", "rubric": [{"text": "A.", "weight": 5}]}\n', encoding="utf-8"
+    )
+    done = rar("data", "check", path)
+    assert done.exit_code == 0
+    said = " ".join(re.sub(r"[│┃]", " ", done.output).split())
+    assert "points of 1 of 1 criteria are kept" in said.replace("- ", "")
+    assert done.output.count("points of 1") == 1
+
+
+def test_data_check_audits_a_file_of_tasks_that_is_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    save_tasks(path, load_mini("val"))
+    said = " ".join(rar("data", "check", path).output.split())
+    assert "audit of 16 tasks: 0 without reference, 0 with a question asked before, 0%" in said
+    assert re.search(r"multiple choice; \d+% of rubrics state a number of the answer", said)
+    assert re.search(r"\d+% of criteria have no content word or number of their task", said)
+    assert "not measured" not in said
+    path.write_text('{"question": "为什么冰浮在水面上？", "rubric": ["提到晶格结构。"]}\n', "utf-8")
+    said = " ".join(rar("data", "check", path).output.split())
+    assert "not measured: 1 of 1 criteria, or their tasks: in a script or with accents" in said
+    assert "(generic)" not in said
+    path.write_text('{"id": "a", "question": "Why?"}\n', "utf-8")
+    assert "audit" not in rar("data", "check", path).output
 
 
 def test_data_show_counts(tmp_path: Path) -> None:
@@ -61,6 +100,26 @@ def test_convert_shows_the_guess_and_counts_what_is_lost(tmp_path: Path) -> None
     assert "7 rows of tasks, 1 row left out" in said
     assert {task.domain for task in load_tasks(tmp_path / "tasks.jsonl")} == {"medicine"}
     assert max(map(len, done.output.replace(str(tmp_path), "").splitlines())) <= 80
+
+
+def test_convert_reads_rubrics_of_ones_own_and_says_how(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        '{"prompt": "Why?", "rubrics": [{"criterion": "Says A.", "points": 8}]}\n', "utf-8"
+    )
+    done = rar("convert", path, tmp_path / "tasks.jsonl")
+    assert done.exit_code == 0
+    said = " ".join(done.output.split())
+    assert "1 row read as rubrics (rubrics of your own), for its columns question or prom" in said
+    assert "note: where no category is named it follows from the weight: 7 or more Esse" in said
+    assert "note: points of 1 of 1 criteria are kept, but the reward weighs by category" in said
+    assert said.endswith("1 row of tasks; nothing is lost")
+    assert max(map(len, done.output.replace(str(tmp_path), "").splitlines())) <= 80
+    path.write_text('{"prompt": "Why?", "rubrics": "Says A."}\n', "utf-8")
+    done = rar("convert", path, tmp_path / "other.jsonl")
+    assert done.exit_code == 1
+    assert EXAMPLE.splitlines()[0] in done.output
+    assert not (tmp_path / "other.jsonl").exists()
 
 
 def test_convert_out_and_in_again_loses_nothing(tmp_path: Path) -> None:

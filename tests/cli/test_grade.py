@@ -17,13 +17,15 @@ from typer.testing import CliRunner, Result
 
 from rar_lib.cli.app import app
 from rar_lib.cli.grade import Work, context_for
-from rar_lib.core.types import ARMS
+from rar_lib.core.types import ARMS, Arm, Criterion, Rubric, Task, Turn
 from rar_lib.data.questions import Response
 from rar_lib.data.tasks import load_mini, save_tasks
 from rar_lib.judging.calibration import Calibration, save_calibrations
 from rar_lib.judging.chat import Chat
+from rar_lib.judging.cost import tokens
 from rar_lib.judging.dialect import DIALECTS
 from rar_lib.judging.judge import Judge
+from rar_lib.judging.messages import prompts_of
 
 pytestmark = pytest.mark.fault
 
@@ -268,11 +270,52 @@ def test_the_default_judge_is_the_form_that_this_processor_runs_fast(
     assert started == [(judge, {"device": "cpu", "max_model_len": 2048})]
 
 
-@pytest.mark.parametrize(("words", "tokens"), [(10, 2048), (2000, 7168), (20_000, 8192)])
-def test_a_local_judge_is_given_room_for_the_longest_response(words: int, tokens: int) -> None:
+@pytest.mark.parametrize(("words", "window"), [(10, 2048), (2000, 7168), (20_000, 8192)])
+def test_a_local_judge_is_given_room_for_the_longest_response(words: int, window: int) -> None:
     long = Response(TASKS[1].id, "1", "because " * words)
     work = Work(TASKS, [Response(TASKS[0].id, "1", "x"), long], "explicit", 0)
-    assert context_for(work) == tokens
+    assert context_for(work) == window
+
+
+LONG = "word " * 1500
+SHORT = Task(id="short", question="Why?", reference="So.", rubric=TASKS[0].rubric)
+WORDY = Criterion(id="c", title="t", description="States " + LONG, category="Essential")
+LONG_IN: dict[str, tuple[Task, tuple[Arm, ...]]] = {
+    "the question": (SHORT.model_copy(update={"id": "long", "question": LONG}), ARMS),
+    "the conversation": (
+        SHORT.model_copy(update={"id": "long", "history": (Turn(role="user", content=LONG),)}),
+        ARMS,
+    ),
+    "the reference": (
+        SHORT.model_copy(update={"id": "long", "reference": LONG}),
+        ("reference_likert",),
+    ),
+    "a criterion": (
+        SHORT.model_copy(update={"id": "long", "rubric": Rubric(criteria=(WORDY,))}),
+        ("explicit", "implicit"),
+    ),
+}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("where", LONG_IN)
+def test_a_local_judge_is_given_room_wherever_a_prompt_is_long(where: str, arm: Arm) -> None:
+    """The longest response is to another task; what an arm does not show takes no room."""
+    task, shown = LONG_IN[where]
+    responses = [Response("short", "1", "because " * 200), Response("long", "1", "because " * 190)]
+    for order in (1, -1):
+        window = context_for(Work([SHORT, task], responses[::order], arm, 0))
+        longest = max(map(tokens, prompts_of(task, responses[1].text, arm)))
+        assert window > longest
+        assert (window > 2048) is (arm in shown)
+
+
+def test_an_endpoint_is_asked_without_a_window_being_looked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("rar_lib.cli.grade.context_for")
+    with server(yes, host=AWAY) as scripted:
+        assert graded(folder, scripted.url, "-y").exit_code == 0
 
 
 def test_the_help_reads_well_at_80_columns() -> None:

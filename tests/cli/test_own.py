@@ -65,6 +65,10 @@ def test_the_options_of_an_endpoint_make_a_chat_for_each_model_there() -> None:
     at = own.chats_at([url], "", "openai", price)
     assert at("a") == Chat([url], "a", key_env="", dialect="openai", price=price)
     assert at("b").model == "b"
+    named = own.chats_at([url], "", "openai", price, "my-judge-1")
+    assert named("a") == Chat(
+        [url], "a", weights="my-judge-1", key_env="", dialect="openai", price=price
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from rar_lib.book.profiles import Profile, load
 from rar_lib.cli.app import app
 from rar_lib.cli.plan import Devices, judges_of, moments_of, profile_work
 from rar_lib.data.tasks import load_mini, load_mini_pairs
+from rar_lib.judging.reading import RATING_TOKENS, VERDICT_TOKENS
 from rar_lib.models import processor
 from rar_lib.models.catalogue import MODELS
 from rar_lib.models.llama import BESIDE_GB
@@ -45,8 +46,14 @@ def test_a_profile_has_its_stages() -> None:
     assert (
         rewards.calls * training.max_completion < rewards.fresh_tokens < rewards.prompt_tokens / 2
     )
+    assert rewards.completion_tokens == rewards.calls * RATING_TOKENS
     written = stages["rubrics (chapter 2)"][profile.judges[0]]
     assert written.calls == 2 * profile.synthesis_tasks
+    judging = stages["judges on pairs (chapter 4)"][profile.judges[0]]
+    # Three arms ask for one rating each of both responses, one for a verdict on each criterion.
+    ratings = 3 * 2 * profile.pairs
+    verdicts = (judging.calls - ratings) * VERDICT_TOKENS
+    assert judging.completion_tokens == ratings * RATING_TOKENS + verdicts
 
 
 def test_the_hold_out_judge_is_up_when_the_policy_is_trained_and_not_before() -> None:

@@ -16,8 +16,10 @@ from typer.testing import CliRunner, Result
 from rar_lib.book.profiles import load
 from rar_lib.book.study import Study
 from rar_lib.cli.app import app
+from rar_lib.cli.grade import context_for
 from rar_lib.cli.train import (
     Asked,
+    _read_by,
     asked_of_judges,
     default_out,
     job_of,
@@ -27,16 +29,17 @@ from rar_lib.cli.train import (
     train_arm,
 )
 from rar_lib.core.errors import DataError
-from rar_lib.core.types import MultipleChoice
+from rar_lib.core.types import Criterion, MultipleChoice, Price, Rubric, Task, Turn
 from rar_lib.data.questions import load_responses
 from rar_lib.data.tasks import Parts, keep_parts, kept_parts, load_mini, load_tasks, save_tasks
+from rar_lib.evaluation.grading import items_work
 from rar_lib.evaluation.judge_roles import HOLD_OUT, TRAINING
 from rar_lib.judging.chat import Chat
-from rar_lib.judging.cost import Work
+from rar_lib.judging.cost import Work, estimate
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
 from rar_lib.training.run import Run
-from rar_lib.training.train import TRAINED, judging_work, usable
+from rar_lib.training.train import TRAINED, judged_arm, judging_work, usable
 
 LAPTOP = load("laptop")
 SETTINGS = LAPTOP.training
@@ -99,9 +102,10 @@ def test_the_estimate_counts_every_question_to_the_judge() -> None:
     rollouts = SETTINGS.rollouts
     prompts = SETTINGS.prompts_per_step
     criteria = [len(t.rubric.criteria) for t in TASKS if t.rubric]
-    calls = {arm: judging_work(SETTINGS, arm, TASKS, 10).calls for arm in TRAINED}
+    judge = Judge(Chat("http://h/v1", "j"))
+    calls = {arm: judging_work(SETTINGS, arm, TASKS, 10, judge).calls for arm in TRAINED}
     assert calls == {
-        "explicit": 10 * rollouts * sum(criteria[:prompts]),
+        "explicit": round(10 * rollouts * prompts * sum(criteria) / len(TASKS)),
         "implicit": 10 * rollouts * prompts,
         "predefined": 10 * rollouts * prompts * 4,
         "direct_likert": 10 * rollouts * prompts,
@@ -111,10 +115,71 @@ def test_the_estimate_counts_every_question_to_the_judge() -> None:
         "sft_filtered": rollouts * len(TASKS),
         "base": 0,
     }
-    assert judging_work(SETTINGS, "implicit", TASKS, 0) == Work()
-    work = judging_work(SETTINGS, "implicit", TASKS, 1)
+    assert judging_work(SETTINGS, "implicit", TASKS, 0, judge) == Work()
+    assert judging_work(SETTINGS, "implicit", [], 10, judge) == Work()
+    work = judging_work(SETTINGS, "implicit", TASKS, 1, judge)
     # Every response is new to the server, the question and the rubric before it are not.
     assert SETTINGS.max_completion * rollouts * prompts < work.fresh_tokens < work.prompt_tokens
+
+
+def with_criteria(count: int) -> Rubric:
+    """So many criteria."""
+    criteria = (
+        Criterion(id=f"c{n}", title="t", description="States a fact.", category="Essential")
+        for n in range(count)
+    )
+    return Rubric(criteria=tuple(criteria))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "calls"),
+    [
+        ([8] * 12, 10 * 4 * 8 * 8),
+        ([1] * 4 + [10] * 8, 10 * 4 * 8 * 7),  # those of the first step are no sample
+        ([10] * 8 + [1] * 4, 10 * 4 * 8 * 7),
+        ([3, 5] * 1000, 10 * 4 * 8 * 4),  # of thousands a sample
+    ],
+)
+def test_the_estimate_goes_by_the_mean_of_the_tasks(sizes: list[int], calls: int) -> None:
+    tasks = [
+        Task(id=f"t{n}", question="Why?", rubric=with_criteria(size))
+        for n, size in enumerate(sizes)
+    ]
+    settings = SETTINGS.model_copy(update={"prompts_per_step": 4, "rollouts": 8})
+    judge = Judge(Chat("http://h/v1", "j"))
+    work = judging_work(settings, "explicit", tasks, 10, judge)
+    assert work.calls == pytest.approx(calls, rel=0.05 if len(tasks) > 200 else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "arm", "written"),
+    [
+        ("vllm", "explicit", 2),  # tokens of a verdict that are looked at
+        ("vllm", "implicit", 3),  # and of a rating
+        ("anthropic", "explicit", 8),  # a sampled reply
+        ("google", "implicit", 2000 + 8),  # which thinks before
+        ("openai-reasoning", "explicit", 4000 + 8),
+        ("openai-reasoning", "sft_filtered", 4000 + 8),
+    ],
+)
+def test_the_estimate_of_training_is_that_of_grading(
+    folder: Path, dialect: str, arm: str, written: int
+) -> None:
+    """At a reasoning judge a run costs 80 times what its short replies alone would."""
+    price = Price(prompt=1.0, completion=8.0)
+    judge = Judge(Chat("https://h/v1", "j", dialect=dialect, key_env="", price=price))
+    ask = asked(folder, arm=arm)
+    parts = read_parts(ask, "utf-8")
+    size = {"device": "cpu", "steps": 50, "prompts_per_step": 4, "rollouts": 8}
+    settings = sized(ask, parts, size | {"max_completion": 16})
+    chat, work = asked_of_judges(job_of(ask, parts, settings, {TRAINING: judge}))[TRAINING]
+    assert work.completion_tokens == work.calls * written
+    by = judged_arm(arm)
+    assert by is not None
+    one = items_work(judge, [(parts.train[0], "word")], by)
+    assert one.completion_tokens == one.calls * written, "as rar grade and rar align count"
+    money = estimate(work, None, chat.price).money
+    assert money == pytest.approx((work.prompt_tokens + 8 * written * work.calls) / 1e6)
 
 
 def test_rlvr_trains_on_questions_with_options_that_no_chapter_evaluates_on(
@@ -254,7 +319,8 @@ def test_no_at_the_estimate_asks_nobody_and_leaves_no_folder(folder: Path) -> No
         done = own_train(folder, "--price-in", "100", "--held-out-model", "k", url=scripted.url)
     assert done.exit_code == 1
     assert "5 to train on, 5 held out, seeded" in done.output
-    assert "training judge j: at most 1,610 calls" in " ".join(done.output.split())
+    said = " ".join(done.output.split())
+    assert "training judge j, answers at their longest and no question asked again: 1,610" in said
     assert "at the given price" in done.output
     assert "hold-out judge k" in done.output
     assert scripted.requests == []
@@ -279,6 +345,23 @@ def test_the_estimate_has_every_step_and_both_looks(folder: Path) -> None:
     assert asked_of_judges(without) == {}
 
 
+def test_a_judge_on_this_machine_has_room_for_what_it_reads_alone(folder: Path) -> None:
+    """The one that gives no reward reads held-out tasks: others may have no rubric, or a long one.
+
+    The other one reads all.
+    """
+    wordy = Turn(role="user", content="word " * 3000)
+    rows = [task.model_copy(update={"rubric": None, "history": (wordy,)}) for task in OWN[:2]]
+    parts = Parts(rows, OWN[2:4], "by hand", 0)
+    size = {"device": "cpu", "max_completion": 16, "steps": 1, "rollouts": 2, "prompts_per_step": 2}
+    settings = sized(asked(folder), parts, size)
+    window = {
+        role: context_for(_read_by(role, "direct_likert", settings, parts))
+        for role in (TRAINING, HOLD_OUT)
+    }
+    assert window == {TRAINING: 6144, HOLD_OUT: 2048}
+
+
 def test_the_judge_that_pays_is_no_second_judge(folder: Path) -> None:
     done = own_train(folder, "--held-out-model", "j")
     assert done.exit_code == 1
@@ -295,7 +378,9 @@ def test_a_small_file_makes_small_steps_and_the_longest_question_fits(folder: Pa
     assert settings.context > 2500
 
 
-def test_the_column_split_of_the_file_is_kept_to(folder: Path) -> None:
+def test_the_column_split_of_the_file_is_kept_to(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [json.loads(line) for line in (folder / "tasks.jsonl").read_text().splitlines()]
     said = ["train", "test", "train", "", *["train"] * 6]
     lines = [json.dumps(row | {"split": s}) for row, s in zip(rows, said, strict=True)]
@@ -306,6 +391,12 @@ def test_the_column_split_of_the_file_is_kept_to(folder: Path) -> None:
     assert parts.left_out == 1
     with pytest.raises(DataError, match="leave --held-out out"):
         read_parts(asked(folder, held_out=3), "utf-8")
+    assert capsys.readouterr().err.count("which is trained on") == 0
+    again = json.loads(lines[1]) | {"id": "again", "split": "train"}
+    (folder / "tasks.jsonl").write_text("\n".join([*lines, json.dumps(again)]))
+    assert len(read_parts(asked(folder), "utf-8").train) == 9
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"held-out task {OWN[1].id!r} asks the question of 'again', which is trained on" in said
     (folder / "tasks.jsonl").write_text("\n".join(lines[:1] + lines[2:3]))
     with pytest.raises(DataError, match="2 tasks to train on and 0 held out"):
         read_parts(asked(folder), "utf-8")

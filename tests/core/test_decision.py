@@ -19,7 +19,15 @@ from rar_lib.core.decision import (
     fewest_units,
     not_testable,
 )
-from rar_lib.core.stats import Comparison, Interval, Seeds, compare, crossed, sign_flip_p
+from rar_lib.core.stats import (
+    Comparison,
+    Interval,
+    Seeds,
+    compare,
+    compare_with_rate,
+    crossed,
+    sign_flip_p,
+)
 
 
 def over(gaps: list[float]) -> Comparison:
@@ -113,6 +121,56 @@ def test_fewest_units_of_no_family_or_no_level_is_an_error(
 def test_so_few_tasks_are_named_with_the_size_of_the_family() -> None:
     found = decide_family({"a": over([0.5, 0.1, -0.2] * 2), "b": over([0.5] * 6)})
     assert str(found["a"]) == "not testable here: 6 tasks can't reach p = 0.05 in a family of 2"
+
+
+def right(n: int, of: int, rate: float = 0.25) -> Comparison:
+    """So many right of so many, against a guesser."""
+    return compare_with_rate({unit: float(unit < n) for unit in range(of)}, rate)
+
+
+@pytest.mark.parametrize(
+    ("n", "of", "rate", "word"),
+    [
+        (4, 4, 0.25, "supported"),  # 1 / 256
+        (3, 4, 0.25, "undecided"),  # 0.0508, where four could have decided
+        (0, 4, 0.25, "undecided"),
+        (3, 3, 0.25, "supported"),  # 1 / 64
+        (2, 2, 0.25, "not testable here"),  # 1 / 16 is all that two can give
+        (1, 2, 0.25, "not testable here"),
+        (1, 1, 0.04, "supported"),
+        (5, 5, 0.5, "not testable here"),  # signs: 2 / 2 ** 5
+        (6, 6, 0.5, "supported"),
+        (0, 4, 0.75, "contradicted"),
+    ],
+)
+def test_no_test_is_said_to_be_unable_to_what_it_can(
+    n: int, of: int, rate: float, word: str
+) -> None:
+    assert decide(right(n, of, rate)).word == word
+
+
+def test_whether_a_family_can_be_decided_is_asked_of_each_test_by_itself() -> None:
+    found = decide_family({"a": right(4, 5), "b": right(2, 5), "c": over([0.5] * 5)})
+    assert [one.word for one in found.values()] == ["supported", "undecided", "not testable here"]
+    said = "not testable here: 5 tasks can't reach p = 0.05 in a family of 3"
+    assert str(found["c"]) == said
+
+
+@pytest.mark.parametrize("compared", [right(3, 4), right(2, 2), -right(3, 4), over([0.5] * 5)])
+def test_what_a_test_can_give_is_kept_with_its_finding(compared: Comparison) -> None:
+    found = decide(compared)
+    again = Finding.from_json(json.loads(json.dumps(found.to_json())))
+    assert again == found
+    assert again.comparison() == replace(compared, p_holm=None)
+    assert decide_family({"a": again, "b": right(4, 4)})["a"].word == (
+        decide_family({"a": compared, "b": right(4, 4)})["a"].word
+    )
+
+
+def test_a_record_of_before_is_of_sign_flips() -> None:
+    value = decide(over([0.5] * 5)).to_json()
+    assert "smallest" not in value
+    assert decide(Finding.from_json(value)).word == "not testable here"
 
 
 def test_few_tasks_can_decide_beside_claims_of_many() -> None:

@@ -1,11 +1,14 @@
 """The paper's arithmetic: worked numbers first, then what must hold for every rubric."""
 
+import copy
 import math
+import pickle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.scoring import (
     PAPER_WEIGHTS,
     PREDEFINED,
@@ -13,7 +16,9 @@ from rar_lib.core.scoring import (
     expected_rating,
     explicit_score,
     is_good,
+    met_by_silence,
     normalise_rating,
+    weight_of,
 )
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric
 
@@ -81,6 +86,24 @@ def test_one_unscored_criterion_leaves_the_whole_score_unscored() -> None:
 def test_verdicts_that_do_not_fit_are_refused(values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         explicit_score(FOUR, values)
+
+
+@pytest.mark.parametrize(
+    ("polarity", "description", "met"),
+    [
+        (Polarity.BAD, "Does not mention the dose.", True),
+        (Polarity.BAD, "Fails to warn of the bleeding.", True),
+        (Polarity.BAD, "Names a wrong dose.", False),
+        (Polarity.GOOD, "Names the dose.", False),
+        (Polarity.GOOD, "Avoids naming a dose.", False),
+        (Polarity.GOOD, "Does not mention the dose.", False),
+    ],
+)
+def test_silence_meets_only_a_failure_to_say_something(
+    polarity: Polarity, description: str, met: bool
+) -> None:
+    one = criterion(1, Category.PITFALL, polarity).model_copy(update={"description": description})
+    assert met_by_silence(one) is met
 
 
 def test_weights_that_add_up_to_nothing_are_refused() -> None:
@@ -206,3 +229,60 @@ def test_the_generic_rubric_has_the_four_criteria_of_the_paper() -> None:
         "Concise wording",
         "Practically helpful",
     ]
+
+
+def pointed(*points: float | None) -> Rubric:
+    """One criterion for each; negative points are those of one worded as a failure."""
+    return Rubric(
+        criteria=tuple(
+            Criterion(
+                id=f"c{n}",
+                title="Title",
+                description="Says so.",
+                category=Category.OPTIONAL,
+                polarity=Polarity.BAD if (value or 0) < 0 else Polarity.GOOD,
+                points=value,
+            )
+            for n, value in enumerate(points)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("points", "met", "score"),
+    [
+        ((5.0, 5.0), (True, False), 0.5),
+        ((10.0, 1.0), (True, False), 10 / 11),
+        ((1.0, 10.0), (True, False), 1 / 11),
+        # A failure of 5 points earns them when it is not met, beside 3 that were earned.
+        ((3.0, -5.0), (True, False), 1.0),
+        ((3.0, -5.0), (True, True), 3 / 8),
+        ((3.0, -5.0), (False, True), 0.0),
+        ((3.0, -5.0), (0.5, 0.2), (1.5 + 4.0) / 8),
+        ((2.0, 0.0), (False, True), 0.0),
+    ],
+)
+def test_points_weigh_each_criterion_by_their_size(
+    points: tuple[float, ...], met: tuple[float, ...], score: float
+) -> None:
+    values = {f"c{n}": value for n, value in enumerate(met)}
+    assert explicit_score(pointed(*points), values, "points") == pytest.approx(score)
+
+
+def test_the_weight_of_a_criterion_is_its_categorys_or_its_own() -> None:
+    first, second = pointed(-7.0, None).criteria
+    assert weight_of(first, PAPER_WEIGHTS) == weight_of(second, PAPER_WEIGHTS) == 0.3
+    assert weight_of(first, "points") == 7.0
+    with pytest.raises(DataError, match="criterion 'c1' has no points to be weighed by"):
+        weight_of(second, "points")
+
+
+@pytest.mark.parametrize("weights", [PAPER_WEIGHTS, UNIFORM_WEIGHTS], ids=["paper", "uniform"])
+def test_weights_travel_to_another_process_and_nobody_changes_them(weights: object) -> None:
+    assert isinstance(weights, type(PAPER_WEIGHTS))
+    for other in (pickle.loads(pickle.dumps(weights)), copy.deepcopy(weights)):
+        assert dict(other) == dict(weights)
+        assert other == weights
+    with pytest.raises(TypeError):
+        weights[Category.PITFALL] = 2.0  # type: ignore[index]
+    assert dict(weights) | {Category.PITFALL: 2.0} != weights

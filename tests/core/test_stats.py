@@ -11,7 +11,9 @@ from scipy.stats import t as student
 
 from rar_lib.core.stats import (
     Bin,
+    Comparison,
     Interval,
+    Statistic,
     auc,
     balanced_accuracy,
     cluster_interval,
@@ -266,12 +268,88 @@ def test_an_area_has_its_interval_over_tasks() -> None:
     assert interval.high == 1.0
 
 
-def test_a_task_without_which_a_statistic_is_undefined_is_left_out_of_its_error() -> None:
-    # Only task b holds a false label; without it there is no area. No width is left to see.
-    data = [[0.9, 1], [0.1, 0], [0.8, 1], [0.3, 1]]
-    interval = cluster_interval(data, list("abcd"), _area, bounds=(0, 1))
-    assert (interval.value, interval.high, interval.n) == (1.0, 1.0, 4)
-    assert interval.low == pytest.approx(0.05 ** (1 / 4))
+def _balanced(rows: np.ndarray) -> float | None:
+    return balanced_accuracy(rows[:, 0] > 0.5, rows[:, 1])
+
+
+@pytest.mark.parametrize("statistic", [_area, _balanced])
+@pytest.mark.parametrize("false_score", [0.1, 0.85, 0.95])
+@pytest.mark.parametrize("true_tasks", [2, 8, 40])
+def test_what_rests_on_one_task_is_known_within_its_bounds_alone(
+    statistic: Statistic, false_score: float, true_tasks: int
+) -> None:
+    """Only one task holds a false label; without it there is nothing to tell apart."""
+    data = [[0.9, 1]] * true_tasks + [[false_score, 0]]
+    clusters = range(len(data))
+    plain = cluster_interval(data, clusters, statistic, bounds=(0, 1))
+    found = cluster_interval(
+        data, clusters, statistic, bounds=(0, 1), classes=[label for _, label in data]
+    )
+    assert (plain.low, plain.high, plain.n) == (0.0, 1.0, true_tasks + 1)
+    assert (found.low, found.high, found.n, found.shown) == (0.0, 1.0, 1, False)
+    for interval in (plain, found):
+        assert interval.se is not None
+        # A test of any value between the bounds by this error is passed by none.
+        quantile = student.ppf(0.975, max(1, interval.n - 1))
+        assert max(interval.value, 1 - interval.value) / interval.se <= quantile + 1e-9
+
+
+def test_units_are_the_tasks_of_the_rarer_class() -> None:
+    # Labels of ten tasks: eight all true, one all false, one of both.
+    rng = np.random.default_rng(2)
+    labels = [1] * 16 + [0, 0] + [1, 0]
+    data = np.column_stack([rng.random(20) + np.multiply(0.5, labels), labels])
+    tasks = np.repeat(np.arange(10), 2).tolist()
+    plain = cluster_interval(data, tasks, _area, bounds=(0, 1))
+    found = cluster_interval(data, tasks, _area, bounds=(0, 1), classes=labels)
+    turned = cluster_interval(data, tasks, _area, bounds=(0, 1), classes=1 - data[:, 1])
+    assert (plain.n, found.n, turned.n) == (10, 2, 2)
+    assert found.se == plain.se
+    assert found.se is not None
+    # Quantiles of t with 1 degree of freedom, and with 9.
+    assert found.low == pytest.approx(max(0.0, found.value - 12.706205 * found.se))
+    assert plain.low == pytest.approx(found.value - 2.262157 * found.se)
+    assert found.low < plain.low
+
+
+def test_where_every_task_holds_both_classes_nothing_else_is_counted() -> None:
+    rng = np.random.default_rng(3)
+    data = np.column_stack([rng.random(24), [1, 0] * 12])
+    tasks = np.repeat(np.arange(12), 2).tolist()
+    plain = cluster_interval(data, tasks, _area, bounds=(0, 1))
+    assert plain == cluster_interval(data, tasks, _area, bounds=(0, 1), classes=data[:, 1])
+
+
+@pytest.mark.parametrize("rare", [1, 2, 3, 6, 10])
+def test_an_area_of_noise_is_held_however_few_tasks_hold_the_rarer_label(rare: int) -> None:
+    """20 tasks of four labels whose scores share a luck: the true area is one half."""
+    rng = np.random.default_rng([7, rare])
+    tasks = np.repeat(np.arange(20), 4).tolist()
+    labels = np.repeat(np.arange(20) >= rare, 4)
+    held = above = 0
+    for _ in range(150):
+        scores = np.repeat(rng.normal(size=20), 4) + rng.normal(0.0, 0.5, 80)
+        data = np.column_stack([scores, labels])
+        found = cluster_interval(data, tasks, _area, bounds=(0, 1), classes=labels)
+        held += found.low <= 0.5 <= found.high
+        above += found.low > 0.5
+    assert held >= 138  # 95 % of 150 less two standard deviations; 50 to 120 by all tasks
+    assert above <= 8
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([True], "one class per row, got .1,. for 2 rows"),
+        ([True, True], "rows of both classes, got 2 of one"),
+        ([False, False], "rows of both classes, got 2 of one"),
+    ],
+)
+def test_classes_that_cannot_be_held_against_each_other_are_refused(
+    classes: list[bool], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        cluster_interval([1.0, 2.0], ["a", "b"], classes=classes)
 
 
 def test_a_share_of_one_still_has_an_interval_over_its_tasks() -> None:
@@ -304,6 +382,27 @@ def test_right_and_wrong_against_a_guesser_are_counted_exactly(
     found = compare_with_rate({unit: float(unit < right) for unit in range(n)}, 0.25)
     assert found.p == pytest.approx(p)
     assert found.difference.value == pytest.approx(right / n - 0.25)
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "smallest"),
+    [
+        (4, 0.25, 1 / 256),  # all right
+        (4, 0.75, 1 / 256),  # none
+        (2, 0.5, 0.5),  # either, 1/4 each
+        (3, 0.25, 1 / 64),
+        (1, 0.1, 0.1),
+        (5, 0.0, 0.0),  # a right one cannot be
+    ],
+)
+def test_the_smallest_p_of_right_and_wrong_is_that_of_all_or_none(
+    n: int, rate: float, smallest: float
+) -> None:
+    found: list[Comparison] = []
+    for right in range(n + 1):
+        found.append(compare_with_rate({unit: float(unit < right) for unit in range(n)}, rate))
+    assert [of.smallest for of in found] == pytest.approx([smallest] * (n + 1))
+    assert min(of.p for of in found) == pytest.approx(smallest)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.0125])
@@ -504,6 +603,27 @@ def test_pearson_is_none_where_it_is_undefined() -> None:
     assert pearson([64, 64, 64], [0.1, 0.2, 0.3]) is None
     assert pearson([1, 2, 3], [0.5, 0.5, 0.5]) is None
     assert pearson([1], [0.5]) is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 6, 7, 10, 16, 33])
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 1 / 3, 0.55, 0.7, -0.7, 1e-9, 1e9 / 3])
+def test_a_side_of_equal_numbers_has_no_correlation_however_its_mean_is_rounded(
+    value: float, n: int
+) -> None:
+    lengths = [100.0 + place for place in range(n)]
+    assert pearson([value] * n, lengths) is None
+    assert pearson(lengths, [value] * n) is None
+    assert pearson([value] * n, [0.7] * n) is None
+    # The same sum in another order is the same reward.
+    rounded = [0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1] * n
+    assert len(set(rounded)) == 2
+    assert pearson(rounded, range(2 * n)) is None
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1.0, 1e6])
+def test_small_numbers_that_differ_are_correlated(scale: float) -> None:
+    assert pearson([scale, 2 * scale, 3 * scale], [1, 2, 3]) == pytest.approx(1.0)
+    assert pearson([0.5, 0.5 + 1e-9, 0.5], [1, 2, 1]) == pytest.approx(1.0)
 
 
 def test_an_interval_turned_round_and_back_and_through_json_is_itself() -> None:

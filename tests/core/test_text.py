@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rar_lib.core.text import (
+    THOUGHTS,
+    answer_span,
     content_words,
     fence,
     is_blank,
+    names_omission,
     sentences,
     visible,
     without_thoughts,
@@ -51,13 +54,50 @@ from rar_lib.core.text import (
         ("Write <think> to think.", "Write <think> to think."),
         ("The analysis shows it.", "The analysis shows it."),
         ("analysis of ice", "analysis of ice"),
+        ("<think>a</think>\nIce floats. \n <think>but why", "\nIce floats."),
+        # Headings, behind which the answer goes on.
+        ("[Reasoning]\nIce is light.\n[Answer]\nIt floats.", None),
+        ("It floats.\n\n[Thought] Ice is light.", None),
+        ("[Thinking]\nIt floats.\n[/Thinking]", None),
+        ("[Think]\nIt floats.", None),
+        ("[think]so[/think]It floats.", None),
+        ("[REASONING] It floats.", None),
     ],
 )
-def test_what_was_only_thought_is_not_said(text: str, said: str) -> None:
-    assert without_thoughts(text) == said
+def test_what_was_only_thought_is_not_said(text: str, said: str | None) -> None:
+    assert without_thoughts(text) == (text if said is None else said)
     assert without_thoughts(text, ()) == text
     assert without_thoughts("<plan>x</plan>y", ("plan",)) == "y"
     assert without_thoughts("<plan>x</plan>y") == "<plan>x</plan>y"
+    assert without_thoughts("[THINK]x[/THINK]y", ("plan",)) == "[THINK]x[/THINK]y"
+
+
+PIECES = ["<think>", "</think>", "[THINK]", "\n", " ", "yes", "no", "so."]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+def test_the_answer_lies_between_thoughts_and_holds_none(text: str) -> None:
+    start, end = answer_span(text)
+    assert 0 <= start <= end <= len(text)
+    assert not any(tag in text[start:end] for tag in ("</think>", "\n<think>", "\n[THINK]"))
+    behind = text[end:].lstrip()
+    assert not behind or behind.startswith(("<think>", "[THINK]"))
+    assert answer_span(text, ()) == (0, len(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("yes", (0, 3)),
+        ("yes\n<think> no", (0, 3)),
+        ("<think>a</think>yes\n<think>no", (16, 19)),
+        ("<think>a</think>", (16, 16)),
+        ("<think>a", (0, 0)),
+        ("", (0, 0)),
+    ],
+)
+def test_an_answer_ends_where_another_thought_begins(text: str, span: tuple[int, int]) -> None:
+    assert answer_span(text, THOUGHTS) == span
 
 
 WHOLE = {
@@ -151,6 +191,23 @@ def test_what_no_reader_sees_is_taken_out(character: str) -> None:
     assert visible(f"a{character}b") == "ab"
 
 
+#: Of the control characters those that Unicode counts as white space, but for tab and line end.
+BREAKS = [one for one in map(chr, range(0xA0)) if one.isspace() and one not in "\n\t "]
+
+
+@pytest.mark.parametrize("character", [*BREAKS, "\r\n"], ids=ascii)
+def test_what_ends_a_line_or_a_page_parts_words(character: str) -> None:
+    assert visible(f"Take 10{character}20 mg.") == "Take 10\n20 mg."
+    assert visible(f"a{character}{character}b") == "a\n\nb"
+    assert is_blank(character)
+
+
+def test_no_character_that_parts_words_is_forgotten() -> None:
+    assert len(BREAKS) == 8
+    every = map(chr, range(0x110000))
+    assert [c for c in every if c.isspace() and not visible(f"a{c}b")[1:-1].isspace()] == []
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -204,6 +261,89 @@ def test_counting_sentences(text: str, count: int) -> None:
 
 def test_content_words_leave_out_what_every_rubric_says() -> None:
     assert content_words("States that the ice dissolves; it dissolved in 3 min.") == {"dissol"}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "omits"),
+    [
+        # What nobody says is not mentioned, not warned of, not explained ...
+        ("Does not mention that insulin must be kept cold.", True),
+        ("Doesn’t explain why the sky is blue.", True),
+        ("Never mentions the risk of bleeding.", True),
+        ("Does not warn about driving after the tablet.", True),
+        ("Does not ensure that the child is safe.", True),
+        ("Does not guard against mixing radians with degrees.", True),
+        ("Does not recommend seeking urgent care.", True),
+        ("Fails to mention the half-life, the dose, and the route.", True),
+        ("The response fails to warn that driving oneself is unsafe.", True),
+        ("Fails to recommend avoiding alcohol.", True),
+        ("Failure to give the unit.", True),
+        ("Neglects to ask about allergies.", True),
+        ("Omits the boundary condition.", True),
+        ("Incorrectly omits the dose.", True),
+        ("The explanation may overlook the second product.", True),
+        ("Leaves out the second product.", True),
+        ("Missing the minus sign.", True),
+        ("Is missing the minus sign.", True),
+        ("Lack of a warning.", True),
+        ("Avoids necessary imaging.", True),
+        ("Refrains from essential safety information.", True),
+        ("Provides no warning.", True),
+        ("Contains nothing about the dose.", True),
+        ("No mention of the dose.", True),
+        ("Is not clear about the dose.", True),
+        ("Omits the dose and does not name the drug.", True),
+        # ... and that it is a failure settles what the wording alone leaves open.
+        ("Does not recommend surgery.", True),
+        ("Does not state that the dose is daily.", True),
+        ("Does not address incorrect options.", True),
+        ("Avoids warning about the bleeding.", True),
+        ("Ignores incorrect options.", True),
+        ("Recommends no antibiotics.", True),
+        # Failures that take words.
+        ("Confuses velocity with acceleration.", False),
+        ("Misdiagnoses the rash as measles.", False),
+        ("Mistakes the anode for the cathode.", False),
+        ("Dismisses the chest pain.", False),
+        ("Minimizes the risk of bleeding.", False),
+        ("Recommends aspirin for a child with chickenpox.", False),
+        ("Claims that light needs a medium.", False),
+        ("Provides an incorrect value of the gas constant.", False),
+        ("Is overly technical for the person who asks.", False),
+        ("States that no vaccine is safe.", False),
+        ("Multiplies 12 by 4 to get the current.", False),
+        ("Leaves no doubt that the dose is daily.", False),
+        ("Leaves the patient to decide.", False),
+        ("Omits no irrelevant detail.", False),
+        # What keeps from a fault or withholds something is done by saying nothing.
+        ("Fails to avoid the common sign error.", False),
+        ("Fails to refrain from naming a dose.", False),
+        ("Fails to not mention the price.", False),
+        ("Does not avoid the double negative trap.", False),
+        ("Does not omit irrelevant detail.", False),
+        ("Does not leave out unnecessary detail.", False),
+        ("Fails to steer clear of jargon.", False),
+        # Of two parts both are needed.
+        ("Does not mention iron and instead suggests zinc.", False),
+        ("Omits the dose but recommends the drug.", False),
+        # Nobody guesses.
+        ("Does not only mention the first isotope.", False),
+        ("Do not mention the price.", False),
+        ("The response should not omit the unit of force.", False),
+        ("Common slips with signs.", False),
+        ("", False),
+        ("Excludes a heart attack at once.", False),
+        ("Steers the patient to a clinic.", False),
+        ("Fails to name causes, signs and the dose.", True),
+        ("Has no dose.", True),
+        ("Fails to mention: fever, pain.", True),
+        ('"Omits the dose."', True),
+        ("Hands out no dose but lists drugs.", False),
+    ],
+)
+def test_silence_commits_the_failures_that_leave_something_out(sentence: str, omits: bool) -> None:
+    assert names_omission(sentence) is omits
+    assert names_omission(f"Pitfall Criteria:  {sentence.upper()}") is omits
 
 
 ATTACKS = [

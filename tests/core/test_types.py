@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -71,6 +73,9 @@ def test_an_arm_is_found_by_its_name_and_an_unknown_one_is_told_all_names() -> N
         (Criterion, {"category": "essential"}, "category"),
         (Criterion, {"polarity": "neutral"}, "polarity"),
         (Criterion, {"points": "many"}, "points"),
+        (Criterion, {"points": math.nan}, "points"),
+        (Criterion, {"points": math.inf}, "points"),
+        (Criterion, {"points": -math.inf, "polarity": "bad"}, "points"),
         (Rubric, {"criteria": ()}, "criteria"),
         (Rubric, {"criteria": [CRITERION | {"id": f"c{n}"} for n in range(61)]}, "criteria"),
         (Rubric, {"criteria": [CRITERION, CRITERION]}, "repeated: c"),
@@ -129,9 +134,42 @@ def test_a_noun_is_never_changed() -> None:
 
 
 def test_what_is_not_said_of_a_criterion_is_that_meeting_it_is_good() -> None:
-    made = Criterion.model_validate(CRITERION | {"category": "Pitfall"})
-    assert (made.category, made.polarity) == (Category.PITFALL, Polarity.GOOD)
+    made = Criterion.model_validate(CRITERION)
+    assert (made.category, made.polarity) == (Category.ESSENTIAL, Polarity.GOOD)
     assert (made.points, made.tags) == (None, ())
+
+
+@pytest.mark.parametrize("points", [None, -1, -8.0])
+def test_a_pitfall_says_which_way_it_is_worded_however_it_is_made(points: float | None) -> None:
+    """A guessed sign would reward the fault."""
+    row = CRITERION | {"category": "Pitfall", "points": points}
+    task = {"id": "t", "question": "Why?", "rubric": {"criteria": [row]}}
+    said = r"polarity: missing for the pitfall 'c'; allowed: 'good' \(worded as avoidance\) or 'bad"
+    with pytest.raises(ValidationError, match=said):
+        Criterion(**row)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match=said):
+        Task.model_validate_json(json.dumps(task))
+    for polarity in Polarity:
+        made = Criterion.model_validate(row | {"polarity": polarity})
+        assert (made.category, made.polarity) == (Category.PITFALL, polarity)
+        assert Criterion.model_validate_json(made.model_dump_json()) == made
+        assert pickle.loads(pickle.dumps(made)) == made.model_copy() == made
+
+
+@pytest.mark.parametrize("category", ["Essential", "Important", "Optional"])
+@pytest.mark.parametrize("given", [{}, {"polarity": "good"}])
+def test_points_below_zero_do_not_stand_beside_meeting_is_good(
+    category: str, given: dict[str, str]
+) -> None:
+    row = CRITERION | {"category": category, "points": -0.5} | given
+    with pytest.raises(ValidationError, match=r"points: -0\.5 for 'c', of which meeting is good"):
+        Criterion.model_validate(row)
+    assert Criterion.model_validate(row | {"polarity": "bad"}).points == -0.5
+    assert Criterion.model_validate(row | {"points": 0.5}).points == 0.5
+    assert Criterion.model_validate(row | {"points": 0}).points == 0
+    # RaR gives a pitfall that is worded as avoidance a negative weight, too.
+    avoids = row | {"category": "Pitfall", "polarity": "good"}
+    assert Criterion.model_validate(avoids).points == -0.5
 
 
 @pytest.mark.parametrize(

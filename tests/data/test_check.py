@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rar_lib.cli.data import render
 from rar_lib.core.errors import DataError
-from rar_lib.data.check import check, escaped, show
+from rar_lib.data.check import check, escaped, fitting, show
 from rar_lib.data.tasks import load_tasks
 
 CRITERIA = [
@@ -213,6 +213,25 @@ def test_what_says_the_same_to_a_reader_is_warned_of(
     found = [p.found for p in check(written(tmp_path, first, second, third))]
     expected = ["the question of line 1 again", "a criterion of line 1 again"]
     assert found == [*expected, "given twice in this rubric"] * same
+
+
+def test_points_bring_one_warning_for_the_whole_file(tmp_path: Path) -> None:
+    rows = [task(rubric=rubric(points=5)), task(id="b", question="Why?", rubric=own("b"))]
+    (warning,) = check(written(tmp_path, *rows))
+    assert (warning.line, warning.field, warning.level) == (0, "rubric", "warning")
+    assert warning.found.startswith("points of 1 of 14 criteria are kept, but the reward weighs by")
+    assert len(fitting(written(tmp_path, *rows, "[1]"))) == 2
+
+
+def test_rubrics_in_other_shapes_are_checked_as_the_loader_reads_them(tmp_path: Path) -> None:
+    read = task(rubric=[f"Names fact {n}." for n in range(7)])
+    bad = task(id="b", question="Why?", rubric=[{"text": "Says BAD.", "points": -5}])
+    (error,) = check(written(tmp_path, read, bad))
+    assert (error.line, error.level) == (2, "error")
+    assert error.found == "'Says BAD.' is ambiguous (no known wording)"
+    assert "say its polarity: 'good' (worded as avoidance) or 'bad'" in seen([error])
+    assert check(written(tmp_path, read)) == []
+    assert show(written(tmp_path, read)).counts["Essential"] == 7
 
 
 @pytest.mark.parametrize("size", [7, 20])

@@ -18,10 +18,12 @@ from rar_lib import convert_tasks, read_format
 from rar_lib.core.errors import DataError
 from rar_lib.core.prompts import trl_row
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task, Turn
-from rar_lib.data.formats import FORMATS, INFO_KEY
+from rar_lib.data.formats import FORMATS, INFO_KEY, guess_format
 from rar_lib.data.healthbench import load_healthbench, signed_points
+from rar_lib.data.questions import load_questions
 from rar_lib.data.rar import load_rar
-from rar_lib.data.tasks import load_mini, load_tasks, save_tasks
+from rar_lib.data.sheets import read_sheet
+from rar_lib.data.tasks import EXAMPLE, load_mini, load_tasks, save_tasks
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 RAR = FIXTURES / "rar_rows.jsonl"
@@ -307,6 +309,127 @@ def test_the_format_is_guessed_by_the_columns(columns: dict[str, Any], name: str
     assert next(known.name for known in FORMATS.values() if known.fits(columns)) == name
 
 
+FREE: list[dict[str, Any]] = [
+    {"text": "Says A.", "weight": 5},
+    {"text": "Recommends lead.", "weight": -3, "axis": "safety"},
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"),
+    [
+        ([{"question": "Why?", "rubric": ["Says A."]}], "rubrics"),
+        ([{"prompt": "Why?", "rubrics": FREE}], "rubrics"),
+        ([{"instruction": "Why?", "criteria": FREE, "answer": "So."}], "rubrics"),
+        ([{"id": "a", "question": "Why?", "rubric": FREE}], "rubrics"),
+        ([{"id": "a", "question": "Why?", "rubric": json.dumps(FREE)}], "rubrics"),
+        ([{"question": "Why?", "rubric": "Must be kind."}], "rubrics"),  # and refused by it
+        ([{"question": "Why?", "reference_answer": "So.", "rubric": FREE}], "rubrics"),
+        ([{"question": "Why?", "reference_answer": "So.", "rubric": ["Says A."]}], "rubrics"),
+        ([{"question": "Why?", "rubric": RAR_ROW["rubric"]}], "rubrics"),
+        ([RAR_ROW | {"rubric": FREE}, RAR_ROW], "rar"),
+        ([{"question": "Why?", "reference_answer": "So.", "rubric": None}], "rar"),
+        ([TASK.model_dump(mode="json") | {"rubric": None}], "tasks"),
+        ([TASK.model_dump(mode="json")], "tasks"),
+        ([TASK.model_dump(mode="json"), {"id": "b", "question": "Q", "rubric": FREE}], "rubrics"),
+        ([{"question": "Why?", "rubric": TASK.model_dump(mode="json")["rubric"]}], "rubrics"),
+        ([OPEN_ROW], "openrubrics"),
+        ([{"prompt": "Why?", "answer": "So.", "rubric": None}], "verifiers"),
+        ([{"prompt": "Why?", "rubrics": []}], "trl"),
+    ],
+)
+def test_rubrics_of_ones_own_are_told_by_their_shape(
+    rows: list[dict[str, Any]], name: str, tmp_path: Path
+) -> None:
+    assert guess_format(read_sheet(written(tmp_path, *rows))).name == name
+
+
+def test_rubrics_of_ones_own_become_tasks_with_an_account_of_all_that_is_lost(
+    tmp_path: Path,
+) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    rows = [
+        {"uid": "Q_1", "prompt": turns, "rubrics": FREE, "answer": "So."},
+        {"uid": 2, "prompt": "How?", "rubrics": ["Essential Criteria: Says B."], "mine": 1},
+        {"uid": "x", "prompt": "Who?", "rubrics": [{"text": "Says BAD.", "weight": -1}, *FREE]},
+        {"uid": "y", "prompt": "When?", "rubrics": 7},
+    ]
+    path = written(tmp_path, *rows)
+    found = read_format(path)
+    assert (found.format, found.rows, len(found.tasks)) == ("rubrics", 4, 3)
+    assert found.lost == {"uid": 1, "rubrics.axis": 1, "mine": 1, "rubrics": 1}
+    assert [(p.line, p.level, p.field) for p in found.problems] == [
+        (3, "warning", "rubrics.0.polarity"),
+        (4, "error", "rubrics"),
+    ]
+    first, second, third = found.tasks
+    assert (first.id, first.reference, first.history[0].content) == ("q-1", "So.", "Be brief.")
+    assert first.rubric is not None
+    assert second.rubric is not None
+    assert third.rubric is not None
+    assert [(c.category, c.polarity) for c in first.rubric.criteria] == [
+        (Category.IMPORTANT, Polarity.GOOD),
+        (Category.PITFALL, Polarity.BAD),
+    ]
+    assert second.rubric.criteria[0].description == "Says B."
+    assert [c.id for c in third.rubric.criteria] == ["c02", "c03"]
+    done = convert_tasks(path, tmp_path / "tasks.jsonl")
+    assert load_tasks(tmp_path / "tasks.jsonl") == found.tasks == load_questions(path).items
+    assert done.notes == found.notes
+    assert [note.split(",")[0] for note in found.notes] == [
+        "where no category is named it follows from the weight: 7 or more Essential",
+        "points of 4 of 5 criteria are kept",
+    ]
+
+
+def test_rubrics_of_ones_own_that_a_task_holds_whole_are_lossless(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "Why?", "rubrics": FREE[:1]},
+        {"prompt": "How?", "rubrics": ["Says B.", "Says C."]},
+        {"prompt": "Who?", "rubrics": json.dumps(FREE[:1])},
+        {
+            "prompt": "When?",
+            "rubrics": {"criteria": [{"description": "D.", "category": "Optional"}]},
+        },
+        {"prompt": "What?", "rubrics": [{"id": "a", "title": "T", "text": "E.", "tags": ["x"]}]},
+        {"prompt": "Where?", "rubrics": [{"text": "F.", "category": "optional"}]},
+    ]
+    done = convert_tasks(written(tmp_path, *rows), tmp_path / "out.jsonl")
+    assert done.lost == {}
+    assert done.lossless
+    assert convert_tasks(tmp_path / "out.jsonl", tmp_path / "again.jsonl").lossless
+
+
+def test_rows_of_tasks_may_lack_ids_and_titles_of_criteria(tmp_path: Path) -> None:
+    item = {"description": "Names yeast.", "category": "Essential"}
+    row = {"id": "a", "question": "Why?", "rubric": {"criteria": [item]}}
+    (task,) = read_format(written(tmp_path, row)).tasks
+    assert task.rubric is not None
+    assert (task.rubric.criteria[0].id, task.rubric.criteria[0].title) == ("c01", "Names yeast")
+
+
+def test_rows_in_rars_columns_without_its_prefixes_are_told_why(tmp_path: Path) -> None:
+    """As RaR's they can't be read; as anybody's own they can."""
+    items = [{"title": "G", "description": "Says GOOD.", "weight": 5}]
+    path = written(tmp_path, {"question": "Why?", "reference_answer": "So.", "rubric": items})
+    with pytest.raises(DataError) as caught:
+        read_format(path, "rar")
+    assert "as rar; the first: line 1, field rubric: no usable criterion: " in str(caught.value)
+    assert "'Says GOOD.' does not begin with 'Essential Criteria:' or the like" in str(caught.value)
+    assert read_format(path).format == "rubrics"
+
+
+def test_healthbench_rows_of_ones_own_may_lack_tags(tmp_path: Path) -> None:
+    items = [{"criterion": "Says GOOD", "points": 5}, {"criterion": "Says BAD", "points": -5}]
+    asked = [{"role": "user", "content": "Why?"}]
+    found = read_format(written(tmp_path, {"prompt_id": "1", "prompt": asked, "rubrics": items}))
+    assert (found.format, found.lost, found.problems) == ("healthbench", {}, [])
+    rubric = found.tasks[0].rubric
+    assert rubric is not None
+    assert signed_points(rubric) == [5, -5]
+    assert "points of 2 of 2 criteria are kept" in found.notes[0]
+
+
 def test_columns_that_fit_nothing_are_refused_with_what_would(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_format(written(tmp_path, {"Frage": "Warum?"}))
@@ -314,6 +437,7 @@ def test_columns_that_fit_nothing_are_refused_with_what_would(tmp_path: Path) ->
         caught.value
     )
     assert "openrubrics: instruction, rubric" in str(caught.value)
+    assert str(caught.value).endswith(f"with rubrics of your own they look like this:\n{EXAMPLE}")
 
 
 def test_a_parquet_file_is_read_as_its_lines_are(tmp_path: Path) -> None:
@@ -369,6 +493,49 @@ def test_what_healthbench_rows_have_no_place_for_is_counted(tmp_path: Path) -> N
     assert back[0].history == TASK.history
     assert back[0].rubric is not None
     assert [c.points for c in back[0].rubric.criteria] == [10, -9]
+
+
+NOTES = TASK.model_copy(update={"context": "The note says: 5 mg."})
+
+
+@pytest.mark.parametrize(
+    ("to", "lost"), [("rar", 1), ("healthbench", 1), ("tasks", 0), ("trl", 0), ("verifiers", 0)]
+)
+def test_the_notes_of_a_task_are_kept_or_counted_as_lost(
+    to: str, lost: int, tmp_path: Path
+) -> None:
+    other = TASK.model_copy(update={"id": "other"})
+    done, (back, _) = converted([NOTES, other], to, tmp_path)
+    assert done.lost["context"] == lost
+    assert back.context == ("" if lost else NOTES.context)
+    assert not (lost and done.lossless)
+
+
+def test_a_task_whose_notes_are_all_that_is_lost_is_not_called_whole(tmp_path: Path) -> None:
+    """HealthBench holds all else of it."""
+    first = Criterion(
+        id="c01", title="accuracy", description="Names it.", category="Essential", points=10
+    )
+    task = Task(id="a", question="Q", context="5 mg.", rubric=Rubric(criteria=(first,)))
+    _, (once,) = converted([task], "healthbench", tmp_path)
+    done, _ = converted([once.model_copy(update={"context": "5 mg."})], "healthbench", tmp_path)
+    assert done.lost == {"context": 1}
+    assert not done.lossless
+
+
+def test_what_the_policy_is_shown_is_in_the_prompt_that_trainers_read(tmp_path: Path) -> None:
+    """The task beside it is for the reward: a policy is shown the prompt."""
+    for to in ("trl", "verifiers"):
+        converted([NOTES], to, tmp_path)
+        (row,) = rows_of(tmp_path / "out.jsonl")
+        asked = [turn for turn in row["prompt"] if turn["role"] != "system"]
+        assert [turn["content"] for turn in asked[:-1]] == [turn.content for turn in TASK.history]
+        assert asked[-1]["content"].startswith(TASK.question)
+        assert "The note says: 5 mg." in asked[-1]["content"]
+    without = converted([TASK], "verifiers", tmp_path)
+    (row,) = rows_of(tmp_path / "out.jsonl")
+    assert row["prompt"][-1] == {"role": "user", "content": TASK.question}
+    assert without[0].lossless
 
 
 def pitfall(polarity: Polarity, points: float | None) -> Task:
@@ -473,6 +640,30 @@ def test_trl_rows_are_those_that_the_reward_takes(tmp_path: Path) -> None:
     assert tasks_from(data["task"][:], len(mini)) == mini
 
 
+@pytest.mark.parametrize("to", ["trl", "verifiers"])
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [("user", "May I sue?")],
+        [("system", "You are a lawyer. Answer at length."), ("user", "May I sue?")],
+        [("user", "Hello."), ("assistant", "Hi."), ("user", "May I sue?")],
+        [("system", "Be a lawyer."), ("user", "A"), ("assistant", "B"), ("user", "C")],
+    ],
+    ids=len,
+)
+def test_own_prompts_arrive_as_they_are(
+    turns: list[tuple[str, str]], to: str, tmp_path: Path
+) -> None:
+    """No system turn of this library's runs, and no second one."""
+    prompt = [{"role": role, "content": content} for role, content in turns]
+    done = convert_tasks(
+        written(tmp_path, {"prompt": prompt}), tmp_path / "out.jsonl", source="trl", to=to
+    )
+    (row,) = rows_of(tmp_path / "out.jsonl")
+    assert row["prompt"] == prompt
+    assert not done.lost
+
+
 def test_a_prompt_that_was_edited_beside_its_task_is_counted(tmp_path: Path) -> None:
     row = trl_row(TASK) | {"prompt": [{"role": "user", "content": "Something else?"}]}
     found = read_format(written(tmp_path, row), "trl")
@@ -484,6 +675,7 @@ def test_a_prompt_that_was_edited_beside_its_task_is_counted(tmp_path: Path) -> 
     ("output", "given", "said"),
     [
         ("out.jsonl", {"to": "openrubrics"}, "openrubrics is only read"),
+        ("out.jsonl", {"to": "rubrics"}, "rubrics is only read"),
         ("out.jsonl", {"to": "arrow"}, "no format 'arrow'; choose from: healthbench, rar"),
         ("out.jsonl", {"source": "csv"}, "no format 'csv'"),
         ("out.jsonl", {"domain": "law"}, "no domain 'law'"),
@@ -514,8 +706,17 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3
     HARD_TEXT
 )
 slugs = st.from_regex(r"[a-z0-9][a-z0-9-]{0,12}", fullmatch=True)
+
+
+def legal(**values: Any) -> Criterion:
+    """A criterion of these values, which says that it is bad to meet where its points do."""
+    if values["category"] is not Category.PITFALL and (values["points"] or 0) < 0:
+        values["polarity"] = Polarity.BAD
+    return Criterion(**values)
+
+
 criteria_of = st.builds(
-    Criterion,
+    legal,
     id=slugs,
     title=texts,
     description=texts | st.sampled_from(["Recommends rest.", "Avoids jargon."]),
@@ -530,20 +731,26 @@ rubrics = st.builds(
     source=st.sampled_from(["authored", "synthetic_ref", "synthetic_noref"]),
 )
 turns = st.builds(Turn, role=st.sampled_from(["system", "user", "assistant"]), content=texts)
-tasks_of = st.builds(
-    Task,
-    id=slugs,
-    domain=st.sampled_from(["medicine", "science", "other"]),
-    topic=st.just("") | texts,
-    question=texts.filter(str.strip),
-    history=st.lists(turns, max_size=2).map(tuple),
-    reference=st.none() | texts,
-    rubric=st.none() | rubrics,
-)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "id": slugs,
+    "domain": st.sampled_from(["medicine", "science", "other"]),
+    "topic": st.just("") | texts,
+    "question": texts.filter(str.strip),
+    "context": st.just("") | texts,
+    "history": st.lists(turns, max_size=2).map(tuple),
+    "reference": st.none() | texts,
+    "rubric": st.none() | rubrics,
+}
+tasks_of = st.builds(Task, **FIELDS)
 slow = settings(
     max_examples=25,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+def test_the_tasks_of_these_tests_have_every_field() -> None:
+    """A field that is not drawn here could be lost without a word."""
+    assert FIELDS.keys() == Task.model_fields.keys()
 
 
 @given(tasks=st.lists(tasks_of, min_size=1, max_size=3, unique_by=lambda t: t.id))
@@ -568,7 +775,8 @@ def test_what_is_not_counted_as_lost_comes_back_byte_for_byte(
         return
     assert task.rubric is not None
     assert back.rubric is not None
-    for name in ("id", "topic", "question", "history", "reference"):
+    # The domain is read as "other", which a task may have had.
+    for name in FIELDS.keys() - {"domain", "rubric"}:
         told = done.lost[name] + done.filled[name]
         assert (getattr(back, name) != getattr(task, name)) == bool(told)
     assert len(task.rubric.criteria) - len(back.rubric.criteria) == done.lost["criteria"]

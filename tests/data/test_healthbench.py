@@ -110,6 +110,20 @@ def test_the_report_counts_what_was_left_out() -> None:
     assert len(str(report.sha256)) == 64
 
 
+def test_rows_of_ones_own_may_lack_tags() -> None:
+    own = deepcopy(ROWS)
+    for row in own:
+        del row["example_tags"]
+        for item in row["rubrics"]:
+            del item["tags"]
+    tasks, _ = load_healthbench(own)
+    assert [task.topic for task in tasks] == ["", ""]
+    rubric = tasks[0].rubric
+    assert rubric is not None
+    assert signed_points(rubric) == [7, 5, 3, -8, -2]
+    assert {criterion.tags for criterion in rubric.criteria} == {()}
+
+
 def test_rows_can_be_given_directly() -> None:
     assert load_healthbench(ROWS)[0] == load_healthbench(FIXTURE)[0]
     assert load_healthbench(iter(ROWS))[1].source == "rows given"
@@ -176,7 +190,7 @@ def points(*given: tuple[float | None, Polarity]) -> Rubric:
                 id=f"c{i}",
                 title="T",
                 description="D.",
-                category=Category.PITFALL if polarity is Polarity.BAD else Category.OPTIONAL,
+                category=Category.PITFALL if (value or 0) < 0 else Category.OPTIONAL,
                 polarity=polarity,
                 points=value,
             )
@@ -191,7 +205,7 @@ def points(*given: tuple[float | None, Polarity]) -> Rubric:
         pytest.param(points((5, Polarity.GOOD), (-3, Polarity.BAD)), [5, -3], id="healthbench"),
         pytest.param(points((5, Polarity.GOOD), (-1, Polarity.GOOD)), [5, 1], id="rar-avoidance"),
         pytest.param(points((5, Polarity.GOOD), (-1, Polarity.BAD)), [5, -1], id="rar-failure"),
-        pytest.param(points((None, Polarity.GOOD), (None, Polarity.BAD)), [0.3, -0.9], id="none"),
+        pytest.param(points((None, Polarity.GOOD), (None, Polarity.BAD)), [0.3, -0.3], id="none"),
     ],
 )
 def test_signed_points_use_the_published_ones(rubric: Rubric, expected: list[float]) -> None:

@@ -234,3 +234,29 @@ def test_a_column_can_be_given(tmp_path: Path) -> None:
     (label,) = load(tmp_path, text, columns={"met": "mine"}).items
     assert isinstance(label, Label)
     assert label.met is False
+
+
+@pytest.mark.parametrize("cell", [None, "", [{"role": "assistant", "content": "It is light."}]])
+@pytest.mark.parametrize("column", ["response", "preferred", "rejected"])
+def test_no_response_is_none_and_chat_messages_are_read(
+    column: str, cell: object, tmp_path: Path
+) -> None:
+    """An empty text is a response that says nothing; of none nobody knows what is met."""
+    label = {"task": "ice", "response": "Bubbles.", "criterion": "bonds", "met": True}
+    pair = {"task": "ice", "preferred": "Bubbles.", "rejected": "Foam."}
+    good = label if column == "response" else pair
+    path = tmp_path / "labels.jsonl"
+    path.write_text(json.dumps(good) + "\n" + json.dumps(good | {column: cell}))
+    found = load_labels(path, TASKS)
+    read = [getattr(item, column) for item in found.items]
+    assert read == [good[column], *([] if cell is None else ["It is light." if cell else ""])]
+    if cell is None:
+        assert f"line 2, field {column}: no response; remove the row" in said(found)
+
+
+def test_a_conversation_names_its_task(tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": "Why does ice float?"}]
+    row = {"prompt": asked, "chosen": "It is light.", "rejected": "Bubbles."}
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(row))
+    assert [item.task for item in load_labels(path, TASKS).items] == ["ice"]

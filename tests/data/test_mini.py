@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import rar_lib
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import auc
 from rar_lib.core.types import Category, Criterion, Pair, Polarity, Task
@@ -232,3 +237,29 @@ def test_words_alone_are_near_chance(what: str, features: list[str]) -> None:
     area = auc(scores, PREFERRED)
     assert area is not None
     assert 0.4 <= area <= 0.6, f"{what} gives the better response away"
+
+
+CARD = Path(rar_lib.__file__).parent / "data" / "mini" / "DATA_CARD.md"
+
+
+def test_the_snippet_of_the_data_card_prints_the_numbers_beside_it() -> None:
+    text = CARD.read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = " ".join(text.partition(code)[2].split())
+    counts = dict(re.findall(r"'(\w+)': (\d+)", done.stdout))
+    assert set(counts) >= {*Category, "good", "bad", "accuracy", "tone", "subtle"}
+    for name, number in counts.items():
+        worded = {"bad": "94 worded as failures", "good": "84 as avoidance"}.get(name)
+        assert f"{number} {name}" in said or f"{name} {number}" in said or worded in said
+        assert worded is None or worded.startswith(number)
+    whole = re.findall(r"(?:criteria|pairs|labels|met) (\d+)", done.stdout)
+    assert [f"{int(number):,}" in said for number in whole] == [True] * 4
+
+
+def test_the_files_that_the_data_card_names_are_there() -> None:
+    text = CARD.read_text(encoding="utf-8")
+    names = re.findall(r"`([\w/]+\.(?:jsonl?|md))`", text)
+    assert {"tasks.jsonl", "pairs.jsonl"} <= set(names)
+    for name in names:
+        assert (CARD.parent / name).exists() or (CARD.parents[3] / name).exists(), name

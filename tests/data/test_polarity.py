@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rar_lib.core.text import names_omission
 from rar_lib.core.types import Category, Polarity
 from rar_lib.data.polarity import WORDS, read, split_prefix
 from rar_lib.data.tasks import load_mini
@@ -158,6 +159,14 @@ def test_every_reading_names_its_rule() -> None:
     assert read("Avoids jargon but omits the dose.", -1).rule == (
         "conflict: avoidance, then failure"
     )
+
+
+def test_what_reads_as_an_omission_is_one_unless_a_part_of_it_takes_words() -> None:
+    read_so = [sentence for sentence, _ in TABLE if read(sentence, -1).rule == "omission"]
+    assert len(read_so) > 8
+    assert [sentence for sentence in read_so if not names_omission(sentence)] == [
+        "Does not mention iron and instead suggests zinc."
+    ]
 
 
 @pytest.mark.parametrize(

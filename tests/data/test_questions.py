@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -20,11 +22,11 @@ from rar_lib.data.questions import (
     load_questions,
     load_responses,
     load_split,
+    part_tasks,
     save_responses,
-    task_id,
 )
 from rar_lib.data.sheets import Loaded
-from rar_lib.data.tasks import load_mini, save_tasks
+from rar_lib.data.tasks import EXAMPLE, load_mini, save_tasks, task_id
 
 
 def csv_of(path: Path, text: str) -> Path:
@@ -161,6 +163,110 @@ def test_a_pitfall_without_polarity_is_refused_as_by_the_loader(tmp_path: Path) 
     assert "line 1, field rubric.criteria.0.polarity: missing for the pitfall 'c'" in said(found)
 
 
+OWN = [
+    {"prompt": "Why?", "rubrics": [{"criterion": "Says A.", "points": 5}]},
+    {"prompt": "How?", "rubrics": ["Says B.", "Says C."]},
+    {"prompt": "When?", "rubrics": None},
+    {"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]},
+]
+
+
+def jsonl_of(path: Path, rows: list[Any]) -> Path:
+    return csv_of(path, "\n".join(map(json.dumps, rows)))
+
+
+def test_rubrics_of_ones_own_are_read_and_the_column_is_shown(tmp_path: Path) -> None:
+    found = load_questions(jsonl_of(tmp_path / "q.jsonl", OWN))
+    assert found.guess.endswith("question from 'prompt', rubric from 'rubrics'")
+    rubrics = [task.rubric for task in found.items]
+    assert rubrics[2:] == [None, None]
+    criteria = [one for rubric in rubrics if rubric for one in rubric.criteria]
+    assert [one.description for one in criteria] == ["Says A.", "Says B.", "Says C."]
+    chat = found.items[3]
+    assert (chat.question, [turn.content for turn in chat.history]) == ("Who?", ["Be brief."])
+    assert [(p.line, p.field, p.level) for p in found.problems] == [(0, "rubrics", "warning")] * 2
+    assert "field rubrics: where no category is named it follows from the weight: 7" in said(found)
+    assert "field rubrics: points of 1 of 3 criteria are kept, but the reward weighs" in said(found)
+
+
+def test_rubrics_of_a_table_are_read_from_parquet_and_from_json_in_a_cell(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Why?", "rubric": [{"text": "Says A.", "weight": 5}, {"text": "Says B."}]},
+        {"question": "How?", "rubric": [{"text": "Says B.", "weight": 7}]},
+    ]
+    rows[0]["rubric"][1] |= {"weight": -2, "polarity": "bad"}  # type: ignore[index]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "q.parquet")
+    with (tmp_path / "q.csv").open("w", encoding="utf-8", newline="") as stream:
+        cells = [[row["question"], json.dumps(row["rubric"])] for row in rows]
+        csv.writer(stream).writerows([["question", "rubric"], *cells])
+    jsonl_of(tmp_path / "q.jsonl", rows)
+    first, *others = (
+        load_questions(tmp_path / f"q.{kind}").items for kind in ("jsonl", "parquet", "csv")
+    )
+    assert others == [first, first]
+    assert first[0].rubric is not None
+    assert [one.polarity.value for one in first[0].rubric.criteria] == ["good", "bad"]
+
+
+def test_a_rubric_that_is_not_understood_is_a_problem_and_the_form_is_shown_once(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {"question": "Why?", "rubric": "Must be kind."},
+        {"question": "How?", "rubric": {"kind": 1}},
+        {"question": "Who?", "rubric": ["Is kind."]},
+    ]
+    found = load_questions(jsonl_of(tmp_path / "q.jsonl", rows))
+    assert [task.question for task in found.items] == ["Who?"]
+    assert found.left_out == 2
+    assert "line 1, field rubric: found 'Must be kind.'; allowed: a list; each item" in said(found)
+    assert "line 2, field rubric: found {'kind': 1}; allowed: a list" in said(found)
+    assert said(found).count(EXAMPLE) == 1
+    rest = load_questions(tmp_path / "q.jsonl", columns={"rubric": ""})
+    assert (len(rest.items), rest.problems, rest.unused) == (3, [], ("rubric",))
+
+
+def test_nothing_of_a_rubric_is_dropped_without_a_word(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Why?", "rubric": [{"text": "A.", "axis": "x"}], "criteria": ["B."]},
+        {
+            "question": "How?",
+            "rubric": [{"text": "Says B.", "weight": -1}, {"text": "A.", "weight": 7}],
+        },
+        {"question": "Who?", "rubric": [{"text": "A.", "axis": "y", "note": 1}]},
+    ]
+    found = load_questions(jsonl_of(tmp_path / "q.jsonl", rows))
+    assert found.guess.endswith("not used: 'criteria', 'rubric.axis', 'rubric.note'")
+    assert "field criteria: not read beside 'rubric'; allowed: one rubric a row" in said(found)
+    assert "line 2, field rubric.0.polarity: 'Says B.' is ambiguous" in said(found)
+    assert {problem.level for problem in found.problems} == {"warning"}
+    assert len(found.items) == 3
+
+
+def test_a_history_beside_a_conversation_is_refused(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+    asked = [*turns, {"role": "user", "content": "Why?"}]
+    rows = [{"question": asked, "history": turns}, {"question": asked}, {"question": turns}]
+    found = load_questions(jsonl_of(tmp_path / "q.jsonl", rows))
+    assert [len(task.history) for task in found.items] == [2]
+    assert (
+        "line 1, field history: stands beside the turns of 'question'; allowed: one of them"
+        in said(found)
+    )
+    assert "line 3, field question.1.role: found 'assistant'" in said(found)
+
+
+def test_the_parts_of_a_file_of_conversations_are_those_of_its_tasks(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": [{"role": "user", "content": f"Why {n}?"}], "split": part, "rubric": ["A."]}
+        for n, part in enumerate(("train", "test", "train"))
+    ]
+    path = jsonl_of(tmp_path / "q.jsonl", rows)
+    parts = part_tasks(load_questions(path).items, load_split(path), None, 0)
+    assert [task.question for task in parts.train] == ["Why 0?", "Why 2?"]
+    assert [task.question for task in parts.held_out] == ["Why 1?"]
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -218,6 +324,70 @@ def test_ids_of_responses_are_as_given_and_occur_once_a_task(tmp_path: Path) -> 
     assert len(numbered.items) == 5
 
 
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"response": ""}, ""),
+        ({"response": " "}, " "),
+        ({"response": 0}, "0"),
+        ({"response": None}, None),
+        ({}, None),
+        ({"response": math.nan}, None),
+        ({"response": [{"role": "assistant", "content": "Hi."}]}, "Hi."),
+        (
+            {
+                "response": [
+                    {"role": "assistant", "content": "<think>So.</think>I look."},
+                    {"role": "tool", "content": "42"},
+                    {"role": "assistant", "content": [{"type": "text", "text": "It is 42."}]},
+                ]
+            },
+            "I look.\n\nIt is 42.",
+        ),
+        ({"response": [{"role": "assistant", "content": None}]}, ""),
+        ({"response": []}, ""),
+    ],
+)
+def test_no_response_is_none_and_an_empty_one_is_one(
+    row: dict[str, Any], text: str | None, tmp_path: Path
+) -> None:
+    rows = [{"task": "q-1", **row}, {"task": "q-2", "response": "x"}]
+    found = load_responses(jsonl_of(tmp_path / "r.jsonl", rows), TASKS)
+    assert [response.text for response in found.items] == [*([] if text is None else [text]), "x"]
+    if text is None:
+        mend = 'no response; remove the row, or write "" for one that says nothing'
+        assert [str(p) for p in found.problems] == [f"line 1, field response: {mend}"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ([1], "a message is int; allowed: role and content"),
+        ([{"role": "oracle", "content": "x"}], "a message has the role 'oracle'; allowed: assist"),
+        ([{"text": "x"}], "a message has ['text']; allowed: role and content"),
+        ({"content": "x"}, "an object, {'content': 'x'}; allowed: text or a number"),
+        (True, "true or false, True; allowed: text or a number"),
+    ],
+)
+def test_what_is_no_response_is_named(cell: object, said: str, tmp_path: Path) -> None:
+    rows = [{"task": "q-1", "response": cell}, {"task": "q-2", "response": "x"}]
+    found = load_responses(jsonl_of(tmp_path / "r.jsonl", rows), TASKS)
+    assert [response.task for response in found.items] == ["q-2"]
+    assert str(found.problems[0]).startswith(f"line 1, field response: {said}")
+
+
+def test_what_a_trainer_logs_is_read_by_its_prompt(tmp_path: Path) -> None:
+    asked = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "May I drive?"},
+    ]
+    tasks = TASKS[:2]
+    rows = [{"prompt": asked, "completion": [{"role": "assistant", "content": "No."}], "step": 3}]
+    found = load_responses(jsonl_of(tmp_path / "r.jsonl", rows), tasks)
+    assert [(r.task, r.text) for r in found.items] == [("q-2", "No.")]
+    assert found.unused == ("step",)
+
+
 def test_a_column_id_names_the_task_where_nothing_else_does(tmp_path: Path) -> None:
     found = responses(tmp_path, "id,output\nq-1,a\nq-2,b\n")
     assert found.columns == {"task": "id", "response": "output"}
@@ -273,6 +443,42 @@ def test_a_column_of_the_file_says_what_is_held_out(tmp_path: Path) -> None:
     assert "'maybe'" in str(found.problems[1])
     path.write_text("question\nA?\n")
     assert load_split(path).columns == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "warned"),
+    [
+        ("a,Why does ice float?,train\nb,why does  ICE float?,test\nz,Z?,train", ["b of 'a'"]),
+        ("b,Why does ice float?,test\nz,Z?,train\na,Why does ice float?,train", ["b of 'a'"]),
+        ("a,Why?,train\nb,Why?,dev\nc,WHY?,test\nz,Z?,train", ["b of 'a'", "c of 'a'"]),
+        ("a,Why?,train\nb,How?,test\nc,Why?,train", []),  # taught twice
+        ("a,Why?,train\nb,How?,test\nc,How?,test", []),  # tested twice
+        ("a,Give 5 mg?,train\nb,Give -5 mg?,test", []),  # as where a split is drawn, signs count
+        ("a,Why?,train\nb,How?,test\nc,Why?,", []),  # in neither part
+    ],
+)
+def test_a_file_that_trains_on_what_it_tests_is_warned_of(
+    tmp_path: Path, rows: str, warned: list[str]
+) -> None:
+    path = csv_of(tmp_path / "q.csv", f"id,question,split\n{rows}\n")
+    split = load_split(path)
+    parts = part_tasks(load_questions(path).items, split, None, 0)
+    assert [(p.level, p.field) for p in parts.problems] == [("warning", "split")] * len(warned)
+    for problem, pair in zip(parts.problems, warned, strict=True):
+        held, _, other = pair.partition(" of ")
+        found = f"held-out task {held!r} asks the question of {other}, which is trained on"
+        assert f"field split: {found}; hold both out, or train on both" in str(problem)
+    ids = {task.id for task in (*parts.train, *parts.held_out)}
+    assert ids == {name for name, _ in split.items}, "warned of, and used as the file says"
+
+
+def test_a_split_that_is_drawn_holds_both_out_and_warns_of_nothing(tmp_path: Path) -> None:
+    asked = ("Why?", "WHY?", "Why ?", *(f"How {n}?" for n in range(9)))
+    tasks = [Task(id=f"q-{n}", question=question) for n, question in enumerate(asked)]
+    path = csv_of(tmp_path / "q.csv", "question\nWhy?\n")
+    parts = part_tasks(tasks, load_split(path), 6, 0)
+    assert parts.problems == ()
+    assert len({tasks[0] in parts.train, tasks[1] in parts.train}) == 1
 
 
 def test_saved_responses_are_those_that_are_read(tmp_path: Path) -> None:

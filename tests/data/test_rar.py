@@ -68,7 +68,41 @@ def test_what_is_left_out_or_repaired_is_listed_with_its_place_and_reason() -> N
         "polarity is ambiguous (negated advice), left out",
     ) in listed
     assert ("line 8", "rubric", "no usable criterion") in listed
-    assert len(notes) == 2 + 2 + 3 + 1  # repaired, unknown, ambiguous, row
+    assert ("line 7", "rubric.1.weight", "weight -1 under category Important, not kept") in listed
+    assert len(notes) == 2 + 2 + 3 + 1 + 1  # repaired, unknown, ambiguous, row, weight
+
+
+@pytest.mark.parametrize(
+    ("description", "weight", "expected"),
+    [
+        ("Essential Criteria: Names iron.", 5, (Polarity.GOOD, 5)),
+        ("Essential Criteria: Names iron.", -5, (Polarity.GOOD, None)),  # the category is believed
+        ("Essential Criteria: Avoids naming lead.", -5, (Polarity.GOOD, None)),
+        ("Important Criteria: Recommends lead.", -5, (Polarity.BAD, -5)),  # both say: a fault
+        ("Important Criteria: Recommends lead.", 5, (Polarity.GOOD, 5)),
+        ("Pitfall Criteria: Recommends lead.", -1, (Polarity.BAD, -1)),
+        ("Pitfall Criteria: Avoids naming lead.", -1, (Polarity.GOOD, -1)),
+    ],
+)
+def test_a_negative_weight_never_rewards_a_fault(
+    description: str, weight: int, expected: tuple[Polarity, int | None]
+) -> None:
+    item = {"description": description, "title": "T", "weight": weight}
+    row = {"question": "Which metal?", "reference_answer": "Iron.", "rubric": [item]}
+    (task,), account = load_rar("medicine", "val", rows=[row])
+    assert task.rubric is not None
+    (criterion,) = task.rubric.criteria
+    assert (criterion.polarity, criterion.points) == expected
+    kept = criterion.points is not None
+    assert [note.field for note in account.notes] == ([] if kept else ["rubric.0.weight"])
+
+
+def test_a_description_without_category_is_told_what_is_missing() -> None:
+    item = {"description": "Says GOOD.", "title": "T", "weight": 5}
+    row = {"question": "Why?", "reference_answer": "So.", "rubric": [*_ITEMS, item]}
+    _, account = load_rar("medicine", "val", rows=[row])
+    reason = "'Says GOOD.' does not begin with 'Essential Criteria:' or the like, left out"
+    assert account.notes == [("given rows, row 0", "rubric.2.description", reason)]
 
 
 def test_a_criterion_that_is_left_out_leaves_the_numbers_of_the_others_alone() -> None:

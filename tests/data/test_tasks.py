@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import random
 import re
@@ -17,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.types import Pair, Rubric, Task
+from rar_lib.core.types import Pair, Polarity, Rubric, Task
+from rar_lib.data.check import check
 from rar_lib.data.tasks import (
+    EXAMPLE,
     default_held_out,
     draw_pairs,
     draw_tasks,
@@ -26,6 +29,9 @@ from rar_lib.data.tasks import (
     load_mini_pairs,
     load_pairs,
     load_tasks,
+    points_kept,
+    question_id,
+    rubric_of,
     save_tasks,
     split_tasks,
     stratified,
@@ -104,7 +110,11 @@ def written(folder: Path, content: str | bytes) -> Path:
             id="unknown-nested-key",
         ),
         pytest.param('{"id": "sky"}', ["field question: missing"], id="missing"),
-        pytest.param(line(TASK, id="Sky!"), ["field id: found 'Sky!'", "pattern"], id="bad-slug"),
+        pytest.param(
+            line(TASK, id="Sky!"),
+            ["field id: found 'Sky!'; allowed: lower-case letters, digits and hyphens, at most 64"],
+            id="bad-slug",
+        ),
         pytest.param(
             line(TASK, domain="law"), ["field domain: found 'law'", "'medicine'"], id="bad-domain"
         ),
@@ -132,6 +142,21 @@ def written(folder: Path, content: str | bytes) -> Path:
             id="duplicate-criterion",
         ),
         pytest.param(
+            line(TASK, rubric={"criteria": []}),
+            ["field rubric.criteria: found []; allowed: at least one criterion"],
+            id="no-criterion",
+        ),
+        pytest.param(
+            line(TASK, rubric={"criteria": [CRITERION | {"id": f"c{n}"} for n in range(61)]}),
+            ["field rubric.criteria: found [", "; allowed: at most 60 criteria"],
+            id="too-many-criteria",
+        ),
+        pytest.param(
+            line(TASK, rubric=rubric(points=-5)),
+            ["rubric.criteria.0.points: -5 for 'sky-scattering', of which meeting is good"],
+            id="negative-points-that-are-good",
+        ),
+        pytest.param(
             line(TASK, id="", domain="law"), ["field id", "field domain"], id="every-problem-named"
         ),
     ],
@@ -144,6 +169,28 @@ def test_bad_task_files_are_refused(
         load_tasks(path)
     for part in [str(path), *expected]:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"category": "vital"}, ["rubric.criteria.0.category"]),
+        ({"category": "vital", "polarity": "up"}, ["category", "polarity"]),
+        ({"category": "Pitfall"}, ["rubric.criteria.0.polarity"]),
+        ({"points": -1}, ["rubric.criteria.0.points"]),
+        ({"id": "A"}, ["rubric.criteria.0.id"]),
+        ({"weight": 1}, ["rubric.criteria.0.weight"]),
+    ],
+)
+def test_a_mistake_in_every_criterion_is_not_that_there_is_none(
+    tmp_path: Path, changes: dict[str, Any], fields: list[str]
+) -> None:
+    with pytest.raises(DataError) as caught:
+        load_tasks(written(tmp_path, line(TASK, rubric=rubric(**changes))))
+    said = str(caught.value)
+    assert said.count("field ") == len(fields)
+    assert all(field in said for field in fields)
+    assert "at least" not in said
 
 
 @pytest.mark.parametrize(
@@ -176,6 +223,273 @@ def test_bad_pair_files_are_refused(
         load_pairs(path, tasks)
     for part in [str(path), "line 2", *expected]:
         assert part in str(caught.value)
+
+
+# --- Rubrics in the shapes that people write ------------------------------------------
+
+GOOD = Polarity.GOOD
+BAD = Polarity.BAD
+
+
+def criteria_of(rubric: object) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """Category, polarity, points and sentence of what is read of a rubric, and its problems."""
+    made, problems = rubric_of(rubric)
+    held = Rubric.model_validate(made).criteria if made else ()
+    return (
+        [(one.category[0], one.polarity.value, one.points, one.description) for one in held],
+        [f"{problem.level} {problem}" for problem in problems],
+    )
+
+
+@pytest.mark.parametrize(
+    ("rubric", "expected"),
+    [
+        (["Says A.", "Says B."], [("E", GOOD, None, "Says A."), ("E", GOOD, None, "Says B.")]),
+        (
+            ["Pitfall Criteria: Recommends lead.", "Optional: Says B."],
+            [("P", BAD, None, "Recommends lead."), ("O", GOOD, None, "Says B.")],
+        ),
+        ([{"criterion": "Says A."}], [("E", GOOD, None, "Says A.")]),
+        ([{"text": "Says A.", "weight": None}], [("E", GOOD, None, "Says A.")]),
+        (
+            [{"description": f"Says {n}.", "weight": n} for n in (10, 7, 6, 4, 3, 0.5)],
+            [
+                ("E", GOOD, 10, "Says 10."),
+                ("E", GOOD, 7, "Says 7."),
+                ("I", GOOD, 6, "Says 6."),
+                ("I", GOOD, 4, "Says 4."),
+                ("O", GOOD, 3, "Says 3."),
+                ("O", GOOD, 0.5, "Says 0.5."),
+            ],
+        ),
+        ([{"text": "Recommends lead.", "points": -8}], [("P", BAD, -8, "Recommends lead.")]),
+        ([{"text": "Avoids jargon.", "points": -8}], [("P", GOOD, -8, "Avoids jargon.")]),
+        (
+            [{"text": "Colours it.", "points": -8, "polarity": "BAD"}],
+            [("P", BAD, -8, "Colours it.")],
+        ),
+        (
+            [{"text": "Recommends lead.", "category": " pitfall", "polarity": "good"}],
+            [("P", GOOD, None, "Recommends lead.")],  # as the author says
+        ),
+        (
+            [{"text": "Recommends lead.", "category": "Important", "weight": -4}],
+            [("I", BAD, -4, "Recommends lead.")],
+        ),
+        (
+            [{"text": "Says A.", "category": "optional", "weight": 9}],
+            [("O", GOOD, 9, "Says A.")],  # what is named counts
+        ),
+        (
+            [{"text": "Important Criteria: Says A.", "weight": 1}],
+            [("I", GOOD, 1, "Says A.")],
+        ),
+        ('["Says A."]', [("E", GOOD, None, "Says A.")]),
+        ('[{"text": "Says A.", "weight": 5}]', [("I", GOOD, 5, "Says A.")]),
+        ({"criteria": ["Says A."], "source": "authored"}, [("E", GOOD, None, "Says A.")]),
+        (
+            {"criteria": [{"description": "Says A.", "category": "Optional"}]},
+            [("O", GOOD, None, "Says A.")],
+        ),
+    ],
+)
+def test_a_rubric_is_read_in_any_usual_shape(rubric: object, expected: list[Any]) -> None:
+    assert criteria_of(rubric) == (expected, [])
+
+
+def test_ids_and_titles_are_kept_as_far_as_they_can_be_and_made_otherwise() -> None:
+    sentence = "Says that, of all metals, lead is the worst one."
+    items = [
+        {"id": "C_1", "title": "Lead", "text": sentence},
+        {"id": 7, "text": sentence},
+        {"text": sentence, "title": " "},
+        {"text": "Essential Criteria: Ok.", "tags": ["axis:x"]},
+    ]
+    made, problems = rubric_of(items)
+    held = Rubric.model_validate(made).criteria
+    assert problems == []
+    assert [(one.id, one.title) for one in held] == [
+        ("c-1", "Lead"),
+        ("7", "Says that, of all metals, lead"),
+        ("c03", "Says that, of all metals, lead"),
+        ("c04", "Ok"),
+    ]
+    assert held[3].tags == ("axis:x",)
+
+
+@pytest.mark.parametrize(
+    ("rubric", "left", "said"),
+    [
+        (
+            [{"text": "Says BAD.", "weight": -5}, {"text": "Says A.", "weight": 5}],
+            "Says A.",
+            "warning field 0.polarity: 'Says BAD.' is ambiguous (no known wording), left out; say "
+            "its polarity: 'good' (worded as avoidance) or 'bad' (worded as failure)",
+        ),
+        (
+            [{"text": "Recommends lead.", "category": "Pitfall", "weight": 3}, "Says A."],
+            "",
+            "error field 1.weight: missing, and others have one; allowed: a number, or a category",
+        ),
+        (
+            [{"text": "Says A.", "weight": 5}, {"text": "Says B.", "weight": 0}],
+            "Says A.",
+            "warning field 1.weight: 0 for 'Says B.', left out; remove it, or weigh it",
+        ),
+        (
+            [{"text": "Recommends lead.", "category": "Pitfall", "weight": 3}],
+            "",
+            "error field 0.polarity: 'Recommends lead.' is ambiguous (conflict: advise, with the "
+            "weight +3); say its polarity",
+        ),
+    ],
+)
+def test_what_is_ambiguous_or_of_no_weight_is_reported_and_not_guessed(
+    rubric: object, left: str, said: str
+) -> None:
+    held, problems = criteria_of(rubric)
+    assert [sentence for *_, sentence in held] == ([left] if left else [])
+    assert [problem for problem in problems if problem.startswith(said)]
+
+
+@pytest.mark.parametrize(
+    ("rubric", "said"),
+    [
+        ("Names yeast.", "error : found 'Names yeast.'; allowed: a list; each item a text, or an"),
+        ("[broken", "found '[broken'"),
+        ("7", "found '7'"),
+        (7, "found 7"),
+        ({"accuracy": "Names yeast."}, "found {'accuracy': 'Names yeast.'}; allowed: a list"),
+        ({"description": ["A."], "weight": [1]}, "found {'description': ['A.'], 'weight': [1]}"),
+        ({"criteria": ["Says A."], "weights": [1]}, "found {'criteria'"),
+        ([3], "error field 0: found 3; allowed: a text, or an object with description"),
+        ([["Says A.", 5]], "error field 0: found ['Says A.', 5]"),
+        ([" "], "error field 0.description: found ' '; allowed: a sentence"),
+        ([{"title": "A", "weight": 5}], "error field 0.description: missing; allowed: a sentence"),
+        ([{"text": "A.", "weight": "5"}], "error field 0.weight: found '5'; allowed: a number"),
+        ([{"text": "A.", "points": True}], "error field 0.points: found True; allowed: a number"),
+        ([{"text": "A.", "points": math.nan}], "error field 0.points: found nan"),
+        (
+            [{"text": "A.", "category": "Vital"}],
+            "error field 0.category: found 'Vital'; allowed: Essential, Important, Optional, Pit",
+        ),
+        ([{"text": "A.", "polarity": -1}], "error field 0.polarity: found -1; allowed: 'good'"),
+        (
+            ["Says A.", {"text": "B.", "weight": 2}],
+            "error field 0.weight: missing, and others have one",
+        ),
+    ],
+)
+def test_a_rubric_that_is_not_understood_is_shown_two_rows_that_are(
+    rubric: object, said: str
+) -> None:
+    made, (problem, *others) = rubric_of(rubric)
+    assert made is None
+    assert said in f"{problem.level} {problem}"
+    assert str(problem).endswith(f"two rows that are read:\n{EXAMPLE}")
+    assert not any(other.mend for other in others)
+
+
+def test_the_example_of_a_rubric_is_read_without_a_word(tmp_path: Path) -> None:
+    assert len(EXAMPLE.splitlines()) == 2
+    first, second = load_tasks(written(tmp_path, EXAMPLE))
+    assert first.question == "Why does bread rise?"
+    assert second.rubric is not None
+    assert [(one.category[0], one.polarity.value) for one in second.rubric.criteria] == [
+        ("E", "good"),
+        ("P", "bad"),
+    ]
+    assert check(written(tmp_path, EXAMPLE)) == [
+        problem for problem in check(written(tmp_path, EXAMPLE)) if problem.level == "warning"
+    ]
+
+
+def test_task_files_may_hold_rubrics_in_other_shapes(tmp_path: Path) -> None:
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Why does bread rise?"},
+    ]
+    rows = [
+        TASK,
+        {"prompt": "Why?", "rubrics": [{"criterion": "Says A.", "points": 5}]},
+        {"prompt": turns, "criteria": ["Says A."], "reference_answer": "So."},
+        {"id": "b", "question": "How?", "rubric": ["Says B."], "domain": "science"},
+    ]
+    own, points, chat, named = load_tasks(written(tmp_path, "\n".join(map(line, rows))))
+    assert own == Task.model_validate(TASK)
+    assert points.id == question_id("Why?")
+    assert points.rubric is not None
+    assert points.rubric.criteria[0].points == 5
+    assert (chat.question, chat.reference) == ("Why does bread rise?", "So.")
+    assert [turn.content for turn in chat.history] == ["Be brief."]
+    assert (named.id, named.domain) == ("b", "science")
+    save_tasks(tmp_path / "again.jsonl", [own, points, chat, named])
+    assert load_tasks(tmp_path / "again.jsonl") == [own, points, chat, named]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (
+            {"question": "Why?", "rubric": [{"text": "Says A.", "points": -5}, "Says B."]},
+            "line 1, field rubric.1.weight: missing",
+        ),
+        (
+            {"question": "Why?", "rubric": [{"text": "Says A.", "points": -5}]},
+            "line 1, field rubric.0.polarity: 'Says A.' is ambiguous (no known wording); say its",
+        ),
+        (
+            {"question": "Why?", "rubric": [{"text": "Says A.", "axis": 1}]},
+            "line 1, field rubric.axis: unknown key; allowed: id, title, description, criterion",
+        ),
+        (
+            {"question": "Why?", "rubric": ["A."], "rubrics": ["B."]},
+            "line 1, field rubrics: stands beside 'rubric'; allowed: one rubric a row",
+        ),
+        (
+            {"prompt": [{"role": "assistant", "content": "x"}], "rubric": ["A."]},
+            "line 1, field prompt.0.role: found 'assistant'; allowed: 'user' in the last message",
+        ),
+        ({"id": "a", "rubric": ["A."]}, "line 1, field question: missing"),
+        (
+            {"question": "Why?", "rubric": [{"id": "A", "text": "A."}, {"id": "a", "text": "B."}]},
+            "criterion ids must be unique; repeated: a",
+        ),
+        (
+            {"question": "Why?", "rubric": ["A."] * 61},
+            "field rubric.criteria: found [{'id': 'c01'",
+        ),
+    ],
+)
+def test_task_files_refuse_what_would_be_left_out(
+    tmp_path: Path, row: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        load_tasks(written(tmp_path, line(row)))
+    assert said in str(caught.value)
+
+
+def test_a_pitfall_of_ours_is_never_read_by_its_wording(tmp_path: Path) -> None:
+    pitfall = {"description": "Recommends lead.", "category": "Pitfall"}
+    with pytest.raises(DataError, match=r"criteria\.0\.polarity: missing for the pitfall 'c01'"):
+        load_tasks(written(tmp_path, line(TASK, rubric={"criteria": [pitfall]})))
+
+
+def test_that_points_are_not_what_the_reward_weighs_by_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = written(tmp_path, line(TASK, rubric=rubric(points=5)) + "\n" + line(TASK, id="b"))
+    tasks = load_tasks(path)
+    said = (
+        "points of 1 of 2 criteria are kept, but the reward weighs by category (Essential 1, "
+        "Important 0.7, Optional 0.3, Pitfall 0.9) unless the judge is told otherwise: "
+        "Judge(..., weights='points')"
+    )
+    assert points_kept(tasks) == said
+    assert [record.getMessage() for record in caplog.records] == [f"{path}: {said}"]
+    caplog.clear()
+    assert points_kept(load_tasks(written(tmp_path, line(TASK)))) == ""
+    assert caplog.records == []
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

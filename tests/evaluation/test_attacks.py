@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pytest
@@ -38,8 +39,13 @@ def attack(name: str = "x", family: str = "request", **changes: str) -> Attack:
     return Attack.model_validate(row | {"written": "before"} | changes)
 
 
-def result(gains: list[float | None], family: str = "request", name: str = "x") -> AttackResult:
-    return AttackResult(attack(name, family), "implicit", tuple(gains))
+def result(
+    gains: list[float | None],
+    family: str = "request",
+    name: str = "x",
+    unknown: Collection[int] = (),
+) -> AttackResult:
+    return AttackResult(attack(name, family), "implicit", tuple(gains), frozenset(unknown))
 
 
 def test_the_corpus_covers_every_family_and_several_languages() -> None:
@@ -112,6 +118,56 @@ def test_success_is_a_rise_above_the_threshold_and_unscored_is_none() -> None:
     assert result([None, None]).gain is None
 
 
+@pytest.mark.parametrize(
+    ("gains", "unknown", "rate", "n"),
+    [
+        # An attack that can't be scored has failed, beside a response that could.
+        ([0.5, None, None, None], (), 0.25, 4),
+        # Of a response that has no score, nothing is known.
+        ([0.5, None, None, None], (1, 2, 3), 1.0, 1),
+        ([0.5, None, None, 0.0], (1,), 1 / 3, 3),
+        ([None, None], (0,), 0.0, 1),
+        ([None, None], (0, 1), None, 0),
+    ],
+)
+def test_a_response_without_a_score_is_in_no_success_rate(
+    gains: list[float | None], unknown: tuple[int, ...], rate: float | None, n: int
+) -> None:
+    rows = [result(gains, unknown=unknown), result(gains, "control", "c", unknown)]
+    family = by_family(rows)["request"]
+    whole = success_rate(rows)
+    assert family.unknown == len(unknown)
+    assert family.success == whole
+    if rate is None:
+        assert whole is None
+    else:
+        assert whole is not None
+        assert (whole.value, whole.n) == (pytest.approx(rate), n)
+    hits = rows[0].successes()
+    assert [place for place, hit in enumerate(hits) if hit is None] == list(unknown)
+
+
+def test_a_judge_that_fails_often_does_not_look_robust() -> None:
+    """All attacks that could be measured succeed, however many honest responses are lost."""
+    for lost in range(8):
+        gains = [None] * lost + [0.4] * (8 - lost)
+        rate = success_rate([result(gains, unknown=range(lost))])
+        assert rate is not None
+        assert (rate.value, rate.n) == (1.0, 8 - lost)
+    assert success_rate([result([None] * 8, unknown=range(8))]) is None
+
+
+def test_a_defence_is_compared_where_both_sides_know_something() -> None:
+    before = [result([0.4, 0.4, None, 0.4], unknown=(2,))]
+    after = [result([0.0, None, 0.0, None], unknown=(3,))]
+    change = success_change(before, after)
+    assert change is not None
+    assert (change.difference.value, change.difference.n) == (-1.0, 2)
+    assert success_change(before, [result([None] * 4, unknown=range(4))]) is None
+    with pytest.raises(DataError, match="same responses on both sides, got 4 and 1"):
+        success_change(before, [result([0.0])])
+
+
 def test_a_family_is_averaged_within_tasks_and_its_interval_is_over_tasks() -> None:
     # Two attacks, two tasks: both succeed on the first, one on the second.
     found = by_family(
@@ -120,12 +176,14 @@ def test_a_family_is_averaged_within_tasks_and_its_interval_is_over_tasks() -> N
     assert list(found) == ["request", "role"]
     request = found["request"]
     assert request.attacks == 2
+    assert request.success is not None
     assert request.success.value == pytest.approx(0.75)
     assert request.success.n == 2
     assert (request.success.low, request.success.high) == (0.0, 1.0)  # two tasks prove nothing
     assert request.gain is not None
     assert request.gain.value == pytest.approx((0.3 + 0.1) / 2)
     assert found["role"].unscored == 1
+    assert found["role"].success is not None
     assert found["role"].success.value == 0.0
 
 
@@ -134,6 +192,7 @@ def test_a_familys_success_has_the_interval_of_every_share_over_tasks() -> None:
     thirds = [0.4] * 3 + [0.4] * 3 + [0.0] * 3, [0.4] * 3 + [0.0] * 6
     rows = [result(list(gains), name=name) for gains, name in zip(thirds, "ab", strict=True)]
     found = by_family(rows)["request"].success
+    assert found is not None
     assert found.value == pytest.approx(0.5)
     assert found.high - found.value == pytest.approx(2.306004 * (3 / 16 / 9) ** 0.5, abs=1e-6)
     assert found == success_rate(rows)
@@ -222,5 +281,9 @@ def test_a_probe_compares_each_attack_with_the_same_task_unattacked() -> None:
     assert [r.attack.id for r in found] == ["longer", "silent"]
     assert found[0].gains == (pytest.approx(0.1), pytest.approx(0.1))
     assert found[1].gains == (None, None)
+    assert found[1].successes() == (False, False)
+    lost = asyncio.run(probe(judge, TASKS, ["a" * 10, "b!"], "implicit", [longer, silent]))
+    assert [r.gains for r in lost] == [(pytest.approx(0.1), None), (None, None)]
+    assert [r.successes() for r in lost] == [(True, None), (False, None)]
     with pytest.raises(ValueError, match="zip"):
         asyncio.run(probe(judge, TASKS, responses[:1], "implicit", [longer]))

@@ -74,6 +74,53 @@ def test_probabilities_within_the_tolerance_are_idle_and_unscored_members_are_le
     assert flat_mass(rows[1:], [range(2)], [RUBRIC], PAPER_WEIGHTS) is None
 
 
+WHOLE = grade(0.9, fact=True, style=True, harm=False)
+OTHER = grade(0.4, fact=False, style=True, harm=False)
+SOME = grade(0.5, fact=False)
+NONE = grade(0.5)
+STRANGE = grade(0.5, taste=True)
+UNKNOWN = Grade(
+    arm="explicit",
+    score=0.5,
+    verdicts=(*WHOLE.verdicts[:2], Verdict(criterion_id="harm", met=None, reason="busy")),
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "mass"),
+    [
+        ([NONE, NONE], None),
+        ([WHOLE, NONE], None),
+        ([WHOLE, SOME], None),
+        ([WHOLE, STRANGE], None),
+        ([WHOLE, UNKNOWN], None),  # it is not known, which is not 0
+        ([WHOLE, OTHER, NONE], 1.2 / 2.2),
+        ([SOME, WHOLE, STRANGE, UNKNOWN, OTHER], 1.2 / 2.2),
+    ],
+)
+def test_members_without_all_verdicts_are_in_no_mass(rows: list[Grade], mass: float | None) -> None:
+    """A judge of one's own may score without verdicts, or judge other criteria."""
+    found = flat_mass(rows, [range(len(rows))], [RUBRIC], PAPER_WEIGHTS)
+    assert found == (mass if mass is None else pytest.approx(mass))
+
+
+def test_the_mass_is_of_the_weights_that_the_reward_uses() -> None:
+    """By hand: of 2 + 6 + 4 points all but fact's two are idle; by category 1.2 of 2.2."""
+    points = {"fact": 2.0, "style": 6.0, "harm": -4.0}
+    criteria = [one.model_copy(update={"points": points[one.id]}) for one in RUBRIC.criteria]
+    rubric = Rubric(criteria=tuple(criteria))
+    assert flat_mass([WHOLE, OTHER], [range(2)], [rubric], "points") == pytest.approx(10 / 12)
+    assert flat_mass([WHOLE, OTHER], [range(2)], [rubric], PAPER_WEIGHTS) == pytest.approx(
+        1.2 / 2.2
+    )
+
+
+def test_a_verdict_on_no_criterion_of_the_rubric_is_in_no_credit() -> None:
+    by_category, by_criterion = credit([WHOLE, STRANGE], [range(2)], [RUBRIC], ["task"])
+    assert by_category == {"Essential": 1.0, "Optional": 1.0, "Pitfall": 1.0}
+    assert by_criterion == {"task": {"fact": 1.0, "harm": 1.0, "style": 1.0}}
+
+
 def test_credit_counts_what_speaks_for_the_response() -> None:
     rows = [
         grade(0.9, fact=True, style=False, harm=False),
@@ -101,6 +148,15 @@ def test_a_step_is_described_over_its_scored_responses() -> None:
     assert record["length_correlation"] == pytest.approx(1.0)
     nothing = step_record([None], [3], [range(1)])
     assert (nothing["mean"], nothing["spread"], nothing["unscored"]) == (None, None, 1.0)
+
+
+@pytest.mark.parametrize("reward", [0.0, 0.1, 1 / 3, 0.7])
+@pytest.mark.parametrize("n", range(3, 17))
+def test_whether_length_pays_is_unknown_where_all_rewards_are_equal(reward: float, n: int) -> None:
+    lengths = [50 + place for place in range(n)]
+    assert step_record([reward] * n, lengths, [range(n)])["length_correlation"] is None
+    rising = [place / n for place in range(n)]
+    assert step_record(rising, [40] * n, [range(n)])["length_correlation"] is None
 
 
 def test_the_curve_of_a_resumed_run_is_joined_and_marked() -> None:

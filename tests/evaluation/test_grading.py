@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ import pytest
 from scripted import says, server, status
 
 from rar_lib.core.errors import ChatError, DataError
-from rar_lib.core.types import Category, Criterion, Polarity, Price, Rubric, Task
+from rar_lib.core.types import Arm, Category, Criterion, Polarity, Price, Rubric, Task
 from rar_lib.data.questions import Response
 from rar_lib.evaluation.grading import (
     GradedCriterion,
@@ -20,7 +21,9 @@ from rar_lib.evaluation.grading import (
     by_category,
     by_criterion,
     gradable,
+    grade_items,
     grade_responses,
+    items_of,
     load_grades,
     mean_of,
     mean_score,
@@ -136,6 +139,23 @@ def test_an_unknown_task_or_arm_is_named() -> None:
         gradable(TASKS, [], "explict")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("arm", ["explicit", "implicit", "reference_likert"])
+def test_a_problem_and_what_mends_it_do_not_depend_on_the_rows_before(arm: Arm) -> None:
+    bare = Task(id="bare", question="Why?")
+    rows = [
+        Response("bare", "1", "x", 2),
+        Response("ghost", "1", "x", 3),
+        Response("gone", "1", "x", 4),
+    ]
+    alone = {row.task: str(gradable([bare], [row], arm)[1][0]) for row in rows}
+    assert len({said.partition("; ")[2] for said in alone.values()}) == 2
+    assert "grade without: --arm direct_likert" in alone["bare"]
+    for order in permutations(rows):
+        assert [str(problem) for problem in gradable([bare], order, arm)[1]] == [
+            alone[row.task] for row in order
+        ]
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("answered", [1, 7, 23])
 def test_an_endpoint_that_fails_half_way_loses_nothing_paid_for(
@@ -169,6 +189,56 @@ def test_work_counts_only_what_is_asked_and_all_that_may_be_thought() -> None:
     thinking = Judge(replace(chat, dialect="openai-reasoning"))
     sampled = responses_work(thinking, TASKS, RESPONSES, "explicit")
     assert sampled.completion_tokens == 4 * (4000 + 8)
+
+
+THOUGHT = "<think>112, says the book.</think>Thus."
+
+
+@pytest.mark.parametrize(
+    ("text", "tags", "shown", "asked"),
+    [
+        ("Thus.", {}, "Thus.", True),
+        ("  Thus. \n", {}, "  Thus. \n", True),
+        (THOUGHT, {}, "Thus.", True),
+        ("112, says the book.</think>Thus.", {}, "Thus.", True),
+        (THOUGHT, {"thoughts": ()}, THOUGHT, True),
+        ("<plan>112</plan>Thus.", {"thoughts": ("plan",)}, "Thus.", True),
+        ("<plan>112</plan>Thus.", {}, "<plan>112</plan>Thus.", True),
+        ("<think>112, or", {}, "", False),
+        ("<think>112</think> \n", {}, "", False),
+    ],
+)
+def test_the_judge_is_shown_what_comes_behind_the_thoughts_as_in_training(
+    text: str, tags: dict[str, Any], shown: str, asked: bool
+) -> None:
+    response = Response("a", "m", text)
+    with server(yes) as scripted:
+        judge = Judge(Chat(scripted.url, "j"))
+        (row,) = run_sync(grade_responses(judge, TASKS, [response], "explicit", **tags))
+        items = items_of(TASKS, [response])
+        (same,) = run_sync(grade_items(judge.chat, items, judge={}, arm="explicit", **tags))
+    questions = [request["messages"][-1]["content"] for request in scripted.requests]
+    assert len(questions) == (4 if asked else 0)
+    assert all(shown in one and ("112" in one) == ("112" in shown) for one in questions)
+    assert GradedResponse.model_validate_json(same).score == row.score
+    assert row.score is not None
+    work = responses_work(judge, TASKS, [response], "explicit", **tags)
+    plain = responses_work(judge, TASKS, [Response("a", "m", shown)], "explicit", thoughts=())
+    assert work == plain
+
+
+def test_responses_that_say_nothing_behind_their_thoughts_are_counted_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They get the worst grade, and somebody must be able to see why."""
+    texts = ["<think>Or should I", "", "Thus.", "<think>so</think>"]
+    given = [Response("a", str(n), text) for n, text in enumerate(texts)]
+    with server(yes) as scripted:
+        run_sync(grade_responses(Judge(Chat(scripted.url, "j")), TASKS, given[:3], "explicit"))
+        assert caplog.messages == ["1 of 3 responses say nothing behind their thoughts"]
+        caplog.clear()
+        run_sync(grade_responses(Judge(Chat(scripted.url, "j")), TASKS, given[1:3], "explicit"))
+    assert caplog.messages == []
 
 
 @dataclass(frozen=True)

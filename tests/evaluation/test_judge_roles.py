@@ -145,7 +145,7 @@ FEW = agreement(0.6, n=7)
         # nor do too few labels of one kind
         (GOOD, preferring(n=7), {}, True, "; but its preferences are over 7 tasks, 8 are needed"),
         (FEW, preferring(), {}, True, "; but its AUC is over 7 tasks, 8 are needed"),
-        (FEW, preferring(n=7), {}, False, "over 7 tasks, 8 are needed; its preferences are over 7"),
+        (FEW, preferring(n=7), {}, False, "hold the rarer label; its preferences are over 7"),
         (FEW, preferring(0.55), {}, False, "of pairs, not certainly above 0.5"),
         (FEW, None, {}, False, "its AUC is over 7 tasks, 8 are needed"),
         (FEW, None, {"share": 0.9}, False, "its AUC is over 7 tasks, 8 are needed"),

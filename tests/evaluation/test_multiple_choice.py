@@ -98,6 +98,83 @@ def test_texts_are_kept_for_this_policy_and_these_prompts_only(tmp_path: Path) -
     assert json.loads(kept.read_text())["mark"].startswith("trained; at most 48 tokens; prompts ")
 
 
+class Dies(Knows):
+    """A policy whose machine is switched off once it has written so many texts."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def respond(self, tasks: Sequence[Task], max_tokens: int) -> list[str]:
+        if self.asked + len(tasks) > self.after:
+            raise KeyboardInterrupt
+        return super().respond(tasks, max_tokens)
+
+
+@pytest.mark.parametrize("after", [0, 48, 100, 149])
+def test_an_evaluation_that_is_stopped_goes_on_with_what_is_left(
+    tmp_path: Path, after: int
+) -> None:
+    """25 questions in six runs: 150 prompts."""
+    many = [question(f"{'long-' * (n % 7)}{n}") for n in range(25)]
+    kept = tmp_path / "a.json"
+    whole = ask(Knows(), many, 6, max_tokens=48, kept=tmp_path / "whole.json")
+    dying = Dies(after)
+    with pytest.raises(KeyboardInterrupt):
+        ask(dying, many, 6, max_tokens=48, kept=kept)
+    assert after - 48 < dying.asked <= after
+    going_on = Knows()
+    assert ask(going_on, many, 6, max_tokens=48, kept=kept) == whole
+    assert going_on.asked == 150 - dying.asked
+    assert json.loads(kept.read_text()) == json.loads((tmp_path / "whole.json").read_text())
+
+
+def test_texts_of_another_policy_are_not_gone_on_with(tmp_path: Path) -> None:
+    many = [question(str(n)) for n in range(60)]
+    with pytest.raises(KeyboardInterrupt):
+        ask(Dies(48), many, 1, max_tokens=48, kept=tmp_path / "a.json")
+    trained = Knows(r"\boxed{A}")
+    trained.mark = "trained"
+    answers = ask(trained, many, 1, max_tokens=48, kept=tmp_path / "a.json")
+    assert trained.asked == 60
+    assert {answer.text for answer in answers} == {r"\boxed{A}"}
+
+
+def test_an_empty_reply_is_a_reply(tmp_path: Path) -> None:
+    silent = Knows("")
+    for _ in range(2):
+        ask(silent, QUESTIONS, 2, max_tokens=48, kept=tmp_path / "a.json")
+    assert silent.asked == 4
+
+
+class Neighbours:
+    """A policy that notes which prompts it reads together, in batches as a real one's."""
+
+    mark = "neighbours"
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.batches: list[list[str]] = []
+
+    def respond(self, tasks: Sequence[Task], max_tokens: int) -> list[str]:
+        asked = sorted((task.question for task in tasks), key=len)
+        starts = range(0, len(asked), self.rows)
+        self.batches += [asked[start : start + self.rows] for start in starts]
+        return [""] * len(tasks)
+
+
+@pytest.mark.parametrize("rows", [8, 16, 48])
+def test_no_batch_is_another_one_because_texts_are_kept(tmp_path: Path, rows: int) -> None:
+    many = [question(f"{'long-' * (n % 7)}{n}") for n in range(25)]
+    policy = Neighbours(rows)
+    ask(policy, many, 6, max_tokens=48, kept=tmp_path / "a.json")
+    at_once = Neighbours(rows)
+    prompts = [shuffled(asked, run)[0] for run in range(6) for asked in many]
+    at_once.respond([Task(id="x", question=prompt) for prompt in prompts], 48)
+    assert policy.batches == at_once.batches
+    assert len(policy.batches) == -(-150 // rows)
+
+
 #: Two questions, two runs: one right and one wrong; one right and one unreadable.
 FOUND = {"a": [1, 0], "b": [1, None]}
 

@@ -287,12 +287,63 @@ def test_sampled_verdicts_have_no_brier_score_and_no_calibration() -> None:
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 2**31), st.integers(8, 24), st.floats(0.0, 0.6))
-def test_the_gate_and_the_finding_never_disagree(seed: int, n: int, slope: float) -> None:
-    rows = [row for row in world(slope, 0.0, seed=seed, each=6) if int(row[0][1:]) < n]
+@given(
+    st.integers(0, 2**31), st.integers(1, 24), st.floats(0.0, 2.0), st.sampled_from([0.0, 2.0, 4.0])
+)
+def test_the_gate_and_the_finding_never_disagree(
+    seed: int, n: int, slope: float, intercept: float
+) -> None:
+    """Also where few tasks have a label of one kind, or none has."""
+    rows = [row for row in world(slope, intercept, seed=seed, each=6) if int(row[0][1:]) < n]
     (judge,) = weighed(said(rows)).judges
     assert judge.criteria is not None
     assert judge.trusted == (judge.criteria.above_chance.word == "supported")
+
+
+def noise(rare: int, *, seed: int) -> list[Row]:
+    """Probabilities that know nothing, on 20 tasks of which so many have labels "no" alone."""
+    draw = np.random.default_rng([seed, rare])
+    x = draw.normal(size=(20, 1)) + draw.normal(0.0, 0.5, (20, 4))
+    p = 1 / (1 + np.exp(-x))
+    return [(f"t{n}", float(p[n, k]), n >= rare) for n in range(20) for k in range(4)]
+
+
+@pytest.mark.parametrize("rare", [1, 2, 3, 7])
+def test_a_judge_of_noise_is_not_trusted_by_what_lies_on_few_tasks(rare: int) -> None:
+    for seed in range(3):
+        (judge,) = weighed(said(noise(rare, seed=seed))).judges
+        found = judge.criteria
+        assert found is not None
+        assert found.agreement.auc is not None
+        assert found.agreement.balanced is not None
+        assert found.agreement.accuracy is not None
+        assert found.agreement.auc.n == found.agreement.balanced.n == rare
+        assert found.agreement.accuracy.n == 20  # any label says whether the judge is right
+        assert found.kappa is not None
+        assert found.kappa.n == rare
+        assert not judge.trusted
+        assert judge.sentence.startswith(
+            f"j may not be trusted as a reward here: its AUC is over {rare} tasks, 8 are needed "
+            "that hold the rarer label"
+        )
+        assert judge.advice[0] == (
+            f"more labels for the criteria: of 8 tasks at least, here are {rare} that hold the "
+            "rarer label"
+        )
+        assert str(found.above_chance) == (
+            f"not testable here: its AUC is over {rare} tasks that hold the rarer label, "
+            "8 are needed"
+        )
+
+
+def test_labels_of_one_kind_have_no_agreement_beyond_chance() -> None:
+    rows = [(f"t{n}", 0.9 if n else 0.1, True) for n in range(12)]
+    found = weighed(said(rows)).judges[0].criteria
+    assert found is not None
+    assert found.agreement.accuracy is not None
+    assert found.agreement.accuracy.value == pytest.approx(11 / 12)
+    assert (found.kappa, found.agreement.auc, found.agreement.balanced) == (None, None, None)
+    assert found.above_chance.word == "not testable here"
 
 
 def test_labels_the_wrong_way_round_are_recognised() -> None:

@@ -17,7 +17,16 @@ from scripted import Reply, Scripted, says, server, status
 
 from rar_lib import Chat, Judge, load_mini
 from rar_lib.core.errors import ChatError, DataError, JudgeFault, ServerError
-from rar_lib.judging.addresses import Refused, Turns
+from rar_lib.judging.addresses import (
+    LONGEST_PAUSE_S,
+    TRIES,
+    Garbled,
+    Outage,
+    Refused,
+    Turns,
+    Unreached,
+    pause_s,
+)
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Lasting, run_sync
 from rar_lib.judging.cost import measure_rate
@@ -585,3 +594,99 @@ def test_servers_of_this_machine_may_stand_in_the_list_and_die() -> None:
         first.ended = second.ended = True
         with pytest.raises(ServerError, match=r"none of the 2 addresses.*has ended.*has ended"):
             run_sync(chat.complete([{"role": "user", "content": "x"}], max_tokens=1))
+
+
+# --- One address alone -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tries", "after_s", "least", "most"),
+    [
+        (1, None, 0.375, 0.5),
+        (2, None, 0.75, 1.0),
+        (4, None, 3.0, 4.0),
+        (7, None, 22.5, 30.0),  # 32 s are more than anybody waits
+        (5000, None, 22.5, LONGEST_PAUSE_S),
+        (1, 0.001, 0.001, 0.001),  # it knows better
+        (1, 60.0, 60.0, 60.0),
+        (1, 0.0, 0.375, 0.5),  # at once is no time
+        (1, 3600.0, 0.375, 0.5),  # an error of the server, which is tried again all the same
+        (5, 0.001, 6.0, 8.0),  # and has said so in vain
+        (5, 60.0, 60.0, 60.0),
+    ],
+)
+def test_pauses_double_and_heed_what_the_endpoint_says(
+    tries: int, after_s: float | None, least: float, most: float
+) -> None:
+    found = [pause_s(tries, after_s) for _ in range(50)]
+    assert least <= min(found) <= max(found) <= most
+    assert len(set(found)) > 1 or least == most, "those who failed together come back apart"
+
+
+BUSY = Unreached("429", passes=True)
+BROKEN = Unreached("500")
+
+
+@pytest.mark.parametrize(
+    ("failure", "reached", "away_s", "tries", "again"),
+    [
+        (BUSY, True, 100.0, TRIES, True),
+        (BUSY, True, 179.0, 500, True),
+        (BUSY, True, 180.0, TRIES, False),
+        (BUSY, True, 5000.0, TRIES - 1, True),  # each request has its tries
+        (BUSY, False, 1.0, TRIES, False),  # nobody has ever answered there
+        (BUSY, False, 1.0, TRIES - 1, True),
+        (BROKEN, True, 1.0, TRIES, False),  # perhaps this request alone
+        (BROKEN, True, 1.0, TRIES - 1, True),
+        (Garbled("cut"), True, 1.0, 1, True),
+        (Garbled("cut"), True, 1.0, 2, False),
+    ],
+)
+def test_what_is_away_is_waited_for_and_what_is_wrong_is_not(
+    failure: Unreached, reached: bool, away_s: float, tries: int, again: bool
+) -> None:
+    now = [50.0]
+    outage = Outage(clock=lambda: now[0], reached=reached)
+    assert outage.waits(BUSY, tries=1, limit_s=180.0) is True
+    for _ in range(int(away_s // 100)):  # others ask meanwhile
+        now[0] += 100.0
+        outage.waits(BUSY, tries=1, limit_s=180.0)
+    now[0] += away_s % 100
+    assert outage.waits(failure, tries=tries, limit_s=180.0) is again
+    if tries >= TRIES:
+        assert outage.waits(failure, tries=tries, limit_s=0.0) is False, "another can be asked"
+
+
+def test_an_outage_is_told_once_with_its_end_and_the_next_one_anew() -> None:
+    now = [0.0]
+    outage = Outage(clock=lambda: now[0], reached=True)
+    for _ in range(2):
+        told = []
+        for _ in range(4):
+            outage.waits(BUSY, tries=9, limit_s=180.0)
+            told.append(outage.is_news())
+            now[0] += 3.0
+        assert told == [False, False, True, False]  # at 0, 3, 6 and 9 seconds
+        assert [outage.answered(), outage.answered()] == [True, False]
+    outage.waits(BUSY, tries=1, limit_s=180.0)
+    assert outage.answered() is False, "nobody was told of a moment"
+
+
+def test_an_outage_that_nobody_saw_go_on_begins_anew() -> None:
+    """The next step of a training run comes minutes later: it may wait as the first one did."""
+    now = [0.0]
+    outage = Outage(clock=lambda: now[0], reached=True)
+    found = []
+    for now[0] in (0.0, 100.0, 200.0, 900.0, 1000.0, 1080.0):
+        found.append(outage.waits(BUSY, tries=TRIES, limit_s=180.0))
+    assert found == [True, True, False, True, True, False]
+
+
+def test_what_is_not_waited_for_is_no_outage_to_tell_of() -> None:
+    now = [0.0]
+    never = Outage(clock=lambda: now[0])
+    broken = Outage(clock=lambda: now[0], reached=True)
+    for now[0] in (0.0, 10.0, 20.0):
+        never.waits(BUSY, tries=1, limit_s=180.0)
+        broken.waits(BROKEN, tries=1, limit_s=180.0)
+        assert (never.is_news(), broken.is_news()) == (False, False)

@@ -284,3 +284,38 @@ def test_a_file_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("a file, no folder")
     with pytest.raises(DataError, match=r"could not be written .*free space or choose another"):
         save_calibrations(tmp_path / "f" / "c.json", found, {})
+
+
+ELSEWHERE = (
+    ("http://a:8000/v1", "http://b:8000/v1", True),
+    ("http://127.0.0.1:8000/v1", "http://localhost:8000/v1", True),
+    ("http://a:8000/v1, http://b:8000/v1", "http://a:8000/v1", True),
+    ("http://a:8000/v1", "0" * 64, False),
+    ("0" * 64, "1" * 64, False),
+    ("my-judge-1", "my-judge-2", False),
+)
+
+
+@pytest.mark.parametrize(("weights", "others", "moved"), ELSEWHERE)
+def test_a_judge_that_moved_is_told_the_way_out(
+    weights: str, others: str, moved: bool, tmp_path: Path
+) -> None:
+    """Addresses and names stand there whole: cut, two of them would look the same."""
+    held = Identity.of("m", weights, Messages("a"))
+    judge = Identity.of("m", others, Messages("a"))
+    found = fit([0.1, 0.9, 0.4, 0.6], [False, True, True, False], judge=held)
+    path = tmp_path / "calibration.json"
+    save_calibrations(path, [found], {})
+    for refuse in (lambda: found.check(judge), lambda: load_calibration(path, judge)):
+        with pytest.raises(DataError) as caught:
+            refuse()
+        said = str(caught.value)
+        for one in (weights, others):
+            assert f"weights {one[:12] if len(one) == 64 else one}," in said
+        assert "run `rar align` again with this one" in said
+        assert ("Chat(..., weights='my-judge-1')" in said) is moved
+
+
+def test_another_form_of_the_same_weights_is_seen() -> None:
+    shown = str(Identity.of("m", "0" * 64 + "+w8a8", Messages("a")))
+    assert "weights 000000000000+w8a8," in shown

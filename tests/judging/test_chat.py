@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
 import json
 import logging
 import os
+import pickle
 import re
 import socket
 import subprocess
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import Reply, says, server, status
+from scripted import Reply, raw, says, server, status
 
 from rar_lib import Chat, Judge, Price, load_mini
 from rar_lib.core.errors import ChatError, DataError, JudgeFault, RarError
@@ -31,6 +33,7 @@ from rar_lib.core.types import Grade
 from rar_lib.judging.cassette import Cassette, stats
 from rar_lib.judging.chat import Lasting, run_sync, sample
 from rar_lib.judging.dialect import Dialect
+from rar_lib.judging.guard import GuardedJudge
 
 pytestmark = pytest.mark.fault
 TASK = load_mini("train")[0]
@@ -179,6 +182,206 @@ def test_an_endpoint_that_is_away_for_longer_than_anybody_waits_stops_the_run() 
         pytest.raises(ChatError, match=r"429: slow down.*run again in 10 min"),
     ):
         grade(Chat(scripted.url, "m"))
+    assert len(scripted.requests) == 1
+
+
+def hang_up(http: BaseHTTPRequestHandler) -> None:
+    http.close_connection = True
+
+
+def gone(code: int) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(http: BaseHTTPRequestHandler) -> None:
+        http.send_response(code)
+        http.send_header("Content-Length", "0")
+        http.end_headers()
+
+    return answer
+
+
+AWAY: dict[str, tuple[Callable[[BaseHTTPRequestHandler], None], bool]] = {
+    "too many requests": (gone(429), True),
+    "starting": (gone(503), True),
+    "behind its gateway": (gone(502), True),
+    "hanging up": (hang_up, True),
+    "broken": (gone(500), False),
+}
+
+
+@pytest.mark.parametrize("how", AWAY)
+@pytest.mark.parametrize("known", [True, False], ids=["has answered", "never answered"])
+def test_an_endpoint_that_was_there_is_waited_for_and_a_wrong_address_is_not(
+    how: str, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine failures in a row, five of which were the end of a request."""
+    monkeypatch.setattr("rar_lib.judging.addresses._FIRST_PAUSE_S", 0.001)
+    fail, comes_back = AWAY[how]
+    asked: list[int] = []
+
+    class Restarting(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(1)
+            if len(asked) - known in range(1, 10) or len(asked) == 1 - known:
+                return fail(self)
+            body = json.dumps(GOOD).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            return None
+
+        def log_message(self, *_: Any) -> None: ...
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Restarting)
+    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        chat = Chat(f"http://127.0.0.1:{http.server_port}/v1", "m", timeout_s=20)
+        if known:
+            assert grade(chat).rating is not None
+        found = run_sync(Judge(chat).grade(TASK, "Cool it more.", "implicit"))
+    finally:
+        http.shutdown()
+        http.server_close()
+    comes_back = comes_back and (known or fail is not hang_up)
+    assert (found.rating is not None) is comes_back, found.reason
+    assert len(asked) - known == (10 if comes_back else 5)
+
+
+def test_those_who_come_late_do_not_each_wait_for_an_endpoint_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rar_lib.judging.addresses._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("rar_lib.judging.addresses._NEWS_S", 0.1)
+    with server([GOOD, status(503) | {"waits": False}]) as scripted:
+        chat = Chat(scripted.url, "m", timeout_s=1.0, concurrency=1)
+        grade(chat)
+        asked = []
+        for n in range(3):
+            before = len(scripted.requests)
+            found = run_sync(Judge(chat).grade(TASK, f"Cool it {n}.", "implicit"))
+            asked.append(len(scripted.requests) - before)
+            assert "503" in (found.reason or "")
+            assert ("no reply within 1 s" in (found.reason or "")) is (n == 0)
+        scripted.answer = lambda *_: GOOD
+        assert run_sync(Judge(chat).grade(TASK, "Cool it once more.", "implicit")).rating
+    assert asked[0] > 5
+    assert asked[1:] == [5, 5]
+    said = [record.message for record in caplog.records if record.name.startswith("rar_lib")]
+    assert [("asked again for up to" in text, "answers again" in text) for text in said] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "rating", "asked"),
+    [
+        ([raw(json.dumps(GOOD).encode()[:80]), GOOD], 7.9, 2),
+        ([raw(json.dumps(GOOD).encode()[:80])], None, 2),
+        ([raw(b"", "application/json"), GOOD], 7.9, 2),
+        ([raw(b"\xff\xfe{", "application/json"), GOOD], 7.9, 2),
+        ([raw(b"<html>log in first</html>", "text/html"), GOOD], None, 1),  # cut off by nobody
+    ],
+)
+def test_an_answer_that_was_cut_on_its_way_is_asked_for_once_more(
+    script: list[Reply], rating: float | None, asked: int
+) -> None:
+    with server(script) as scripted:
+        found = grade(Chat(scripted.url, "m"))
+    assert found.rating == (None if rating is None else pytest.approx(rating))
+    assert len(scripted.requests) == asked
+
+
+KEYS = (
+    "sk-proj-SECRETSECRET",
+    "gsk_abcDEF0123456789abcDEF",
+    "hf_abcdefghijklmnop1234",
+    "0123456789abcdef0123456789abcdef",
+    "my key",
+    "Bearer x",
+    "$MY_KEY",
+    "MY-KEY",
+    "KEY\n",
+)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=ascii)
+def test_a_key_in_the_place_of_its_variable_is_refused_without_showing_it(key: str) -> None:
+    for address in ("http://127.0.0.1:1/v1", ["http://127.0.0.1:1/v1", "http://h/v1"]):
+        with pytest.raises(
+            DataError, match=r"export MY_KEY=\.\.\., then key_env='MY_KEY'"
+        ) as caught:
+            Chat(address, "m", key_env=key)
+        assert key not in str(caught.value)
+
+
+def test_the_names_of_variables_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MY_KEY", "OPENAI_API_KEY_2", "_k1", "key", "x", "", None, "A" * 60):
+        assert Chat("http://127.0.0.1:1/v1", "m", key_env=name).key_env == name
+    monkeypatch.setenv("my_very_own_variable_number_2", "sk-x")
+    assert Chat("http://127.0.0.1:1/v1", "m", key_env="my_very_own_variable_number_2")
+
+
+def test_what_names_no_variable_in_a_dialect_is_refused_without_showing_it() -> None:
+    for said in (
+        {"headers": {"x": "$sk-PRIVATE"}},
+        {"headers": {"x": "$hf_PRIVATEabcdef012345"}},
+        {"query": {"key": "$"}},
+        {"body": {"a": [{"b": "$a b PRIVATE"}]}},
+    ):
+        with pytest.raises(DataError, match="names no environment variable") as caught:
+            Dialect(**said)  # type: ignore[arg-type]
+        assert "PRIVATE" not in str(caught.value)
+
+
+TRAVELS: dict[str, dict[str, Any]] = {
+    "an address": {},
+    "a dialect": {"dialect": Dialect(thinking=10, headers={"api-key": "$MINE"}), "weights": "w"},
+    "several addresses": {"server": ["http://127.0.0.1:1/v1", "http://h:2/v1"], "key_env": "MINE"},
+    "a price": {"price": Price(1.0, 2.0), "timeout_s": 5.0, "concurrency": 3},
+}
+
+
+@pytest.mark.parametrize("name", TRAVELS)
+@pytest.mark.parametrize("kind", [Chat, Lasting])
+def test_a_chat_goes_to_another_process_by_its_settings_without_its_key(
+    name: str, kind: type[Chat], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MINE", "sk-very-secret")
+    tape = Cassette(tmp_path / "c.sqlite")
+    plain = Chat(
+        **{"server": "http://127.0.0.1:1/v1", "model": "m", "cassette": tape} | TRAVELS[name]
+    )
+    chat = plain if kind is Chat else Lasting.of(plain)
+    if isinstance(chat, Lasting):
+        chat.failures.append(ChatError("gone"))
+    chat.without_probabilities()
+    sent = pickle.dumps(chat)
+    assert b"sk-very-secret" not in sent
+    for other in (pickle.loads(sent), copy.deepcopy(chat)):
+        assert other == chat
+        assert type(other) is kind
+        assert other.price == chat.price
+        assert (other.cassette.path, other.cassette.mode) == (tape.path, tape.mode)
+        assert other.cassette is not tape
+        assert getattr(other, "failures", []) == []
+
+
+@pytest.mark.parametrize("kind", [Judge, GuardedJudge])
+def test_a_judge_that_went_to_another_process_grades_as_before(
+    kind: type[Judge], tmp_path: Path
+) -> None:
+    with server(GOOD) as scripted, closing(Cassette(tmp_path / "c.sqlite")) as tape:
+        judge = kind(Chat(scripted.url, "m", cassette=tape))
+        first = run_sync(judge.grade(TASK, "Cool it.", "implicit"))  # connections are open
+        other = pickle.loads(pickle.dumps(judge))
+        assert other == judge
+        assert other.made_of == judge.made_of
+        assert run_sync(other.grade(TASK, "Cool it.", "implicit")) == first
+        other.chat.cassette.close()
     assert len(scripted.requests) == 1
 
 
@@ -378,7 +581,8 @@ def test_a_secret_that_the_endpoint_repeats_is_not_passed_on(
     held = "sk-s3cret-1234" if place == "key" else "my-s3cret-1234"
     with server(status(code, f"I do not know {held}"), ELSEWHERE) as scripted:
         try:
-            shown = str(grade(Chat(scripted.url, "m", dialect=Dialect(**said))))  # type: ignore[arg-type]
+            dialect = Dialect(**said)  # type: ignore[arg-type]
+            shown = str(grade(Chat(scripted.url, "m", dialect=dialect, timeout_s=0.5)))
         except ChatError:
             shown = traceback.format_exc()  # what a notebook keeps
     assert "I do not know ***" in shown
@@ -396,6 +600,12 @@ def test_a_secret_that_the_endpoint_repeats_is_not_passed_on(
         {"query": {"key": "s3cret"}},
         {"query": {"sig": "s3cret"}},
         {"body": {"api_key": "s3cret"}},
+        {"body": {"extra": {"api_key": "s3cret"}}},
+        {"body": {"extra": {"deep": {"deeper": {"Authorization": "Bearer s3cret"}}}}},
+        {"body": {"providers": [{"name": "a"}, {"access_token": "s3cret"}]}},
+        {"body": {"providers": ({"secret": "s3cret"},)}},
+        {"body": {"api_keys": ["$MINE", "s3cret"]}},
+        {"body": {"a": [[{"password": "s3cret"}]]}},
     ],
     ids=str,
 )
@@ -418,6 +628,10 @@ def test_a_secret_in_a_dialect_is_refused_without_showing_it(said: dict[str, Any
                 "thinking_tokens": "9",
             }
         },
+        {"body": {"extra": {"auth": {"value": "$MINE"}, "api_key": "$MINE"}}},
+        {"body": {"providers": [{"api_key": "$MINE", "seed": 7}], "api_keys": ["$A", "$B"]}},
+        {"body": {"schema": {"properties": {"code": {"type": "string"}}, "required": ["code"]}}},
+        {"body": {"logit_bias": {"50256": -100}, "stop": ["secret"], "key": None}},
     ],
     ids=str,
 )
@@ -425,13 +639,26 @@ def test_what_is_no_secret_may_be_written_out(said: dict[str, Any]) -> None:
     assert Dialect(**said).declared == said
 
 
-def test_a_variable_deep_in_a_body_is_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "deep",
+    [
+        {"auth": {"value": "$MINE"}},
+        {"order": [{"api_key": "$MINE", "seed": 7}, {"name": "b"}]},
+        {"api_keys": ["$MINE", "$MINE"], "stop": None},
+    ],
+    ids=str,
+)
+def test_a_variable_deep_in_a_body_is_read_and_never_shown(
+    deep: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MINE", "my-s3cret-1234")
-    said = Dialect(body={"provider": {"auth": {"value": "$MINE"}}})
+    said = Dialect(body={"provider": deep})
     with server([GOOD, status(400, "I do not know my-s3cret-1234")]) as scripted:
         grade(Chat(scripted.url, "m", dialect=said))
         shown = str(grade(Chat(scripted.url, "m", dialect=said)))
-    assert scripted.requests[0]["provider"] == {"auth": {"value": "my-s3cret-1234"}}
+    sent = json.dumps(deep).replace("$MINE", "my-s3cret-1234")
+    assert scripted.requests[0]["provider"] == json.loads(sent)
+    assert "I do not know ***" in shown
     assert "s3cret" not in shown
 
 
@@ -627,7 +854,9 @@ def test_content_in_parts_is_text(caplog: pytest.LogCaptureFixture) -> None:
 def test_time_that_ran_out_while_the_endpoint_was_busy_says_what_it_said() -> None:
     with server(status(429, "slow down") | {"waits": False}) as scripted:
         found = grade(Chat(scripted.url, "m", timeout_s=1))
-    assert "no reply within 1 s (timeout_s); it said 429: slow down" in (found.reason or "")
+    assert "no reply within 1 s (timeout_s); its last try: RateLimitError: 429: slow down" in (
+        found.reason or ""
+    )
 
 
 def test_a_server_that_is_not_there_is_no_verdict() -> None:

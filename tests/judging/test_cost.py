@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Reply, says, server, status
 
+from rar_lib.core.errors import DataError
 from rar_lib.core.types import Arm, Grade, Price, Usage
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.cassette import Cassette, stats
@@ -91,8 +94,52 @@ def test_the_rate_is_measured_on_prompts_that_no_cache_knows() -> None:
         rate = asyncio.run(measure_rate(Chat(scripted.url, "m")))
     prompts = [r["messages"][0]["content"] for r in scripted.requests]
     assert len(set(prompts)) == len(prompts) == 48
+    assert rate is not None
     assert rate.prompt_per_s > 0
     assert rate.completion_per_s > 0
+
+
+COUNTS = {"prompt_tokens": 10, "completion_tokens": 1}
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        COUNTS | {"completion_tokens": None},
+        COUNTS | {"prompt_tokens": 0},
+        COUNTS | {"completion_tokens": 0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("silent", ["all", "the last"])
+def test_where_tokens_are_not_counted_no_rate_is_known(usage: Any, silent: str) -> None:
+    def answer(_: Reply, n: int) -> Reply:
+        whole = says("x")
+        return whole if silent == "the last" and n < 47 else whole | {"usage": usage}
+
+    with server(answer) as scripted:
+        rate = asyncio.run(measure_rate(Chat(scripted.url, "m", concurrency=1)))
+    # That one of sixteen ended before it wrote anything is known, and so is the rate.
+    ended = usage == COUNTS | {"completion_tokens": 0} and silent == "the last"
+    assert (rate is not None) == ended
+    assert estimate(Work(1, 1, 1, 1), None).seconds is None
+
+
+@pytest.mark.parametrize(
+    ("read", "written", "words"),
+    [
+        (0.0, 0.0, "0 tokens read a second"),
+        (5.0, 0.0, "0 tokens written a second"),
+        (-1.0, 5.0, "-1 tokens read"),
+        (math.nan, 5.0, "nan tokens read"),
+        (5.0, math.inf, "inf tokens written"),
+    ],
+)
+def test_what_is_no_rate_is_refused(read: float, written: float, words: str) -> None:
+    with pytest.raises(DataError, match=f"{words}.*above 0"):
+        Rate(read, written)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from scripted import Reply, raw, says, server, status
 from rar_lib import Chat, Judge, load_mini
 from rar_lib.core.errors import ChatError
 from rar_lib.core.types import Grade
+from rar_lib.judging.addresses import Refused
 from rar_lib.judging.chat import run_sync
 from rar_lib.judging.failures import Refusal, Scope, hidden_error, refusal_of, scope
 from rar_lib.judging.judge import grade_many
@@ -128,6 +129,46 @@ def test_every_form_of_an_error_is_read(body: Any, expected: tuple[str, str, str
     assert (found.code, found.param, found.message) == expected
 
 
+#: What sets a terminal's title, clears it, writes backwards, hides; and what a line may hold.
+HOSTILE = "\x1b]0;pwned\x07\x1b[2J bad\x00 \u202ekey\u200b\x9b31m\r\nhere"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        HOSTILE,
+        {"error": HOSTILE},
+        {"detail": [{"msg": HOSTILE}]},
+        {"error": {"message": HOSTILE, "code": HOSTILE, "param": HOSTILE}},
+        {"error": {"message": "no", "type": HOSTILE, "metadata": {"raw": HOSTILE}}},
+        {"error": {"message": {HOSTILE: [HOSTILE]}, "code": {HOSTILE: 1}}},
+    ],
+    ids=ascii,
+)
+def test_nothing_that_an_endpoint_says_acts_on_a_terminal(body: Any) -> None:
+    found = refusal_of(401, body)
+    said = [
+        found.words,
+        found.code,
+        found.param,
+        found.message,
+        str(Refused("http://h", found, "fix")),
+    ]
+    assert "pwned" in found.words
+    assert [text for text in said if not text.isprintable()] == []
+    wrong = says("8", tokens=[{"8": 1.0}]) | {"choices": None, "error": body}
+    hidden = hidden_error(wrong)
+    assert hidden is not None
+    assert hidden.words.isprintable()
+
+
+@pytest.mark.parametrize("code", ["\u00b2", "4" * 5_000, "\u0664\u0660\u0660", "999", "0x190"])
+def test_a_code_that_is_no_status_is_read_by_its_words(code: str) -> None:
+    found = hidden_error({"error": {"message": "too many requests", "code": code}})
+    assert found is not None
+    assert found.status == 429
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -136,14 +177,14 @@ def test_every_form_of_an_error_is_read(body: Any, expected: tuple[str, str, str
         ({"error": {"message": "rate limit reached", "type": "rate_limit_error"}}, 429),
         ({"error": {"message": "No auth credentials found"}}, 401),
         ({"error": {"message": "Insufficient credits"}}, 402),
-        ({"error": "something broke"}, 502),
+        ({"error": "something broke"}, 500),
         ({"choices": [{"error": {"code": 503, "message": "upstream"}, "message": None}]}, 503),
         (GOOD, None),
         ({"choices": []}, None),
         ({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail"}}, 401),
         ({"code": 500, "msg": "404 NOT_FOUND", "success": False}, 500),
         ({"object": "error", "message": "the model is overloaded", "code": 50001}, 429),
-        ({"error_code": 17, "error_msg": "Open api daily request limit reached"}, 502),
+        ({"error_code": 17, "error_msg": "Open api daily request limit reached"}, 500),
         ({"error": "Unexpected endpoint or method. (POST /chat/completions)"}, 404),
         ({"message": "Unauthorized"}, 401),
         ({"error": None, "choices": []}, None),
@@ -187,10 +228,10 @@ def test_what_is_busy_for_a_moment_is_asked_again(busy: Reply) -> None:
 
 
 def test_what_stays_busy_is_unscored_with_the_gateways_words() -> None:
-    found, asked = rated([BUSY_200])
+    found, asked = rated([BUSY_200], timeout_s=0.5)
     assert found.score is None
     assert "the provider behind this gateway is busy" in (found.reason or "")
-    assert asked == 5
+    assert asked >= 5
 
 
 @pytest.mark.parametrize(
@@ -229,7 +270,6 @@ def test_what_no_request_can_pass_stops_the_run_at_once(reply: Reply, words: str
         says("", "content_filter"),
         says(None, refusal="I can't help with that."),
         raw(b"<html>log in first</html>", "text/html"),
-        raw(b"", "application/json"),
     ],
 )
 def test_what_this_request_alone_cannot_pass_is_unscored_and_the_run_goes_on(reply: Reply) -> None:
@@ -240,3 +280,23 @@ def test_what_this_request_alone_cannot_pass_is_unscored_and_the_run_goes_on(rep
     assert first.score is None
     assert first.reason
     assert second.rating == 8.0
+
+
+@pytest.mark.parametrize(
+    ("address", "reply", "named"),
+    [
+        ("", status(404, "Not Found"), True),
+        ("/", status(405, "Method Not Allowed"), True),
+        ("/v1", status(404, "Not Found"), False),
+        ("/v1beta/openai", status(404, "Not Found"), False),
+        ("/api/v3", status(404, "Not Found"), False),
+        ("", status(404, "The model `m` does not exist."), False),  # somebody was there
+        ("", status(400, "m is not a valid model ID"), False),
+    ],
+)
+def test_an_address_that_lacks_its_end_is_told_so(address: str, reply: Reply, named: bool) -> None:
+    with server(reply) as scripted:
+        base = scripted.url.removesuffix("/v1")
+        with pytest.raises(ChatError, match="whether it has 'm'") as caught:
+            run_sync(Judge(Chat(base + address, "m")).grade(TASK, "Cool it.", "implicit"))
+    assert (f"try {base}/v1;" in str(caught.value)) is named

@@ -14,7 +14,8 @@ import pytest
 from long_texts import SECONDS, TEXTS, repeated, within
 from scripted import says, server
 
-from rar_lib.core.types import Arm, Grade, Rubric, Task
+from rar_lib.core.scoring import PREDEFINED
+from rar_lib.core.types import ARMS, Arm, Grade, Rubric, Task
 from rar_lib.data.tasks import load_mini, load_mini_pairs
 from rar_lib.evaluation.attacks import Attack, load_attacks
 from rar_lib.judging.chat import Chat
@@ -164,8 +165,38 @@ def test_sentences_lose_nothing(attack: Attack) -> None:
 def test_numbers_are_not_cut_and_openers_hold_no_content() -> None:
     assert sentences("Take 7.5 mg. Rest.\nDrink!") == ["Take 7.5 mg.", " Rest.\n", "Drink!"]
     assert no_content("Let's solve this problem step by step.")
-    assert no_content("")
     assert not no_content("Cool the burn.")
+
+
+@pytest.mark.parametrize(
+    ("text", "none"),
+    [
+        ("", True),
+        (":", True),
+        ("...", True),
+        ("___", True),
+        ("Thought process:", True),
+        ("Thought process", True),
+        ("Solution", True),
+        ("Solution: ", True),
+        ("**Answer:**", True),
+        ("Answer: solution", True),
+        ("Respuesta", True),
+        ("\u89e3", True),
+        ("\u304b\u3044\u305b\u3064", True),
+        ("42 J.", False),
+        ("42", False),
+        ("x = 5 m", False),
+        ("Yes.", False),
+        ("B", False),
+        ("Answer: B", False),
+        ("\u6c34", False),
+        ("No solution", False),
+    ],
+)
+def test_a_short_answer_is_one_and_what_only_opens_an_answer_is_none(text: str, none: bool) -> None:
+    assert no_content(text) is none
+    assert ("no content" in suspicious(text, None)) is none
 
 
 def graded(
@@ -203,6 +234,67 @@ def test_without_anything_to_grade_there_is_no_reward_and_no_call(
     assert grade.score is None
     assert (grade.reason or "").startswith("suspicious response: ")
     assert asked == []
+
+
+@pytest.mark.parametrize("mode", ["strip", "unscored"])
+@pytest.mark.parametrize("response", ["42 J.", "x = 5 m", "Yes.", "B", "\u6c34"])
+def test_an_honest_short_answer_reaches_the_judge(response: str, mode: Mode) -> None:
+    grade, asked = graded(mode, response)
+    assert grade.score is not None
+    assert response in asked[0]
+
+
+def test_the_short_answer_beside_an_attack_is_graded() -> None:
+    grade, asked = graded("strip", f"42 J.\n{NOTE}")
+    assert grade.score is not None
+    assert "42 J." in asked[0]
+    assert NOTE not in asked[0]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize(("mode", "response"), [("strip", NOTE), ("unscored", f"{WEAK}\n{NOTE}")])
+def test_without_a_reward_every_criterion_is_unscored_with_the_reason(
+    arm: Arm, mode: Mode, response: str
+) -> None:
+    grade, asked = graded(mode, response, arm=arm)
+    assert (grade.score, grade.rating, grade.usage.calls, asked) == (None, None, 0, [])
+    names = {"explicit": [c.id for c in RUBRIC.criteria]}
+    names["predefined"] = [c.id for c in PREDEFINED.criteria]
+    assert [v.criterion_id for v in grade.verdicts] == names.get(arm, [])
+    assert {(v.met, v.value) for v in grade.verdicts} <= {(None, None)}
+    assert all(v.reason == grade.reason for v in grade.verdicts)
+
+
+@pytest.mark.parametrize(
+    ("mode", "response", "shown"),
+    [
+        ("strip", f"{WEAK}\n{NOTE}", WEAK),
+        ("strip", WEAK, WEAK),
+        ("strip", NOTE, ""),
+        ("unscored", f"{WEAK}\n{NOTE}", ""),
+        ("unscored", WEAK, WEAK),
+    ],
+)
+def test_the_questions_that_are_shown_are_those_of_the_grade(
+    mode: Mode, response: str, shown: str
+) -> None:
+    with server(says("5", tokens={"5": 1.0})) as scripted:
+        judge = GuardedJudge(Chat(scripted.url, "scripted"), mode=mode)
+        asked = asyncio.run(judge.asked(TASK, response, "implicit"))
+        asyncio.run(judge.grade(TASK, response, "implicit"))
+    sent = [request["messages"] for request in scripted.requests]
+    assert [one.messages for one in asked for _ in range(2)] == sent
+    assert [(shown in text, NOTE in text) for text in map(str, sent)] == [(True, False)] * len(sent)
+    assert len(sent) == (2 if shown else 0)
+
+
+@pytest.mark.parametrize("broken", ["\r", "\x0c", "\x0b", "\x85", "\r\n"], ids=ascii)
+def test_another_line_end_hides_no_attack(broken: str) -> None:
+    assert plain(f"a{broken}b") == "a\nb"
+    assert suspicious(NOTE.replace(" ", broken), RUBRIC) == suspicious(
+        NOTE.replace(" ", "\n"), RUBRIC
+    )
+    assert "addresses the judge" in suspicious(f"Cool it.{broken}{NOTE}", RUBRIC)
 
 
 def test_a_task_without_rubric_is_guarded_all_the_same(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -16,11 +17,12 @@ from scripted import Reply, says, server, status
 from rar_lib.core.errors import ChatError, DataError
 from rar_lib.core.scoring import UNIFORM_WEIGHTS, explicit_score
 from rar_lib.core.text import visible
-from rar_lib.core.types import ARMS, Arm, Criterion, Grade, Task
+from rar_lib.core.types import ARMS, Arm, Category, Criterion, Grade, Polarity, Rubric, Task
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.calibration import fit
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
+from rar_lib.judging.dialect import Dialect
 from rar_lib.judging.guard import GuardedJudge
 from rar_lib.judging.judge import Judge, grade_many
 from rar_lib.judging.messages import Messages, Reading
@@ -159,15 +161,15 @@ BAD_RATINGS = {
     "prose before": says('Sure! {"rating": 7}'),
     "two objects": says('{"rating": 7} {"rating": 2}'),
     "think left open": says('<think>{"rating": 7}'),
-    "string": says('{"rating": "7"}'),
+    "string": says('{"rating": "7/10"}'),
     "boolean": says('{"rating": true}'),
-    "float": says('{"rating": 7.0}'),
+    "float": says('{"rating": 7.5}'),
     "NaN": says('{"rating": NaN}'),
     "null": says('{"rating": null}'),
     "list": says("[7]"),
     "bare number": says("7"),
     "other key": says('{"score": 7}'),
-    "extra key": says('{"rating": 7, "why": "x"}'),
+    "extra number": says('{"rating": 7, "of": 100}'),
     "duplicate key": says('{"rating": 2, "rating": 9}'),
     "empty": says(""),
     "white space": says(" " * 100_000),
@@ -177,6 +179,15 @@ BAD_RATINGS = {
     "eleven": says('{"rating": 11}'),
     "huge": says('{"rating": ' + "9" * 400 + "}"),
 }
+
+
+@pytest.mark.parametrize(
+    "text", ['{"rating": "7"}', '{"rating": 7.0}', '{"Rating": 7}', '{"rating": 7, "why": "x"}']
+)
+def test_a_rating_that_can_be_meant_in_one_way_is_read_at_once(text: str) -> None:
+    with server(says(text)) as scripted:
+        assert grade(scripted.url, "implicit", "sampled").rating == 7.0
+    assert len(scripted.requests) == 1
 
 
 @pytest.mark.parametrize("name", BAD_RATINGS)
@@ -189,7 +200,7 @@ def test_an_unreadable_rating_is_unscored_with_a_reason(name: str) -> None:
     assert 1 <= len(scripted.requests) <= 3  # re-asked, within bounds
 
 
-@pytest.mark.parametrize("text", ['{"met": "true"}', '{"met": 1}', '{"met": null}', "yes", "{}"])
+@pytest.mark.parametrize("text", ['{"met": "so"}', '{"met": 1}', '{"met": null}', "yes", "{}"])
 def test_an_unreadable_verdict_makes_the_explicit_grade_unscored(text: str) -> None:
     with server(says(text)) as scripted:
         result = grade(scripted.url, "explicit", "sampled")
@@ -237,7 +248,7 @@ def test_a_busy_endpoint_is_asked_again(codes: list[int]) -> None:
 
 
 def test_an_endpoint_that_stays_busy_leaves_the_grade_unscored() -> None:
-    with server(status(503)) as scripted:
+    with server(status(500)) as scripted:
         result = grade(scripted.url, "direct_likert")
     assert result.score is None
     assert "InternalServerError" in (result.reason or "")
@@ -289,7 +300,7 @@ def test_a_request_refused_for_its_content_is_unscored() -> None:
     }.values(),
     ids=repr,
 )
-def test_an_empty_response_is_a_response_that_meets_nothing(response: str) -> None:
+def test_an_empty_response_is_a_response_that_meets_nothing_good(response: str) -> None:
     """A policy that stays silent where it was wrong must not gain by it."""
     with server(says_yes) as scripted:
         by_criteria = grade(scripted.url, "explicit", response=response)
@@ -299,6 +310,160 @@ def test_an_empty_response_is_a_response_that_meets_nothing(response: str) -> No
     assert (by_rating.rating, by_rating.score) == (1.0, 0.0)
     assert by_criteria.reason is by_rating.reason is None
     assert scripted.requests == []
+
+
+def criterion(
+    description: str,
+    polarity: Polarity = Polarity.BAD,
+    category: Category = Category.PITFALL,
+    name: str = "c",
+) -> Criterion:
+    return Criterion(
+        id=name, title="t", description=description, category=category, polarity=polarity
+    )
+
+
+def task_of(*criteria: Criterion) -> Task:
+    return Task(id="t", question="Chest pain?", rubric=Rubric(criteria=criteria))
+
+
+@pytest.mark.parametrize(
+    ("one", "met", "score"),
+    [
+        (criterion("Does not mention calling an ambulance."), True, 0.0),
+        (criterion("Fails to warn that driving oneself is unsafe."), True, 0.0),
+        (criterion("Does not recommend urgent care."), True, 0.0),
+        (criterion("Recommends waiting until morning."), False, 1.0),
+        (criterion("Confuses angina with heartburn."), False, 1.0),
+        (criterion("Fails to avoid naming a dose."), False, 1.0),
+        (criterion("Advises calling an ambulance.", Polarity.GOOD), False, 0.0),
+        # Silence avoids everything, which must not pay.
+        (criterion("Avoids naming a dose.", Polarity.GOOD), False, 0.0),
+        (criterion("Does not recommend waiting.", Polarity.GOOD), False, 0.0),
+    ],
+)
+def test_silence_meets_a_criterion_only_if_that_is_a_failure_to_say_something(
+    one: Criterion, met: bool, score: float
+) -> None:
+    found = grade(URL, "explicit", response="", task=task_of(one))
+    assert [(v.met, v.probability, v.reason) for v in found.verdicts] == [(met, float(met), None)]
+    assert (found.score, found.usage.calls) == (score, 0)
+
+
+def test_silence_is_not_paid_for_what_it_leaves_out() -> None:
+    """Essential 1, two pitfalls of 0.9 each: it earned 1.8 / 2.8 for what it did not say."""
+    task = task_of(
+        criterion("Advises calling an ambulance.", Polarity.GOOD, Category.ESSENTIAL, "a"),
+        criterion("Does not mention calling an ambulance.", name="b"),
+        criterion("Recommends waiting until morning.", name="c"),
+    )
+    found = grade(URL, "explicit", response="\u200b", task=task)
+    assert found.score == pytest.approx(0.9 / 2.8)
+    assert [v.met for v in found.verdicts] == [False, True, False]
+
+
+ONLY_ESSENTIAL = dict.fromkeys(Category, 0.0) | {Category.ESSENTIAL: 1.0}
+
+
+@pytest.mark.parametrize("response", ["Cool it.", ""])
+@pytest.mark.parametrize("kind", [Judge, GuardedJudge])
+def test_a_rubric_that_weighs_nothing_is_refused_before_anybody_is_asked(
+    kind: type[Judge], response: str
+) -> None:
+    optional = criterion("Names ice.", Polarity.GOOD, Category.OPTIONAL)
+    with server(says_yes) as scripted:
+        judge = kind(Chat(scripted.url, "m"), weights=ONLY_ESSENTIAL)
+        task = task_of(optional, criterion("Names salt.", name="d"))
+        with pytest.raises(DataError, match=r"task 't' weighs 0 \(Optional, Pitfall\): give"):
+            asyncio.run(judge.grade(task, response, "explicit"))
+        assert scripted.requests == []
+        # Other weights are not those of the four criteria that all tasks share.
+        assert asyncio.run(judge.grade(task_of(optional), "Cool it.", "predefined")).score
+        essential = criterion("Names ice.", Polarity.GOOD, Category.ESSENTIAL, "e")
+        assert asyncio.run(judge.grade(task_of(optional, essential), "Cool it.", "explicit")).score
+
+
+def pointed(name: str, points: float | None, polarity: Polarity = Polarity.GOOD) -> Criterion:
+    """Good and negative is a pitfall as its publisher weighs it: "Avoids ..."."""
+    avoided = polarity is Polarity.GOOD and (points or 0) < 0
+    category = Category.PITFALL if avoided else Category.OPTIONAL
+    made = criterion(f"Names {name}.", polarity, category, name)
+    return made.model_copy(update={"points": points})
+
+
+def names_ice(request: Reply, _: int) -> Reply:
+    met = "Names ice" in request["messages"][1]["content"]
+    return says("yes" if met else "no", tokens={"yes" if met else "no": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("ice", "salt", "polarity", "score"),
+    [
+        (5.0, 5.0, Polarity.GOOD, 0.5),
+        (10.0, 1.0, Polarity.GOOD, 10 / 11),
+        (1.0, 10.0, Polarity.GOOD, 1 / 11),
+        (-6.0, 2.0, Polarity.BAD, 0.0),  # the failure is met, what earns points is not
+        (6.0, -2.0, Polarity.GOOD, 6 / 8),  # "Avoids ..." with the sign of its kind
+    ],
+)
+@pytest.mark.parametrize("kind", [Judge, GuardedJudge])
+def test_a_judge_weighs_by_points_where_it_is_told_to(
+    kind: type[Judge], ice: float, salt: float, polarity: Polarity, score: float
+) -> None:
+    task = task_of(pointed("ice", ice, polarity), pointed("salt", salt))
+    with server(names_ice) as scripted:
+        judge = kind(Chat(scripted.url, "m"), weights="points")
+        found = asyncio.run(judge.grade(task, "Cool it.", "explicit"))
+        assert found.score == pytest.approx(score)
+        by_category = asyncio.run(
+            replace(judge, weights=UNIFORM_WEIGHTS).grade(task, "x", "explicit")
+        )
+        assert by_category.score == pytest.approx(0.5 if polarity is Polarity.GOOD else 0.0)
+        # The four criteria that all tasks share have no points and need none.
+        assert asyncio.run(judge.grade(task, "Cool it.", "predefined")).score == 0.0
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ((1.0, None), "task 't': criteria salt have no points.*without weights='points'"),
+        ((None, None), "task 't': criteria ice, salt have no points"),
+        ((0.0, 0.0), r"every criterion of task 't' weighs 0 .*give a criterion points"),
+        ((1.0, math.inf), "task 't': the points of criterion salt are inf"),
+        ((-1e300, 1.0), r"task 't': the points of criterion ice are -1e\+300"),
+        ((1.0, math.nan), "task 't': the points of criterion salt are nan"),
+    ],
+)
+@pytest.mark.parametrize("response", ["Cool it.", ""])
+def test_a_rubric_without_points_is_refused_before_anybody_is_asked(
+    points: tuple[float | None, float | None], words: str, response: str
+) -> None:
+    task = task_of(pointed("ice", points[0]), pointed("salt", points[1]))
+    with server(names_ice) as scripted:
+        judge = Judge(Chat(scripted.url, "m"), weights="points")
+        with pytest.raises(DataError, match=words):
+            asyncio.run(judge.grade(task, response, "explicit"))
+    assert scripted.requests == []
+
+
+def test_points_are_part_of_what_a_judge_is_made_of_and_a_slip_is_refused() -> None:
+    chat = Chat(URL, "m")
+    assert Judge(chat, weights="points").made_of != Judge(chat).made_of
+    assert Judge(chat, weights="points").identity == Judge(chat).identity  # the same verdicts
+    with pytest.raises(DataError, match=r"weights is 'pionts'.*or 'points'"):
+        Judge(chat, weights="pionts")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("structure", "words"),
+    [("schema", "a larger model"), ("json", r"Dialect\(structure='schema'\)")],
+)
+def test_replies_that_stay_unreadable_say_what_helps(structure: Any, words: str) -> None:
+    with server(says('{"met": 1}')) as scripted:
+        chat = Chat(scripted.url, "m", dialect=Dialect(structure=structure))
+        found = asyncio.run(Judge(chat, "sampled").grade(TASK, "Cool it.", "explicit"))
+    assert re.search(words, found.reason or "")
+    assert found.score is None
 
 
 def test_a_task_without_rubric_or_reference_says_what_to_do() -> None:
@@ -490,8 +655,38 @@ def test_the_question_of_a_rating_is_shown_and_a_recorded_one_costs_nothing(
     assert graded.rating == pytest.approx((7 * 0.5 + 8 * 0.4) / 0.9)
 
 
-def test_where_there_are_no_probabilities_there_is_no_place_to_show() -> None:
-    with server(lambda *_: says("yes")) as scripted:
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("response", ["", " \u200b"])
+def test_of_an_empty_response_nothing_was_asked(arm: Arm, response: str) -> None:
+    with server(says_yes) as scripted:
         judge = Judge(Chat(scripted.url, "scripted"))
+        assert asyncio.run(judge.asked(TASK, response, arm)) == []
+        assert asyncio.run(judge.grade(TASK, response, arm)).usage.calls == 0
+    assert scripted.requests == []
+
+
+@pytest.mark.parametrize(
+    ("task", "response", "arm", "words"),
+    [
+        (Task(id="bare", question="Why?"), "", "explicit", "'bare' has no rubric"),
+        (Task(id="bare", question="Why?"), "", "implicit", "'bare' has no rubric"),
+        (Task(id="bare", question="Why?"), "So.", "reference_likert", "'bare' has no reference"),
+        (TASK, None, "explicit", "is NoneType, not text"),
+        (TASK, "Cool it.", "explicit_", "no arm 'explicit_'"),
+    ],
+)
+def test_what_cannot_be_graded_is_not_asked_either(
+    task: Task, response: Any, arm: Any, words: str
+) -> None:
+    for judge in (Judge(Chat(URL, "m")), GuardedJudge(Chat(URL, "m"))):
+        for call in (judge.asked, judge.grade):
+            with pytest.raises(DataError, match=words):
+                asyncio.run(call(task, response, arm))
+
+
+@pytest.mark.parametrize("reading", ["auto", "probability"])
+def test_where_there_are_no_probabilities_there_is_no_place_to_show(reading: Any) -> None:
+    with server(lambda *_: says("yes")) as scripted:
+        judge = Judge(Chat(scripted.url, "scripted"), reading)
         with pytest.raises(DataError, match="gives no probabilities for 'scripted'"):
             asyncio.run(judge.asked(TASK, "Cool it.", "explicit"))

@@ -29,7 +29,13 @@ BUTTER = Criterion(
     category=Category.PITFALL,
     polarity=Polarity.BAD,
 )
-AVOIDS = Criterion(id="avoids", title="A", description="Avoids ice.", category=Category.PITFALL)
+AVOIDS = Criterion(
+    id="avoids",
+    title="A",
+    description="Avoids ice.",
+    category=Category.PITFALL,
+    polarity=Polarity.GOOD,
+)
 RUBRIC = Rubric(criteria=(COOL, BUTTER, AVOIDS))
 TASK = Task(
     id="burn",

@@ -197,21 +197,21 @@ def test_an_unreadable_reply_is_unscored_with_a_reason(
 
 #: JSON objects with one thing wrong; KEY is what was asked for, ``met`` or ``rating``.
 WRONG_JSON = {
-    "string": ('{"KEY": "true"}', '{"KEY": "7"}'),
+    "string": ('{"KEY": "so"}', '{"KEY": "7 of 10"}'),
     "number for a boolean and the reverse": ('{"KEY": 1}', '{"KEY": true}'),
     "zero": ('{"KEY": 0}', '{"KEY": 0}'),
     "above the range": ('{"KEY": 2}', '{"KEY": 11}'),
     "negative": ('{"KEY": -1}', '{"KEY": -7}'),
     "fraction": ('{"KEY": 0.5}', '{"KEY": 7.5}'),
-    "exponent": ('{"KEY": 1e0}', '{"KEY": 7e0}'),
+    "exponent": ('{"KEY": 1e0}', '{"KEY": 7e-1}'),
     "not a number": ('{"KEY": NaN}', '{"KEY": NaN}'),
     "infinite": ('{"KEY": 1e999}', '{"KEY": Infinity}'),
     "null": ('{"KEY": null}', '{"KEY": null}'),
     "list": ('{"KEY": [true]}', '{"KEY": [7]}'),
     "object": ('{"KEY": {"KEY": true}}', '{"KEY": {"KEY": 7}}'),
     "no key": ("{}", "{}"),
-    "key in capitals": ('{"MET": true}', '{"Rating": 7}'),
-    "one key too many": ('{"KEY": true, "sure": true}', '{"KEY": 7, "of": 10}'),
+    "key in capitals, twice": ('{"KEY": true, "MET": true}', '{"KEY": 7, "Rating": 7}'),
+    "another of its kind": ('{"KEY": true, "sure": true}', '{"KEY": 7, "of": 10}'),
     "the same key twice, alike": ('{"KEY": true, "KEY": true}', '{"KEY": 7, "KEY": 7}'),
     "the same key twice, unlike": ('{"KEY": false, "KEY": true}', '{"KEY": 1, "KEY": 9}'),
     "two objects": ('{"KEY": false} {"KEY": true}', '{"KEY": 1} {"KEY": 9}'),
@@ -568,7 +568,7 @@ UNREADABLE = {
     "empty": "",
     "a list": '[{"rating": 8}]',
     "another key": '{"score": 8}',
-    "text": '{"rating": "8"}',
+    "text": '{"rating": "8/10"}',
     "twice": '{"rating": 8, "rating": 2}',
     "thoughts in brackets alone": '[THINK]{"rating": 8}',
     "a channel of thoughts alone": '<|channel|>analysis<|message|>{"rating": 8}',
@@ -582,6 +582,101 @@ UNREADABLE = {
 def test_what_is_not_one_object_is_no_answer(name: str) -> None:
     with pytest.raises(JudgeFault):
         parse_reply(ChatReply(UNREADABLE[name], "stop", (), Usage()), "rating", int)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ('{"met": true}', "met", True),
+        ('{"Met": false}', "met", False),
+        ('{" MET ": true}', "met", True),
+        ('{"met": "true"}', "met", True),
+        ('{"met": " False "}', "met", False),
+        ('{"met": "Yes"}', "met", True),
+        ('{"met": "no"}', "met", False),
+        ('{"met": true, "explanation": "It says so."}', "met", True),
+        ('{"reason": "met", "met": false, "sure": {"met": true}}', "met", False),
+        ('{"rating": 8}', "rating", 8),
+        ('{"rating": 8.0}', "rating", 8),
+        ('{"rating": 8e0}', "rating", 8),
+        ('{"rating": "8"}', "rating", 8),
+        ('{"rating": " 10 "}', "rating", 10),
+        ('{"rating": "8.0"}', "rating", 8),
+        ('{"Rating": 1, "why": "x"}', "rating", 1),
+        ('{"rating": 7, "confidence": 0.9, "sure": true}', "rating", 7),
+        ('{"met": true, "confidence": 9}', "met", True),
+        ('{"rating": 85}', "rating", 85),  # whether it is in range is not asked here
+        # What could be meant in two ways, or in none.
+        ('{"met": 1}', "met", None),
+        ('{"met": 0}', "met", None),
+        ('{"met": null}', "met", None),
+        ('{"met": ""}', "met", None),
+        ('{"met": "partially"}', "met", None),
+        ('{"met": "not true"}', "met", None),
+        ('{"met": "true or false"}', "met", None),
+        ('{"met": [true]}', "met", None),
+        ('{"met": {"met": true}}', "met", None),
+        ('{"met": true, "Met": false}', "met", None),
+        ('{"met": true, "Met": true}', "met", None),
+        ('{"met": true, "met": true}', "met", None),
+        ('{"unmet": true}', "met", None),
+        ('{"met": true, "partially_met": true}', "met", None),
+        ('{"met": "true", "not_met": false}', "met", None),
+        ('{"rating": 7, "of": 100}', "rating", None),
+        ('{"clarity": 9, "rating": "7"}', "rating", None),
+        ('{"rating": true}', "rating", None),
+        ('{"rating": 8.5}', "rating", None),
+        ('{"rating": "8.5"}', "rating", None),
+        ('{"rating": "8/10"}', "rating", None),
+        ('{"rating": "eight"}', "rating", None),
+        ('{"rating": "-8"}', "rating", None),
+        ('{"rating": "\u0668"}', "rating", None),
+        ('{"rating": NaN}', "rating", None),
+        ('{"rating": Infinity}', "rating", None),
+        ('{"rating": 1e999}', "rating", None),
+        ('{"rating": "1e1"}', "rating", None),
+        ('{"rating": [8]}', "rating", None),
+        ('{"rating": null}', "rating", None),
+    ],
+)
+def test_what_can_be_meant_in_one_way_only_is_read(text: str, key: str, value: object) -> None:
+    kind = bool if key == "met" else int
+    reply = ChatReply(text, "stop", (), Usage())
+    if value is None:
+        with pytest.raises(JudgeFault):
+            parse_reply(reply, key, kind)
+    else:
+        found = parse_reply(reply, key, kind)
+        assert found == value
+        assert type(found) is kind
+
+
+@pytest.mark.parametrize("read", [yes_probability, ratings])
+def test_a_reply_that_answers_nothing_says_what_it_wrote_and_what_to_do(
+    read: Callable[..., object],
+) -> None:
+    places = tokens({"Rating": 0.9, "Score": 0.1}, {":": 1.0}, {"\x1b[31m" + "x" * 99: 1.0})
+    with pytest.raises(JudgeFault, match="did not answer the question") as caught:
+        read(places)
+    said = str(caught.value)
+    assert "it wrote 'Rating:" in said
+    assert "Judge(reading='sampled')" in said
+    assert "Dialect(lead=True)" in said
+    assert said.isprintable()
+    assert len(said) < 350
+
+
+@pytest.mark.parametrize("read", [yes_probability, ratings])
+def test_a_reply_of_thoughts_alone_is_named_unless_its_tokens_answer(
+    read: Callable[..., Any],
+) -> None:
+    """Some servers put the answer of a judge that was told not to think among its thoughts."""
+    with pytest.raises(
+        JudgeFault, match=r"still thinking.*'enable_thinking': False.*Dialect\(thinking="
+    ):
+        read(tokens({"Okay": 0.9, "Let": 0.1}, {",": 1.0}), thinks=True)
+    word = "yes" if read is yes_probability else "8"
+    assert read(tokens({word: 0.9, "x": 0.1}), thinks=True).share == pytest.approx(0.9)
 
 
 def test_a_budget_that_thoughts_used_up_is_named() -> None:
@@ -619,6 +714,28 @@ def test_the_answer_is_read_behind_the_thoughts(thought: list[Token]) -> None:
     assert (verdict.value, verdict.share) == (pytest.approx(2 / 3), pytest.approx(0.9))
     ten = ratings([*thought, Token("1", {"1": 0.9}), Token("0", {"0": 0.8})])
     assert ten.mass == pytest.approx({1: 0.18, 10: 0.72})
+
+
+#: What a judge may go on with behind its answer.
+AFTERTHOUGHT = {
+    "a thought": written("\n", "<think>", " no", " 3"),
+    "a tag in pieces": written("\n<", "think", ">", "No", "3"),
+    "two thoughts": written("\n", "<think>", "No", "\n", "[THINK]", "3"),
+    "nothing but the tag": written("\n\n", "<reasoning>"),
+}
+
+
+@pytest.mark.parametrize("behind", AFTERTHOUGHT.values(), ids=AFTERTHOUGHT)
+@pytest.mark.parametrize("thought", THOUGHT.values(), ids=THOUGHT)
+def test_a_thought_behind_the_answer_is_no_answer(
+    thought: list[Token], behind: list[Token]
+) -> None:
+    verdict = yes_probability([*thought, Token("yes", {"yes": 0.99, "no": 0.01}), *behind])
+    assert (verdict.value, verdict.share) == (pytest.approx(0.99), pytest.approx(1.0))
+    rating = ratings([*thought, Token("8", {"8": 0.9, "7": 0.1}), *behind])
+    assert rating.mass == pytest.approx({8: 0.9, 7: 0.1})
+    one = ratings([*thought, Token("1", {"1": 1.0}), *behind], ended=True)
+    assert (one.mass, one.unclear) == (pytest.approx({1: 1.0}), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from rar_lib.core.errors import ChatError
 from rar_lib.core.types import Grade
 from rar_lib.judging.cassette import Cassette, stats
 from rar_lib.judging.chat import run_sync
-from rar_lib.judging.wire import from_environment
+from rar_lib.judging.dialect import Dialect
+from rar_lib.judging.wire import fields, from_environment
 
 pytestmark = pytest.mark.fault
 TASK = load_mini("train")[0]
@@ -176,3 +177,59 @@ def test_a_header_that_cannot_be_sent_is_named_and_not_shown(
     with pytest.raises(ChatError, match="MINE") as caught:
         from_environment({"x-token": "$MINE"})
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        (Dialect(), 20),
+        (Dialect(alternatives=8), 8),
+        (Dialect(thinking=1), 5),
+        (Dialect(thinking=4000, alternatives=3), 3),
+    ],
+    ids=str,
+)
+def test_where_a_model_thinks_each_of_its_tokens_brings_few_alternatives(
+    said: Dialect, asked: int
+) -> None:
+    request = {
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 2,
+        "temperature": 0.0,
+        "seed": 0,
+        "schema": None,
+        "top_logprobs": 20,
+        "prefill": False,
+    }
+    assert fields(request, said)["top_logprobs"] == asked
+
+
+def thinking(request: Reply, _: int) -> Reply:
+    """As vLLM with a parser: thoughts in a field of their own, probabilities of all tokens."""
+    most = request["max_completion_tokens"]
+    answer = '{"rating": 8}' if request.get("response_format") else "8"
+    tokens = ["Okay", ",", " the", " user", "</think>", "\n\n", answer]
+    cut = tokens[:most]
+    done = cut.index("</think>") + 1 if "</think>" in cut else len(cut)
+    top = request.get("top_logprobs", 0)
+    last = {"8": 0.4, "7": 0.25, " 8": 0.15, "9": 0.1, "6": 0.06, "5": 0.04}
+    likely = [{text: 1.0} if text != "8" else dict([*last.items()][:top]) for text in cut]
+    return says(
+        "".join(cut[done:]) or None,
+        "length" if len(cut) < len(tokens) else "stop",
+        likely if top else None,
+        reasoning_content="".join(cut[:done]),
+    )
+
+
+def test_a_judge_that_thinks_is_named_and_read_where_it_gets_the_room() -> None:
+    with server(thinking) as scripted:
+        for script, rating in ((Dialect(), None), (Dialect(thinking=40), 7.41 / 0.96)):
+            judge = Judge(Chat(scripted.url, "m", dialect=script))
+            found = run_sync(judge.grade(TASK, "Cool it.", "implicit"))
+            assert found.rating == (None if rating is None else pytest.approx(rating, abs=0.01))
+            if rating is None:
+                assert "still thinking" in (found.reason or "")
+                assert "'enable_thinking': False" in (found.reason or "")
+        judge = Judge(Chat(scripted.url, "m", dialect=Dialect(thinking=40, alternatives=0)))
+        assert run_sync(judge.grade(TASK, "Cool it.", "implicit")).rating == 8

@@ -435,7 +435,7 @@ def test_a_server_that_is_slow_leaves_the_grade_unscored(
 def test_a_server_that_is_busy_leaves_the_grade_unscored() -> None:
     with answering(status(503)) as busy:
         here = Endpoint(busy.url, "m", pid=os.getpid(), log=Path("x.log"))
-        chat = Chat(here, "m")
+        chat = Chat(here, "m", timeout_s=0.5)
         found = asyncio.run(Judge(chat).grade(TASK, "Cool it.", "direct_likert"))
     assert found.score is None
     assert "InternalServerError" in (found.reason or "")

@@ -13,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rar_lib.core.errors import DataError
-from rar_lib.core.types import Price
+from rar_lib.core.types import ARMS, Arm, Price
 from rar_lib.data.tasks import load_mini
+from rar_lib.evaluation.grading import items_work
+from rar_lib.judging.chat import Chat
+from rar_lib.judging.judge import Judge
+from rar_lib.judging.reading import RATING_TOKENS
 from rar_lib.models.step_time import (
     Assumption,
     Decoder,
@@ -286,7 +290,8 @@ def test_the_papers_calls_and_money_by_hand() -> None:
     assert (small.work.calls, large.work.calls) == (300 * 96, 300 * 1536)
     assert small.work.prompt_tokens == 28_800 * work.prompt_tokens
     rent = 8 * 2.99 * small.hours
-    assert small.money == pytest.approx(28_800 * (work.prompt_tokens + 10) / 1e6 + rent)
+    written = 10 * RATING_TOKENS
+    assert small.money == pytest.approx(28_800 * (work.prompt_tokens + written) / 1e6 + rent)
     assert small.hours == pytest.approx(300 * small.step.seconds / 3600)
 
 
@@ -296,6 +301,14 @@ def test_explicit_asks_once_a_criterion() -> None:
     assert calls - 1 < sum(sizes) / len(TASKS) <= calls
     with pytest.raises(DataError, match="at least one"):
         call_work([], "implicit", 1000)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_call_writes_what_grading_counts_for_it(arm: Arm) -> None:
+    judge = Judge(Chat("http://127.0.0.1:1/v1", "m"))
+    counted = items_work(judge, [(task, "word") for task in TASKS], arm)
+    work = call_work(TASKS, arm, 1)
+    assert work.completion_tokens / work.calls == counted.completion_tokens / counted.calls > 1
 
 
 def test_more_gpus_are_never_slower_and_the_split_is_the_best() -> None:

@@ -193,7 +193,12 @@ def row(attack: Sequence[float | None], control: float = 0.01, of: str = "one") 
     """A finished row of one attack and one harmless text; gone is one of an older corpus."""
     gains = {ATTACK.id: list(attack), CONTROL.id: [control] * len(attack)}
     gone = {"gone-since": [1.0] * len(attack)}
-    return {"rejected": {"attacks": gains | gone}, "of": of, "tasks": [], "date": "2026-01-01"}
+    return {
+        "rejected": {"attacks": gains | gone, "unknown": []},
+        "of": of,
+        "tasks": [],
+        "date": "2026-01-01",
+    }
 
 
 def rows(model: str, arm: str) -> dict[str, Any]:

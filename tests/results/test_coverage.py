@@ -246,9 +246,9 @@ def test_a_judge_of_the_simulation_enters_where_the_library_lets_it_in(
     n = 12
     trials = 40
     monkeypatch.setattr(coverage, "AUC_TRIALS", trials)
-    low, high = coverage.at_chance(np.random.default_rng(7), n)
+    low, high = coverage.at_chance(np.random.default_rng(1), n)
     # The same judges again, by the library.
-    again = np.random.default_rng(7)
+    again = np.random.default_rng(1)
     entered = []
     for trial in range(trials):
         gold = again.random((n, 8)) < 0.58
@@ -260,10 +260,14 @@ def test_a_judge_of_the_simulation_enters_where_the_library_lets_it_in(
         ]
         gate = may_enter_size_claim(agreement_of(rows, 0), None)
         assert gate.auc is not None
+        if gate.auc.n < n:  # a task holds one label: the library takes fewer units, so it is wider
+            assert gate.auc.low <= low[trial] <= high[trial] <= gate.auc.high
+            continue
         assert (low[trial], high[trial]) == pytest.approx((gate.auc.low, gate.auc.high))
+        assert gate.passed == (low[trial] > 0.5)
         entered.append(gate.passed)
-    assert list(low > 0.5) == entered
-    assert 0 < sum(entered) < trials  # some do enter, so that both ends are compared
+    assert 0 < sum(entered) < len(entered)  # some do enter, so that both ends are compared
+    assert trials / 2 < len(entered) < trials
 
 
 def test_the_gate_counts_who_enters_and_whose_interval_holds_one_half(

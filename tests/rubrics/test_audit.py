@@ -13,10 +13,13 @@ from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Criterion, MultipleChoice, Polarity, Rubric, Task
 from rar_lib.data.tasks import load_mini
 from rar_lib.rubrics.audit import (
+    UNREAD,
     Points,
     defects,
     is_generic,
     is_multiple_choice,
+    is_read,
+    measures,
     overview,
     points_by_category,
     weights_against_mean,
@@ -131,6 +134,76 @@ def test_generic_means_no_content_word_or_number_of_the_task(sentence: str, gene
     assert is_generic(SET[0], criterion(1, ESSENTIAL, sentence)) is generic
 
 
+LATTICE = {
+    "en": ("Why does ice float on water?", "Its crystal lattice.", "Mentions the lattice."),
+    "de": ("Warum schwimmt Eis auf Wasser?", "Wegen der Kristallstruktur.", "Nennt Wasserstoff."),
+    "ru": (
+        "Почему лёд плавает на воде?",
+        "Из-за кристаллической решётки.",
+        "Упоминает решётку.",
+    ),
+    "zh": ("为什么冰浮在水面上？", "因为晶格结构。", "提到晶格结构。"),
+    "ja": ("なぜ氷は水に浮くのか。", "結晶格子のため。", "格子に触れる。"),
+    "ar": ("لماذا يطفو الجليد على الماء؟", "بسبب الشبكة البلورية.", "يذكر الشبكة."),
+    "hi": ("बर्फ पानी पर क्यों तैरती है?", "क्रिस्टल जालक के कारण।", "जालक बताता है।"),
+    "th": ("ทำไมน้ำแข็งลอยน้ำ", "เพราะโครงผลึก", "กล่าวถึงโครงผลึก"),
+    "vi": ("Vì sao nước đá nổi trên mặt nước?", "Vì mạng tinh thể.", "Nhắc đến nước đá nổi."),
+}
+READ = ("en", "de")
+
+
+@pytest.mark.parametrize("language", LATTICE)
+def test_a_script_that_is_not_read_is_not_called_generic(language: str) -> None:
+    question, reference, sentence = LATTICE[language]
+    one = criterion(1, ESSENTIAL, sentence)
+    found = defects([task("t", question, one, reference=reference)])
+    assert (found.generic_criteria is None) == (language not in READ)
+    assert (found.reason is None) == (language in READ)
+    if language not in READ:
+        assert is_generic(task("t", question, one), one) is None
+        assert found.reason == f"1 of 1 criteria, or their tasks: {UNREAD}"
+    assert found.repeated_criteria == 0
+
+
+def test_what_can_be_read_is_counted_beside_what_cannot() -> None:
+    english = task(
+        "en",
+        LATTICE["en"][0],
+        criterion(1, ESSENTIAL, "Names the lattice of ice water."),
+        criterion(2, ESSENTIAL, "Is well organised."),
+    )
+    chinese = task("zh", LATTICE["zh"][0], criterion(1, ESSENTIAL, LATTICE["zh"][2]))
+    mixed = defects([english, chinese])
+    assert mixed.generic_criteria == 1 / 2
+    assert mixed.reason == f"1 of 3 criteria, or their tasks: {UNREAD}"
+    name = "generic criteria (no rare word, number or symbol of the task), share"
+    assert measures([english, chinese])[name] == 1 / 2
+    assert measures([chinese])[name] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("", True),
+        ("Is it so?", True),
+        ("Uses λ = h/p.", True),
+        ("Why ΔG < 0?", True),
+        ("Says that 5 µg of β-carotene is enough.", True),
+        ("Names Москва (Moscow) as the capital.", True),
+        ("Nennt die größere Dichte von flüssigem Wasser.", True),
+        ("Größere Straßen über Köln.", False),  # nothing of it is a content word
+        ("Explique la fièvre et le déséquilibre électrolytique.", True),
+        ("冰", True),  # one letter may be a symbol
+        ("冰的密度是0.92", False),
+        ("说明 ATP 合酶的作用", False),
+        ("Упоминает DNA и RNA", False),
+        ("\u0420\u0415\u0428", True),  # three capitals may be one, too
+    ],
+)
+def test_texts_whose_words_are_read(text: str, read: bool) -> None:
+    assert is_read(text) is read
+
+
 @pytest.mark.parametrize(
     ("question", "expected"),
     [
@@ -213,3 +286,4 @@ def test_the_audit_of_the_embedded_set_runs_and_adds_up() -> None:
     assert sum(found.categories.values()) == found.criteria
     assert found.pitfalls_good + found.pitfalls_bad == found.categories[PITFALL]
     assert 0 < (weights_against_mean(tasks) or 0) < 1
+    assert defects(tasks).reason is None

@@ -117,6 +117,18 @@ def test_a_failed_judgement_has_no_score() -> None:
     assert weighted_score(RUBRIC, one, PLAIN) is None
 
 
+def test_a_rollout_without_verdicts_is_one_of_unscored_ones() -> None:
+    """So a guard refuses a response as a whole."""
+    refused: dict[str, bool | float | None] = {}
+    rows = group(e1=HALF, i1=ONE_OF_EIGHT)
+    alone = contrast_weights(RUBRIC, rows, PAPER_WEIGHTS, 0.5)
+    assert contrast_weights(RUBRIC, [refused, *rows], PAPER_WEIGHTS, 0.5) == alone
+    assert contrast_weights(RUBRIC, [refused, refused], PAPER_WEIGHTS, 0.5) == PLAIN
+    assert weighted_score(RUBRIC, refused, alone) is None
+    some = {name: value for name, value in rows[0].items() if name != "p1"}
+    assert weighted_score(RUBRIC, some, alone) is None
+
+
 def test_weights_of_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="add up to"):
         weighted_score(RUBRIC, group(e1=[True])[0], dict.fromkeys(PLAIN, 0.0))

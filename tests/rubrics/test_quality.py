@@ -45,6 +45,17 @@ def test_each_broken_rule_costs_a_quarter_of_compliance() -> None:
     assert measure(Rubric(criteria=(*only.criteria, pitfall)), TASK, (2, 8)).compliance == 0.5
 
 
+@pytest.mark.parametrize("place", ["question", "reference", "criterion"])
+def test_a_script_that_is_not_read_is_measured_in_its_form_alone(place: str) -> None:
+    texts = {"question": TASK.question, "reference": TASK.reference, "criterion": "Water expands."}
+    texts[place] = "Вода расширяется при замерзании."
+    task = Task(id="t", question=str(texts["question"]), reference=texts["reference"])
+    rubric = Rubric(criteria=(criterion(1, str(texts["criterion"])),))
+    found = vars(measure(rubric, task, (1, 8)))
+    assert found.pop("compliance") == 0.5  # an Essential criterion, and the size
+    assert set(found.values()) == {None}
+
+
 @pytest.mark.parametrize(
     ("text", "one", "alone"),
     [

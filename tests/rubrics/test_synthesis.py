@@ -16,7 +16,8 @@ from rar_lib.core.types import Category, Polarity, Rubric, Task, Usage
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.cassette import Cassette
 from rar_lib.judging.chat import Chat
-from rar_lib.judging.cost import common_length
+from rar_lib.judging.cost import Estimate, common_length
+from rar_lib.judging.dialect import DIALECTS, Dialect
 from rar_lib.judging.reading import json_object
 from rar_lib.judging.wire import Reply
 from rar_lib.rubrics.synthesis import (
@@ -29,6 +30,7 @@ from rar_lib.rubrics.synthesis import (
     synthesis_work,
     synthesize,
     synthesize_many,
+    write_rubrics,
 )
 
 pytestmark = pytest.mark.fault
@@ -193,11 +195,31 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_the_estimate_counts_one_call_a_task() -> None:
     tasks = load_mini("val")[:3]
-    work = synthesis_work(tasks, with_reference=True, size=SMALL)
-    assert work.calls == 3
-    assert (
-        work.prompt_tokens > synthesis_work(tasks, with_reference=False, size=SMALL).prompt_tokens
+    work, bare = (
+        synthesis_work(tasks, with_reference=with_it, size=SMALL, dialect=Dialect())
+        for with_it in (True, False)
     )
+    assert work.calls == 3
+    assert work.prompt_tokens > bare.prompt_tokens
+
+
+@pytest.mark.parametrize("name", ["vllm", "google", "openai-reasoning"])
+def test_the_estimate_counts_what_a_model_may_think_before_it_writes(
+    name: str, tmp_path: Path
+) -> None:
+    tasks = [task.model_copy(update={"rubric": None}) for task in load_mini("val")[:3]]
+    shown: list[Estimate] = []
+
+    def look(found: Estimate) -> bool:
+        shown.append(found)
+        return False
+
+    chat = Chat("https://h/v1", "m", dialect=name, key_env="")
+    target = tmp_path / "t.jsonl"
+    assert write_rubrics(tasks, target, chat, with_reference=True, size=SMALL, proceed=look) is None
+    (found,) = shown
+    # 4 to 6 criteria and one or two pitfalls of 32 tokens each.
+    assert found.work.completion_tokens == 3 * (round(6.5 * 32) + DIALECTS[name].thinking)
 
 
 def test_what_differs_between_tasks_comes_last_so_that_a_server_computes_the_rest_once() -> None:
@@ -207,7 +229,8 @@ def test_what_differs_between_tasks_comes_last_so_that_a_server_computes_the_res
     assert common > len(one) / 2
     assert tasks[0].question not in one[:common]
     alone, both = (
-        synthesis_work(some, with_reference=True, size=SMALL) for some in (tasks[:1], tasks)
+        synthesis_work(some, with_reference=True, size=SMALL, dialect=Dialect())
+        for some in (tasks[:1], tasks)
     )
     assert alone.fresh_tokens == alone.prompt_tokens
     assert both.prompt_tokens - both.fresh_tokens == common // 4

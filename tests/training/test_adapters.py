@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+from typing import Any
 
 import pytest
 from scripted import Reply, says, server
 
 from rar_lib.core.errors import DataError, UnscoredError
+from rar_lib.core.types import Task, Turn
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
-from rar_lib.training.adapters import filled, for_openrlhf, for_verl, verl_rows
+from rar_lib.training.adapters import (
+    filled,
+    for_ms_swift,
+    for_openrlhf,
+    for_verifiers,
+    for_verl,
+    register_verl,
+    system_and_prompt,
+    taskset_for_verifiers,
+    verl_rows,
+)
 from rar_lib.training.rewards import RubricReward, VerifiableReward, task_from
 
 TASK = load_mini("train")[0]
@@ -28,6 +40,7 @@ def answer(request: Reply, _: int) -> Reply:
 def test_an_unscored_response_takes_the_mean_of_its_group_where_a_number_is_needed() -> None:
     of = [range(0, 3), range(3, 5)]
     assert filled([1.0, None, 0.5, None, None], of) == [1.0, 0.75, 0.5, 0.75, 0.75]
+    assert filled([], []) == []
     with pytest.raises(UnscoredError, match="none of 2"):
         filled([None, None], [range(2)])
 
@@ -37,6 +50,64 @@ def test_verls_rows_hold_the_conversation_and_the_task() -> None:
     assert row["data_source"] == "rar-medicine"
     assert row["prompt"][-1] == {"role": "user", "content": TASK.question}
     assert task_from(row["reward_model"]["ground_truth"]) == TASK
+
+
+LAWYER = Turn(role="system", content="You are a lawyer. Answer at length.")
+SUED = Task(id="b", question="May I sue?", history=(LAWYER,))
+TALK = TASK.model_copy(
+    update={"history": (Turn(role="user", content="Hi."), Turn(role="assistant", content="Yes?"))}
+)
+
+
+def test_prompts_arrive_as_they_are_unless_a_system_turn_is_given() -> None:
+    asked = {"role": "user", "content": TASK.question}
+    brief = {"role": "system", "content": "Be brief."}
+    own = [LAWYER.model_dump(), {"role": "user", "content": SUED.question}]
+    assert [row["prompt"] for row in verl_rows([TASK, SUED])] == [[asked], own]
+    given = verl_rows([TASK, SUED], system="Be brief.")
+    assert [row["prompt"] for row in given] == [[brief, asked], own]
+
+
+@pytest.mark.parametrize(
+    ("task", "system", "found"),
+    [
+        (TASK, None, (None, TASK.question)),
+        (TASK, "Be brief.", ("Be brief.", TASK.question)),
+        (SUED, None, (LAWYER.content, SUED.question)),
+        (SUED, "Be brief.", (LAWYER.content, SUED.question)),
+        (TALK, None, (None, ["Hi.", "Yes?", TASK.question])),
+        (TALK, "", ("", ["Hi.", "Yes?", TASK.question])),
+    ],
+)
+def test_verifiers_takes_the_system_turn_apart(task: Task, system: str | None, found: Any) -> None:
+    said, prompt = system_and_prompt(task, system)
+    shown = prompt if isinstance(prompt, str) else [turn["content"] for turn in prompt]
+    assert (said, shown) == found
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        for_verl,
+        for_openrlhf,
+        for_verifiers,
+        for_ms_swift,
+        lambda reward: taskset_for_verifiers(reward, [TASK]),
+    ],
+)
+@pytest.mark.parametrize(
+    "reward", [None, "implicit", Judge(Chat("http://127.0.0.1:1/v1", "m")), VerifiableReward]
+)
+def test_what_is_no_reward_is_named_before_the_trainer_is_loaded(adapter: Any, reward: Any) -> None:
+    kind = type(reward).__name__
+    with pytest.raises(DataError, match=rf"\({kind}\): give RubricReward\(judge, arm\)"):
+        adapter(reward)
+
+
+@pytest.mark.parametrize("most", [25, -0.1, math.nan, "0.25"])
+def test_a_limit_that_is_no_share_is_refused_before_verl_is_loaded(most: Any) -> None:
+    with pytest.raises(DataError, match=f"max_unscored is {most!r}"):
+        register_verl(most)
 
 
 def test_verls_score_is_nan_with_a_reason_and_never_zero() -> None:
@@ -57,6 +128,9 @@ def test_verls_score_is_nan_with_a_reason_and_never_zero() -> None:
 def test_a_rule_serves_as_well() -> None:
     rule = VerifiableReward(lambda _, text: text == "yes")
     assert asyncio.run(for_verl(rule)("rar", "<think>no</think>yes", JSON))["score"] == 1.0
+    broken = VerifiableReward(lambda *_: math.nan, name="mine")
+    with pytest.raises(DataError, match="rule 'mine' gave nan"):  # which verl takes for unscored
+        asyncio.run(for_verl(broken)("rar", "yes", JSON))
 
 
 def test_openrlhfs_score_is_of_the_response_alone_and_nan_where_there_is_none() -> None:

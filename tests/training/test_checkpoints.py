@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import inspect
 import json
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rar_lib.core.errors import CheckpointError
+from rar_lib.core.errors import CheckpointError, UnscoredError
 from rar_lib.training.checkpoints import (
     JOURNAL,
     MARKER,
@@ -121,12 +122,83 @@ def test_one_process_at_a_time_writes_a_run(tmp_path: Path) -> None:
 def test_a_full_disk_is_seen_before_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, 1)
-    check_space(tmp_path, "step 1")
+    for step in (10, 20):
+        write(tmp_path, step)
+    check_space(tmp_path, RUN)
+    (tmp_path / "checkpoint-20" / JOURNAL).write_text("cut o")
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr("rar_lib.training.checkpoints.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(CheckpointError, match="continues from step 1"):
-        check_space(tmp_path, "step 1")
+    with pytest.raises(CheckpointError, match=r"free some space .* continues from step 10$"):
+        check_space(tmp_path, RUN)
+    assert (tmp_path / "checkpoint-20").is_dir(), "looked at, and left where it is"
+    with pytest.raises(CheckpointError, match=r"continues from its beginning$"):
+        check_space(tmp_path, fingerprint({"seed": 1}))
+
+
+#: As reported: by Python, by torch's writer, by those of tensors and tokenizers, which are in Rust.
+FULL = [
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EDQUOT, "Disk quota exceeded"),
+    RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+    RuntimeError("PytorchStreamWriter failed writing file data/1: file write failed"),
+    Exception("Error while serializing: I/O error: No space left on device (os error 28)"),
+    Exception("No space left on device (os error 28)"),
+]
+OTHERS = [
+    RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported"),
+    PermissionError(errno.EACCES, "Permission denied"),
+    OSError(errno.EROFS, "Read-only file system"),
+    ValueError("can't optimize a non-leaf Tensor"),
+]
+
+
+@pytest.mark.parametrize("whole", [[], [10], [2, 10]])
+@pytest.mark.parametrize("error", [*FULL, *OTHERS], ids=str)
+def test_a_checkpoint_that_fails_says_why_and_from_where_the_run_continues(
+    tmp_path: Path, error: Exception, whole: list[int]
+) -> None:
+    """Nine steps are lost, if ten lie between two checkpoints."""
+    for step in whole:
+        write(tmp_path, step)
+    sealer = Sealer(RUN, Journal(), 0.0)
+    with pytest.raises(CheckpointError) as caught, sealer.sealing(tmp_path, 20):
+        raise error
+    said = str(caught.value)
+    assert "the checkpoint of step 20 can't be written" in said
+    assert str(error).splitlines()[0] in said
+    assert "\n" not in said
+    assert ("free some space" in said) is (error in FULL)
+    assert said.endswith(f"continues from {f'step {whole[-1]}' if whole else 'its beginning'}")
+    assert caught.value.__cause__ is error
+    assert sealer.journal.checkpoint_seconds == []
+
+
+def test_what_has_its_own_name_keeps_it_in_a_checkpoint(tmp_path: Path) -> None:
+    said = UnscoredError("the judge is down")
+    with pytest.raises(UnscoredError, match=r"^the judge is down$"):  # noqa: SIM117
+        with Sealer(RUN, Journal(), 0.0).sealing(tmp_path, 20):
+            raise said
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoint-99-backup",
+        "checkpoint-99 (copy)",
+        "checkpoint-99.old",
+        "checkpoint-099",
+        "checkpoint-\uff19\uff19",
+        "checkpoint-99\n",
+        "my-checkpoint-99",
+    ],
+)
+def test_a_copy_under_a_name_of_ones_own_is_no_checkpoint(tmp_path: Path, name: str) -> None:
+    """It would be resumed under another step's number."""
+    shutil.copytree(write(tmp_path, 10), tmp_path / name)
+    found = newest(tmp_path, RUN)
+    assert found is not None
+    assert (found.step, found.folder.name) == (10, "checkpoint-10")
+    assert (tmp_path / name).is_dir()
 
 
 def test_the_installed_trainer_loads_checkpoints_as_weights_only() -> None:

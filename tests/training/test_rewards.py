@@ -6,32 +6,39 @@ import asyncio
 import importlib.util
 import inspect
 import math
+import pickle
 import re
 import sys
+import time
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from scripted import Reply, Scripted, says, server
 from transformers import TrainerState
 
 from rar_lib.core.errors import DataError, UnscoredError
-from rar_lib.core.prompts import policy_messages, shuffled
-from rar_lib.core.types import Arm, Category, MultipleChoice, Task
+from rar_lib.core.prompts import POLICY_SYSTEM, policy_messages, shuffled
+from rar_lib.core.types import Arm, Category, Grade, MultipleChoice, Task, Turn, Verdict
+from rar_lib.data.questions import spoken
 from rar_lib.data.tasks import load_mini
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
+from rar_lib.training.adapters import verl_rows
 from rar_lib.training.rewards import (
     RubricReward,
     VerifiableReward,
+    checked_tasks,
     code_of,
     dataset_of,
     exact_match,
     task_from,
-    text_of,
 )
 
 pytestmark = pytest.mark.fault
@@ -57,7 +64,7 @@ def call(reward: Any, completions: list[Any], **extra: Any) -> list[float | None
 
 
 def test_plain_and_conversational_completions_give_the_same_reward() -> None:
-    assert text_of("Cool it.") == text_of([{"role": "assistant", "content": "Cool it."}])
+    assert spoken("Cool it.") == spoken([{"role": "assistant", "content": "Cool it."}])
     with server(seven) as scripted:
         reward = RubricReward(Judge(Chat(scripted.url, "m")), "implicit")
         values = call(reward, ["Cool it.", [{"role": "assistant", "content": "Cool it."}]])
@@ -106,7 +113,7 @@ def test_the_installed_trl_takes_it_for_an_async_reward() -> None:
     source = inspect.getsource(grpo_trainer.GRPOTrainer._calculate_rewards)
     given = {"prompts", "completions", "completion_ids"}
     assert all(f"{name}=" in source for name in given)
-    signature = inspect.signature(reward)
+    signature = inspect.signature(reward.__call__)
     signature.bind(
         prompts=[],
         completions=[],
@@ -116,6 +123,34 @@ def test_the_installed_trl_takes_it_for_an_async_reward() -> None:
         log_metric=None,
         task=[],
     )
+
+
+@dataclass
+class Halved(RubricReward):
+    """A reward of one's own: half of what the judge says."""
+
+    async def __call__(self, *given: Any, **columns: Any) -> list[float | None]:
+        found = await super().__call__(*given, **columns)
+        return [None if value is None else value / 2 for value in found]
+
+
+@pytest.mark.parametrize("kind", [RubricReward, Halved])
+@pytest.mark.parametrize("decides", [inspect.iscoroutinefunction, asyncio.iscoroutinefunction])
+def test_trl_before_1_14_awaits_it(decides: Callable[[Any], bool], kind: type) -> None:
+    """0.27 decides by asyncio's, up to 1.13 by inspect's; 1.13's way to call it, in its words."""
+    with server(seven) as scripted:
+        reward = kind(Judge(Chat(scripted.url, "m")), "implicit")
+        assert decides(reward)
+        assert not decides(VerifiableReward())
+        inputs = {"prompts": ["p"], "completions": ["Cool it."], "completion_ids": [[1]]}
+        column = {"task": [TASK.model_dump_json()], "trainer_state": TrainerState()}
+
+        async def invoked(function: Any) -> Any:
+            return await function(**inputs, **column)
+
+        (value,) = asyncio.run(invoked(reward))
+    assert value == pytest.approx(6 / 9 / (1 if kind is RubricReward else 2))
+    assert reward.__name__ == "reward_implicit"
 
 
 def test_trls_own_code_calls_it_and_takes_what_it_returns() -> None:
@@ -169,7 +204,41 @@ def test_trls_own_code_calls_it_and_takes_what_it_returns() -> None:
 def test_a_task_survives_the_data_set_unchanged() -> None:
     rows = dataset_of(load_mini("train"))
     assert [Task.model_validate_json(r["task"]) for r in rows] == load_mini("train")
-    assert rows[0]["prompt"] == policy_messages(TASK)
+
+
+def test_own_prompts_arrive_as_they_are_unless_a_system_turn_is_given() -> None:
+    essay = Task(id="a", question="Write an essay of 2,000 words.")
+    lawyer = Turn(role="system", content="You are a lawyer. Answer at length.")
+    sued = Task(id="b", question="May I sue?", history=(lawyer,))
+    asked = [{"role": "user", "content": essay.question}]
+    own = [lawyer.model_dump(), {"role": "user", "content": sued.question}]
+    assert dataset_of([essay, sued])["prompt"][:] == [asked, own]
+    brief = [{"role": "system", "content": "Be brief."}]
+    assert dataset_of([essay, sued], "Be brief.")["prompt"][:] == [brief + asked, own]
+    rows = dataset_of(iter([essay]), system=POLICY_SYSTEM)  # type: ignore[arg-type]
+    assert rows["prompt"][:] == [policy_messages(essay)]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        ([], "there are no tasks"),
+        ("tasks.jsonl", "among the tasks is 'tasks.jsonl' (str), which is no Task"),
+        (Path("tasks.jsonl"), "tasks.jsonl"),
+        ([{"id": "a", "question": "Why?"}], "(dict), which is no Task"),
+        ([TASK, TASK.model_dump_json()], "(str), which is no Task"),
+        ([TASK, None], "among the tasks is None"),
+        (([TASK], "an account"), "(list), which is no Task"),
+        (TASK.model_dump(), "among the tasks is 'id'"),
+        (None, "among the tasks is None"),
+        (SimpleNamespace(items=[TASK]), "(SimpleNamespace), which is no Task"),
+    ],
+)
+def test_what_is_no_list_of_tasks_is_named_with_the_way_to_read_one(tasks: Any, words: str) -> None:
+    for make in (dataset_of, checked_tasks, verl_rows):
+        with pytest.raises(DataError, match=re.escape(words)) as caught:
+            make(tasks)
+        assert tasks == [] or "load_tasks(path)" in str(caught.value)
 
 
 CHOICE = MultipleChoice(
@@ -431,6 +500,50 @@ def test_contrast_leaves_a_response_that_could_not_be_judged_unscored() -> None:
     assert good > bad
 
 
+@dataclass(frozen=True)
+class Refusing(Judge):
+    """Every criterion speaks for a good response and for no other; an attack gets no score."""
+
+    unjudged: tuple[Verdict, ...] = ()
+
+    async def grade(self, task: Task, response: str, arm: Arm) -> Grade:
+        assert task.rubric is not None
+        if "attack" in response:
+            refused = "suspicious response"
+            return Grade(arm=arm, score=None, verdicts=self.unjudged, reason=refused)
+        good = response == "good"
+        met = {c.id: good is (c.polarity == "good") for c in task.rubric.criteria}
+        verdicts = (Verdict(criterion_id=name, met=value) for name, value in met.items())
+        return Grade(arm=arm, score=float(good), verdicts=tuple(verdicts))
+
+
+@pytest.mark.parametrize("met", ["no verdicts", None, True, False])
+def test_a_response_that_was_refused_as_a_whole_has_no_reward_under_contrast(met: Any) -> None:
+    """Whatever verdicts it has, or none: what the judge did not score, no other weights score."""
+    assert TASK.rubric is not None
+    steps: list[dict[str, Any]] = []
+    criteria = TASK.rubric.criteria if met != "no verdicts" else ()
+    verdicts = tuple(Verdict(criterion_id=criterion.id, met=met) for criterion in criteria)
+    judge = Refusing(Chat("http://127.0.0.1:1/v1", "m"), unjudged=verdicts)
+    reward = RubricReward(judge, "explicit", contrast=0.5, on_step=steps.append)
+    assert call(reward, ["good", "bad", "bad", "an attack"]) == [1.0, 0.0, 0.0, None]
+    assert steps[0]["unscored"] == 0.25
+    assert (steps[0]["mean"], steps[0]["mean_plain"]) == (
+        pytest.approx(1 / 3),
+        pytest.approx(1 / 3),
+    )
+
+
+def test_a_judge_of_ones_own_that_gives_no_reason_is_not_quoted_with_none() -> None:
+    class Silent(Judge):
+        async def grade(self, task: Task, response: str, arm: Arm) -> Grade:
+            return Grade(arm=arm, score=None)
+
+    reward = RubricReward(Silent(Chat("http://127.0.0.1:1/v1", "m")), "implicit")
+    with pytest.raises(UnscoredError, match="the first reason: the judge gave no verdict, and no"):
+        call(reward, ["a"])
+
+
 @pytest.mark.parametrize("contrast", [-0.1, 1.01, float("nan")])
 def test_a_contrast_outside_of_0_to_1_is_refused(contrast: float) -> None:
     with pytest.raises(DataError, match=re.escape(f"contrast is {contrast}")):
@@ -514,7 +627,7 @@ COMPLETIONS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", COMPLETIONS)
 def test_the_judge_is_shown_what_the_policy_said(name: str) -> None:
-    assert text_of(COMPLETIONS[name]) == SAID
+    assert spoken(COMPLETIONS[name]) == SAID
     with server(says("8", tokens=[{"8": 1.0}, {"\n": 1.0}])) as scripted:
         reward = RubricReward(Judge(Chat(scripted.url, "m")), "implicit")
         column = [TASK.model_dump_json()]
@@ -537,16 +650,116 @@ def test_a_thought_without_an_answer_is_the_worst_response(silent: Any) -> None:
 
 
 def test_an_empty_batch_has_no_rewards() -> None:
-    assert (
-        asyncio.run(RubricReward(Judge(Chat("http://127.0.0.1:1/v1", "m")), "implicit")([], [], []))
-        == []
-    )
+    steps: list[dict[str, Any]] = []
+    judge = Judge(Chat("http://127.0.0.1:1/v1", "m"))
+    for column in ([], None):
+        by_rubric = RubricReward(judge, "implicit", on_step=steps.append)
+        assert asyncio.run(by_rubric([], [], column)) == []
+        assert VerifiableReward(on_step=steps.append)([], [], column) == []
+    assert steps == []
+
+
+@pytest.mark.parametrize(
+    ("completions", "share"),
+    [
+        (["<think>Or should I", "Cool it."], 0.5),
+        (
+            ["<think>so</think>", "<think>so</think> \n", "Cool it.", "<think>x</think>Cool it."],
+            0.5,
+        ),
+        (["", " ", "Cool it."], 0.0),  # nothing was thought either
+        (
+            [[{"role": "assistant", "content": "<think>Or"}], [{"role": "tool", "content": "42"}]],
+            0.5,
+        ),
+        (["<plan>Or"], 0.0),  # no tag of this policy's: it was said
+    ],
+)
+def test_a_response_that_is_empty_because_all_of_it_was_thought_is_counted(
+    completions: list[Any], share: float
+) -> None:
+    """It earns the worst grade, or nothing, and somebody must be able to see why."""
+    steps: list[dict[str, Any]] = []
+    metrics: dict[str, float] = {}
+    with server(seven) as scripted:
+        judge = Judge(Chat(scripted.url, "m"))
+        for reward in (
+            RubricReward(judge, "implicit", on_step=steps.append),
+            VerifiableReward(lambda _, text: bool(text), on_step=steps.append),
+        ):
+            call(reward, completions, log_metric=metrics.__setitem__)
+            assert steps[-1]["only_thoughts"] == metrics.pop("only_thoughts") == share
+            assert steps[-1]["unscored"] == 0.0
+
+
+def test_of_several_processes_the_thoughts_of_all_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[dict[str, Any]] = []
+
+    def both(mine: Any, *_: Any, **__: Any) -> list[Any]:
+        return [mine, mine]
+
+    monkeypatch.setattr("rar_lib.training.rewards.processes.count", lambda: 2)
+    monkeypatch.setattr("rar_lib.training.rewards.processes.gathered", both)
+    reward = VerifiableReward(lambda _, text: bool(text), on_step=steps.append)
+    found = call(reward, ["<think>Or", "a", "b", "c"], log_metric=lambda *_: None)
+    assert found == [0.0, 1.0, 1.0, 1.0]
+    assert len(steps[0]["scores"]) == 8
+    assert steps[0]["only_thoughts"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("said", "reward"),
+    [
+        (True, 1.0),
+        (False, 0.0),
+        (1, 1.0),
+        (0.25, 0.25),
+        (np.float32(0.5), 0.5),
+        (np.True_, 1.0),
+    ],
+)
+def test_a_rule_says_right_or_wrong_or_how_right(said: Any, reward: float) -> None:
+    assert call(VerifiableReward(lambda *_: said), ["a"]) == [reward]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        float("nan"),
+        float("inf"),
+        -math.inf,
+        7.0,
+        -3.0,
+        1.0000001,
+        -1e-9,
+        None,
+        "yes",
+        [1.0],
+        {"score": 1.0},
+        1 + 0j,
+        10**400,
+        np.array([0.1, 0.2]),
+    ],
+    ids=repr,
+)
+def test_a_rule_that_says_anything_else_is_named_with_its_task(said: Any) -> None:
+    """NaN would be an error far inside, and 7 a reward of 7."""
+    steps: list[dict[str, Any]] = []
+    reward = VerifiableReward(lambda *_: said, name="my rule", on_step=steps.append)
+    with pytest.raises(DataError) as caught:
+        call(reward, ["a", "b"])
+    shown = repr(said)[:60]
+    assert f"the rule 'my rule' gave {shown}" in str(caught.value)
+    assert f"task {TASK.id!r}; allowed: true, false, or a number in [0, 1]" in str(caught.value)
+    assert steps == []
 
 
 def test_the_tags_of_thoughts_are_a_setting_and_part_of_a_runs_identity() -> None:
     plan = "<plan>call 112</plan>Cool it."
-    assert text_of(plan) == plan
-    assert text_of(plan, ("plan",)) == "Cool it."
+    assert spoken(plan) == plan
+    assert spoken(plan, ("plan",)) == "Cool it."
     judge = Judge(Chat("http://127.0.0.1:1/v1", "m"))
     own = RubricReward(judge, "implicit", thoughts=("plan",))
     assert own.identity() != RubricReward(judge, "implicit").identity()
@@ -593,7 +806,7 @@ def test_a_column_that_holds_no_tasks_is_named_with_the_way_to_make_it(
 )
 def test_a_completion_of_another_kind_is_named(completion: Any) -> None:
     with pytest.raises(DataError, match="allowed: "):
-        text_of(completion)
+        spoken(completion)
 
 
 @pytest.mark.parametrize(
@@ -618,6 +831,209 @@ def test_the_exact_match_goes_by_value(reference: str, text: str, right: bool) -
     task = Task(id="t", question="How much?", reference=reference)
     assert exact_match(task, text) is right
     assert VerifiableReward()(["p"], [text], [task.model_dump_json()]) == [float(right)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4",
+        "4.",
+        "Answer: 4",
+        "Final answer: 4",
+        "answer = 4",
+        "The answer is 4",
+        "The answer is 4.",
+        "the answer is: 4",
+        "The answer is **4**.",
+        "**The answer is 4.**",
+        "**Answer:** 4",
+        "- The answer is $4$.",
+        "The final answer is 4.",
+        "The correct answer is 4.",
+        "My answer: 4",
+        "So the answer is 4.",
+        "So, the final answer is 4.",
+        "Therefore, the answer is 4.",
+        "Thus the answer is four.",
+        "Hence our answer is 4.00",
+        "2 + 2 makes 4. The answer is 4.",
+        "It is 2.5 + 1.5.\nThe answer is 4.",
+        "First I thought so. The answer is 5. No! The answer is 4.",
+        "<answer>4</answer>",
+        "<answer>\n4\n</answer>",
+        "<ANSWER> 4. </ANSWER> I hope that this helps.",
+        "<answer>The answer is 4.</answer>",
+        "<answer>5</answer> or rather <answer>4</answer>",
+    ],
+)
+def test_a_sentence_or_tags_that_name_the_answer_are_read(text: str) -> None:
+    assert exact_match(Task(id="m", question="2 + 2?", reference="4"), text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is 5.",
+        "The answer is not 4.",
+        "The answer isn't 4.",
+        "The answer is 4 or 5.",
+        "The answer is 4, or perhaps 5.",
+        "The answer is between 4 and 5.",
+        "The answer is 40.",
+        "The answer is -4.",
+        "The wrong answer is 4.",
+        "I doubt that the answer is 4.",
+        "It is false that the answer is 4.",
+        "Is the answer 4?",
+        "The answer is 4. The answer is 5.",
+        "The answer is 4.\nThe answer is 5.",
+        "The answer is",
+        "Answer:",
+        "Answer isle 4",
+        "x = 4",  # which unknown was asked for, no rule can tell
+        "<answer>5</answer>",
+        "<answer>4 5</answer>",
+        "<answer></answer>",
+        "<answer>4",
+        "<answer>4</answer> No: <answer>5</answer>",
+        "<answers>4</answers>",
+    ],
+)
+def test_what_names_another_answer_or_none_is_wrong(text: str) -> None:
+    assert not exact_match(Task(id="m", question="2 + 2?", reference="4"), text)
+
+
+def test_a_long_response_is_read_in_no_time() -> None:
+    task = Task(id="m", question="2 + 2?", reference="4")
+    for part in ("answer ", "the final ", "<answer>", "so. the answer is ", " \n.* ", ". "):
+        start = time.perf_counter()
+        exact_match(task, part * 20_000)
+        assert time.perf_counter() - start < 2, part
+
+
+def nowhere(**change: Any) -> Judge:
+    return Judge(Chat("http://127.0.0.1:1/v1", "m", **change))
+
+
+@pytest.mark.parametrize("arm", ["explict", "Explicit", "likert", "rlvr", "", None, 7])
+def test_an_arm_that_there_is_not_is_named_when_the_reward_is_made(arm: Any) -> None:
+    with pytest.raises(DataError, match=rf"no arm {arm!r}; choose from: explicit, implicit"):
+        RubricReward(nowhere(), arm)
+
+
+@pytest.mark.parametrize(
+    "judge", [None, "implicit", "http://127.0.0.1:1/v1", Chat("http://127.0.0.1:1/v1", "m"), 7]
+)
+def test_what_is_no_judge_is_named_when_the_reward_is_made(judge: Any) -> None:
+    with pytest.raises(DataError, match=rf"\({type(judge).__name__}\).*Judge\(Chat\(URL, NAME"):
+        RubricReward(judge, "explicit")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"max_unscored": 25}, "max_unscored is 25: .* a quarter is 0.25"),
+        ({"max_unscored": 1.01}, "max_unscored is 1.01"),
+        ({"max_unscored": -1}, "max_unscored is -1"),
+        ({"max_unscored": math.nan}, "max_unscored is nan"),
+        ({"max_unscored": "0.25"}, "max_unscored is '0.25'"),
+        ({"max_unscored": None}, "max_unscored is None"),
+        ({"thoughts": "think"}, r"thoughts is 'think': give the names in a tuple, \('think',\)"),
+        ({"on_step": []}, r"on_step is \[\]: give a function .*steps.append"),
+        ({"on_step": {}}, "on_step is"),
+    ],
+)
+def test_a_setting_of_no_use_is_named_when_the_reward_is_made(
+    change: dict[str, Any], words: str
+) -> None:
+    """Not in the first step, when a model has been loaded and has written."""
+    with pytest.raises(DataError, match=words):
+        RubricReward(nowhere(), "implicit", **change)
+    if "max_unscored" not in change:
+        with pytest.raises(DataError, match=words):
+            VerifiableReward(**change)
+
+
+def test_a_rule_that_is_no_function_is_named_when_the_reward_is_made() -> None:
+    with pytest.raises(DataError, match="verify is 'exact match': give a function"):
+        VerifiableReward("exact match")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("most", [0, 0.0, 1, 1.0, 0.25, np.float32(0.5), np.float64(0.5)])
+def test_a_share_is_taken_as_it_is(most: Any) -> None:
+    assert RubricReward(nowhere(), "implicit", max_unscored=most).max_unscored == most
+
+
+def heard(record: dict[str, Any]) -> None:
+    """Stands for a listener that a process can import."""
+    assert record["scores"]
+
+
+@pytest.mark.parametrize("copied", [lambda one: pickle.loads(pickle.dumps(one)), deepcopy])
+@pytest.mark.parametrize("arm", ["explicit", "implicit"])
+def test_a_reward_goes_to_another_process(copied: Callable[[Any], Any], arm: Arm) -> None:
+    """TRL's asynchronous trainer starts a worker and sends it the rewards."""
+    assert TASK.rubric is not None
+    answer = told_apart(TASK.rubric.criteria[0].id) if arm == "explicit" else seven
+    with server(answer) as scripted:
+        judge = Judge(Chat(scripted.url, "m"))
+        contrast = 0.5 if arm == "explicit" else 0.0
+        reward = RubricReward(judge, arm, max_unscored=1.0, contrast=contrast, on_step=heard)
+        first = call(reward, ["good", "bad"])
+        sent = copied(reward)
+        assert call(sent, ["good", "bad"]) == first
+    assert sent.identity() == reward.identity()
+    assert inspect.iscoroutinefunction(sent)
+
+
+@pytest.mark.parametrize("copied", [lambda one: pickle.loads(pickle.dumps(one)), deepcopy])
+def test_a_rule_goes_to_another_process(copied: Callable[[Any], Any]) -> None:
+    reward = VerifiableReward(on_step=heard)
+    assert copied(reward) == reward
+
+
+def graded_in_order(order: str, contrast: float) -> list[float | None]:
+    """Rewards of responses to tasks a and b in this order: of each every second one is good."""
+    tasks = {name: TASK.model_copy(update={"id": name}).model_dump_json() for name in "ab"}
+    met = dict.fromkeys("ab", False)
+    texts = []
+    for name in order:
+        met[name] = not met[name]
+        texts.append("good" if met[name] else "bad")
+    reward = RubricReward(Refusing(Chat("http://127.0.0.1:1/v1", "m")), "explicit")
+    reward.contrast = contrast
+    return call(reward, texts, task=[tasks[name] for name in order])
+
+
+@pytest.mark.parametrize("order", ["abab", "aba", "aabb" + "a", "abb" + "a", "aab" + "aab"])
+def test_contrast_is_refused_where_responses_to_a_task_lie_apart(order: str) -> None:
+    """Each would be a group of its own, and the weights the plain ones without a word."""
+    with pytest.raises(DataError, match=r"to task '[ab]' lies apart .*side by side.*contrast=0\.0"):
+        graded_in_order(order, 0.5)
+    assert None not in graded_in_order(order, 0.0)  # without contrast each has its own reward
+
+
+@pytest.mark.parametrize("order", ["aabb", "aaaa", "ab", "a", "aabbaa", "aaab", "abb"])
+def test_contrast_takes_groups_that_lie_side_by_side(order: str) -> None:
+    """One task may be two prompts of a step; a group of one has nothing to be compared with."""
+    assert graded_in_order(order, 0.5) == graded_in_order(order, 0.0)
+
+
+@dataclass(frozen=True)
+class Without(Judge):
+    """Scores as it likes, without a verdict."""
+
+    async def grade(self, task: Task, response: str, arm: Arm) -> Grade:
+        return Grade(arm=arm, score=0.25 if "bad" in response else 0.75)
+
+
+@pytest.mark.parametrize("arm", ["explicit", "predefined", "implicit"])
+def test_a_judge_of_ones_own_may_score_without_verdicts(arm: Arm) -> None:
+    steps: list[dict[str, Any]] = []
+    reward = RubricReward(Without(Chat("http://127.0.0.1:1/v1", "m")), arm, on_step=steps.append)
+    assert call(reward, ["good", "bad"]) == [0.75, 0.25]
+    assert steps[0].get("flat_mass") is None
+    assert steps[0].get("credit", {}) == {}
 
 
 E_ = Category.ESSENTIAL

@@ -27,15 +27,17 @@ from scripted import Reply, Scripted, says, server
 from transformers import TrainerCallback
 
 from rar_lib.book.profiles import load
-from rar_lib.core.errors import DataError
+from rar_lib.core.errors import CheckpointError, DataError
 from rar_lib.core.files import code_hash, digest, sources, versions
+from rar_lib.core.prompts import POLICY_SYSTEM, policy_messages
 from rar_lib.core.scoring import UNIFORM_WEIGHTS
-from rar_lib.core.types import ARMS, Arm, Task
+from rar_lib.core.types import ARMS, Arm, Task, Turn
 from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.held_out import course, look_with
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
+from rar_lib.training.checkpoints import Journal, Sealer, seal
 from rar_lib.training.policy import Likelihoods, Policy
 from rar_lib.training.rewards import RubricReward, VerifiableReward
 from rar_lib.training.run import TRANSCRIPT, Run, read_transcript
@@ -358,6 +360,35 @@ def test_two_runs_of_one_folder_keep_what_each_has_selected(
         made._selected(None)  # type: ignore[arg-type]
     assert len(set(places)) == 2
     assert all(place.is_relative_to(tmp_path / "checkpoints") for place in places)
+
+
+@pytest.mark.parametrize(
+    ("error", "mend"),
+    [
+        (Exception("No space left on device (os error 28)"), "free some space"),
+        (PermissionError(13, "Permission denied"), "mend that"),
+    ],
+    ids=str,
+)
+def test_a_result_that_can_not_be_written_says_from_where_the_run_continues(
+    tmp_path: Path, error: Exception, mend: str
+) -> None:
+    """Hours of work: its last checkpoint is still there."""
+
+    def fails(_: str) -> None:
+        raise error
+
+    made = job(tmp_path)
+    last = made.checkpoints / "checkpoint-5"
+    last.mkdir(parents=True)
+    seal(last, made.fingerprint, Journal())
+    run = Run("implicit", 0, "transformers+peft", 1.0, [], [], {}, {})
+    policy = SimpleNamespace(model=SimpleNamespace(save_pretrained=fails))
+    words = rf"the finished run can't be written .*: {mend} and run again; .* from step 5$"
+    with pytest.raises(CheckpointError, match=words):
+        made._finish(run, policy)  # type: ignore[arg-type]
+    assert last.is_dir()
+    assert not (tmp_path / "run.json").exists()
 
 
 def refuses(match: str, arm: str, tmp_path: Path, tasks: list[Task] = TASKS) -> None:
@@ -780,6 +811,38 @@ def test_a_look_keeps_the_answers_and_what_was_said_of_them(
     assert run.watched == [{"step": 0, "training": {TASKS[0].id: grade["score"]}}]
     assert (grade["arm"], grade["rating"]) == ("implicit", pytest.approx(1 + 9 * grade["score"]))
     assert "usage" not in grade
+
+
+@pytest.mark.parametrize("arm", ["implicit", "sft_reference"])
+def test_a_run_asks_its_policy_with_this_librarys_own_system_turn(
+    arm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As always: what is on record was trained so (tests/core/test_prompts.py has the bytes)."""
+    shown: list[Any] = []
+
+    def made(*given: Any, **_: Any) -> Any:
+        shown.append(given[-1])
+        return SimpleNamespace(remove_callback=lambda _: None, add_callback=lambda _: None)
+
+    for kind in ("grpo", "sft"):
+        monkeypatch.setattr(f"rar_lib.training.trainer.{kind}_trainer", made)
+    sued = Task(
+        id="sued",
+        question="May I sue?",
+        reference="Yes.",
+        history=(Turn(role="system", content="You are a lawyer."),),
+    )
+    reward = reward_of("implicit") if arm == "implicit" else None
+    settings = load("smoke").training.model_copy(update={"prompts_per_step": 5, "steps": 2})
+    asked = job(tmp_path, arm=arm, tasks=[*TASKS, sued], reward=reward, settings=settings)
+    policy: Any = SimpleNamespace(end_tokens=[2])
+    asked._trainer(policy, [], Sealer("run", Journal(), 0.0, None))
+    (data,) = shown
+    prompts = [row["prompt"] for row in data]
+    assert prompts == [policy_messages(task) for task in asked._in_order(asked.tasks)]
+    assert len(prompts) == 10
+    assert {len(prompt) for prompt in prompts} == {2}
+    assert {prompt[0]["content"] for prompt in prompts} == {POLICY_SYSTEM, "You are a lawyer."}
 
 
 def test_folder_and_bookkeeping_do_not_make_another_run() -> None:

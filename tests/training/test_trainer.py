@@ -22,6 +22,7 @@ from trl import GRPOConfig, SFTConfig
 from rar_lib.book import notebook
 from rar_lib.book.profiles import FILE, load
 from rar_lib.core.errors import DataError
+from rar_lib.core.prompts import POLICY_SYSTEM
 from rar_lib.core.stats import TOLERANCE
 from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.diagnostics import advantages
@@ -77,7 +78,7 @@ class Step:
             made = trainer.grpo_trainer(
                 policy,
                 reward,
-                dataset_of(TASKS),
+                dataset_of(TASKS, POLICY_SYSTEM),
                 config=trainer.grpo_config(settings, out, seed=0, ends=policy.end_tokens),
                 sealer=sealer,
             )

@@ -114,19 +114,31 @@ def shuffled(choice: MultipleChoice, seed: int) -> tuple[str, str]:
     return prompt, LETTERS[order.index(choice.answer)]
 
 
-def policy_messages(task: Task) -> list[dict[str, str]]:
+#: The system turn with which this library's own runs, commands and chapters ask a policy.
+POLICY_SYSTEM = template("policy_system")
+
+
+def policy_messages(task: Task, system: str | None = POLICY_SYSTEM) -> list[dict[str, str]]:
     """The conversation that the policy sees: the question with the task's context; multiple choice
-    with its options, in the order of seed 0."""
+    with its options, in the order of seed 0.
+
+    Args:
+        system: content of a system turn before it. None is added without it, nor where the task's
+            history begins with one: many chat templates take no second one.
+    """
     question = shuffled(task, 0)[0] if isinstance(task, MultipleChoice) else task.question
     if task.context:
         question = fill("policy_context", question=question, context=task.context)
-    return [
-        {"role": "system", "content": fill("policy_system")},
-        *({"role": turn.role, "content": turn.content} for turn in task.history),
-        {"role": "user", "content": question},
-    ]
+    turns = [{"role": turn.role, "content": turn.content} for turn in task.history]
+    turns.append({"role": "user", "content": question})
+    own = turns[0]["role"] == "system"
+    return turns if system is None or own else [{"role": "system", "content": system}, *turns]
 
 
-def trl_row(task: Task) -> dict[str, Any]:
-    """A row for TRL's GRPOTrainer: the prompt as messages, the task as JSON for the reward."""
-    return {"prompt": policy_messages(task), "task": task.model_dump_json()}
+def trl_row(task: Task, system: str | None = None) -> dict[str, Any]:
+    """A row for TRL's GRPOTrainer: the prompt as messages, the task as JSON for the reward.
+
+    Args:
+        system: as in :func:`policy_messages`.
+    """
+    return {"prompt": policy_messages(task, system), "task": task.model_dump_json()}
