@@ -770,7 +770,7 @@ def _on_calibration(judge: Mapping[str, Mapping[str, Any]]) -> str:
     if not known:
         return sentence("None of these verdicts has a probability, so none has an error.")
     return sentence(
-        "On responses that authors wrote the judge was calibrated. On these answers its "
+        "The judge was calibrated on authored responses. On these answers its "
         "calibration error is {whole:.3f} over all and, by arm, from {least:.3f} ({held}) to "
         "{most:.3f} ({strayed}). Over few criteria it comes out larger, whatever the judge.",
         whole=judge["all"]["ece"],
