@@ -91,14 +91,18 @@ def test_written_captions_are_about_something_that_the_chapters_hold() -> None:
 
 
 def sections(notebook: Path) -> dict[str, str]:
-    """Heading -> the code below it. What the exercises show is captioned by their numbers."""
+    """Heading -> code below it, with the heads of tables that are written in Markdown.
+
+    What the exercises show is captioned by their numbers.
+    """
     found: dict[str, str] = {}
     heading = ""
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             heading = [heading, *re.findall(r"^#+ (.+)$", text, re.M)][-1]
-        elif heading != "Exercises":
+            text = "\n".join(re.findall(r"^\|.+\|(?=\n\|[ :|-]+\|$)", text, re.M))
+        if text and heading != "Exercises":
             found[heading] = found.get(heading, "") + text + "\n"
     return found
 
@@ -119,7 +123,8 @@ def test_a_written_caption_is_about_what_its_section_shows(path: Path, pages: An
             assert f"figures.{entry['figure']}(" in below, entry
         else:
             first = entry["table"].split("|")[0].strip()
-            assert f'"{first}":' in below or ELSEWHERE.search(below), entry
+            spelt = f'"{first}":' in below or f"| {first} |" in below
+            assert spelt or ELSEWHERE.search(below), entry
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
