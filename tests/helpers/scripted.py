@@ -67,10 +67,14 @@ class Scripted:
         self.headers: list[dict[str, str]] = []
         self.answer = answer
         self.url = ""
+        self.port = 0  # of the client whose request is being answered
         self._lock = threading.Lock()
 
-    def reply(self, request: Reply, path: str = "", headers: dict[str, str] | None = None) -> Reply:
+    def reply(
+        self, request: Reply, path: str = "", headers: dict[str, str] | None = None, port: int = 0
+    ) -> Reply:
         with self._lock:
+            self.port = port
             self.requests.append(request)
             self.paths.append(path)
             self.headers.append(headers or {})
@@ -98,7 +102,7 @@ def server(
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = scripted.reply(request, self.path, headers)
+            reply = scripted.reply(request, self.path, headers, self.client_address[1])
             body = reply["raw"] if "raw" in reply else json.dumps(reply).encode()
             self.send_response(reply.get("status", 200))
             self.send_header("Content-Type", reply.get("content_type", "application/json"))
