@@ -43,7 +43,7 @@ lint: setup  ## ruff, mypy, import layers, no re-exports, notebooks without outp
 	$(BIN)/python -m pytest -q tests/test_face.py -k "taken_from_its_home or exported_twice"  # no re-exports
 	@$(BIN)/python env/rooms.py
 
-lock: setup  ## both locks from pyproject.toml, newest allowed releases (10 s)
+lock: setup  ## the locks of laptop and gpu from pyproject.toml, newest allowed releases (10 s)
 	bash env/lock.sh
 
 clean:  ## remove _build: executed notebooks and the book (at once)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from rar_lib.cli import own
-from rar_lib.cli.grade import DEFAULT_JUDGE, context_for
+from rar_lib.cli.grade import DEFAULT_JUDGE, DEFAULT_SAID, context_for
 from rar_lib.cli.grade import Work as Grading
 from rar_lib.core.decision import Finding
 from rar_lib.core.errors import DataError, UnscoredError
@@ -67,10 +67,7 @@ def align(
     ] = "explicit",
     judge: Annotated[
         list[str] | None,
-        typer.Option(
-            help=f"A model on this machine, again for more of them; {DEFAULT_JUDGE} in the form "
-            "that it runs fastest."
-        ),
+        typer.Option(help=f"A model on this machine, again for more of them. {DEFAULT_SAID}"),
     ] = None,
     device: own.Device = "cpu",
     reading: own.ReadingName = "auto",
@@ -91,19 +88,32 @@ def align(
     task_column: own.TaskColumn = None,
     question_column: own.QuestionColumn = None,
     response_column: Annotated[
-        str | None, typer.Option(help="Of the labelled responses.", rich_help_panel=own.COLUMNS)
+        str | None,
+        typer.Option(
+            help="Name of the column with the labelled responses.", rich_help_panel=own.COLUMNS
+        ),
     ] = None,
     criterion_column: Annotated[
-        str | None, typer.Option(help="Of the criteria.", rich_help_panel=own.COLUMNS)
+        str | None,
+        typer.Option(help="Name of the column with the criteria.", rich_help_panel=own.COLUMNS),
     ] = None,
     met_column: Annotated[
-        str | None, typer.Option(help="Of the labels, yes or no.", rich_help_panel=own.COLUMNS)
+        str | None,
+        typer.Option(
+            help="Name of the column with the labels, yes or no.", rich_help_panel=own.COLUMNS
+        ),
     ] = None,
     preferred_column: Annotated[
-        str | None, typer.Option(help="Of the better responses.", rich_help_panel=own.COLUMNS)
+        str | None,
+        typer.Option(
+            help="Name of the column with the better responses.", rich_help_panel=own.COLUMNS
+        ),
     ] = None,
     rejected_column: Annotated[
-        str | None, typer.Option(help="Of the worse responses.", rich_help_panel=own.COLUMNS)
+        str | None,
+        typer.Option(
+            help="Name of the column with the worse responses.", rich_help_panel=own.COLUMNS
+        ),
     ] = None,
     yes: own.Yes = False,
 ) -> None:

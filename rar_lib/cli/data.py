@@ -31,7 +31,11 @@ Recorded = Annotated[Path, typer.Argument(help="For example _build/laptop/calls.
 
 
 def check(file: JsonLines, tasks: TaskFile = None) -> None:
-    """Say line by line what is wrong; exit code 1 if the loaders would refuse the file."""
+    """Say line by line what load_tasks would refuse; exit code 1 if it refuses anything.
+
+    With --tasks it is load_pairs. The commands read more, such as a column split
+    and ids of any kind: they go through load_questions.
+    """
     from rich.console import Console
 
     problems = check_file(file, tasks)
@@ -86,17 +90,18 @@ def convert(
         str, typer.Option("--to", help="tasks, rar, healthbench, verifiers or trl.")
     ] = "tasks",
     domain: Annotated[
-        str, typer.Option(help="Of rows that do not say it: medicine, science or other.")
+        str, typer.Option(help="Domain of rows that name none: medicine, science or other.")
     ] = "other",
     encoding: own.Encoding = "utf-8",
 ) -> None:
-    """Write tasks in another format: RaR, HealthBench, verifiers, OpenRubrics, TRL.
+    """Read tasks of RaR, HealthBench, verifiers, OpenRubrics or TRL, and write
+    them as tasks of this library, or of any of these but OpenRubrics.
 
     rar convert train.parquet tasks.jsonl
 
-    The format of IN is guessed by its columns and shown. Rubrics of your own may be
-    lists of texts, or of objects with description, and weight or category.
-    What the output does not hold as it was is counted, field by field.
+    The format of IN is guessed by its columns and shown. Rubrics of your own
+    may be lists of texts, or of objects with description, and weight or
+    category. What the output does not hold as it was is counted by field.
 
     Exit codes: 0 every row written; 1 refused or failed; 2 wrong usage;
     3 written, but rows or parts of rows were left out.
@@ -193,7 +198,7 @@ def init(
 
     rar init example
 
-    Its README.md goes through all commands, line by line.
+    Its README.md goes through most commands, line by line.
     No file is overwritten.
 
     Exit codes: 0 written; 1 refused or failed, and nothing is written;

@@ -19,6 +19,7 @@ from rar_lib.core.types import ARMS, Arm, Task
 from rar_lib.judging.chat import Chat, run_sync
 from rar_lib.judging.cost import counted
 from rar_lib.judging.judge import Judge, ReadingChoice
+from rar_lib.models.catalogue import MODELS
 
 if TYPE_CHECKING:
     from rar_lib.data.questions import Response
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: The judge of the laptop profile; another form of it where this processor is faster with that.
 DEFAULT_JUDGE = "qwen-1.5b-int8"
+DEFAULT_SAID = (
+    f"Default: {DEFAULT_JUDGE}, or {MODELS[DEFAULT_JUDGE].base} where the processor has no int8."
+)
 #: Tokens that a local judge can read at least, and at most: its memory is taken beforehand.
 _CONTEXT = (2048, 8192)
 #: The arms that give verdicts on criteria, which a calibration moves.
@@ -53,15 +57,16 @@ def grade(
     arm: Annotated[str, typer.Option(help=f"How: {', '.join(ARMS)}.")] = "explicit",
     judge: Annotated[
         str | None,
-        typer.Option(
-            help=f"A model on this machine; {DEFAULT_JUDGE} in the form that it runs fastest."
-        ),
+        typer.Option(help=f"A model on this machine. {DEFAULT_SAID}"),
     ] = None,
     device: own.Device = "cpu",
     reading: own.ReadingName = "auto",
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Of this judge, as rar align wrote it: verdicts are moved by it."),
+        typer.Option(
+            help="File that rar align wrote for this same judge; it corrects the probabilities of "
+            "its verdicts."
+        ),
     ] = None,
     encoding: own.Encoding = "utf-8",
     base_url: own.BaseUrl = None,

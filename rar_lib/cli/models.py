@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from rar_lib.cli import own
 from rar_lib.core.errors import DataError, ServerError
 from rar_lib.models.catalogue import MODELS
 
@@ -43,9 +44,13 @@ def fetch(
 def serve(
     model: Annotated[str, typer.Argument(help=f"{NAMES}, or a folder; on cuda also a hub id.")],
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: own.Device = "cpu",
 ) -> None:
-    """Serve a model on this machine behind an OpenAI-compatible URL, until Ctrl-C."""
+    """Serve a model on this machine behind an OpenAI-compatible URL, until Ctrl-C.
+
+    Prompt and reply have at most 2,048 tokens together; for longer ones run
+    vLLM yourself, as the README does on several GPUs.
+    """
     serve_forever(model, port=port, device=device)
 
 

@@ -20,6 +20,8 @@ from rar_lib.data.sheets import Loaded
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.cost import amount, counted
 from rar_lib.judging.dialect import DIALECTS
+from rar_lib.models import vllm_args
+from rar_lib.models.catalogue import MODELS
 
 if TYPE_CHECKING:
     from rar_lib.judging.cassette import Cassette
@@ -34,6 +36,10 @@ SHOWN = 20
 
 AT_ENDPOINT = "An OpenAI-compatible endpoint instead of a local model"
 COLUMNS = "Columns, where the guess is wrong"
+#: What may be trained, or answer.
+POLICIES = "A folder, a hub id (OWNER/NAME), or " + ", ".join(
+    name for name, model in MODELS.items() if not model.base
+)
 BaseUrl = Annotated[
     list[str] | None,
     typer.Option(
@@ -59,45 +65,68 @@ WeightsId = Annotated[
 ]
 DialectName = Annotated[
     str,
-    typer.Option(help=f"What it takes: {', '.join(DIALECTS)}.", rich_help_panel=AT_ENDPOINT),
+    typer.Option(
+        help=f"Which fields it takes, by kind of server: {', '.join(DIALECTS)}.",
+        rich_help_panel=AT_ENDPOINT,
+    ),
 ]
 PriceIn = Annotated[
     float,
     typer.Option(
-        help="Price of 10^6 tokens that it reads.", show_default=False, rich_help_panel=AT_ENDPOINT
+        help="Price of 10^6 tokens that it reads, in any currency.",
+        show_default=False,
+        rich_help_panel=AT_ENDPOINT,
     ),
 ]
 PriceOut = Annotated[
     float,
     typer.Option(
-        help="Price of 10^6 tokens that it writes.",
+        help="Price of 10^6 tokens that it writes, in the same currency.",
         show_default=False,
         rich_help_panel=AT_ENDPOINT,
     ),
 ]
-TaskColumn = Annotated[str | None, typer.Option(help="Of the task ids.", rich_help_panel=COLUMNS)]
+TaskColumn = Annotated[
+    str | None,
+    typer.Option(help="Name of the column with the task ids.", rich_help_panel=COLUMNS),
+]
 QuestionColumn = Annotated[
     str | None,
-    typer.Option(help="Of the questions, if no id names the task.", rich_help_panel=COLUMNS),
+    typer.Option(
+        help="Name of the column with the questions, if no id names the task.",
+        rich_help_panel=COLUMNS,
+    ),
 ]
 ResponseColumn = Annotated[
-    str | None, typer.Option(help="Of the responses.", rich_help_panel=COLUMNS)
+    str | None,
+    typer.Option(help="Name of the column with the responses.", rich_help_panel=COLUMNS),
 ]
 ResponseIdColumn = Annotated[
     str | None,
-    typer.Option(help="Of the response ids; '' numbers them.", rich_help_panel=COLUMNS),
+    typer.Option(
+        help="Name of the column with the response ids; '' numbers them.", rich_help_panel=COLUMNS
+    ),
 ]
 ModelName = Annotated[
     str | None,
     typer.Option(help="Name of the judge there.", rich_help_panel=AT_ENDPOINT),
 ]
-Device = Annotated[str, typer.Option(help="cpu or cuda, for a local model.")]
+#: Refused as it is read where it is another one: a model would be fetched for it first.
+DeviceName = vllm_args.Device
+Device = Annotated[DeviceName, typer.Option(help="Where a local model computes.")]
 ReadingName = Annotated[str, typer.Option(help="auto, probability or sampled (the paper's way).")]
 Executor = Annotated[
     str, typer.Option(help="ray: hand out by Ray Data; it pays from 100,000 calls on.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Go on after the estimate.")]
-Encoding = Annotated[str, typer.Option(help="Of text files, such as cp1252.")]
+Yes = Annotated[
+    bool,
+    typer.Option(
+        "--yes",
+        "-y",
+        help="Do not ask after the estimate; needed in scripts, where nobody answers.",
+    ),
+]
+Encoding = Annotated[str, typer.Option(help="Character encoding of text files, such as cp1252.")]
 
 
 def by_ray(executor: str) -> bool:

@@ -30,20 +30,35 @@ from rar_lib.training.train import judging_work
 def plan(
     *,
     profile: Annotated[str, typer.Option(help="smoke, laptop or gpu.")] = "laptop",
-    judge: Annotated[str, typer.Option(help="Instead of the judge that rewards.")] = "",
-    memory: Annotated[float, typer.Option(help="GB; 0 is 80, or this machine's.")] = 0.0,
+    judge: Annotated[
+        str, typer.Option(help="Another model as the judge that rewards.", show_default=False)
+    ] = "",
+    memory: Annotated[
+        float,
+        typer.Option(
+            help="GB of each device. Default: 80 on a GPU, on a CPU this machine's memory.",
+            show_default=False,
+        ),
+    ] = 0.0,
     backend: Annotated[str, typer.Option(help="unsloth or transformers, on a GPU.")] = "unsloth",
     each_apart: Annotated[
         bool, typer.Option("--apart", help="Each judge on a GPU of its own.")
     ] = False,
     rollout_server: Annotated[
         bool,
-        typer.Option("--rollout-server", help="As in train; on a GPU of its own. With --apart."),
+        typer.Option(
+            "--rollout-server",
+            help="Rollouts are written by trl vllm-serve on a GPU of its own; needs --apart.",
+        ),
     ] = False,
-    measure: Annotated[bool, typer.Option(help="Time each local model first: seconds.")] = False,
+    measure: Annotated[
+        bool, typer.Option(help="Time each local model first; takes seconds.")
+    ] = False,
     rate: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="Tokens a second of the judge: read, written."),
+        typer.Option(
+            help="Tokens per second that the judge reads and writes, such as --rate 3000 100."
+        ),
     ] = None,
     price_in: Annotated[float, typer.Option(help="Price of 10^6 prompt tokens.")] = 0.0,
     price_out: Annotated[float, typer.Option(help="Price of 10^6 written tokens.")] = 0.0,

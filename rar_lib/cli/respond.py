@@ -29,15 +29,14 @@ def respond(
     base: Annotated[
         bool, typer.Option("--base", help="The policy of the run without its adapter.")
     ] = False,
-    policy: Annotated[
-        str | None, typer.Option(help="Instead: a folder, a hub id or a local name.")
-    ] = None,
+    policy: Annotated[str | None, typer.Option(help=f"Instead of --run. {own.POLICIES}.")] = None,
     adapter: Annotated[
         Path | None, typer.Option(help="With --policy: folder of an adapter.")
     ] = None,
     device: own.Device = "cpu",
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest response; that of the run, or 256.")
+        int | None,
+        typer.Option(min=1, help="Longest response, in tokens. Default: the run's, or 256."),
     ] = None,
     encoding: own.Encoding = "utf-8",
 ) -> None:

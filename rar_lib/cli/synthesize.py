@@ -40,23 +40,31 @@ def synthesize(
         typer.Option("--large", help="7 to 20 items as in the paper, for models above 3B."),
     ] = False,
     domain: Annotated[
-        str, typer.Option(help="Of rows that name none: medicine, science or other.")
+        str, typer.Option(help="Domain of rows that name none: medicine, science or other.")
     ] = "other",
     encoding: own.Encoding = "utf-8",
     price_in: own.PriceIn = 0.0,
     price_out: own.PriceOut = 0.0,
     question_column: Annotated[
-        str | None, typer.Option(help="Of the questions.", rich_help_panel=own.COLUMNS)
+        str | None,
+        typer.Option(help="Name of the column with the questions.", rich_help_panel=own.COLUMNS),
     ] = None,
     reference_column: Annotated[
-        str | None, typer.Option(help="Of the reference answers.", rich_help_panel=own.COLUMNS)
+        str | None,
+        typer.Option(
+            help="Name of the column with the reference answers.", rich_help_panel=own.COLUMNS
+        ),
     ] = None,
     id_column: Annotated[
         str | None,
-        typer.Option(help="Of the ids; '' makes them from the text.", rich_help_panel=own.COLUMNS),
+        typer.Option(
+            help="Name of the column with the ids; '' makes them from the text.",
+            rich_help_panel=own.COLUMNS,
+        ),
     ] = None,
     domain_column: Annotated[
-        str | None, typer.Option(help="Of the domains.", rich_help_panel=own.COLUMNS)
+        str | None,
+        typer.Option(help="Name of the column with the domains.", rich_help_panel=own.COLUMNS),
     ] = None,
     executor: own.Executor = "async",
     yes: own.Yes = False,

@@ -17,10 +17,11 @@ from rar_lib.book.card import save_card, what_rose
 from rar_lib.book.profiles import Profile, load
 from rar_lib.book.study import Study
 from rar_lib.cli import own
-from rar_lib.cli.grade import DEFAULT_JUDGE, context_for, is_endpoint
+from rar_lib.cli.grade import DEFAULT_JUDGE, DEFAULT_SAID, context_for, is_endpoint
 from rar_lib.cli.grade import Work as GradingWork
 from rar_lib.core import processes
 from rar_lib.core.errors import CheckpointError, DataError, RarError
+from rar_lib.core.files import install_command
 from rar_lib.core.prompts import policy_messages
 from rar_lib.core.types import Arm, Task
 from rar_lib.data.questions import Response, load_questions, load_split, part_tasks, save_responses
@@ -39,6 +40,7 @@ from rar_lib.training.rewards import check_keep
 from rar_lib.training.run import Run
 from rar_lib.training.settings import Settings, prompts_each, settings_of
 from rar_lib.training.train import (
+    TRAINED,
     Job,
     TrainedArm,
     Watch,
@@ -53,6 +55,7 @@ from rar_lib.training.train import (
 _COUNTED_SO = "answers at their longest and no question asked again"
 #: The held-out answers before and after, in the folder of a run.
 _ANSWERS = "answers.jsonl"
+_NOT_INSTALLED = f"training is not installed: {install_command('models', 'train')}"
 _OWN = "Your own tasks, policy and judge"
 _SIZE = "How much, with --tasks"
 
@@ -62,25 +65,35 @@ def train(
     profile: Annotated[
         str | None, typer.Option(help="smoke, laptop or gpu; laptop without --tasks.")
     ] = None,
-    arm: Annotated[str, typer.Option(help="A method; a wrong name lists them all.")] = "implicit",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    arm: Annotated[str, typer.Option(help=f"The method: {', '.join(TRAINED)}.")] = "implicit",
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the adapter, the order of tasks and sampling.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the run. With a profile: _build/PROFILE/train/ARM-SEED."),
     ] = None,
     backend: Annotated[str, typer.Option(help="auto, unsloth or transformers.")] = "auto",
-    keep: Annotated[float, typer.Option(help="Rubric dropout: share of criteria a step.")] = 1.0,
+    keep: Annotated[
+        float,
+        typer.Option(
+            help="Rubric dropout: share of the criteria used in each step, above 0, at most 1."
+        ),
+    ] = 1.0,
     tasks: Annotated[
         Path | None,
         typer.Option(help="Tasks, as rar synthesize writes them.", rich_help_panel=_OWN),
     ] = None,
     policy: Annotated[
         str | None,
-        typer.Option(help="A folder, a hub id or a local name.", rich_help_panel=_OWN),
+        typer.Option(help=f"{own.POLICIES}.", rich_help_panel=_OWN),
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="A model on this machine that gives the reward.", rich_help_panel=_OWN),
+        typer.Option(
+            help=f"A model on this machine that gives the reward. {DEFAULT_SAID}",
+            rich_help_panel=_OWN,
+        ),
     ] = None,
     held_out_judge: Annotated[
         str | None,
@@ -94,10 +107,15 @@ def train(
     ] = None,
     held_out: Annotated[
         int | None,
-        typer.Option(help="Tasks to hold out; a quarter, at least 8 of 16.", rich_help_panel=_OWN),
+        typer.Option(
+            help="How many tasks to hold out. Default: a quarter, at least 8, never more than "
+            "half.",
+            rich_help_panel=_OWN,
+        ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu or cuda, for all local models.", rich_help_panel=_OWN)
+        own.DeviceName,
+        typer.Option(help="Where all local models compute.", rich_help_panel=_OWN),
     ] = "cpu",
     rollout_server: Annotated[
         str | None,
@@ -111,20 +129,24 @@ def train(
     weights_id: own.WeightsId = "",
     price_in: own.PriceIn = 0.0,
     price_out: own.PriceOut = 0.0,
-    steps: Annotated[int, typer.Option(min=1, rich_help_panel=_SIZE)] = 50,
-    prompts: Annotated[int, typer.Option(min=1, help="Tasks a step.", rich_help_panel=_SIZE)] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.", rich_help_panel=_SIZE)] = 50,
+    prompts: Annotated[int, typer.Option(min=1, help="Tasks per step.", rich_help_panel=_SIZE)] = 4,
     rollouts: Annotated[
-        int, typer.Option(min=2, help="Responses to each.", rich_help_panel=_SIZE)
+        int, typer.Option(min=2, help="Responses to each task.", rich_help_panel=_SIZE)
     ] = 8,
     max_tokens: Annotated[
-        int, typer.Option(min=1, help="Longest response.", rich_help_panel=_SIZE)
+        int, typer.Option(min=1, help="Longest response, in tokens.", rich_help_panel=_SIZE)
     ] = 256,
     report_to: Annotated[
         list[str] | None,
         typer.Option(help="A tracker, such as tensorboard or wandb.", rich_help_panel=_OWN),
     ] = None,
-    learning_rate: Annotated[float, typer.Option(rich_help_panel=_SIZE)] = 5e-5,
-    lora_rank: Annotated[int, typer.Option(min=1, rich_help_panel=_SIZE)] = 16,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak rate, of the adapter.", rich_help_panel=_SIZE)
+    ] = 5e-5,
+    lora_rank: Annotated[
+        int, typer.Option(min=1, help="Rank of the adapter.", rich_help_panel=_SIZE)
+    ] = 16,
     yes: own.Yes = False,
 ) -> None:
     """Train a policy by rubrics: your own tasks, or a profile. Stopped runs go on.
@@ -172,7 +194,8 @@ def train(
     )
     graders = judges_of(ask.arm, judge, base_url, model, at)
     graders |= held_out_judges_of(held_out_judge, base_url, held_out_model, at)
-    size = {"steps": steps, "rollouts": rollouts, "max_completion": max_tokens, "device": device}
+    size: dict[str, Any] = {"steps": steps, "rollouts": rollouts, "device": device}
+    size |= {"max_completion": max_tokens}
     size |= {"learning_rate": learning_rate, "lora_rank": lora_rank, "prompts_per_step": prompts}
     size |= {"rollout_server": rollout_server}
     left_out = train_own(ask, graders, size, encoding=encoding, yes=yes)
@@ -308,7 +331,7 @@ def _check_unused(folder: Path) -> None:
 
 def _check_machine(profile: Profile) -> None:
     if find_spec("trl") is None or find_spec("torch") is None:
-        raise DataError("training is not installed: pip install 'rar-lib[models,train]'")
+        raise DataError(_NOT_INSTALLED)
     import torch
 
     if profile.device == "cuda" and not torch.cuda.is_available():
@@ -658,7 +681,7 @@ def _check_begun(job: Job) -> None:
 
 def _check_device(device: str) -> None:
     if find_spec("trl") is None or find_spec("torch") is None:
-        raise DataError("training is not installed: pip install 'rar-lib[models,train]'")
+        raise DataError(_NOT_INSTALLED)
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():

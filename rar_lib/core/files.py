@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -90,6 +91,17 @@ def checkout() -> Path | None:
     """The folder that holds this library, if it is a checkout with notebooks; else ``None``."""
     here = Path(__file__).resolve().parents[2]
     return here if (here / "notebooks").is_dir() else None
+
+
+def install_command(*extras: str) -> str:
+    """What to type to install the library with these extras of ``pyproject.toml``.
+
+    It is installed from a checkout, never by its name. Where that is not known, as in an installed
+    wheel, a word stands for its path.
+    """
+    here = checkout()
+    source = f"{here or 'PATH-OF-THE-CHECKOUT'}[{','.join(extras)}]"
+    return f"pip install {'-e ' if here else ''}{shlex.quote(source)}"
 
 
 def digest(value: Any) -> str:

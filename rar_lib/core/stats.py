@@ -565,7 +565,8 @@ def crossed(
     analysis of variance with the same degrees of freedom (Cameron, Gelbach and Miller 2011):
     variances between seeds, between tasks and the rest, none below zero; where nothing varies,
     that of the trainings' signs. Both were chosen by the simulations of ``results/coverage.py``:
-    with three seeds they are conservative, and a test over tasks alone is far too easy. No interval
+    with three seeds they are conservative unless seeds differ much more than tasks do, when they
+    are exact, and a test over tasks alone is far too easy. No interval
     is narrower than the test's own.
 
     With folds a seed stands for one training a fold, so what a seed adds is another thing in each:

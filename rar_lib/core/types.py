@@ -53,7 +53,8 @@ class Polarity(StrEnum):
     """Whether meeting the criterion is good for the response.
 
     A pitfall worded "avoids ..." is ``GOOD``; one worded "recommends ..." is
-    ``BAD``. The released data holds both, so polarity is stored, never guessed.
+    ``BAD``. The released data holds both, so polarity is stored; where a short form lacks it,
+    rules read the wording and refuse what is unclear (:mod:`rar_lib.data.polarity`).
     """
 
     GOOD = "good"

@@ -315,16 +315,18 @@ def guess_format(sheet: Sheet) -> Format:
 
 def _known(name: str) -> Format:
     if name not in FORMATS:
-        raise DataError(f"no format {name!r}; choose from: {', '.join(FORMATS)}")
+        raise DataError(f"no format {name!r} to read; choose from: {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
 def _writable(name: str) -> Format:
-    found = _known(name)
-    if found.write is None:
-        names = ", ".join(known.name for known in FORMATS.values() if known.write)
-        raise DataError(f"{name} is only read: a task lacks what its rows hold; write {names}")
-    return found
+    found = FORMATS.get(name)
+    if found is not None and found.write is not None:
+        return found
+    names = ", ".join(known.name for known in FORMATS.values() if known.write)
+    if found is None:
+        raise DataError(f"no format {name!r} to write; choose from: {names}")
+    raise DataError(f"{name} is only read: a task lacks what its rows hold; write {names}")
 
 
 def _read_row(reader: Format, row: Row, domain: str) -> Held | list[Problem]:

@@ -60,7 +60,7 @@ def load_healthbench(
     revision: str = "main",
     subset: Subset = "oss_eval",
 ) -> tuple[list[Task], Account]:
-    """HealthBench as tasks with rubrics, in published order, and a account of what was read.
+    """HealthBench as tasks with rubrics, in published order, and an account of what was read.
 
     Args:
         rows: a JSON-lines file or rows that you have; by default the hub's.

@@ -111,9 +111,8 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}); give a JSON-lines file"
-        ) from error
+        mend = "name a file in it" if isinstance(error, IsADirectoryError) else "check the path"
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); {mend}") from error
 
 
 def scan(

@@ -612,7 +612,8 @@ def no_column(source: str, columns: Sequence[str], field_: str, what: str) -> st
     names = ", ".join(map(short, columns)) or "none"
     return (
         f"{source}: no column for the {what} among {names}; the first row of a table names its "
-        f"columns; say which one it is: --{field_}-column NAME, or columns={{{field_!r}: 'NAME'}}"
+        f"columns: call it {field_!r}, or say which one it is (--{field_}-column NAME, where the "
+        f"command has that for this table; in Python columns={{{field_!r}: 'NAME'}})"
     )
 
 

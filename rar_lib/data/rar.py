@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rar_lib.core.errors import DataError, first_line
+from rar_lib.core.files import install_command
 from rar_lib.core.text import normalise
 from rar_lib.core.types import Category, Criterion, Polarity, Rubric, Task
 from rar_lib.data.jsonl import Account, Note, json_rows, short
@@ -78,7 +79,7 @@ def _hub(repository: str, split: str, revision: str) -> Source:
         from datasets import load_dataset
     except ImportError as error:
         raise DataError(
-            f"{what}: needs the package 'datasets' ({error}); install rar-lib[train]"
+            f"{what}: needs the package 'datasets' ({error}): {install_command('train')}"
         ) from error
     try:
         data = load_dataset(repository, revision=revision, split=split)

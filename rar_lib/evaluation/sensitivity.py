@@ -3,16 +3,19 @@
     rows = summarise_pairs(graded, tasks)        # ranks, accuracy, ties
     rows = summarise_groups([(rubric, grades)])  # inside GRPO groups
     gaps = against_paper(graded, tasks)          # paired differences to the paper's weights
+    built_in = against_paper(by_labels(graded), tasks)
 
 The paper sets its weights by hand (v2, section 4.4) without a sensitivity study; its reviewers
 asked for one. A variant changes weights, polarity or how credits are put together, and leaves
-verdicts alone.
+verdicts alone. How alike two variants order responses is a fact about them. Which of them orders
+more pairs correctly says little where pairs were chosen by one of them, as those of RaR-Mini were:
+:func:`by_labels` has how much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 from operator import attrgetter
 from typing import Any, Literal
@@ -60,15 +63,6 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("Essential only", _ESSENTIAL),
     Variant("wrong polarity", PAPER_WEIGHTS, pitfalls_as_avoidance=True),
 )
-#: Variant -> its word in the names of findings, as the ledger asks for them.
-KEYS = {
-    "Pitfall 0.8 (first version)": "pitfall_first_version",
-    "uniform": "uniform",
-    "without pitfalls": "no_pitfalls",
-    "Essential only": "essential_only",
-    "wrong polarity": "wrong_polarity",
-    "random": "random",
-}
 #: Not means: a critical criterion that can veto, as Rubicon has it, categories of which each counts
 #: only where all of its criteria are met, and all criteria or nothing.
 AGGREGATES: tuple[Variant, ...] = (
@@ -222,6 +216,33 @@ def against_paper(
         if ids:
             found[name] = compare(differences[known], ids)
     return found
+
+
+def by_labels(graded: PairGrades) -> PairGrades:
+    """The same pairs by a judge without error: every label in the place of its verdict.
+
+    What :func:`against_paper` finds here, no judge has a part in. RaR-Mini took a pair only where
+    the paper's weights put the preferred response ahead by its labels, so its pairs prefer these
+    weights, and a difference that any judge shows has that in it.
+    """
+
+    def of(grade: Grade, labels: Mapping[str, bool]) -> Grade:
+        sure = [
+            one.model_copy(update={"met": labels.get(one.criterion_id), "probability": None})
+            for one in grade.verdicts
+        ]
+        return grade.model_copy(update={"verdicts": tuple(sure)})
+
+    both = zip(graded.pairs, graded.preferred, graded.rejected, strict=True)
+    sides = [
+        (of(better, pair.gold_preferred), of(worse, pair.gold_rejected))
+        for pair, better, worse in both
+    ]
+    return replace(
+        graded,
+        preferred=tuple(better for better, _ in sides),
+        rejected=tuple(worse for _, worse in sides),
+    )
 
 
 Rows = Sequence[tuple[Rubric, str, Grade, Grade]]

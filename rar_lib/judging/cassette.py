@@ -68,7 +68,11 @@ class Cassette:
         if self.mode not in MODES:
             raise CassetteError(f"cassette mode {self.mode!r}; allowed: {', '.join(MODES)}")
         if self.mode == "replay" and not self.path.exists():
-            raise CassetteError(f"{self.path}: nothing was recorded here; run once in mode record")
+            raise CassetteError(
+                f"{self.path}: there is no file of recorded calls here; a command leaves it beside "
+                "its output, OUTPUT.calls.sqlite, and `make reproduce` in "
+                "_build/PROFILE/calls.sqlite; in Python, mode record writes it"
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By path and mode: another process opens the file for itself."""

@@ -28,7 +28,7 @@ from pathlib import Path
 from rar_lib.core import fetch as fetching
 from rar_lib.core.errors import ArtifactError
 from rar_lib.core.fetch import MB, check_space, locked, storing
-from rar_lib.core.files import atomic_write, home
+from rar_lib.core.files import atomic_write, home, install_command
 from rar_lib.models.catalogue import MODELS, Model
 from rar_lib.models.processor import engine
 
@@ -187,7 +187,7 @@ def run(source: Path, folder: Path, identity: str, program: str = BF16) -> None:
                 raise OSError(28, "No space left on device", str(temporary))
             raise ArtifactError(
                 f"{source} could not be converted (exit {done.returncode}):\n  {tail}\n"
-                "Install the pinned versions of the extra: pip install 'rar-lib[models]'; "
+                f"Install the pinned versions of the extra: {install_command('models')}; "
                 "exit -9 means that memory ran out"
             )
         _complete(temporary, identity)

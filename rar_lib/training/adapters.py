@@ -143,7 +143,7 @@ def for_verl(reward: AnyReward) -> Callable[..., Awaitable[dict[str, float | str
     Concurrency is that of the judge's chat in each of ``reward.num_workers`` processes.
 
     Raises:
-        DataError: the reward uses rubric dropout.
+        DataError: the reward uses rubric dropout or contrast weights.
     """
     reward = _checked(reward, "verl")
 
@@ -253,7 +253,7 @@ def for_verifiers(reward: AnyReward) -> Callable[[Any, Any], Awaitable[float]]:
     an exception of a reward function into the reward 0.0, so it is not served.
 
     Raises:
-        DataError: the reward uses rubric dropout.
+        DataError: the reward uses rubric dropout or contrast weights.
     """
     reward = _checked(reward, "verifiers")
 
@@ -283,8 +283,8 @@ def taskset_for_verifiers(
         :func:`for_verifiers` for what is unscored).
 
     Raises:
-        DataError: the reward uses rubric dropout, there are no tasks, or something else is among
-            them.
+        DataError: the reward uses rubric dropout or contrast weights, there are no tasks, or
+            something else is among them.
     """
     score = for_verifiers(reward)
     own = checked_tasks(tasks)
@@ -418,7 +418,7 @@ def for_openrlhf(
     error: so it does when more than ``max_unscored`` of the last 64 judgements failed.
 
     Raises:
-        DataError: the reward uses rubric dropout.
+        DataError: the reward uses rubric dropout or contrast weights.
     """
     reward = _checked(reward, "OpenRLHF")
     lately = _Lately(reward.max_unscored if isinstance(reward, RubricReward) else 1.0)

@@ -25,7 +25,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from rar_lib.core.errors import ArtifactError, DataError
-from rar_lib.core.files import UNCHANGED, digest, file_hash, folder_hash, home, save_text
+from rar_lib.core.files import (
+    UNCHANGED,
+    digest,
+    file_hash,
+    folder_hash,
+    home,
+    install_command,
+    save_text,
+)
 from rar_lib.core.prompts import fill, policy_messages
 from rar_lib.core.types import Pair, Task
 from rar_lib.data.questions import Response, save_responses
@@ -423,7 +431,7 @@ def resolve(
     installed = find_spec("unsloth") is not None
     if backend == "unsloth" and not installed:
         raise DataError(
-            "backend 'unsloth' is not installed: pip install 'rar-lib[unsloth]', "
+            f"backend 'unsloth' is not installed: {install_command('unsloth')}, "
             "or use backend='transformers'"
         )
     return "unsloth" if installed and backend != "transformers" else "transformers"

@@ -138,7 +138,7 @@ Measure = Callable[[int, dict[str, str]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Watch:
-    """A look at the held-out tasks every so many steps, with a judge that gives no reward.
+    """A look at the held-out tasks every so many steps.
 
     Attributes:
         every: steps between two looks; before the first step and after the last one is a look, too.

@@ -7,8 +7,8 @@ Beside it ``alignment.svg``, the accuracies as a drawing, for the README.
 A judge's row holds every arm that it has graded. Claims are decided once all judges have the arms
 of the claims about size, and an arm enters them once every judge has graded it; claims about who
 wrote a rubric once the largest judge has rated under each kind; until then the record says what is
-missing. Ways of adding verdicts up that are no averages stand beside all this, under *extra
-comparisons*: they are outside of every declared family, and no claim of the ledger rests on them.
+missing. *adding up* describes other ways to add the largest judge's verdicts up, and decides
+nothing: the pairs were chosen by one of these ways, the paper's weights.
 
 One judge's pieces must be of one number format and by one engine, because a processor without
 bfloat16 products computes in float32. What made them is kept by judge, under *made by*. Judges may
@@ -28,7 +28,7 @@ from rar_lib.book import claims, figures
 from rar_lib.book.results import judges
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.files import atomic_write
-from rar_lib.core.stats import Comparison, scored
+from rar_lib.core.stats import Comparison, Interval, scored
 from rar_lib.core.types import Grade
 from rar_lib.data.tasks import load_mini, tried_pairs
 from rar_lib.evaluation.alignment import (
@@ -41,7 +41,14 @@ from rar_lib.evaluation.alignment import (
 )
 from rar_lib.evaluation.held_out import paired
 from rar_lib.evaluation.judge_roles import Gate, may_enter_size_claim
-from rar_lib.evaluation.sensitivity import AGGREGATES, KEYS, Variants, against_paper
+from rar_lib.evaluation.sensitivity import (
+    AGGREGATES,
+    VARIANTS,
+    against_paper,
+    by_labels,
+    random_weights,
+    summarise_pairs,
+)
 from rar_lib.judging.calibration import Identity, apply, fit
 from results.alignment import run
 from results.alignment.run import Piece
@@ -203,49 +210,59 @@ def shown(of: PairGrades) -> dict[str, Any]:
 
 
 def decide(graded: Graded) -> dict[str, Any]:
-    """Every claim about judges, as one family; none before all judges have graded its arms."""
+    """Every claim about judges; none before all judges have graded the arms of those about size."""
     if not graded:
         return {}
     gated = [name for name in BY_SIZE if gate_of(graded[name]).passed]
     family = paper_claims(graded, gated)
     margins = dict.fromkeys(family, claims.margin("accuracy"))
     margins |= {SMALL: claims.margin("accuracy_gain"), SPREAD: claims.margin("accuracy_spread")}
-    return {name: found.to_json() for name, found in decide_family(family, margins=margins).items()}
+    return _decided(family, margins)
 
 
-def decide_weights(graded: Graded) -> dict[str, Any]:
-    """The claims about weights, a family of its own."""
-    found = added_up(graded)
-    return {f"weights.{KEYS[name]}": one.to_json() for name, one in found.items()}
+def _decided(
+    gaps: Mapping[str, Comparison | Finding | None], margins: Mapping[str, float]
+) -> dict[str, Any]:
+    """Findings with the words of the ledger where they are a part of its family.
 
-
-def compare_aggregates(graded: Graded) -> dict[str, Any]:
-    """The paper's average against what is no average, by its name: extra, in no declared family.
-
-    Corrected among themselves alone.
+    Each by itself as if its p-value were the smallest of all that were ever declared there, which
+    is never easier than what the ledger does with all of them.
     """
-    return {name: one.to_json() for name, one in added_up(graded, AGGREGATES).items()}
+    size = claims.family_size("ledger")
+    found: dict[str, Any] = {}
+    for name, gap in gaps.items():
+        one = decide_family({name: gap}, margins={name: margins[name]}, size=size)
+        found[name] = one[name].to_json()
+    return found
 
 
-def added_up(graded: Graded, variants: Variants = None) -> dict[str, Finding]:
-    """Whether the paper's weights order more pairs correctly than other ways of adding up.
+def adding_up(graded: Graded) -> dict[str, Any]:
+    """What other ways to add up the largest judge's verdicts do to the order of pairs.
 
-    On the largest judge's verdicts, as one family. Nothing before that judge has graded the arm
-    ``explicit``.
+    Nothing before that judge has graded the arm ``explicit``, or where it does not pass the gate.
 
-    Args:
-        variants: as :func:`against_paper` takes them.
+    Returns:
+        Way -> ``kendall``, rank correlation with the paper's weights (of random weights the mean
+        over the draws); ``difference``, pairwise accuracy by the paper's weights minus that by
+        this way; ``by the labels``, the same where the verdicts are the labels, which no judge has
+        a part in.
     """
     of = graded.get(BY_SIZE[-1], {})
-    if "explicit" not in of:
+    if "explicit" not in of or not gate_of(of).passed:
         return {}
-    gate = gate_of(of)
-    gaps: Mapping[str, Comparison | Finding | None] = against_paper(
-        of["explicit"], load_mini(), variants
-    )
-    if not gate.passed:
-        gaps = dict.fromkeys(gaps, not_testable(gate.reason))
-    return decide_family(gaps, margins=claims.margin("accuracy"))
+    every = (*VARIANTS, *random_weights(), *AGGREGATES)
+    tasks = load_mini()
+    gaps = against_paper(of["explicit"], tasks, every)
+    built_in = against_paper(by_labels(of["explicit"]), tasks, every)
+    rows = {row.variant: row for row in summarise_pairs(of["explicit"], tasks, every)}
+    return {
+        name: {
+            "kendall": kendall.value if (kendall := rows[name].kendall) else None,
+            "difference": gap.difference.to_json(),
+            "by the labels": built_in[name].difference.value,
+        }
+        for name, gap in gaps.items()
+    }
 
 
 def decide_rubrics(graded: Graded) -> dict[str, Any]:
@@ -263,8 +280,7 @@ def decide_rubrics(graded: Graded) -> dict[str, Any]:
     if gate.passed:
         for name, (better, other) in WRITERS.items():
             gaps[name] = paired(margins(of[better]), margins(of[other]))
-    found = decide_family(gaps, margins=claims.margin("discrimination"))
-    return {name: one.to_json() for name, one in found.items()}
+    return _decided(gaps, dict.fromkeys(gaps, claims.margin("discrimination")))
 
 
 def record(test: Graded, val: Graded, origin: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,10 +297,10 @@ def record(test: Graded, val: Graded, origin: Mapping[str, Any]) -> dict[str, An
             for name in BY_SIZE
             if name in test
         },
-        "findings": decide(of_all(test)) | decide_weights(test) | decide_rubrics(test),
+        "findings": decide(of_all(test)) | decide_rubrics(test),
         # The claims of the wording that was found on some of the pairs, by the others alone.
-        "findings, untried": decide(of_all(untried(test))) | decide_weights(untried(test)),
-        "extra comparisons": compare_aggregates(test),
+        "findings, untried": decide(of_all(untried(test))),
+        "adding up": adding_up(test),
     }
 
 
@@ -374,8 +390,9 @@ def main() -> None:
     atomic_write(DRAWING, figures.judge_drawing(judges(rounded), alone=True))
     for name, finding in found["findings"].items():
         print(f"{name:50}{finding['word']}")
-    for name, finding in found["extra comparisons"].items():
-        print(f"{name + ' (extra)':50}{finding['word']}")
+    for name, way in found["adding up"].items():
+        gap = Interval.from_json(way["difference"])
+        print(f"{name:50}{gap}, by the labels {way['by the labels']:.2f}")
     for said in found["differs"]:
         print(f"pieces that claims compare were not made alike: {said}")
     print(f"{len(pieces)} pieces of {len(pieces) + len(missing)} are complete")

@@ -303,12 +303,16 @@ def prediction_powered(
 ) -> Interval:
     """A mean over all tasks from few labels and many judgements; valid however wrong the judge is.
 
-    ``theta = mean(rest) + mean(gold - judged)``, with
-    ``se^2 = var(rest) / N + var(gold - judged) / n``: the judge's mean on N tasks without labels,
-    corrected by what it is wrong by on n labelled ones (Angelopoulos et al. 2023, *Prediction-
-    powered inference*, Science 382:669, for the mean). Holds where the labelled tasks are a random
-    part of all. Ours differs in the quantile, Student's with n - 1 degrees of freedom for the
-    paper's normal one, which is too narrow for 40 labels; variances are divided by n - 1.
+    ``theta = mean(gold) + w * (mean(rest) - mean(judged))``, with
+    ``se^2 = w^2 * var(rest) / N + var(gold - w * judged) / n``: the labels' mean on n tasks, moved
+    by as much as the judge finds N other tasks better than these. ``w`` in [0, 1] is how far the
+    judge is followed; the one of the smallest error is
+    ``cov(gold, judged) / ((1 + n / N) * var(judged and rest))`` (Angelopoulos et al. 2023,
+    *Prediction-powered inference*, Science 382:669; the weight by Angelopoulos, Duchi and Zrnic
+    2023, arXiv 2311.01453): 0 for a judge that has nothing to do with the labels, so that these are
+    left alone. Holds where the labelled tasks are a random part of all. Ours differs in the
+    quantile, Student's with n - 1 degrees of freedom for the paper's normal one, which is too
+    narrow for 40 labels; variances are divided by n - 1.
 
     Args:
         gold: shape (n,), n >= 2, by labels.
@@ -332,13 +336,27 @@ def prediction_powered(
             f"need two labels or more, one judgement each, and two judgements without label or "
             f"more; got {len(labelled)}, {len(predicted)} and {len(others)}"
         )
-    wrong = labelled - predicted
-    value = float(others.mean() + wrong.mean())
-    se = float(np.sqrt(others.var(ddof=1) / len(others) + wrong.var(ddof=1) / len(labelled)))
+    weight = _weight(labelled, predicted, others)
+    value = float(labelled.mean() + weight * (others.mean() - predicted.mean()))
+    wrong = labelled - weight * predicted
+    by_judge = weight**2 * others.var(ddof=1) / len(others)
+    se = float(np.sqrt(by_judge + wrong.var(ddof=1) / len(labelled)))
     half = float(t.ppf(0.975, len(labelled) - 1)) * se
     low, high = (value - half, value + half) if se > 1e-12 else still(value, len(labelled), bounds)
     value, low, high = (min(max(x, bounds[0]), bounds[1]) for x in (value, low, high))
     return Interval(value, low, high, len(labelled), se)
+
+
+def _weight(
+    labelled: NDArray[np.float64], predicted: NDArray[np.float64], others: NDArray[np.float64]
+) -> float:
+    """How far a judge is followed, in [0, 1], as :func:`prediction_powered` says."""
+    spread = np.concatenate([predicted, others]).var(ddof=1)
+    if spread <= 1e-12:
+        return 0.0
+    together = np.cov(labelled, predicted)[0, 1]
+    best = together / ((1.0 + len(labelled) / len(others)) * spread)
+    return float(np.clip(best, 0.0, 1.0))
 
 
 def estimates(

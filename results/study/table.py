@@ -71,6 +71,10 @@ FURTHER = {
     "contrast_over_plain": ("explicit, contrast 0.5", "explicit"),
     "dropout_over_plain": ("explicit, keep 0.5", "explicit"),
 }
+#: As the ledger calls them, which counts all of a family, recorded or not.
+FAMILIES = {"study": CONTRASTS, "further": FURTHER}
+#: The findings where both trainings of a seed count as one.
+ONE_TRAINING = "findings, a seed as one training"
 #: Contrasts of which something was known before the first unit, and what.
 SEEN = {
     "explicit_over_base": "a short run of this arm, with other notes, had raised the outcome on "
@@ -83,15 +87,21 @@ SEEN = {
     "it halfway",
     "explicit_over_length": "the same of *length*",
 }
-#: The half whose tasks were held out of the pilot, and that nobody had looked at.
-UNTOUCHED = 1
+#: The half whose held-out tasks no trial of the pilot answered: the pilot was trained on them.
+OTHER_HALF = 1
 Scores = dict[str, float | None]
 
 
 def outcomes(unit: Unit, answers: Mapping[str, str]) -> dict[str, float]:
     """Task id -> primary outcome of a unit's answers, judged by the notes of its held-out tasks."""
     noted = _mixed(unit.fold) if unit.others else _noted(unit.fold)
-    return {task.id: conveyed(task, answers[task.id]).outcome for task in noted}
+    return {task.id: _outcome(task, answers[task.id]) for task in noted}
+
+
+@cache
+def _outcome(task: Task, answer: str) -> float:
+    """Kept, because many units begin with the same answers."""
+    return conveyed(task, answer).outcome
 
 
 @cache
@@ -327,21 +337,30 @@ def way_to_references(runs: Sequence[Mapping[str, Any]], tasks: Sequence[Task]) 
 
 
 def decide(
-    runs: Sequence[Mapping[str, Any]], way: float, apart: Sequence[Mapping[str, Any]] = ()
+    runs: Sequence[Mapping[str, Any]],
+    way: float,
+    apart: Sequence[Mapping[str, Any]] = (),
+    *,
+    one_training: bool = False,
 ) -> dict[str, Finding]:
     """Every contrast: those declared as the study's claims are one family, the others another.
 
     Args:
         apart: arms and seeds that are no run, with ``why``, for the reason of what they leave open.
+        one_training: count both trainings of a seed as one, which leaves fewer degrees of freedom:
+            the halves are trained apart, but begin with the same adapter and sampler.
     """
+    halves = None if one_training else _folds()
     sound = [one for one in runs if not one["stray"]]
     out = [{**one, "why": one["stray"]} for one in runs if one["stray"]] + list(apart)
     found: dict[str, Finding] = {}
-    for contrasts in (CONTRASTS, FURTHER):
+    for name, contrasts in FAMILIES.items():
         family: dict[str, Comparison | Finding | None] = {
-            f"training.{name}": _effect(sound, arms, way, out) for name, arms in contrasts.items()
+            f"training.{name}": _effect(sound, arms, way, halves, out)
+            for name, arms in contrasts.items()
         }
-        found |= decide_family(family, margins=claims.margin("held_out"))
+        size = claims.family_size(name)
+        found |= decide_family(family, margins=claims.margin("held_out"), size=size)
     return found
 
 
@@ -349,12 +368,13 @@ def _effect(
     runs: Sequence[Mapping[str, Any]],
     arms: tuple[str, str],
     way: float,
+    halves: Mapping[str, int] | None,
     out: Sequence[Mapping[str, Any]],
 ) -> Comparison | Finding:
     try:
         gains = gains_of(runs, *arms, way)
         if len(gains) >= MIN_SEEDS:
-            return training_effect(gains, _folds(), bound=1.0 / way)
+            return training_effect(gains, halves, bound=1.0 / way)
     except DataError as error:  # of several machines or versions
         return not_testable(str(error))
     done = "1 seed" if len(gains) == 1 else f"{len(gains)} seeds"
@@ -367,27 +387,29 @@ def _effect(
     return not_testable("; ".join(said))
 
 
-def on_untouched_half(
+def on_other_half(
     runs: Sequence[Mapping[str, Any]], way: float
 ) -> dict[str, dict[str, Any] | None]:
-    """The contrasts of ``SEEN`` over the tasks alone that no trial of the pilot had looked at.
+    """The contrasts of ``SEEN`` over the tasks alone that no trial of the pilot was looked at on.
 
-    Nothing is decided by it: it shows whether what was seen before carries the difference.
+    The pilot was trained on these tasks, so its rewards there were seen, and its answers to the
+    tasks of the other half. Nothing is decided by it: it shows whether what was looked at before
+    carries the difference.
 
     Returns:
         Contrast -> its ``difference`` with interval, and ``p``, neither corrected; ``None`` where
         fewer than three seeds of both arms are done.
     """
     sound = [one for one in runs if not one["stray"]]
-    return {name: _untouched_effect(sound, (CONTRASTS | FURTHER)[name], way) for name in SEEN}
+    return {name: _effect_there(sound, (CONTRASTS | FURTHER)[name], way) for name in SEEN}
 
 
-def _untouched_effect(
+def _effect_there(
     runs: Sequence[Mapping[str, Any]], arms: tuple[str, str], way: float
 ) -> dict[str, Any] | None:
-    one_fold = dict.fromkeys(_folds(), UNTOUCHED)
+    one_fold = dict.fromkeys(_folds(), OTHER_HALF)
     try:
-        gains = [replace(one, gains=_untouched(one.gains)) for one in gains_of(runs, *arms, way)]
+        gains = [replace(one, gains=_there(one.gains)) for one in gains_of(runs, *arms, way)]
         effect = training_effect(gains, one_fold, bound=1.0 / way)
     except DataError:  # of several machines: the contrast itself says why it is open
         return None
@@ -396,8 +418,8 @@ def _untouched_effect(
     return {"difference": effect.difference.to_json(), "p": effect.p}
 
 
-def _untouched(gains: Mapping[str, float | None]) -> Scores:
-    return {task: gain for task, gain in gains.items() if _folds()[task] == UNTOUCHED}
+def _there(gains: Mapping[str, float | None]) -> Scores:
+    return {task: gain for task, gain in gains.items() if _folds()[task] == OTHER_HALF}
 
 
 Parts = list[tuple[Unit, Mapping[str, Any]]]
@@ -510,7 +532,8 @@ def record(
         lines = ["no arm has both folds of a seed: run results.study.run"]
         raise SystemExit("\n".join([*lines, *(one["why"] for one in apart)]))
     way = way_to_references(runs, tasks)
-    findings = {name: finding.to_json() for name, finding in decide(runs, way, apart).items()}
+    findings = decide(runs, way, apart)
+    strict = decide(runs, way, apart, one_training=True)
     return {
         "policy": run.SETTINGS.policy,
         "judge": run.JUDGE,
@@ -523,8 +546,9 @@ def record(
         "examples": examples(found),
         "apart": apart,
         "runs": runs,
-        "findings": findings,
-        "on the untouched half": on_untouched_half(runs, way),
+        "findings": {name: finding.to_json() for name, finding in findings.items()},
+        ONE_TRAINING: {name: finding.to_json() for name, finding in strict.items()},
+        "on the half that the pilot trained on": on_other_half(runs, way),
     }
 
 

@@ -164,11 +164,11 @@ def test_an_endpoint_that_is_down_gives_the_same_exit_and_reason(folder: Path) -
 
 def asker(port: int) -> psutil.Process:
     """The process of Ray that sent a request from this port, and waits for its answer."""
-    return next(
-        child
-        for child in psutil.Process().children(recursive=True)
-        if any(one.laddr.port == port for one in child.net_connections("tcp") if one.laddr)
-    )
+    for child in psutil.Process().children(recursive=True):
+        ours = [one for one in child.net_connections("tcp") if one.laddr]
+        if port in {one.laddr.port for one in ours}:
+            return child
+    raise AssertionError(f"no process of Ray has sent from port {port}")
 
 
 def test_an_actor_that_is_killed_costs_calls_and_no_grade(folder: Path) -> None:

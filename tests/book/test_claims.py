@@ -309,11 +309,6 @@ FIXED: dict[str, tuple[str, float, tuple[str, ...]]] = {
             "judge.no-reference-over-direct-likert",
             "judge.reference-rubrics-over-no-reference",
             "judge.explicit-over-predefined",
-            "weights.paper-over-uniform",
-            "weights.paper-over-no-pitfalls",
-            "weights.paper-over-essential-only",
-            "weights.paper-over-first-version",
-            "weights.polarity",
         ),
     ),
     "accuracy_gain": ("ledger", 0.05, ("judge.small-gains-most",)),
@@ -409,14 +404,23 @@ def test_no_measure_is_declared_that_no_claim_uses() -> None:
     assert {claim.measure for claim in DECLARED.claims} - {""} == set(DECLARED.measures)
 
 
+def test_no_claim_about_weights_is_decided_by_pairs_that_one_of_them_chose() -> None:
+    """Each pair was taken where the paper's weights order it rightly (tests/data/test_mini.py)."""
+    of_weights = [one for one in DECLARED.claims if one.group == "weights"]
+    assert len(of_weights) == 5
+    for one in of_weights:
+        assert not one.sources
+        assert "only where the paper's weights" in one.reason
+
+
 def test_a_chapter_can_take_the_declared_margin() -> None:
     assert claims.margin("accuracy") == DECLARED.measures["accuracy"].margin
     with pytest.raises(DataError, match="accuracy_gain"):
         claims.margin("taste")
 
 
-#: What the record of judges decides that is no claim: of one judge alone, and of random weights.
-NO_CLAIM = re.compile(r", (smollm2|qwen)-|^weights\.random$")
+#: What the record of judges decides that is no claim: of one judge alone.
+NO_CLAIM = re.compile(r", (smollm2|qwen)-")
 #: What it decides once judges have been asked under rubrics that a model wrote.
 UNDER_WRITTEN = {
     "alignment.synthetic_ref_over_likert",
@@ -1333,7 +1337,7 @@ def test_a_claim_about_every_size_counts_tasks_for_as_many_judges_as_its_record(
     row = decide(ledger, recorded(**{every: finding(0.3)}))["judge.a"]
     shown = claims.untried([row], {"findings, untried": alone})
     assert shown is not None
-    assert f"undecided ({needed('small')} tasks would" in shown.frame["without them"].item()
+    assert f"undecided (needs about {needed('small')} tasks" in shown.frame["without them"].item()
 
 
 def told_and_shown(
@@ -1389,7 +1393,7 @@ def test_claims_of_which_pairs_had_been_tried_say_what_was_seen() -> None:
     """Whatever is decided again without the tried pairs was known in part."""
     alone = json.loads(alignment_table.RESULTS.read_text(encoding="utf-8"))["findings, untried"]
     of_judges = [one for one in DECLARED.claims if one.sources and one.sources[0].key in alone]
-    assert len(of_judges) > 10
+    assert len(of_judges) > 8
     assert [one.id for one in of_judges if not one.seen] == []
 
 
@@ -1461,7 +1465,6 @@ def test_a_recorded_finding_leads_to_the_cell_that_shows_its_record(tmp_path: Pa
     [
         ("judge.explicit-over-direct-likert", "04", "on_record(recorded, "),
         ("rubrics.reference-margin", "04", 'results.load("alignment")'),
-        ("weights.polarity", "06", "on_record(recorded, "),
         ("gaming.attacks-pay-implicit", "09", 'results.load("attacks")'),
         ("reward.implicit-over-base", "07", "on_record("),
     ],

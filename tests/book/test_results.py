@@ -159,6 +159,33 @@ def test_runs_without_notes_do_not_move_the_base_of_the_others() -> None:
     assert results.held_out([*RUNS, closed]) == results.held_out(RUNS)
 
 
+TASKS = [f"t{n}" for n in range(20)]
+
+
+def moved(arm: str, seed: int, by: float, **more: Any) -> dict[str, Any]:
+    """A run whose answers gain as much on every task."""
+    graded = {"before": dict.fromkeys(TASKS, 0.2), "after": dict.fromkeys(TASKS, 0.2 + by)}
+    return {"arm": arm, "seed": seed, "held_out": {"judge": graded}} | ORIGIN | more
+
+
+def test_the_gain_of_an_arm_is_told_over_its_seeds_and_tasks() -> None:
+    """Tasks move alike, so all of the error is that of three seeds: 0.1 / sqrt(3), by t(2)."""
+    arms = [moved("implicit", seed, by) for seed, by in enumerate((0.1, 0.2, 0.3))]
+    few = [moved("explicit", 0, 0.3), moved("explicit", 1, 0.3)]
+    other = [moved("rlvr", seed, 0.1, closed=True) for seed in range(3)]
+    still = [moved("base", seed, 0.0) for seed in range(3)]
+    found = results.over_seeds([*arms, *few, *other, *still], "judge")
+    assert list(found) == ["implicit"]
+    one = found["implicit"]
+    assert one.value == pytest.approx(0.2)
+    assert one.high - one.value == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-3)
+    assert one.n == len(TASKS)
+    assert results.over_seeds(arms, "nobody") == {}
+    arms[2] = moved("implicit", 2, 0.3, machine="another")
+    with pytest.raises(DataError, match="machine of seed 2 differ"):
+        results.over_seeds(arms, "judge")
+
+
 def test_recorded_attacks_are_results_again(tmp_path: Path) -> None:
     real = next(a for a in load_attacks() if a.family == "verdict")
     rejected = {"attacks": {real.id: [0.2, 0.0, None], "gone-since": [1.0] * 3}, "unknown": []}

@@ -73,6 +73,26 @@ def test_every_command_explains_itself_in_eighty_columns(command: tuple[str, ...
     assert re.match(r"[A-Z][^.?]{10,}[.?]", " ".join(about)), "a sentence says what it is for"
 
 
+def options(command: tuple[str, ...]) -> set[str]:
+    found = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]  # type: ignore[attr-defined]
+    return {option for parameter in found.params for option in parameter.opts}
+
+
+WITH_DEVICE = [command for command in COMMANDS if "--device" in options(command)]
+
+
+def test_a_device_that_there_is_not_is_refused_by_every_command_that_takes_one() -> None:
+    """Before anything is read, fetched or started."""
+    assert len(WITH_DEVICE) >= 6
+    for command in WITH_DEVICE:
+        done = CliRunner().invoke(app, [*command, "--device", "foo"], env={"COLUMNS": "200"})
+        assert done.exit_code == 2
+        assert "Invalid value for '--device': " in done.output
+        assert "'foo' is not one of 'cpu', 'cuda'." in done.output
+
+
 def test_the_version_is_that_of_what_is_installed() -> None:
     done = CliRunner().invoke(app, ["--version"])
     assert (done.exit_code, done.output) == (0, f"rar-lib {version('rar-lib')}\n")

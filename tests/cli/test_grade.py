@@ -205,7 +205,11 @@ def test_names_of_anybody_cannot_move_the_cursor(folder: Path) -> None:
             "choose from: explicit",
         ),
         (("tasks.jsonl", "responses.csv", "-o", "g", "--judge", "gpt-9"), 1, "no model 'gpt-9'"),
-        (("tasks.jsonl", "gone.csv", "-o", "g"), 1, "gone.csv: cannot be read"),
+        (("tasks.jsonl", "responses.csv", "-o", "g", "--device", "foo"), 2, "'cpu', 'cuda'"),
+        (
+            *(("tasks.jsonl", "gone.csv", "-o", "g"), 1),
+            "gone.csv: cannot be read (No such file or directory); check the path",
+        ),
         (
             ("tasks.jsonl", "responses.csv", "-o", "g", "--id-column", "nr"),
             1,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rar_lib.core import files
 from rar_lib.core.errors import CheckpointError, DataError
 from rar_lib.core.files import (
     UNCHANGED,
@@ -17,6 +18,7 @@ from rar_lib.core.files import (
     file_hash,
     folder_hash,
     home,
+    install_command,
     meaning,
     save_text,
     sources,
@@ -122,6 +124,21 @@ def test_weights_trained_further_are_other_weights_though_as_large(tmp_path: Pat
     assert folder_hash(tmp_path) == first
     weights.rename(tmp_path / "other.safetensors")
     assert folder_hash(tmp_path) != first
+
+
+@pytest.mark.parametrize(
+    ("here", "extras", "said"),
+    [
+        ("/me/rar", ("train",), "pip install -e '/me/rar[train]'"),
+        ("/my own/rar", ("models", "train"), "pip install -e '/my own/rar[models,train]'"),
+        (None, ("models", "train"), "pip install 'PATH-OF-THE-CHECKOUT[models,train]'"),
+    ],
+)
+def test_extras_are_installed_from_a_checkout_and_not_by_a_name(
+    here: str | None, extras: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "checkout", lambda: here and Path(here))
+    assert install_command(*extras) == said
 
 
 def test_sources_are_rooms_with_their_prompts_and_single_files() -> None:

@@ -185,6 +185,8 @@ def test_auc_by_hand() -> None:
 def test_a_group_without_variance_teaches_nothing() -> None:
     groups = [[0.5, 0.5, None], [0.5, 0.6, 0.5], [None, None], [0.1, 0.9]]
     assert flat_share(groups) == 0.5
+    with pytest.raises(ValueError, match="no group given"):
+        flat_share([])
 
 
 def test_tasks_are_rows_where_each_row_is_a_task() -> None:

@@ -136,8 +136,10 @@ def test_an_empty_file_is_a_problem(tmp_path: Path, content: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.jsonl: cannot be read"):
+    with pytest.raises(DataError, match=r"none\.jsonl: cannot be read .*; check the path"):
         check(tmp_path / "none.jsonl")
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\); name a file in it"):
+        check(tmp_path)
 
 
 # --- Warnings --------------------------------------------------------------------------

@@ -676,8 +676,14 @@ def test_a_prompt_that_was_edited_beside_its_task_is_counted(tmp_path: Path) -> 
     [
         ("out.jsonl", {"to": "openrubrics"}, "openrubrics is only read"),
         ("out.jsonl", {"to": "rubrics"}, "rubrics is only read"),
-        ("out.jsonl", {"to": "arrow"}, "no format 'arrow'; choose from: healthbench, rar"),
-        ("out.jsonl", {"source": "csv"}, "no format 'csv'"),
+        (
+            *("out.jsonl", {"to": "arrow"}),
+            "no format 'arrow' to write; choose from: healthbench, rar, verifiers, tasks, trl$",
+        ),
+        (
+            *("out.jsonl", {"source": "csv"}),
+            "no format 'csv' to read; choose from: healthbench, rar, openrubrics, rubrics, verif",
+        ),
         ("out.jsonl", {"domain": "law"}, "no domain 'law'"),
         ("out.parquet", {}, "name it out.jsonl"),
         ("in.jsonl", {}, "would be overwritten"),

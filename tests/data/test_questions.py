@@ -270,7 +270,7 @@ def test_the_parts_of_a_file_of_conversations_are_those_of_its_tasks(tmp_path: P
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("a,b\n1,2\n", {}, r"no column for the questions among 'a', 'b'.*--question-column NAME"),
+        ("a,b\n1,2\n", {}, r"no column for the questions among 'a', 'b'.*call it 'question'"),
         ("question\n", {}, r"holds no row"),
         ("id,question\n1,\n2, \n", {}, r"no question could be read\n.*\n  line 2, field question"),
         ("question\nWhy?\n", {"domain": "law"}, r"no domain 'law'; choose from: medicine"),

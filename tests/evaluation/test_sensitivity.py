@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from rar_lib.evaluation.sensitivity import (
     VARIANTS,
     Variant,
     against_paper,
+    by_labels,
     random_weights,
     recompute,
     summarise_groups,
@@ -278,6 +281,23 @@ def test_a_variant_is_set_against_the_papers_weights_pair_by_pair() -> None:
     assert against_paper(GRADED, TASKS, nothing) == {}
     findings = decide_family(found, margins=0.05)
     assert {f.word for f in findings.values()} == {"not testable here"}  # two tasks
+
+
+def test_the_labels_are_added_up_in_the_place_of_verdicts() -> None:
+    """Of p1 every criterion but one is labelled: what has no label is not scored."""
+    labelled = dict.fromkeys(IDS[:-1], True)
+    first = PAIRS[0].model_copy(
+        update={"gold_preferred": labelled, "gold_rejected": dict.fromkeys(IDS, False)}
+    )
+    labels = by_labels(replace(GRADED, pairs=(first, *PAIRS[1:])))
+    better, worse = (
+        {v.criterion_id: v.met for v in g.verdicts}
+        for g in (labels.preferred[0], labels.rejected[0])
+    )
+    assert better == labelled | {IDS[-1]: None}
+    assert worse == dict.fromkeys(IDS, False)
+    assert {v.probability for v in labels.preferred[0].verdicts} == {None}
+    assert [g.score for g in labels.preferred] == [g.score for g in GRADED.preferred]
 
 
 def test_kendall_by_hand() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import re
 from collections import Counter
 from contextlib import redirect_stdout
 from dataclasses import fields, replace
@@ -34,7 +33,7 @@ from rar_lib.evaluation.alignment import VERSUS
 from rar_lib.evaluation.attacks import ATTACKS, AttackResult, by_family, success_rate
 from rar_lib.evaluation.diagnostics import advantages, spread
 from rar_lib.evaluation.held_out import gamed, paired_difference
-from rar_lib.evaluation.sensitivity import KEYS, PAPER, GroupSensitivity
+from rar_lib.evaluation.sensitivity import PAPER, GroupSensitivity
 from rar_lib.rubrics.quality import Quality
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -59,42 +58,34 @@ def said(stem: str, mark: str, **names: Any) -> str:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_chapter_6_shows_what_the_record_says_of_the_weights(
+def test_chapter_6_shows_what_the_record_says_of_ways_to_add_up(
     there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gap = Interval(0.12, 0.06, 0.18, 48)
-    kept = {"weights.uniform": Finding("supported", gap, 0.01, 0.02, detectable=0.1).to_json()}
-    open_ = Finding("undecided", gap, 0.5, 0.5, detectable=0.3, needed=1234)
-    kept["weights.essential_only"] = open_.to_json()
-    record = {"date": "2026-01-02", "machine": "two cores", "findings": kept}
+    gap = Interval(0.12, 0.06, 0.18, 48).to_json()
+    record: dict[str, Any] = {"date": "2026-01-02", "machine": "two cores"}
     record["judges"] = {"small": {}, "large": {}}
-    lead = Interval(0.34, 0.23, 0.45, 48)
-    veto = Finding("supported", lead, 0.001, 0.003, detectable=0.1)
-    record["extra comparisons"] = {"veto by an Essential": veto.to_json()}
+    record["adding up"] = {
+        "uniform": {"kendall": 0.8, "difference": gap, "by the labels": 0.05},
+        "Essential only": {"kendall": 0.5, "difference": gap, "by the labels": 0.09},
+    }
     tabled: list[Any] = []
     monkeypatch.setattr(results, "load", lambda name: record if there else None)
     text = said(
         "06_from_verdicts_to_a_reward",
         'results.load("alignment")',
-        Finding=Finding,
-        KEYS=KEYS,
+        Interval=Interval,
         display=tabled.append,
-        ledger=list,
-        on_record=claims.on_record,
         results=results,
         tables=tables,
     )
     assert ("largest judge on record (large), over every test pair" in text) is there
     shown = " ".join(" ".join(map(repr, tabled)).split())
-    assert ("uniform (extra) 0.12 [0.06, 0.18]" in shown) is there
-    needed = r"Essential only \(extra\) 0\.12 \[0\.06, 0\.18\] undecided \d+ 0\.500"
-    assert bool(re.search(needed, shown)) is there
-    assert ("veto by an Essential (extra) 0.34 [0.23, 0.45] supported – 0.003" in shown) is there
-    assert ("not averages (veto by an Essential) are corrected among themselves" in text) is there
-    fewer = "weights: uniform (extra) and veto by an Essential (extra); more: none. Shown to"
-    assert (fewer in text) is there
-    assert "wrong polarity" not in shown  # the record does not have it
-    assert ("No record of the weights" in text) is not there
+    assert ("uniform 0.80 0.12 [0.06, 0.18] 0.05" in shown) is there
+    assert ("Essential only 0.50 0.12 [0.06, 0.18] 0.09" in shown) is there
+    # 0.06 is above 0.05, and not above 0.09: only there is something left for the judge.
+    beyond = "by the lower end of the interval: uniform. Nothing is decided by that."
+    assert (beyond in text) is there
+    assert ("No record of the ways of adding up" in text) is not there
 
 
 def inside_groups(ties: float) -> tuple[str, list[str]]:
@@ -615,12 +606,9 @@ def test_chapter_8_ends_with_what_was_found() -> None:
     assert text.endswith(
         "No: too few. That the base knows more than a guesser: MedQA by letter, supported."
     )
-    names |= {"above": {"explicit": {"together": OVER}}, "order": lambda title: ["explicit"]}
+    names |= {"above": {"explicit": {"together": OVER}}}
     text = said("08_evaluation", '"What was found, as a demonstration. May', **names)
-    assert "minus the base: 0.40 [0.20, 0.60] (explicit). The order of these arms is the s" in text
-    names["order"] = lambda title: [title]
-    text = said("08_evaluation", '"What was found, as a demonstration. May', **names)
-    assert "The order of these arms is not the same by the judge alone" in text
+    assert "minus the base: 0.40 [0.20, 0.60] (explicit). One seed decides no claim" in text
 
 
 def test_chapter_9_ends_with_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,16 +72,36 @@ def test_a_chapter_with_a_hold_out_judge_names_its_gate_and_computes_it(path: Pa
     assert bool(re.search(GATE, "\n".join(cells(path, "code")))) == asked
 
 
+def of_any_size(source: str) -> list[str]:
+    """Trainings on tasks of a cell's own whose step has as many prompts as the profile says."""
+    found = []
+    for call in ast.walk(ast.parse(source)):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "train":
+            given = {k.arg: ast.unparse(k.value) for k in call.keywords}
+            own = "study.train_tasks" not in given["tasks"]
+            if own and "'prompts_per_step': len(" not in given["settings"]:
+                found.append(ast.unparse(call))
+    return found
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_chapter_that_trains_on_tasks_of_its_own_says_how_many_make_a_step(path: Path) -> None:
     """A profile's step may be larger than they are: in smoke it fits, in laptop it did not."""
-    for code in cells(path, "code"):
-        for call in ast.walk(ast.parse(code)):
-            if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "train"):
-                continue
-            given = {k.arg: ast.unparse(k.value) for k in call.keywords}
-            if "study.train_tasks" not in given["tasks"]:
-                assert "'prompts_per_step': len(" in given["settings"], ast.unparse(call)
+    assert [call for code in cells(path, "code") for call in of_any_size(code)] == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "settings", "found"),
+    [
+        ("tasks[:3]", "study.settings", True),
+        ("tasks[:3]", "study.settings.model_copy(update={'steps': 2})", True),
+        ("mine", "made_of({'prompts_per_step': len(mine)})", False),
+        ("study.train_tasks", "study.settings", False),
+    ],
+)
+def test_a_step_larger_than_its_tasks_is_found(tasks: str, settings: str, found: bool) -> None:
+    source = f"made = train(tasks={tasks}, reward=reward, settings={settings})"
+    assert bool(of_any_size(source)) == found
 
 
 @pytest.mark.parametrize("name", ["smoke", "laptop", "gpu"])

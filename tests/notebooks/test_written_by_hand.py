@@ -44,9 +44,9 @@ ALLOWED = {
 ON_A_PAGE = ALLOWED | {
     r"\b[A-Za-z]\w*\d[\w.]*(?:-[\w.]+)*": "a name that holds digits",
     r"\b\d+(?:\.\d+)?[BM]\b(?:-Instruct)?": "the size of a model, in a name or of a kind",
-    r"\b[48][ -]bits?\b": "the width of a number",
+    r"\b(?:4|8|16|32)[ -]bits?\b": "the width of a number",
     r"\bAVX-512\b": "the name of a set of instructions",
-    r"\bPython 3\.11 or 3\.12\b": "a version",
+    r"\bPython 3\.11 or 3\.12\b|\bglibc 2\.31\b": "a version",
     r"\[\d+(?=[\s.])": "a chapter, as the text of a link",
     r"(?<![\w.])-?[01](?!\.?\d)": "the end of a scale, a definition",
     r"\b0\.5 (?:is chance|under (?:both|the second))\b": "chance, a definition",

@@ -158,7 +158,9 @@ def _main_figure(found: results.Judges, alignment: Mapping[str, Any]) -> str:
         "How often a judge prefers the better of two responses, by its size and by what it is "
         "asked. The dashed line is chance, ties count one half, whiskers are {level} intervals "
         "over {tasks} tasks with {pairs} pairs, {origin}. A judge visibly beats chance where its "
-        "whole whisker lies above the line, uncorrected for the number of whiskers. {limits}",
+        "whole whisker lies above the line, uncorrected for the number of whiskers. The better "
+        "response of a pair is the one that meets more of its task's rubric, so a judge that reads "
+        "the rubric is asked for what the pairs were made by. {limits}",
         level=LEVEL,
         tasks=tasks,
         pairs=found.pairs,
@@ -337,8 +339,8 @@ def _on_training(arms: Mapping[str, Any] | None) -> str:
         )
     return title + sentence(
         "Given the reference answer's sentences, shuffled, an untrained policy {{term}}`conveys "
-        "<Conveyed>` {before} of them and a trained one {after}, with {seeds}. It learns to copy, "
-        "not to know.",
+        "<Conveyed>` {before} of them and a trained one {after}, with {seeds}. What it knows "
+        "is not measured.",
         before=_conveyed(told.get(UNTRAINED, told[trained[0]]), "before"),
         after=", ".join(
             f"{written(_conveyed(told[name], 'after'))} ({TOLD[name][0]})" for name in trained

@@ -15,7 +15,7 @@ from rar_lib.book.prose import listed, plain, sentence
 from rar_lib.core.decision import ALPHA, Finding
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import Interval
-from rar_lib.core.types import Task
+from rar_lib.core.types import Polarity, Task
 from rar_lib.data.tasks import load_mini
 from rar_lib.evaluation.held_out import MIN_SEEDS
 from rar_lib.evaluation.notes import RECALL, states, with_notes
@@ -29,7 +29,18 @@ STUDY = "study"
 #: The places of that page.
 STUDY_PLACES = (
     *("example", "outcome", "secondary", "arms", "folds", "settings", "pilot", "claims"),
-    *("further", "seen", "needed", "decision", "pooled", "graded", "gold", "state", "repeated"),
+    *(
+        "further",
+        "seen",
+        "needed",
+        "decision",
+        "one",
+        "pooled",
+        "graded",
+        "gold",
+        "state",
+        "repeated",
+    ),
 )
 #: The figure of the pilot, beside the pages.
 PILOT_FIGURE = "pilot.svg"
@@ -133,7 +144,8 @@ def studied(repo: Path) -> dict[str, str]:
         "claims": _contrasts_table(design["contrasts"]["claims"], decided, arms),
         "further": _contrasts_table(design["contrasts"]["further"], decided, arms),
         "seen": _on_seen(design, arms),
-        "decision": _on_decision(design),
+        "decision": _on_decision(design, arms),
+        "one": _on_one_training(design, arms),
         "pooled": _on_pooling(design, arms),
         "graded": _on_grading(design),
         "gold": _on_gold(design, gold, labelled=any((repo / LABELS).glob("*.csv"))),
@@ -226,12 +238,27 @@ def _last_answers(path: Path, last: int) -> dict[str, str]:
 
 
 def _on_outcome(design: Mapping[str, Any]) -> str:
-    return sentence(
+    text = sentence(
         "A note counts as conveyed from {recall:.0f} % of its content words on. "
         "A response has at most {tokens} tokens, which bounds how many words can be listed.",
         recall=100 * RECALL,
         tokens=design["settings"]["max_completion"],
     )
+    asked = [
+        states(task.reference or "", criterion.description)
+        for task in load_mini("all")
+        for criterion in (task.rubric.criteria if task.rubric else ())
+        if criterion.polarity is Polarity.GOOD
+    ]
+    near = sentence(
+        "The outcome is near to what a rubric asks for: of the {criteria} criteria that are good "
+        "to meet, {share:.0f} % have as large a share of their content words in the reference "
+        "answer, whose sentences are the notes. A plain rating does not see that target. So that "
+        "one reward beats another here means: at making answers convey what the reference says.",
+        criteria=len(asked),
+        share=100 * fmean(asked),
+    )
+    return f"{text} {near}"
 
 
 def _on_secondary(
@@ -626,7 +653,7 @@ def _contrasts_table(
 
 def _on_seen(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
     """Of which contrasts something was known before, and what the other half alone says of them."""
-    again = (arms or {}).get("on the untouched half", {})
+    again = (arms or {}).get("on the half that the pilot trained on", {})
     families = design["contrasts"].values()
     pairs = {name: pair for family in families for name, pair in family.items()}
     rows = []
@@ -636,7 +663,7 @@ def _on_seen(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
         # The record sets a name in stars; a cell shows it plain.
         cells = (" over ".join(pairs[name]), what.replace("*", ""), shown)
         rows.append([_inline(cell) for cell in cells])
-    return _grid(["Contrast", "What was known of it", "On the untouched half alone"], rows)
+    return _grid(["Contrast", "What was known of it", "On the other half alone"], rows)
 
 
 def _found(finding: Finding | None) -> str:
@@ -645,10 +672,10 @@ def _found(finding: Finding | None) -> str:
     return f"{finding}; {finding.difference}" if finding.difference else str(finding)
 
 
-def _on_decision(design: Mapping[str, Any]) -> str:
+def _on_decision(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
     measure = claims.load().measures["held_out"]
     families = design["contrasts"]
-    return sentence(
+    text = sentence(
         "Holm's method corrects the p-values of the {claims} contrasts of the first family for one "
         "another, and those of the {further} of the second. *Supported* and *contradicted* take a "
         "corrected p-value of at most {alpha:g}. The d of *no difference larger than d* is "
@@ -660,6 +687,38 @@ def _on_decision(design: Mapping[str, Any]) -> str:
         unit=measure.unit,
         because=measure.because,
     )
+    found = [Finding.from_json(one) for one in (arms or {}).get("findings", {}).values()]
+    halves = [(one.difference.high - one.difference.low) / 2 for one in found if one.difference]
+    if not halves or min(halves) <= measure.margin:
+        return text
+    beyond = sentence(
+        "No contrast on record can get that word: the narrowest interval reaches {half} to either "
+        "side of its difference.",
+        half=min(halves),
+    )
+    return f"{text} {beyond}"
+
+
+def _on_one_training(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:
+    """The contrasts whose finding is another one where both trainings of a seed count as one."""
+    strict = (arms or {}).get("findings, a seed as one training", {})
+    told = {} if arms is None else arms["findings"]
+    families = design["contrasts"].values()
+    pairs = {f"training.{name}": pair for family in families for name, pair in family.items()}
+    rows = []
+    for key, given in strict.items():
+        own = Finding.from_json(told[key])
+        one = Finding.from_json(given)
+        if own.word != one.word:
+            p_values = (tables.p_value(of.p_holm) for of in (own, one))
+            cells = (" over ".join(pairs[key]), own.word, one.word, *p_values)
+            rows.append([_inline(cell) for cell in cells])
+    if not rows:
+        return sentence(
+            "On record it would change no finding." if strict else "Nothing of it is on record."
+        )
+    columns = ["Contrast", "Finding", "As one training", "p (Holm)", "p (Holm), as one"]
+    return _grid(columns, rows)
 
 
 def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:

@@ -257,7 +257,7 @@ def test_a_recorded_finding_is_told_with_its_difference() -> None:
     )
     assert re.search(
         r"with rubric dropout than without: \*\*undecided "
-        r"\([\d,]+ tasks would decide against it\)\*\*, "
+        r"\(needs about [\d,]+ tasks at this difference\)\*\*, "
         r"a difference of -0\.02 \[-0\.10, 0\.06\] of the way to the reference answers, over 160 ",
         text,
     )

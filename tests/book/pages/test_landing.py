@@ -357,7 +357,7 @@ def test_what_training_does_is_said_of_the_arms_that_are_on_record() -> None:
     assert text == (
         "**What training does.** Given the reference answer's sentences, shuffled, an untrained "
         "policy {term}`conveys <Conveyed>` 0.20 of them and a trained one 0.25 (paid for length), "
-        "0.80 (explicit), with 1 seed. It learns to copy, not to know."
+        "0.80 (explicit), with 1 seed. What it knows is not measured."
     )
 
 
@@ -365,7 +365,7 @@ def test_seeds_are_averaged_and_runs_that_are_set_aside_left_out() -> None:
     runs = [trained("explicit", seed, 0.5 + seed / 10) for seed in (0, 1)]
     strayed = trained("explicit", 2, 0.1, stray="KL 1.20 nats a token")
     text = on_training(study(*runs, strayed, trained("implicit", 0, 0.4)))
-    assert "0.40 (implicit), 0.55 (explicit), with 1 to 2 seeds. It learns" in text
+    assert "0.40 (implicit), 0.55 (explicit), with 1 to 2 seeds. What it knows" in text
 
 
 def test_the_rewards_that_the_paper_compares_are_named_with_what_is_decided() -> None:

@@ -26,7 +26,7 @@ from rar_lib.book.pages.training_study import (
     studied,
 )
 from rar_lib.book.pages.words import GENERATED
-from rar_lib.core.decision import decide, not_testable
+from rar_lib.core.decision import Finding, decide, not_testable
 from rar_lib.core.errors import DataError, ReproduceError
 from rar_lib.core.stats import Comparison, Interval, Seeds
 from rar_lib.data.tasks import load_mini
@@ -692,10 +692,38 @@ def test_what_was_known_before_is_listed_with_the_other_half(repo: Path) -> None
     assert {row[2] for row in rows(table)} == {"not recorded yet"}
     half = {name: None for name in DESIGN["seen"]}
     half["explicit_over_base"] = {"difference": SHARE, "p": 0.01}
-    write(repo, "arms", {"runs": [], "findings": {}, "on the untouched half": half} | MADE)
+    again = {"on the half that the pilot trained on": half}
+    write(repo, "arms", {"runs": [], "findings": {}} | again | MADE)
     shown = {row[0]: row[2] for row in rows(said(repo, "seen"))}
     assert shown["explicit over base"] == "0.90 [0.85, 0.95]"
     assert shown["sft_reference over base"] == "not recorded yet"
+
+
+def test_what_one_training_a_seed_would_find_is_told_where_it_is_another_word(repo: Path) -> None:
+    assert said(repo, "one") == "Nothing of it is on record."
+    gap = Interval.from_json(SHARE)
+    sure = Finding("supported", gap, 0.001, 0.009, margin=0.05, detectable=0.1)
+    open_ = Finding("undecided", gap, 0.02, 0.18, margin=0.05, detectable=0.1)
+    keys = ("training.explicit_over_base", "training.sft_over_base")
+    told = dict.fromkeys(keys, sure.to_json())
+    strict = told | {keys[1]: open_.to_json()}
+    for one, shown in ((told, []), (strict, ["sft_reference over base"])):
+        record = {"runs": [], "findings": told, "findings, a seed as one training": one}
+        write(repo, "arms", record | MADE)
+        text = said(repo, "one")
+        assert ("it would change no finding" in text) is (not shown)
+        assert [row[0] for row in (rows(text) if shown else [])] == shown
+    assert rows(text)[0][1:] == ["supported", "undecided", "0.009", "0.180"]
+
+
+def test_no_contrast_is_told_to_be_near_zero_where_no_interval_is_that_narrow(repo: Path) -> None:
+    wide = Finding("undecided", Interval(0.1, -0.1, 0.3, 160), 0.2, 1.0, detectable=0.1)
+    narrow = Finding("undecided", Interval(0.01, -0.03, 0.05, 160), 0.2, 1.0, detectable=0.1)
+    for found, out_of_reach in (([wide], True), ([wide, narrow], False)):
+        findings = {f"training.{n}": one.to_json() for n, one in enumerate(found)}
+        write(repo, "arms", {"runs": [], "findings": findings} | MADE)
+        text = said(repo, "decision")
+        assert ("reaches 0.20 to either side of its difference" in text) is out_of_reach
 
 
 #: As many columns as fit a window of 1,400 pixels.

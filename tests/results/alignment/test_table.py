@@ -11,6 +11,7 @@ import pytest
 from aligned import ORIGIN, PAIRS, grade, write
 
 from rar_lib.book import claims
+from rar_lib.core.stats import compare
 from rar_lib.core.types import Arm, Category, Grade, Pair, Polarity, Verdict
 from rar_lib.data.tasks import load_mini, tried_pairs
 from rar_lib.evaluation import sensitivity
@@ -152,20 +153,24 @@ def test_the_record_decides_every_claim_that_the_ledger_takes_from_it() -> None:
     assert found["machine"] == "2 cores"
 
 
-def test_weights_are_decided_on_all_pairs_by_the_largest_judge_alone() -> None:
-    """Verdicts that are the labels: nothing tells the weights apart but what the labels do."""
+def test_ways_of_adding_up_are_described_by_the_largest_judge_alone() -> None:
+    """Verdicts that are the labels: what the judge shows is what the labels show, no more."""
     judges = {name: sure_of(("explicit",)) for name in table.BY_SIZE[:2]}
-    assert not any(
-        key.startswith("weights.") for key in table.record(judges, {}, ORIGIN)["findings"]
-    )
+    assert table.record(judges, {}, ORIGIN)["adding up"] == {}
     judges["qwen-1.5b"] = sure_of(("explicit",))
-    found = table.record(judges, {}, ORIGIN)["findings"]
-    kept = {key: row for key, row in found.items() if key.startswith("weights.")}
-    assert set(kept) == {f"weights.{key}" for key in sensitivity.KEYS.values()}
-    assert {row["difference"]["n"] for row in kept.values()} == {
-        len({pair.task_id for pair in PAIRS})
-    }
-    assert kept["weights.wrong_polarity"]["word"] == "supported"
+    found = table.record(judges, {}, ORIGIN)
+    described = found["adding up"]
+    every = [*sensitivity.VARIANTS, *sensitivity.random_weights(1), *sensitivity.AGGREGATES]
+    assert list(described) == [one.name for one in every if one != sensitivity.PAPER]
+    for name, row in described.items():
+        assert row["difference"]["n"] == tasks_of(PAIRS)
+        assert -1.0 <= row["kendall"] < 1.0
+        if name not in {one.name for one in sensitivity.AGGREGATES}:  # the judge is not quite sure
+            assert row["difference"]["value"] == pytest.approx(row["by the labels"])
+    # The pairs prefer the paper's weights, whoever judges; so nothing is decided by them.
+    assert min(row["by the labels"] for row in described.values()) >= 0.0
+    assert described["wrong polarity"]["by the labels"] > 0.05
+    assert not any("weights" in key for key in found["findings"])
 
 
 RUBRICS = {task.id: task.rubric for task in load_mini()}
@@ -184,30 +189,35 @@ def with_one_missed(pair: Pair, credit: float, missed: float) -> Grade:
     return Grade(arm="explicit", score=0.5, verdicts=tuple(verdicts), share=0.98)
 
 
-def test_what_is_no_average_is_compared_outside_of_the_findings() -> None:
+def test_a_judge_may_show_what_the_labels_do_not() -> None:
     """The better response misses one Essential criterion: an average forgives it, a veto does not.
 
     With credits of 0.9 and once 0.1 against 0.5 throughout, the paper's weights are right about
     every pair; what pays by the least credit is wrong about every one.
     """
     judges = {name: sure_of(("explicit",)) for name in table.BY_SIZE[:2]}
-    assert table.record(judges, {}, ORIGIN)["extra comparisons"] == {}
     largest = replace(
         graded("explicit", 0.8, 0.2),
         preferred=tuple(with_one_missed(pair, 0.9, 0.1) for pair in PAIRS),
         rejected=tuple(with_one_missed(pair, 0.5, 0.5) for pair in PAIRS),
     )
+    by_labels = table.record(judges | {"qwen-1.5b": sure_of(("explicit",))}, {}, ORIGIN)
     found = table.record(judges | {"qwen-1.5b": {"explicit": largest}}, {}, ORIGIN)
-    extra = found["extra comparisons"]
-    assert list(extra) == [variant.name for variant in sensitivity.AGGREGATES]
     for name in ("veto by an Essential", "all criteria or nothing"):
-        assert extra[name]["word"] == "supported"
-        assert extra[name]["difference"]["value"] == pytest.approx(1.0)
-        assert extra[name]["difference"]["n"] == tasks_of(PAIRS)
-        # A family of these three alone.
-        assert extra[name]["p"] <= extra[name]["p_holm"] <= 3 * extra[name]["p"]
-    weights = {key for key in found["findings"] if key.startswith("weights.")}
-    assert weights == {f"weights.{key}" for key in sensitivity.KEYS.values()}
+        row = found["adding up"][name]
+        assert row["difference"]["value"] == pytest.approx(1.0)
+        assert row["by the labels"] == by_labels["adding up"][name]["by the labels"] < 1.0
+
+
+def test_a_word_of_the_record_is_one_that_the_ledger_might_say() -> None:
+    """As if each p-value were the smallest of all claims that were ever declared."""
+    gaps = {"sure": compare([0.5] * 30, range(30)), "weak": compare([0.9] + [0.1] * 8, range(9))}
+    found = table._decided(gaps, dict.fromkeys(gaps, 0.05))
+    size = claims.family_size("ledger")
+    for name, gap in gaps.items():
+        assert found[name]["p_holm"] == pytest.approx(min(1.0, size * gap.p))
+    assert gaps["weak"].p < 0.05
+    assert [found[name]["word"] for name in gaps] == ["supported", "not testable here"]
 
 
 def led(*leads: float) -> PairGrades:
@@ -273,7 +283,7 @@ def test_a_judge_that_reads_nothing_enters_no_claim() -> None:
     found = table.record(judges, {}, ORIGIN)
     assert not any(row["gate"] for row in found["judges"].values())
     assert {row["word"] for row in found["findings"].values()} == {"not testable here"}
-    assert {row["word"] for row in found["extra comparisons"].values()} == {"not testable here"}
+    assert found["adding up"] == {}
 
 
 def test_the_explicit_arm_is_shown_without_the_pairs_that_its_wording_was_found_on() -> None:

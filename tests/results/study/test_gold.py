@@ -43,17 +43,33 @@ def item(name: str, arms: tuple[str, ...] = ("base",), text: str = "An answer.")
     return Item(f"a-{name}", task(name), text, arms)
 
 
-def test_few_labels_correct_what_a_judge_says_of_many_tasks() -> None:
-    # The judge says 0.5 of the rest and is 0.15 too low on labelled ones: variances 0.08/3 of the
-    # rest and 0.19/3 of the errors, so se^2 = 0.27 / 12 = 0.15^2; t of 3 degrees is 3.1824.
+def test_labels_are_moved_by_what_a_judge_finds_of_other_tasks() -> None:
+    # Labels 0.75, judge 0.6 there and 0.5 elsewhere. Deviations of the labels 1/4, -3/4, 1/4, 1/4,
+    # of the judge 0.2, -0.4, 0, 0.2: their covariance is 0.4 / 3. The judge's eight values have a
+    # mean of 0.55 and a variance of 0.34 / 7, and n is N: the weight would be 1.37, and is 1 at
+    # most. The errors 0.2, -0.2, 0.4, 0.2 have a variance of 0.19 / 3, the rest one of 0.08 / 3.
     found = gold.prediction_powered(
         [1.0, 0.0, 1.0, 1.0], [0.8, 0.2, 0.6, 0.8], [0.5, 0.7, 0.3, 0.5]
     )
-    assert found.value == pytest.approx(0.65)
-    assert found.se == pytest.approx(0.15)
+    assert found.value == pytest.approx(0.75 - 0.1)
+    assert found.se == pytest.approx((0.27 / 12) ** 0.5)
     assert found.low == pytest.approx(0.65 - 3.18245 * 0.15, abs=1e-5)
     assert found.high == 1.0  # 1.127, and no score is above 1
     assert found.n == 4
+
+
+def test_a_judge_is_followed_as_far_as_it_goes_with_the_labels() -> None:
+    # Covariance 0.2 / 3; the judge's values -0.4, 0, 0.4, 0 and twice 0.4, -0.4 around 0.5 have
+    # a variance of 0.96 / 7: with n = N the weight is (0.2 / 3) * 7 / (2 * 0.96) = 0.24306.
+    judged = [0.1, 0.5, 0.9, 0.5]
+    rest = [0.9, 0.1, 0.9, 0.1]
+    found = gold.prediction_powered([0.25, 0.75, 0.75, 0.25], judged, rest)
+    weight = 0.2 / 3 * 7 / (2 * 0.96)
+    assert found.value == pytest.approx(0.5)  # both means of the judge are 0.5
+    # Errors of the weighted judge: +-0.25 -+ 0.4 w twice, +-0.25 twice.
+    errors = 2 * (0.25 - 0.4 * weight) ** 2 + 2 * 0.25**2
+    of_rest = weight**2 * (4 * 0.16 / 3) / 4
+    assert found.se == pytest.approx((of_rest + errors / 3 / 4) ** 0.5)
 
 
 def test_a_judge_that_says_the_same_of_all_leaves_the_labels_alone() -> None:
@@ -64,26 +80,49 @@ def test_a_judge_that_says_the_same_of_all_leaves_the_labels_alone() -> None:
     assert (found.low, found.high) == (pytest.approx(alone.low), pytest.approx(alone.high))
 
 
-def test_a_judge_that_is_always_right_is_taken_at_its_word() -> None:
+def test_a_judge_that_goes_against_the_labels_leaves_them_alone() -> None:
     labels = [0.1, 0.4, 0.9, 0.7, 0.3, 0.6, 0.2, 0.8]
-    rest = [0.2, 0.4] * 60
+    found = gold.prediction_powered(labels, [1 - label for label in labels], [0.9] * 9 + [0.1])
+    assert found.value == pytest.approx(0.5)
+    assert found.se == pytest.approx(np.std(labels, ddof=1) / 8**0.5)
+
+
+def test_a_judge_that_is_always_right_adds_its_tasks() -> None:
+    labels = [0.1, 0.4, 0.9, 0.7, 0.3, 0.6, 0.2, 0.8]
+    rest = labels * 15
     found = gold.prediction_powered(labels, labels, rest)
-    assert found.value == pytest.approx(0.3)
-    assert found.se == pytest.approx(np.std(rest, ddof=1) / 120**0.5)
+    assert found.value == pytest.approx(0.5)
+    every = np.std(labels, ddof=1) / 128**0.5  # as if all were labelled
+    assert every * 0.95 < found.se < every * 1.1
 
 
-def test_the_interval_holds_the_truth_however_biased_the_judge_is() -> None:
+def test_following_the_judge_is_never_far_worse_than_the_labels_alone() -> None:
+    """With a judge of noise, too: the weight is fitted, and may be off a little."""
+    rng = np.random.default_rng(1)
+    widths = []
+    for _ in range(200):
+        labels = rng.beta(2, 3, 40)
+        found = gold.prediction_powered(labels, rng.uniform(size=40), rng.uniform(size=40))
+        widths.append((found.se or 0.0) / (np.std(labels, ddof=1) / 40**0.5))
+    assert max(widths) < 1.01
+    assert np.mean(widths) < 1.0
+
+
+@pytest.mark.parametrize(("tasks", "by_judge"), [(80, 0.05), (160, 0.01)])
+def test_the_interval_holds_the_truth_however_biased_the_judge_is(
+    tasks: int, by_judge: float
+) -> None:
     rng = np.random.default_rng(0)
     held = alone = 0
     for _ in range(400):
-        truth = rng.beta(2, 3, 160)  # mean 0.4
-        judge = np.clip(0.3 + 0.6 * truth + rng.normal(0, 0.1, 160), 0, 1)
+        truth = rng.beta(2, 3, tasks)  # mean 0.4
+        judge = np.clip(0.3 + 0.6 * truth + rng.normal(0, 0.1, tasks), 0, 1)
         found = gold.prediction_powered(truth[:40], judge[:40], judge[40:])
         held += found.low <= 0.4 <= found.high
-        by_judge = task_interval(judge, bounds=(0.0, 1.0))
-        alone += by_judge.low <= 0.4 <= by_judge.high
+        judged = task_interval(judge, bounds=(0.0, 1.0))
+        alone += judged.low <= 0.4 <= judged.high
     assert held / 400 > 0.92
-    assert alone / 400 < 0.01
+    assert alone / 400 < by_judge
 
 
 @pytest.mark.parametrize(

@@ -412,11 +412,11 @@ def outcomes(told: dict[str, Any], arm: str) -> dict[str, float]:
     return outcome
 
 
-def test_what_was_seen_before_is_told_again_of_the_tasks_that_no_pilot_looked_at() -> None:
+def test_what_was_seen_before_is_told_again_of_the_tasks_that_no_pilot_answered() -> None:
     told = record(done())
-    half = told["on the untouched half"]
+    half = told["on the half that the pilot trained on"]
     assert set(half) == set(table.SEEN)
-    tasks = run.tasks_of(named("base", table.UNTOUCHED, 0))[1]
+    tasks = run.tasks_of(named("base", table.OTHER_HALF, 0))[1]
     found = half["explicit_over_base"]["difference"]
     assert found["n"] == len(tasks) == 80
     after = outcomes(told, "explicit")
@@ -425,7 +425,7 @@ def test_what_was_seen_before_is_told_again_of_the_tasks_that_no_pilot_looked_at
     assert found["value"] == pytest.approx(fmean(gains) / told["way"])
     assert half["length_over_base"] is None  # not run
     # The pilot trained without the tasks of its fold, and looked at its answers to them.
-    assert {unit.fold for unit in run.pilots({})} == {1 - table.UNTOUCHED}
+    assert {unit.fold for unit in run.pilots({})} == {1 - table.OTHER_HALF}
 
 
 def test_what_was_seen_is_said_of_declared_contrasts() -> None:
