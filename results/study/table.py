@@ -27,7 +27,7 @@ from rar_lib.book import claims
 from rar_lib.core.decision import Finding, decide_family, not_testable
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import atomic_write
-from rar_lib.core.stats import Comparison, scored
+from rar_lib.core.stats import Comparison, pearson, scored
 from rar_lib.core.types import Task
 from rar_lib.evaluation.held_out import MIN_SEEDS, SeedGains, paired_difference, training_effect
 from rar_lib.evaluation.notes import conveyed, states, with_notes
@@ -422,6 +422,29 @@ def _there(gains: Mapping[str, float | None]) -> Scores:
     return {task: gain for task, gain in gains.items() if _folds()[task] == OTHER_HALF}
 
 
+def halves_alike(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How alike both trainings of a seed turn out, over the arms that are trained with three seeds.
+
+    Returns:
+        ``r``, the correlation between the halves of a seed's mean outcome less that of its arm
+        there, and how many ``arms`` and ``pairs`` of trainings it is of; ``None`` where none is.
+    """
+    means: dict[str, list[tuple[float, float]]] = {}
+    for one in runs:
+        if not one["stray"] and one["arm"] != "base":
+            after = one["held_out"]["conveyed"]["after"]
+            of = [fmean(after[t] for t, fold in _folds().items() if fold == k) for k in (0, 1)]
+            means.setdefault(one["arm"], []).append((of[0], of[1]))
+    apart: list[tuple[float, float]] = []
+    arms = {arm: rows for arm, rows in means.items() if len(rows) >= MIN_SEEDS}
+    for rows in arms.values():
+        first, second = (fmean(side) for side in zip(*rows, strict=True))
+        apart += [(x - first, y - second) for x, y in rows]
+    if not apart:
+        return None
+    return {"r": pearson(*zip(*apart, strict=True)), "arms": len(arms), "pairs": len(apart)}
+
+
 Parts = list[tuple[Unit, Mapping[str, Any]]]
 
 
@@ -548,6 +571,7 @@ def record(
         "runs": runs,
         "findings": {name: finding.to_json() for name, finding in findings.items()},
         ONE_TRAINING: {name: finding.to_json() for name, finding in strict.items()},
+        "halves alike": halves_alike(runs),
         "on the half that the pilot trained on": on_other_half(runs, way),
     }
 

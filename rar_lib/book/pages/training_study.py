@@ -718,7 +718,21 @@ def _on_one_training(design: Mapping[str, Any], arms: Mapping[str, Any] | None) 
             "On record it would change no finding." if strict else "Nothing of it is on record."
         )
     columns = ["Contrast", "Finding", "As one training", "p (Holm)", "p (Holm), as one"]
-    return _grid(columns, rows)
+    return "\n\n".join(filter(None, [_grid(columns, rows), _alike(arms)]))
+
+
+def _alike(arms: Mapping[str, Any] | None) -> str:
+    """What the record says of how much both trainings of a seed have in common."""
+    alike = (arms or {}).get("halves alike")
+    if not alike or alike["r"] is None:
+        return ""
+    return sentence(
+        "What a seed adds to its arm in one half correlates {r} with what it adds in the other, "
+        "over {pairs} pairs of trainings of {arms} arms.",
+        r=alike["r"],
+        pairs=alike["pairs"],
+        arms=alike["arms"],
+    )
 
 
 def _on_pooling(design: Mapping[str, Any], arms: Mapping[str, Any] | None) -> str:

@@ -714,6 +714,10 @@ def test_what_one_training_a_seed_would_find_is_told_where_it_is_another_word(re
         assert ("it would change no finding" in text) is (not shown)
         assert [row[0] for row in (rows(text) if shown else [])] == shown
     assert rows(text)[0][1:] == ["supported", "undecided", "0.009", "0.180"]
+    assert "correlates" not in text
+    alike = {"halves alike": {"r": 0.02, "arms": 8, "pairs": 24}}
+    write(repo, "arms", record | alike | MADE)
+    assert "correlates 0.02 with" in said(repo, "one")
 
 
 def test_no_contrast_is_told_to_be_near_zero_where_no_interval_is_that_narrow(repo: Path) -> None:

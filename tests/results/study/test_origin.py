@@ -428,6 +428,26 @@ def test_what_was_seen_before_is_told_again_of_the_tasks_that_no_pilot_answered(
     assert {unit.fold for unit in run.pilots({})} == {1 - table.OTHER_HALF}
 
 
+def of_halves(arm: str, seed: int, first: float, second: float, stray: str = "") -> dict[str, Any]:
+    """A run whose answers convey as much on every task of a half."""
+    after = {task: (first, second)[fold] for task, fold in table._folds().items()}
+    return {"arm": arm, "seed": seed, "stray": stray, "held_out": {"conveyed": {"after": after}}}
+
+
+def test_how_alike_two_trainings_of_a_seed_are_is_told_within_arms() -> None:
+    # Deviations -0.1, 0, 0.1 against 0.1, 0, -0.1 in one arm, and against themselves twice over in
+    # another: products -0.02 and 0.04, squares 0.04 and 0.02 + 0.08.
+    opposite = [of_halves("a", n, 0.1 * n, 0.5 - 0.1 * n) for n in range(3)]
+    same = [of_halves("b", n, 0.3 + 0.1 * n, 0.2 * n) for n in range(3)]
+    two = [of_halves("c", n, 0.5 * n, 0.5 * n) for n in range(2)]
+    left_out = [of_halves("a", 3, 1.0, 1.0, "KL"), of_halves("base", 0, 0.9, 0.9)]
+    found = table.halves_alike([*opposite, *same, *two, *left_out])
+    assert found is not None
+    assert (found["arms"], found["pairs"]) == (2, 6)
+    assert found["r"] == pytest.approx(0.02 / (0.04 * 0.10) ** 0.5)
+    assert table.halves_alike(two) is None
+
+
 def test_what_was_seen_is_said_of_declared_contrasts() -> None:
     assert set(table.SEEN) <= set(table.CONTRASTS | table.FURTHER)
     assert run.design()["seen"] == table.SEEN
