@@ -422,6 +422,14 @@ def _there(gains: Mapping[str, float | None]) -> Scores:
     return {task: gain for task, gain in gains.items() if _folds()[task] == OTHER_HALF}
 
 
+def _by_half(outcome: Mapping[str, float]) -> tuple[float, float]:
+    """Mean outcome of either half's held-out tasks."""
+    of: tuple[list[float], list[float]] = ([], [])
+    for task, fold in _folds().items():
+        of[fold].append(outcome[task])
+    return fmean(of[0]), fmean(of[1])
+
+
 def halves_alike(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """How alike both trainings of a seed turn out, over the arms that are trained with three seeds.
 
@@ -432,9 +440,8 @@ def halves_alike(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     means: dict[str, list[tuple[float, float]]] = {}
     for one in runs:
         if not one["stray"] and one["arm"] != "base":
-            after = one["held_out"]["conveyed"]["after"]
-            of = [fmean(after[t] for t, fold in _folds().items() if fold == k) for k in (0, 1)]
-            means.setdefault(one["arm"], []).append((of[0], of[1]))
+            of = _by_half(one["held_out"]["conveyed"]["after"])
+            means.setdefault(one["arm"], []).append(of)
     apart: list[tuple[float, float]] = []
     arms = {arm: rows for arm, rows in means.items() if len(rows) >= MIN_SEEDS}
     for rows in arms.values():

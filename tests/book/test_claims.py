@@ -384,7 +384,7 @@ def margins_on_record(record: str) -> list[tuple[str, float, float]]:
 @pytest.mark.parametrize("record", claims.SCRIPTS)
 def test_a_record_was_made_with_the_margins_that_are_declared(record: str) -> None:
     rows = margins_on_record(record)
-    assert rows or record != "alignment"
+    assert rows or record == "attacks"  # which is not made yet
     assert [row for row in rows if row[1] != row[2]] == []
 
 

@@ -210,11 +210,20 @@ def test_expected_rating_is_the_mean_over_the_mass_that_is_there() -> None:
     assert expected_rating({10: 1e-9}) == pytest.approx(10.0)
 
 
-@pytest.mark.parametrize("bad", [{}, {0: 1.0}, {11: 1.0}, {3: -0.1, 4: 0.2}, {5: 0.0}])
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({}, "no probability on any rating"),
+        ({0: 1.0}, r"ratings \[0\] are outside 1\.\.10"),
+        ({11: 1.0}, r"ratings \[11\] are outside 1\.\.10"),
+        ({3: -0.1, 4: 0.2}, "must not be negative"),
+        ({5: 0.0}, "no probability on any rating"),
+    ],
+)
 def test_expected_rating_refuses_what_is_no_distribution_over_ratings(
-    bad: dict[int, float],
+    bad: dict[int, float], words: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"outside|negative|no probability"):
+    with pytest.raises(ValueError, match=words):
         expected_rating(bad)
 
 

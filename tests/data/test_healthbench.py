@@ -166,6 +166,8 @@ def test_the_formula_by_hand(
 def test_the_mean_is_clipped_only_after_averaging() -> None:
     assert healthbench_mean([1.0, -0.5]) == 0.25  # clipping each first would give 0.5
     assert healthbench_mean([-0.5, -0.1]) == 0.0
+    with pytest.raises(ValueError, match="no score to average"):
+        healthbench_mean([])
 
 
 def test_the_formula_refuses_what_it_cannot_divide_by() -> None:

@@ -290,10 +290,8 @@ def test_the_labels_are_added_up_in_the_place_of_verdicts() -> None:
         update={"gold_preferred": labelled, "gold_rejected": dict.fromkeys(IDS, False)}
     )
     labels = by_labels(replace(GRADED, pairs=(first, *PAIRS[1:])))
-    better, worse = (
-        {v.criterion_id: v.met for v in g.verdicts}
-        for g in (labels.preferred[0], labels.rejected[0])
-    )
+    better = {v.criterion_id: v.met for v in labels.preferred[0].verdicts}
+    worse = {v.criterion_id: v.met for v in labels.rejected[0].verdicts}
     assert better == labelled | {IDS[-1]: None}
     assert worse == dict.fromkeys(IDS, False)
     assert {v.probability for v in labels.preferred[0].verdicts} == {None}

@@ -16,9 +16,9 @@ import signal
 import subprocess
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
-from scripted import says
+from scripted import Many, says
 
 MODE = os.environ.get("FAKE_MODE", "ok")
 NAME = sys.argv[sys.argv.index("--served-model-name") + 1]
@@ -68,4 +68,4 @@ if MODE == "die":
     for number in range(30):
         print(f"log line {number}", flush=True)
     sys.exit(3)
-ThreadingHTTPServer(("127.0.0.1", PORT), Handler).serve_forever()
+Many(("127.0.0.1", PORT), Handler).serve_forever()

@@ -1,4 +1,4 @@
-"""Executed notebooks for the book tests: three rich ones, the others minimal."""
+"""Executed notebooks for the book tests: five rich ones, the others minimal."""
 
 from __future__ import annotations
 
@@ -176,6 +176,76 @@ def tables_notebook() -> Any:
     )
 
 
+#: Ends the solution of an exercise.
+END = ":::{solution-end}\n:::"
+
+
+def exercise(label: str, title: str) -> str:
+    """An exercise, and the beginning of its solution."""
+    return (
+        f":::{{exercise}} {title}\n:label: {label}\n\nWhat is lost?\n\n*Hint.* `read`\n:::\n\n"
+        f":::{{solution-start}} {label}\n:label: {label}-solution\n:class: dropdown\n:::"
+    )
+
+
+def exercises_notebook() -> Any:
+    """Chapter 5, as the notebooks are written: two exercises behind its last section."""
+    verdicts = table(["verdict", "reward"], ["met", "0.36"], times=1)
+    return new_notebook(
+        cells=[
+            new_markdown_cell("# Down to the criterion\n\nAfter {ref}`ex-two` you know."),
+            code("t", shown({"text/html": verdicts})),
+            new_markdown_cell("## What we learnt\n\n- Little."),
+            new_markdown_cell("## Exercises\n\n" + exercise("ex-one", "One verdict at a time")),
+            code(f"tables.table(rows)  # {'long ' * 30}", shown({"text/html": verdicts})),
+            code(
+                "say(x)",
+                shown({"text/markdown": "The *unscored* one, a hedgehogword."}),
+                tags=("hide-input",),
+            ),
+            new_markdown_cell(f"{END}\n\n{exercise('ex-two', 'Two')}"),
+            code('figures.strips(\n xlabel="x")', shown({"image/png": png()})),
+            new_markdown_cell(f"So it is.\n\n{END}"),
+        ]
+    )
+
+
+FOLDED = ("hide-input",)
+#: Source of each cell of chapter 7 -> its tags; SHOWS shows something, and "" is a text.
+CELLS = {
+    "first = 1": FOLDED,
+    "second = '<b>'\n\n\ndef f():\n    return 2": FOLDED,
+    "third = 3": FOLDED,
+    "shows": FOLDED,
+    "fourth = 4": FOLDED,
+    "open_ = 5": (),
+    "other = 6": (*FOLDED, "other"),
+    "sixth = 7": FOLDED,
+    "": (),
+    "last = 8": FOLDED,
+}
+SHOWS = "shows"
+
+
+def name(source: str) -> str:
+    """The id that chapter 7 gives a cell."""
+    return f"c-{source.split()[0].strip('_')}"
+
+
+def folds_notebook() -> Any:
+    """Chapter 7: folded cells next to each other, with and without something to show."""
+    cells = [new_markdown_cell("# Training\n\n## A section")]
+    for source, tags in CELLS.items():
+        if not source:
+            cells.append(new_markdown_cell("Some text."))
+            continue
+        outputs = [shown({"text/html": table(["a", "b"], ["1", "2"])})] if source == SHOWS else []
+        cell = code(source, *outputs, tags=tags)
+        cell["id"] = name(source)
+        cells.append(cell)
+    return new_notebook(cells=cells)
+
+
 def write_run(folder: Path, book: Path) -> Path:
     """Write an executed notebook and a manifest for every chapter of ``book`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,6 +259,10 @@ def write_run(folder: Path, book: Path) -> Path:
             notebook = hostile_notebook(title)
         elif stem.startswith("04"):
             notebook = tables_notebook()
+        elif stem.startswith("05"):
+            notebook = exercises_notebook()
+        elif stem.startswith("07"):
+            notebook = folds_notebook()
         else:
             notebook = new_notebook(cells=[new_markdown_cell(f"# {title}\n\nText.")])
         nbformat.write(notebook, folder / f"{stem}.ipynb")

@@ -81,6 +81,13 @@ class Scripted:
             return self.answer(request, len(self.requests) - 1)
 
 
+class Many(ThreadingHTTPServer):
+    """A server that many may call at the same moment."""
+
+    # Of more than 5 the system drops some: they come back after a second, which is a timeout here.
+    request_queue_size = 128
+
+
 @contextmanager
 def server(
     answer: Callable[[Reply, int], Reply] | list[Reply] | Reply, host: str = "127.0.0.1"
@@ -98,6 +105,8 @@ def server(
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body are sent one after the other: the second would wait 40 ms for an answer.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -117,7 +126,7 @@ def server(
         def log_message(self, *_: Any) -> None:
             pass
 
-    http = ThreadingHTTPServer((host, 0), Handler)
+    http = Many((host, 0), Handler)
     scripted.url = f"http://{host}:{http.server_address[1]}/v1"
     # Asked often whether it shall end: a test waits for that, and hundreds have a server.
     thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)

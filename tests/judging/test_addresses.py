@@ -268,18 +268,26 @@ def test_one_dies_midway_and_no_grade_is_lost(caplog: pytest.LogCaptureFixture) 
 
 @pytest.mark.fault
 def test_what_comes_back_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+
     def ill(request: Reply, number: int) -> Reply:
         return status(503) if number < 5 else slowly(request, number)
 
     with server(ill) as back, server(slowly) as well, caplog.at_level(logging.WARNING):
         chat = Chat([back.url, well.url], "m", concurrency=1)
-        chat._turns.pause_s = 0.2
-        assert ask_all(chat, 100) == ["8"] * 100
-        assert len(back.requests) > 10
+        chat._turns.clock = lambda: now[0]
+        assert ask_all(chat, 10) == ["8"] * 10
+        now[0] = chat._turns.pause_s - 1.0
+        assert ask_all(chat, 10) == ["8"] * 10
+        assert len(back.requests) == 5
+        now[0] = chat._turns.pause_s + 1.0
+        assert ask_all(chat, 20) == ["8"] * 20
+        assert len(back.requests) >= 10, "it has its share again"
         assert sum("answers again" in line for line in caplog.messages) == 1
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("at_once")
 def test_where_nobody_is_there_every_address_is_named() -> None:
     with ExitStack() as stack:
         urls = []

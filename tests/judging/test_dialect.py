@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -188,7 +190,10 @@ def test_what_an_endpoint_refuses_is_left_out_once_and_for_all(
     said = [r.getMessage() for r in caplog.records]
     assert len(said) == len(set(said)) >= 1  # each refusal is told once
     assert 1 < tried <= 1 + len(said)
-    assert all("dialect=Dialect(" in line for line in said)
+    told = r"asked without from now on; to say so beforehand: dialect=Dialect\(\*\*(\{.*\})\)$"
+    advice = [re.findall(told, line) for line in said]
+    assert [len(found) for found in advice] == [1] * len(said)
+    assert Dialect(**ast.literal_eval(advice[-1][0])) == judge.chat.speaks  # of all, the last
 
 
 def test_a_declared_dialect_is_never_refused() -> None:
@@ -451,8 +456,16 @@ def test_where_no_probabilities_come_auto_samples_and_says_so_once(
     with server(answer) as scripted:
         judge = Judge(Chat(scripted.url, "judge"))
         grades = [run_sync(judge.grade(TASK, f"Cool it {n}.", "explicit")) for n in range(3)]
+        beforehand = Judge(Chat(scripted.url, "judge", dialect=Dialect(alternatives=0)))
+        sampled = Judge(Chat(scripted.url, "judge"), reading="sampled")
+        grades += [run_sync(j.grade(TASK, "Cool it.", "explicit")) for j in (beforehand, sampled)]
     assert all(g.score is not None for g in grades)
-    assert caplog.text.count("gives no log-probabilities") == 1
+    (said,) = caplog.messages  # and nothing of those that are as it says
+    assert said == (
+        f"{scripted.url} gives no log-probabilities: verdicts and ratings are sampled from now on; "
+        "to say so beforehand: dialect=Dialect(alternatives=0), or Judge(reading='sampled')"
+    )
+    assert judge.chat.speaks == beforehand.chat.speaks
     with server(answer) as scripted:
         never = Judge(Chat(scripted.url, "judge"), reading="probability")
         found = run_sync(never.grade(TASK, "Cool it.", "explicit"))

@@ -72,7 +72,8 @@ def test_an_attack_that_the_rules_were_written_for_is_found_and_taken_out(attack
     attacked = attack.rewrite(TASK, WEAK)
     assert suspicious(attacked, RUBRIC)
     left = strip(attacked, RUBRIC)
-    assert left != attacked or no_content(left)  # an empty shell is refused as a whole
+    # Not merely spaced anew: of what was found nothing is left, or an empty shell, refused whole.
+    assert suspicious(left, RUBRIC) in ([], ["no content"])
     if attack.how in ("append", "prepend"):
         assert WEAK in left  # the honest part is graded all the same
 

@@ -205,7 +205,8 @@ def test_an_unreadable_verdict_makes_the_explicit_grade_unscored(text: str) -> N
     with server(says(text)) as scripted:
         result = grade(scripted.url, "explicit", "sampled")
     assert result.score is None
-    assert all(v.met is None and v.reason for v in result.verdicts)
+    assert [v.met for v in result.verdicts] == [None] * len(RUBRIC.criteria)
+    assert all(f"{text!r}; a larger model" in (v.reason or "") for v in result.verdicts)
 
 
 def test_one_bad_verdict_among_good_ones_is_enough_and_is_named() -> None:
@@ -227,8 +228,9 @@ def test_a_readable_second_reply_counts() -> None:
     with server([says("nonsense"), says('{"rating": 9}')]) as scripted:
         result = grade(scripted.url, "implicit", "sampled")
     assert result.rating == 9
-    seeds = [r["seed"] for r in scripted.requests]
-    assert len(set(seeds)) == 2  # asked anew, not the same draw again
+    assert len({r["seed"] for r in scripted.requests}) == 2
+    # Asked anew, not the same draw again: at 0 another seed is the same draw.
+    assert [r["temperature"] for r in scripted.requests] == [0.0, 0.7]
 
 
 def test_every_prompt_has_a_seed_of_its_own_and_the_same_one_next_time() -> None:
@@ -255,6 +257,7 @@ def test_an_endpoint_that_stays_busy_leaves_the_grade_unscored() -> None:
     assert len(scripted.requests) == 5
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_dead_endpoint_leaves_the_grade_unscored() -> None:
     with server(says("x")) as scripted:
         url = scripted.url
@@ -569,6 +572,29 @@ def test_when_the_endpoint_is_wrong_the_other_requests_are_not_sent() -> None:
         with pytest.raises(ChatError, match="no key was sent"):
             asyncio.run(grade_many(judge, [(TASK, f"Cool it {n}.") for n in range(8)], "explicit"))
     assert len(scripted.requests) <= 2
+
+
+@pytest.mark.parametrize(("arm", "answer"), [("explicit", "yes"), ("implicit", "7")])
+def test_an_answer_counts_from_the_share_of_probability_that_a_judge_is_set_to(
+    arm: Arm, answer: str
+) -> None:
+    with server(says(answer, tokens={answer: 0.4, "maybe": 0.6})) as scripted:
+        judge = Judge(Chat(scripted.url, "m"), least_share=0.3)
+        enough = asyncio.run(judge.grade(TASK, "Cool it.", arm))
+        strict = replace(judge, least_share=0.45)
+        too_little = asyncio.run(strict.grade(TASK, "Cool it.", arm))
+    all_met = explicit_score(RUBRIC, {c.id: True for c in RUBRIC.criteria})
+    assert enough.score == pytest.approx(all_met if arm == "explicit" else 6 / 9)
+    assert too_little.score is None
+    assert "only 0.4000 of the probability" in (too_little.reason or "")
+    assert "at least 0.45 is needed" in (too_little.reason or "")
+    assert enough.share == too_little.share == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("share", [1.5, -0.1, math.nan])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(DataError, match=rf"least_share is {share}; it must be in \[0, 1\]"):
+        Judge(Chat(URL, "m"), least_share=share)
 
 
 FITTED = fit([0.1, 0.9, 0.4, 0.6], [False, True, True, False], judge=Judge(Chat(URL, "m")).identity)

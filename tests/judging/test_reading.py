@@ -160,8 +160,13 @@ def test_any_rubric_question_and_reference_is_only_text(
     assert "<|" not in ask.prompt
 
 
-def unreadable() -> dict[str, Reply]:
-    """Replies that hold no answer, each in its own way."""
+#: What is said of a reply whose probabilities were asked for, and are not there.
+NO_LIKELIER = "the endpoint gave no log-probabilities"
+WITHHELD = "withheld the reply (refusal): I can't help with that."
+
+
+def unreadable() -> dict[str, tuple[Reply, str, str]]:
+    """Replies that hold no answer, each in its own way; what is said of one, and of a sampled."""
 
     def message(content: str | None, finish: str = "stop", **more: Any) -> Reply:
         choice = {"index": 0, "finish_reason": finish}
@@ -169,30 +174,51 @@ def unreadable() -> dict[str, Reply]:
         return says("") | {"choices": [choice]}
 
     return {
-        "empty": message(""),
-        "null": message(None),
-        "refused": message(None, "content_filter", refusal="I can't help with that."),
-        "cut before the first word": message("", "length"),
-        "cut in the middle": message('{"met": tr', "length"),
-        "no choice": says("") | {"choices": []},
-        "choices null": says("") | {"choices": None},
-        "no completion at all": {"error": "the proxy is down"},
-        "other words": message("Well, it depends."),
-        "probability elsewhere": says("maybe", tokens={"maybe": 0.999, "perhaps": 0.001}),
-        "ratings out of range": says("11", tokens={"11": 0.5, "0": 0.3, "-1": 0.2}),
+        "empty": (message(""), NO_LIKELIER, "is not JSON: ''"),
+        "null": (message(None), NO_LIKELIER, "is not JSON: ''"),
+        "refused": (
+            message(None, "content_filter", refusal="I can't help with that."),
+            WITHHELD,
+            WITHHELD,
+        ),
+        "cut before the first word": (message("", "length"), NO_LIKELIER, "cut off; reasoning"),
+        "cut in the middle": (message('{"met": tr', "length"), NO_LIKELIER, "was cut off; a"),
+        "no choice": (says("") | {"choices": []}, "holds no choice", "holds no choice"),
+        "choices null": (says("") | {"choices": None}, "holds no choice", "holds no choice"),
+        "no completion at all": (
+            {"error": "the proxy is down"},
+            "the proxy is down",
+            "the proxy is down",
+        ),
+        "other words": (message("Well, it depends."), NO_LIKELIER, "is not JSON: 'Well, it"),
+        "probability elsewhere": (
+            says("maybe", tokens={"maybe": 0.999, "perhaps": 0.001}),
+            "only 0.0000 of the probability is on",
+            "is not JSON: 'maybe'",
+        ),
+        "ratings out of range": (
+            says("11", tokens={"11": 0.5, "0": 0.3, "-1": 0.2}),
+            "only 0.0000 of the probability is on",
+            "expected one JSON object, got '11'",
+        ),
     }
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(("arm", "reading"), EVERY)
 @pytest.mark.parametrize("name", unreadable())
-def test_an_unreadable_reply_is_unscored_with_a_reason(
+def test_an_unreadable_reply_is_unscored_and_the_reason_says_what_was_wrong(
     ask: Ask, name: str, arm: Arm, reading: Reading
 ) -> None:
-    grade = ask(unreadable()[name], arm, reading, "Cool it.")
+    reply, of_likely, of_sampled = unreadable()[name]
+    words = of_sampled if reading == "sampled" else of_likely
+    grade = ask(reply, arm, reading, "Cool it.")
     assert grade.score is None
     assert grade.rating is None
-    assert grade.reason
-    assert all(v.met is None and v.probability is None and v.reason for v in grade.verdicts)
+    assert words in (grade.reason or "")
+    for verdict in grade.verdicts:
+        assert (verdict.met, verdict.probability) == (None, None)
+        assert words in (verdict.reason or "")
 
 
 #: JSON objects with one thing wrong; KEY is what was asked for, ``met`` or ``rating``.
@@ -247,27 +273,30 @@ def test_a_whole_object_that_was_cut_is_not_trusted(ask: Ask, met: str, rating: 
         assert "cut off" in (grade.reason or "")
 
 
+#: Bodies, and what is said of them.
 NOT_A_COMPLETION = {
-    "empty body": raw(b""),
-    "cut body": raw(b'{"choices": [{"mess'),
-    "not UTF-8": raw(b'{"choices": "\xff\xfe"}'),
-    "a hundred thousand brackets": raw(b"[" * 100_000),
-    "list": raw(b"[7]"),
-    "number": raw(b"7"),
-    "null": raw(b"null"),
-    "page of a proxy": raw(b"<html>7</html>", "text/html"),
-    "plain text": raw(b"7", "text/plain"),
+    "empty body": (raw(b""), "is not JSON"),
+    "cut body": (raw(b'{"choices": [{"mess'), "is not JSON"),
+    "not UTF-8": (raw(b'{"choices": "\xff\xfe"}'), "can't decode byte 0xff"),
+    "a hundred thousand brackets": (raw(b"[" * 100_000), "is not JSON"),
+    "list": (raw(b"[7]"), "off the protocol"),
+    "number": (raw(b"7"), "off the protocol"),
+    "null": (raw(b"null"), "off the protocol"),
+    "page of a proxy": (raw(b"<html>7</html>", "text/html"), "a web page ('<html>7</html>')"),
+    "plain text": (raw(b"7", "text/plain"), "off the protocol"),
 }
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(("arm", "reading"), EVERY)
 @pytest.mark.parametrize("name", NOT_A_COMPLETION)
 def test_a_body_that_is_no_completion_is_unscored_with_a_reason(
     ask: Ask, name: str, arm: Arm, reading: Reading
 ) -> None:
-    grade = ask(NOT_A_COMPLETION[name], arm, reading, "Cool it.")
+    body, words = NOT_A_COMPLETION[name]
+    grade = ask(body, arm, reading, "Cool it.")
     assert grade.score is None
-    assert grade.reason
+    assert words in (grade.reason or "")
 
 
 def test_a_reply_that_is_no_valid_text_can_be_recorded(ask: Ask, tmp_path: Path) -> None:
@@ -291,11 +320,11 @@ def logprob(value: float | None) -> Reply:
 
 
 IMPOSSIBLE = {
-    "not a number": logprob(math.nan),
-    "infinite": logprob(math.inf),
-    "above certainty": logprob(2.0),
-    "far above certainty": logprob(800.0),
-    "null": logprob(None),
+    "not a number": (logprob(math.nan), "the log-probability of 'yes' is nan"),
+    "infinite": (logprob(math.inf), "the log-probability of 'yes' is inf"),
+    "above certainty": (logprob(2.0), "the log-probability of 'yes' is 2.0"),
+    "far above certainty": (logprob(800.0), "the log-probability of 'yes' is 800.0"),
+    "null": (logprob(None), "off the protocol"),
 }
 
 
@@ -304,14 +333,15 @@ IMPOSSIBLE = {
 def test_an_impossible_probability_is_unscored_with_a_reason(
     ask: Ask, name: str, arm: Arm, reading: Reading
 ) -> None:
-    grade = ask(IMPOSSIBLE[name], arm, reading, "Cool it.")
+    reply, words = IMPOSSIBLE[name]
+    grade = ask(reply, arm, reading, "Cool it.")
     assert grade.score is None
-    assert grade.reason
+    assert words in (grade.reason or "")
 
 
-OFF_PROTOCOL: dict[str, Reply] = {
-    "message null": says("7") | {"choices": [{"index": 0, "message": None}]},
-    "choices a string": says("7") | {"choices": "yes"},
+OFF_PROTOCOL: dict[str, tuple[Reply, str]] = {
+    "message null": (says("7") | {"choices": [{"index": 0, "message": None}]}, "holds no message"),
+    "choices a string": (says("7") | {"choices": "yes"}, "off the protocol"),
 }
 
 
@@ -320,9 +350,10 @@ OFF_PROTOCOL: dict[str, Reply] = {
 def test_a_reply_off_the_protocol_is_unscored_with_a_reason(
     ask: Ask, name: str, arm: Arm, reading: Reading
 ) -> None:
-    grade = ask(OFF_PROTOCOL[name], arm, reading, "Cool it.")
+    reply, words = OFF_PROTOCOL[name]
+    grade = ask(reply, arm, reading, "Cool it.")
     assert grade.score is None
-    assert grade.reason
+    assert words in (grade.reason or "")
 
 
 def test_a_criterion_without_a_verdict_is_named_and_the_rest_is_kept(ask: Ask) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -131,20 +132,18 @@ def test_second_caller_reuses_and_leaves_it_running(folder: Path) -> None:
 
 
 def test_two_concurrent_callers_start_one(folder: Path) -> None:
-    seen: list[tuple[str, bool]] = []
-    both = threading.Barrier(2)
+    both = threading.Barrier(2, timeout=60)
 
-    def call() -> None:
+    def call() -> tuple[str, bool]:
         both.wait()
         with fake(folder) as endpoint:
-            seen.append((endpoint.base_url, endpoint.owned))
             both.wait()
+            return endpoint.base_url, endpoint.owned
 
-    threads = [threading.Thread(target=call) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(call) for _ in range(2)]
+    assert [one.exception() for one in calls] == [None, None]
+    seen = [one.result() for one in calls]
     assert len({url for url, _ in seen}) == 1
     assert sorted(owned for _, owned in seen) == [False, True]
     assert len(started(folder)) == 1

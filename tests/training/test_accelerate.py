@@ -18,7 +18,6 @@ from typing import Any
 
 import launched
 import pytest
-import tiny
 from scripted import Reply, Scripted, says, server
 from typer.testing import CliRunner
 
@@ -42,15 +41,6 @@ def opinion(request: Reply, _: int = 0) -> Reply:
     text = request["messages"][-1]["content"]
     rating = str(2 + sum(text.encode()) % 8)
     return says(rating, tokens={rating: 1.0})
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random model and its tokenizer."""
-    folder = tmp_path_factory.mktemp("policy")
-    tiny.tiny("llama", adapter=False).save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
 
 
 def command(policy: Path, url: str, out: Path) -> list[str]:
@@ -171,13 +161,13 @@ def slowly(script: Any) -> Iterator[tuple[Scripted, list[int]]]:
     with server(opinion) as scripted:
         answered = scripted.reply
 
-        def reply(request: Reply, path: str = "", headers: Any = None) -> Reply:
+        def reply(request: Reply, *more: Any) -> Reply:
             with lock:
                 now[0] += 1
                 most[0] = max(most[0], now[0])
             time.sleep(0.05)
             scripted.answer = script
-            found = answered(request, path, headers)
+            found = answered(request, *more)
             with lock:
                 now[0] -= 1
             return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import re
 from typing import Any
 
 import pytest
@@ -110,7 +111,7 @@ def test_a_limit_that_is_no_share_is_refused_before_verl_is_loaded(most: Any) ->
         register_verl(most)
 
 
-def test_verls_score_is_nan_with_a_reason_and_never_zero() -> None:
+def test_verls_score_is_nan_with_a_reason_and_never_zero(caplog: pytest.LogCaptureFixture) -> None:
     with server(answer) as scripted:
         score = for_verl(RubricReward(Judge(Chat(scripted.url, "m")), "implicit"))
         assert inspect.iscoroutinefunction(score)
@@ -123,6 +124,7 @@ def test_verls_score_is_nan_with_a_reason_and_never_zero() -> None:
     assert math.isnan(float(broken["score"]))
     assert broken["unscored"] == 1.0
     assert "on 1..10" in str(broken["reason"])
+    assert caplog.messages == [f"task {TASK.id}: not scored: {broken['reason']}"]
 
 
 def test_a_rule_serves_as_well() -> None:
@@ -133,7 +135,9 @@ def test_a_rule_serves_as_well() -> None:
         asyncio.run(for_verl(broken)("rar", "yes", JSON))
 
 
-def test_openrlhfs_score_is_of_the_response_alone_and_nan_where_there_is_none() -> None:
+def test_openrlhfs_score_is_of_the_response_alone_and_nan_where_there_is_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with server(answer) as scripted:
         score = for_openrlhf(RubricReward(Judge(Chat(scripted.url, "m")), "implicit"))
         fine = score(["<|user|>broken?Fine.<|im_end|>\n"], ["<|user|>broken?"], [JSON])
@@ -143,6 +147,8 @@ def test_openrlhfs_score_is_of_the_response_alone_and_nan_where_there_is_none() 
     assert fine["rewards"] == fine["scores"] == pytest.approx(6 / 9, abs=1e-5)
     assert math.isnan(broken["rewards"])
     assert broken["extra_logs"] == {"unscored": 1.0}
+    (said,) = caplog.messages  # the reason is nowhere else
+    assert re.match(rf"task {TASK.id}: not scored: only .* on 1\.\.10", said)
 
 
 def test_openrlhfs_run_ends_when_most_of_the_last_judgements_failed() -> None:

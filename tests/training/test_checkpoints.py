@@ -58,10 +58,11 @@ def test_the_pickled_arguments_are_not_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [*FILES, JOURNAL, MARKER])
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "one byte changed"])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(
-    tmp_path: Path, name: str, damage: str
+    tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path, 1)
-    file = write(tmp_path, 2) / name
+    path = write(tmp_path, 2)
+    file = path / name
     content = file.read_bytes()
     if damage == "gone":
         file.unlink()
@@ -69,19 +70,25 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(
         half = content[: len(content) // 2]
         changed = content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
         file.write_bytes({"cut": half, "empty": b"", "one byte changed": changed}[damage])
+    why = fault(path, RUN)
     found = newest(tmp_path, RUN)
     assert found is not None
     assert found.step == 1
+    assert why
+    assert caplog.messages == [f"{path}: {why}; renamed to broken-checkpoint-2"]
     assert (tmp_path / "broken-checkpoint-2").is_dir()
     assert not (tmp_path / "checkpoint-2").exists()
 
 
-def test_a_checkpoint_that_was_being_written_is_set_aside_every_time(tmp_path: Path) -> None:
+def test_a_checkpoint_that_was_being_written_is_set_aside_every_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for number in range(3):
         (write(tmp_path, 1) / MARKER).unlink()
         assert newest(tmp_path, RUN) is None
         aside = f"broken-checkpoint-1{f'-{number}' * bool(number)}"
         assert (tmp_path / aside).is_dir()
+        assert caplog.messages[number].endswith(f": it was not finished; renamed to {aside}")
 
 
 def test_a_file_that_the_marker_does_not_name_is_not_loaded(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_trls_own_code_calls_it_and_takes_what_it_returns() -> None:
         return says("?", tokens={"?": 1.0}) if broken else seven(request, 0)
 
     thread, loop, ready = start_event_loop_in_daemon()
-    ready.wait(10)
+    assert ready.wait(60)
     metrics: dict[str, float] = {}
     steps: list[dict[str, Any]] = []
     row = dataset_of([TASK])[0]
@@ -372,7 +372,10 @@ def test_every_step_records_groups_lengths_and_idle_criteria() -> None:
         (told_apart.id, False),
     ]
     assert "usage" not in rollouts[0]
-    assert {metrics[name] for name in ("mean", "spread")} == {step["mean"], step["spread"]}
+    defined = ("mean", "spread", "unscored", "only_thoughts", "flat_groups", "flat_mass")
+    logged = {name: step[name] for name in (*defined, "length_correlation", "judge_seconds")}
+    assert metrics == logged | {f"credit/{key}": value for key, value in step["credit"].items()}
+    assert step["mean"] != step["spread"]
 
 
 def shown(scripted: Scripted) -> list[frozenset[str]]:

@@ -12,7 +12,7 @@ from trl import GRPOConfig
 
 from rar_lib.core.errors import DataError
 from rar_lib.core.stats import TOLERANCE
-from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings, prompts_each
+from rar_lib.training.settings import PAPER_LEARNING_RATE, Settings, prompts_each, settings_of
 
 CONVENTIONS = Path(__file__).resolve().parents[2] / "book" / "conventions.md"
 TRL = {field.name: field.default for field in dataclasses.fields(GRPOConfig)}
@@ -64,6 +64,22 @@ def test_a_choice_that_trl_does_not_know_is_refused(wrong: dict[str, Any]) -> No
     name = next(iter(wrong))
     with pytest.raises(ValueError, match=re.escape(name)):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({"max_completion": 3584}, r"max_completion \(3584\) must be below context \(3584\)"),
+        ({"rollouts": 1}, "rollouts: Input should be greater than or equal to 2"),
+        ({"steps": 0, "loss": "ppo"}, "steps: Input .*; loss: Input should be 'grpo', 'dapo'"),
+        ({"step": 5}, "step: Extra inputs are not permitted"),
+    ],
+    ids=str,
+)
+def test_what_a_user_chose_and_cannot_be_is_named(chosen: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=f"^these settings can't be: .*{words}"):
+        settings_of(chosen)
+    assert settings_of({"max_completion": 3583}).max_completion == 3583
 
 
 def test_processes_that_cannot_share_a_step_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

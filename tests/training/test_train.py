@@ -1,6 +1,7 @@
-"""Training that is killed and continued, by every arm, with a real small policy.
+"""Training that is killed and continued, by every arm.
 
-The judge is scripted; the policy, the trainer and the kill are real.
+The judge is scripted; the trainer and the kill are real. So is the policy where a run is held
+against one that nobody killed, and where all is logged; elsewhere it is a random one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import launched
 import pytest
 import tiny
 from closure import PROMPT_TEXTS, closure, doing
@@ -37,6 +39,7 @@ from rar_lib.evaluation.held_out import course, look_with
 from rar_lib.judging.chat import Chat
 from rar_lib.judging.judge import Judge
 from rar_lib.judging.messages import Messages
+from rar_lib.training import decode
 from rar_lib.training.checkpoints import Journal, Sealer, seal
 from rar_lib.training.policy import Likelihoods, Policy
 from rar_lib.training.rewards import RubricReward, VerifiableReward
@@ -63,16 +66,26 @@ PER_STEP = PROMPTS * ROLLOUTS
 TASKS = load_mini("train")[:4]
 
 
+def settings_for(policy: str = "", **change: Any) -> Settings:
+    """Those of every run here; the policy is the smoke profile's, a real one, or another."""
+    change = {"steps": STEPS, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS} | change
+    if policy:
+        change["policy"] = policy
+    return load("smoke").training.model_copy(update={"max_completion": 8} | change)
+
+
 def trained(
-    url: str, out: Path, arm: str = "implicit", before: dict[str, str] | None = None
+    url: str,
+    out: Path,
+    arm: str = "implicit",
+    before: dict[str, str] | None = None,
+    policy: str = "",
 ) -> Run:
     """The run of every test here."""
-    change = {"steps": STEPS, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS}
-    settings = load("smoke").training.model_copy(update=change | {"max_completion": 8})
     return train(
         arm,
         SEED,
-        settings=settings,
+        settings=settings_for(policy),
         judge=Judge(Chat(url, "scripted", weights="the same at any address")),
         tasks=TASKS,
         held_out=load_mini("test")[:2],
@@ -99,6 +112,7 @@ def killed(
     *,
     at_request: int = 10**9,
     before: dict[str, str] | None = None,
+    policy: str = "",
 ) -> Scripted:
     """The run in a process of its own, killed at a question to the judge, or when all steps are
     done and only the result has to be written."""
@@ -113,13 +127,15 @@ def killed(
 import json, os, sys
 from pathlib import Path
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]!r}
-from test_train import Run, trained
+from test_train import Run, decode, launched, trained
 Run.save = lambda *_: os.kill(os.getpid(), {int(signal.SIGKILL)})
-trained(sys.argv[1], Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))
+if sys.argv[5]:
+    decode._sample = launched.fixed
+trained(sys.argv[1], Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]), sys.argv[5])
 """
     with server(killing) as scripted:
         given = json.dumps(before)
-        command = [sys.executable, "-c", program, scripted.url, str(out), arm, given]
+        command = [sys.executable, "-c", program, scripted.url, str(out), arm, given, policy]
         pipe = subprocess.PIPE
         env = os.environ | {"HF_HUB_OFFLINE": "1"}
         victim.append(
@@ -217,16 +233,25 @@ def test_kill_9_in_the_middle_of_a_step_loses_that_step_alone(
         assert "rollouts" not in record
 
 
-@pytest.mark.model
+@pytest.fixture
+def small(policy: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A random policy: what is kept and continued is the same by it, and it is there at once.
+
+    Its draws are fixed, so that it never says nothing, of which no judge is asked.
+    """
+    monkeypatch.setattr(decode, "_sample", launched.fixed)
+    return str(policy)
+
+
 @pytest.mark.timeout(300)
-def test_kill_9_after_the_last_step_and_a_broken_checkpoint(tmp_path: Path) -> None:
+def test_kill_9_after_the_last_step_and_a_broken_checkpoint(tmp_path: Path, small: str) -> None:
     whole = tmp_path / "whole"
     broken = tmp_path / "broken"
-    assert len(killed(whole).requests) == STEPS * PER_STEP
+    assert len(killed(whole, policy=small).requests) == STEPS * PER_STEP
     assert checkpoints(whole) == ["checkpoint-3", "checkpoint-4"]
     shutil.copytree(whole, broken)
     with server(opinion) as scripted:
-        run = trained(scripted.url, whole)
+        run = trained(scripted.url, whole, policy=small)
         assert scripted.requests == []  # no step is left
     assert run.resumed_at == [4]
     assert [row["step"] for row in run.curve()] == [1, 2, 3, 4]
@@ -234,10 +259,11 @@ def test_kill_9_after_the_last_step_and_a_broken_checkpoint(tmp_path: Path) -> N
     (optimizer,) = broken.glob("checkpoints/*/checkpoint-4/optimizer.pt")
     optimizer.write_bytes(optimizer.read_bytes()[:1000])
     with server(opinion) as scripted:
-        run = trained(scripted.url, broken)
+        run = trained(scripted.url, broken, policy=small)
         assert len(scripted.requests) == PER_STEP  # step 4 again
         assert run.resumed_at == [3]
-        assert trained(scripted.url, broken) == run  # as it is: nothing is trained or judged again
+        # As it is: nothing is trained or judged again.
+        assert trained(scripted.url, broken, policy=small) == run
         assert len(scripted.requests) == PER_STEP
 
 
@@ -255,15 +281,14 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
-@pytest.mark.model
 @pytest.mark.timeout(300)
 def test_a_killed_run_with_known_answers_goes_on_as_that_run(
-    whole: tuple[Run, list[set[str]]], tmp_path: Path, written: list[int]
+    tmp_path: Path, small: str, written: list[int]
 ) -> None:
-    known = whole[0].before
-    killed(tmp_path, at_request=2 * PER_STEP + 3, before=known)  # inside step 3
+    known = {task.id: f"An answer to {task.id}." for task in load_mini("test")[:2]}
+    killed(tmp_path, at_request=2 * PER_STEP + 3, before=known, policy=small)  # inside step 3
     with server(opinion) as scripted:
-        again = trained(scripted.url, tmp_path, before=known)
+        again = trained(scripted.url, tmp_path, before=known, policy=small)
     assert again.resumed_at == [2]
     assert again.before == known
     assert written == [2]  # the look after step 4 alone
@@ -272,20 +297,17 @@ def test_a_killed_run_with_known_answers_goes_on_as_that_run(
     assert next(row["answers"] for row in rows if "look" in row) == known
 
 
-@pytest.mark.model
 def test_held_out_answers_are_written_once_a_look_and_not_where_they_are_known(
-    tmp_path: Path, written: list[int]
+    tmp_path: Path, small: str, written: list[int]
 ) -> None:
     seen: dict[int, dict[str, str]] = {}
     held_out = load_mini("test")[:2]
-    change = {"steps": 2, "prompts_per_step": PROMPTS, "rollouts": ROLLOUTS, "max_completion": 8}
-    settings = load("smoke").training.model_copy(update=change)
 
     def run(out: str, before: dict[str, str] | None) -> Run:
         return train(
             "sft_reference",
             SEED,
-            settings=settings,
+            settings=settings_for(small, steps=2),
             tasks=TASKS,
             held_out=held_out,
             before=before,
@@ -304,23 +326,26 @@ def test_held_out_answers_are_written_once_a_look_and_not_where_they_are_known(
     assert read_transcript(tmp_path / "other" / TRANSCRIPT)[1]["answers"] == first.before
 
 
-def test_known_answers_must_be_to_all_held_out_tasks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arm", ["sft_reference", "base"])
+def test_known_answers_must_be_to_all_held_out_tasks(
+    arm: str, tmp_path: Path, policy: Path
+) -> None:
     with pytest.raises(DataError, match=f"before lacks an answer .* {TASKS[1].id!r}"):
         train(
-            "base",
-            settings=load("smoke").training,
+            arm,
+            settings=settings_for(str(policy)),
             tasks=TASKS,
             held_out=TASKS[:2],
             before={TASKS[0].id: "An answer."},
             out=tmp_path,
+            backend="transformers",
         )
 
 
-@pytest.mark.model
 @pytest.mark.parametrize("arm", ["sft_reference", "rlvr", "base"])
-def test_the_arms_without_a_judge(arm: str, tmp_path: Path) -> None:
+def test_the_arms_without_a_judge(arm: str, tmp_path: Path, small: str) -> None:
     with server(opinion) as scripted:
-        run = trained(scripted.url, tmp_path, arm)
+        run = trained(scripted.url, tmp_path, arm, policy=small)
     assert scripted.requests == []
     assert run.arm == arm
     assert set(run.before) == set(run.after)
@@ -333,11 +358,13 @@ def test_the_arms_without_a_judge(arm: str, tmp_path: Path) -> None:
         assert sum(losses[2:4]) < sum(losses[:2])
 
 
-@pytest.mark.model
-def test_rejection_sampling_that_was_killed_keeps_what_was_judged(tmp_path: Path) -> None:
-    killed(tmp_path, "sft_filtered", at_request=PER_STEP + 1)  # in the second batch of prompts
+def test_rejection_sampling_that_was_killed_keeps_what_was_judged(
+    tmp_path: Path, small: str
+) -> None:
+    at = PER_STEP + 1  # in the second batch of prompts
+    killed(tmp_path, "sft_filtered", at_request=at, policy=small)
     with server(opinion) as scripted:
-        run = trained(scripted.url, tmp_path, "sft_filtered")
+        run = trained(scripted.url, tmp_path, "sft_filtered", policy=small)
     assert len(scripted.requests) == (len(TASKS) - PROMPTS) * ROLLOUTS
     assert [s["task_id"] for s in run.selected] == [t.id for t in TASKS]
     for selected in run.selected:

@@ -13,59 +13,14 @@ import nbformat
 import pytest
 from browser import browser, chromium, served
 from bs4 import BeautifulSoup
-from sample import code, new_markdown_cell, new_notebook, png, shown, write_run
+from sample import END, exercise, new_markdown_cell, new_notebook
 
 from rar_lib.book.pages.build import build
 from rar_lib.core.errors import ReproduceError
 
 REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
-CHAPTER = "04_can_the_judge_be_trusted"
-TABLE = (
-    "<table class='dataframe'><thead><tr><th>verdict</th><th>reward</th></tr></thead>"
-    "<tbody><tr><td>met</td><td>0.36</td></tr></tbody></table>"
-)
-END = ":::{solution-end}\n:::"
-
-
-def exercise(label: str, title: str) -> str:
-    return (
-        f":::{{exercise}} {title}\n:label: {label}\n\nWhat is lost?\n\n*Hint.* `read`\n:::\n\n"
-        f":::{{solution-start}} {label}\n:label: {label}-solution\n:class: dropdown\n:::"
-    )
-
-
-def chapter() -> Any:
-    """A chapter as the notebooks are written: two exercises behind its last section."""
-    return new_notebook(
-        cells=[
-            new_markdown_cell("# Can the judge be trusted?\n\nAfter {ref}`ex-two` you know."),
-            code("t", shown({"text/html": TABLE})),
-            new_markdown_cell("## What we learnt\n\n- Little."),
-            new_markdown_cell("## Exercises\n\n" + exercise("ex-one", "One verdict at a time")),
-            code(f"tables.table(rows)  # {'long ' * 30}", shown({"text/html": TABLE})),
-            code(
-                "say(x)",
-                shown({"text/markdown": "The *unscored* one, a hedgehogword."}),
-                tags=("hide-input",),
-            ),
-            new_markdown_cell(f"{END}\n\n{exercise('ex-two', 'Two')}"),
-            code('figures.strips(\n xlabel="x")', shown({"image/png": png()})),
-            new_markdown_cell(f"So it is.\n\n{END}"),
-        ]
-    )
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_run(tmp_path_factory.mktemp("run") / "smoke", BOOK)
-    nbformat.write(chapter(), folder / f"{CHAPTER}.ipynb")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def html(run: Path) -> Path:
-    return build(run, BOOK, run.parent / "out", repo=REPO)
+CHAPTER = "05_down_to_the_criterion"
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +35,9 @@ def said(element: Any) -> str:
 
 def test_exercises_are_numbered_with_their_chapter_and_can_be_referred_to(article: Any) -> None:
     titles = [said(t) for t in article.select(".exercise > .admonition-title")]
-    assert titles == ["Exercise 4.1 (One verdict at a time)", "Exercise 4.2 (Two)"]
+    assert titles == ["Exercise 5.1 (One verdict at a time)", "Exercise 5.2 (Two)"]
     link = article.select_one('p > a[href="#ex-two"]')
-    assert said(link) == "Exercise 4.2"
+    assert said(link) == "Exercise 5.2"
     assert article.select_one(link["href"])
 
 
@@ -103,8 +58,8 @@ def test_each_solution_follows_its_exercise_and_holds_what_its_cells_gave(articl
 def test_tables_and_figures_of_a_solution_say_whose_they_are(article: Any) -> None:
     captions = [said(c) for c in article.select(".solution caption, .solution figcaption")]
     assert captions == [
-        "Table 4.2. Solution of Exercise 4.1: verdict, reward.",
-        "Figure 4.1. Solution of Exercise 4.2: x.",
+        "Table 5.2. Solution of Exercise 5.1: verdict, reward.",
+        "Figure 5.1. Solution of Exercise 5.2: x.",
     ]
 
 
@@ -112,8 +67,8 @@ def test_no_id_is_used_twice_and_headings_are_those_of_the_chapter(article: Any)
     ids = [e["id"] for e in article.select("[id]")]
     assert len(ids) == len(set(ids))
     assert [said(h).rstrip("#") for h in article.select("h2")] == [
-        "4.1. What we learnt",
-        "4.2. Exercises",
+        "5.1. What we learnt",
+        "5.2. Exercises",
     ]
     assert all(section.find(re.compile("^h[1-6]$")) for section in article.select("section"))
 

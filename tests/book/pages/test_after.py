@@ -114,7 +114,9 @@ def test_an_entry_names_title_year_and_address(key: str) -> None:
 @pytest.mark.parametrize("name", ["after", "index"])
 def test_links_lead_to_pages_of_the_book(name: str) -> None:
     text = (BOOK / f"{name}.md").read_text(encoding="utf-8")
-    for target, _, anchor in (t.partition("#") for t in re.findall(r"\]\(([^)]+)\)", text)):
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert targets
+    for target, _, anchor in (given.partition("#") for given in targets):
         stem = Path(target).stem
         assert stem in chapters(BOOK), target
         source = (REPO / "notebooks" if target.endswith(".ipynb") else BOOK) / target
@@ -125,7 +127,9 @@ def test_links_lead_to_pages_of_the_book(name: str) -> None:
 
 
 def test_what_it_says_is_built_is_there() -> None:
-    for path in re.findall(r"`(rar_lib/[\w/.]+)`", TEXT):
+    paths = re.findall(r"`(rar_lib/[\w/.]+)`", TEXT)
+    assert paths
+    for path in paths:
         assert (REPO / path).is_file(), path
     given = re.findall(r'RubricReward\(judge, "explicit", ([^)]*)\)', TEXT)
     assert len(given) == 2

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +49,7 @@ def test_an_unchanged_book_is_not_built_again(
 ) -> None:
     caplog.set_level("INFO", logger="rar_lib")
     stamp = (html / "index.html").stat().st_mtime_ns
-    started = time.perf_counter()
     assert build(run, BOOK, run.parent / "out", repo=REPO) == html
-    assert time.perf_counter() - started < 5.0  # it takes a minute
     assert (html / "index.html").stat().st_mtime_ns == stamp
     assert "unchanged" in caplog.text
 
@@ -80,22 +77,53 @@ def test_no_page_is_made_of_a_copy_that_is_not_as_its_run_left_it(
         build(other, BOOK, tmp_path / "out", repo=REPO)
 
 
-def test_a_broken_reference_fails_the_build_and_leaves_the_old_book(
-    tmp_path: Path, run: Path
-) -> None:
-    book = tmp_path / "book"
-    out = tmp_path / "out"
+#: Directives that bring markup or a file into a page; the file is there, beside the book.
+BRINGING = {
+    "raw": "```{raw} html\n<b>bold</b>\n```",
+    "raw of a file": "```{raw} html\n:file: ../../secret.txt\n```",
+    "include": ":::{include} ../../secret.txt\n:::",
+    "literalinclude": "```{literalinclude} ../../secret.txt\n```",
+    "csv-table": "```{csv-table}\n:file: ../../secret.txt\n```",
+    "raw of another language": "```{eval-rst}\n.. raw:: html\n\n   <b>bold</b>\n```",
+    "include of another language": "```{eval-rst}\n.. include:: ../../secret.txt\n```",
+}
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory, run: Path) -> tuple[str, Path]:
+    """What is said of a book with faults in its prose and in a chapter, and where it would be."""
+    root = tmp_path_factory.mktemp("refused")
+    book = root / "book"
+    out = root / "out"
     shutil.copytree(BOOK, book)
+    shutil.copytree(run, root / "smoke")
     (out / "html").mkdir(parents=True)
     (out / "html" / "index.html").write_text("the old book")
     glossary = book / "glossary.md"
     glossary.write_text(glossary.read_text() + "\n{ref}`no-such-place` and $\\nosuchcommand{x}$\n")
+    (root / "secret.txt").write_text("xyzzy,1\n")
+    cells = [new_markdown_cell("# T"), *map(new_markdown_cell, BRINGING.values())]
+    nbformat.write(new_notebook(cells=cells), root / "smoke" / f"{FIRST}.ipynb")
     with pytest.raises(ReproduceError) as caught:
-        build(run, book, out, repo=REPO)
-    assert "no-such-place" in str(caught.value)
-    assert "nosuchcommand" in str(caught.value)
-    assert "glossary.md" in str(caught.value)
+        build(root / "smoke", book, out, repo=REPO)
+    return str(caught.value), out
+
+
+def test_a_broken_reference_fails_the_build_and_leaves_the_old_book(
+    refused: tuple[str, Path],
+) -> None:
+    said, out = refused
+    assert "no-such-place" in said
+    assert "nosuchcommand" in said
+    assert "glossary.md" in said
     assert (out / "html" / "index.html").read_text() == "the old book"
+
+
+def test_no_directive_brings_a_file_or_markup_into_a_page(refused: tuple[str, Path]) -> None:
+    said, _ = refused
+    found = re.findall(r":(\d)000\d: WARNING: .*(?:disabled|deactivated)", said)
+    assert len(set(found)) == len(BRINGING), said  # a warning for each cell
+    assert "xyzzy" not in said
 
 
 def test_a_kill_between_the_two_renames_is_healed(tmp_path: Path, run: Path, html: Path) -> None:
@@ -243,34 +271,6 @@ def test_a_file_that_moves_to_another_room_makes_another_book(
     assert len(keys) == 4
 
 
-# --- what is refused
-
-
-#: Directives that bring markup or a file into a page; the file is there, beside the book.
-BRINGING = {
-    "raw": "```{raw} html\n<b>bold</b>\n```",
-    "raw of a file": "```{raw} html\n:file: ../../secret.txt\n```",
-    "include": ":::{include} ../../secret.txt\n:::",
-    "literalinclude": "```{literalinclude} ../../secret.txt\n```",
-    "csv-table": "```{csv-table}\n:file: ../../secret.txt\n```",
-    "raw of another language": "```{eval-rst}\n.. raw:: html\n\n   <b>bold</b>\n```",
-    "include of another language": "```{eval-rst}\n.. include:: ../../secret.txt\n```",
-}
-
-
-def test_no_directive_brings_a_file_or_markup_into_a_page(tmp_path: Path, run: Path) -> None:
-    hostile = tmp_path / "smoke"
-    shutil.copytree(run, hostile)
-    (tmp_path / "secret.txt").write_text("xyzzy,1\n")
-    cells = [new_markdown_cell("# T"), *map(new_markdown_cell, BRINGING.values())]
-    nbformat.write(new_notebook(cells=cells), hostile / f"{FIRST}.ipynb")
-    with pytest.raises(ReproduceError) as caught:
-        build(hostile, BOOK, tmp_path / "out", repo=REPO)
-    refused = re.findall(r":(\d)000\d: WARNING: .*(?:disabled|deactivated)", str(caught.value))
-    assert len(set(refused)) == len(BRINGING), str(caught.value)  # a warning for each cell
-    assert "xyzzy" not in str(caught.value)
-
-
 # --- in a real browser
 
 
@@ -344,13 +344,26 @@ def test_an_injected_inline_script_is_stopped_by_the_policy(
             assert page.evaluate("typeof window.pwned") == "undefined"
 
 
+def different(run: Path, html: Path) -> list[Path]:
+    """The pages, but of the chapters of a title and a word one alone: they look alike."""
+    bare = []
+    for page in pages(html):
+        chapter = run / f"{page.stem}.ipynb"
+        if chapter.is_file() and len(nbformat.read(chapter, as_version=4)["cells"]) == 1:
+            bare.append(page)
+    assert len(bare) > 1
+    return [page for page in pages(html) if page not in bare[1:]]
+
+
 # The two views that the real book's own test leaves out (tests/notebooks/test_real_book.py).
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 390)])
-def test_no_page_has_a_serious_barrier(chrome: Any, html: Path, scheme: str, width: int) -> None:
+def test_no_page_has_a_serious_barrier(
+    chrome: Any, run: Path, html: Path, scheme: str, width: int
+) -> None:
     context = chrome.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
     page = context.new_page()
     found = []
-    for path in [*pages(html), html / "search.html?q=wordgolem"]:
+    for path in [*different(run, html), html / "search.html?q=wordgolem"]:
         page.goto(f"{html.resolve().as_uri()}/{path.name}")
         if "?" in path.name:
             page.wait_for_selector(".rar-excerpt", timeout=10_000)

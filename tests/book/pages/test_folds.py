@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from sample import code, new_markdown_cell, new_notebook, shown, table, write_run
+from sample import CELLS, SHOWS, name
 
-from rar_lib.book.pages.build import build
 from rar_lib.book.pages.editions import _finish_epub
 from rar_lib.book.pages.folds import join_folds
 from rar_lib.book.pages.gate import SVG
@@ -19,21 +17,6 @@ from rar_lib.book.pages.gate import SVG
 REPO = Path(__file__).resolve().parents[3]
 BOOK = REPO / "book"
 STEM = "07_training_with_grpo"
-FOLDED = ("hide-input",)
-#: Source of each cell of the chapter -> its tags; what is shown under it stands in SHOWS.
-CELLS = {
-    "first = 1": FOLDED,
-    "second = '<b>'\n\n\ndef f():\n    return 2": FOLDED,
-    "third = 3": FOLDED,
-    "shows": FOLDED,
-    "fourth = 4": FOLDED,
-    "open_ = 5": (),
-    "other = 6": (*FOLDED, "other"),
-    "sixth = 7": FOLDED,
-    "": (),
-    "last = 8": FOLDED,
-}
-SHOWS = "shows"
 #: What the page shows as cells, each with the sources that it holds.
 JOINED = [
     ["first = 1", "second = '<b>'\n\n\ndef f():\n    return 2", "third = 3"],
@@ -44,31 +27,6 @@ JOINED = [
     ["sixth = 7"],
     ["last = 8"],
 ]
-
-
-def name(source: str) -> str:
-    """The id that the notebook gives a cell."""
-    return f"c-{source.split()[0].strip('_')}"
-
-
-def chapter() -> Any:
-    cells = [new_markdown_cell("# Training\n\n## A section")]
-    for source, tags in CELLS.items():
-        if not source:
-            cells.append(new_markdown_cell("Some text."))
-            continue
-        outputs = [shown({"text/html": table(["a", "b"], ["1", "2"])})] if source == SHOWS else []
-        cell = code(source, *outputs, tags=tags)
-        cell["id"] = name(source)
-        cells.append(cell)
-    return new_notebook(cells=cells)
-
-
-@pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = write_run(tmp_path_factory.mktemp("run") / "smoke", BOOK)
-    nbformat.write(chapter(), run / f"{STEM}.ipynb")
-    return build(run, BOOK, run.parent / "out", repo=REPO)
 
 
 @pytest.fixture(scope="module")

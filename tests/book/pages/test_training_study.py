@@ -208,7 +208,9 @@ def test_each_text_takes_its_own_place(tmp_path: Path) -> None:
 
 
 def test_files_that_it_names_are_there() -> None:
-    for path in re.findall(r"`((?:results|tests|rar_lib)/[\w/.]+)`", TEXT):
+    paths = re.findall(r"`((?:results|tests|rar_lib)/[\w/.]+)`", TEXT)
+    assert paths
+    for path in paths:
         assert (REPO / path).exists(), path
 
 
