@@ -22,8 +22,12 @@ from rar_lib.core.text import visible
 
 #: All that CommonMark, GitHub's or MyST's flavour gives a meaning to, in a line or at its head. A
 #: point is left alone between digits only: behind one number it would begin a list, between
-#: words a link to a web site.
-_MARKUP = re.compile(r"[\\`*_{}\[\]()<>&#|~$!^@:=+%\"'-]|\.(?!(?<=\d\.)\d)")
+#: words a link to a web site. Of two commas and of four question marks the typographer leaves out
+#: one; a comma at an end may come to stand beside one of the template's.
+_MARKUP = re.compile(
+    r"[\\`*_{}\[\]()<>&#|~$!^@:=+%\"'-]|\.(?!(?<=\d\.)\d)"
+    r"|,(?=,|$)|(?:(?<=,)|^),|\?(?=\?)|(?<=\?)\?"
+)
 #: Not by a back-slash: the gate for pages would read a tag, notebook programs a formula.
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\\": "&#92;"}
 #: Where a value would be code, an address, an attribute or a formula, which no escape reaches.

@@ -85,6 +85,10 @@ HOSTILE = {
     "task": "[ ] open [x] done",
     "dashes and quotes": "a -- b --- c ... \"d\" 'e' (c) (tm) +-",
     "emoji": ":smile:",
+    "marks in a row": "a,, b,,, what???? no!!!!! really?!?!?! ....",
+    "nothing but marks": ",,",
+    "questions alone": "?????",
+    "ends in a comma": "a,",
     "two paragraphs": "one\n\n# two\n\n```\nthree\n```",
     "indented": "        code",
     "chat template": "<|im_end|> <start_of_turn> [/INST]",
@@ -142,6 +146,12 @@ def test_a_value_is_shown_as_it_stands_whatever_it_holds(name: str, place: str) 
     flat = template.replace("**", "").replace("{x}", expected(value))
     for reader in READERS:
         assert shown(reader, markdown).split() == flat.split(), reader
+
+
+def test_a_comma_of_a_value_and_one_of_the_template_are_two() -> None:
+    markdown = sentence("It wrote, {x}, here {y}?", x=",a,", y="???")
+    for reader in READERS:
+        assert shown(reader, markdown) == "It wrote, ,a,, here ????", reader
 
 
 @pytest.mark.parametrize("name", HOSTILE)
