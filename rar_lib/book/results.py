@@ -19,7 +19,7 @@ from typing import Any, get_args
 from rar_lib.book.notebook import READS, work
 from rar_lib.core.errors import DataError
 from rar_lib.core.files import checkout, file_hash
-from rar_lib.core.stats import Comparison, Interval, scored
+from rar_lib.core.stats import Comparison, Interval, gains, scored
 from rar_lib.core.types import Arm
 from rar_lib.evaluation.attacks import AttackResult, load_attacks
 from rar_lib.evaluation.held_out import MIN_SEEDS, SeedGains, training_effect
@@ -237,14 +237,13 @@ def over_seeds(runs: Runs, grader: str) -> dict[str, Interval]:
     Raises:
         DataError: a run of an arm is there twice, or its runs come from several machines.
     """
-    gains: dict[str, list[SeedGains]] = {}
+    of_arm: dict[str, list[SeedGains]] = {}
     for run in (run for run in runs if grader in run["held_out"] and not run.get("closed")):
         before, after = (run["held_out"][grader][when] for when in ("before", "after"))
-        gain = {task: _minus(value, before.get(task)) for task, value in after.items()}
-        one = SeedGains(run["seed"], gain, run["machine"], run["versions"])
-        gains.setdefault(label(run), []).append(one)
+        one = SeedGains(run["seed"], gains(after, before), run["machine"], run["versions"])
+        of_arm.setdefault(label(run), []).append(one)
     found = {}
-    for name, of in gains.items():
+    for name, of in of_arm.items():
         effect = training_effect(of)
         if name != "base" and isinstance(effect, Comparison):
             found[name] = effect.difference
@@ -331,10 +330,6 @@ def attacks(root: Path = _ROOT) -> dict[tuple[str, str, str], list[AttackResult]
             if name in corpus
         ]
     return found
-
-
-def _minus(value: float | None, other: float | None) -> float | None:
-    return None if value is None or other is None else value - other
 
 
 def _average(seeds: Sequence[Mapping[str, float | None]]) -> Scores:

@@ -163,7 +163,7 @@ def decide_family(
         enough tasks to be shown; else *undecided*. The correction is for the first two words: an
         interval of 95 % inside the margin errs in 2.5 % of differences as large as d, each
         claim on its own (two one-sided tests, Schuirmann 1987). Where all but a few tasks have no
-        difference at all it errs more often, up to 7 % for wins and losses of 92 tasks.
+        difference at all it errs more often.
 
     Raises:
         ValueError: ``alpha`` is outside (0, 1), a margin is not a number above zero, or of a claim

@@ -565,14 +565,16 @@ def crossed(
     analysis of variance with the same degrees of freedom (Cameron, Gelbach and Miller 2011):
     variances between seeds, between tasks and the rest, none below zero; where nothing varies,
     that of the trainings' signs. Both were chosen by the simulations of ``results/coverage.py``:
-    with three seeds they are conservative unless seeds differ much more than tasks do, when they
-    are exact, and a test over tasks alone is far too easy. No interval
-    is narrower than the test's own.
+    with three seeds they are conservative, less so the more seeds differ, and a test over tasks
+    alone is far too easy. No interval is narrower than the test's own.
 
     With folds a seed stands for one training a fold, so what a seed adds is another thing in each:
     means are taken within folds, variances are pooled over them, and with them their degrees of
-    freedom, two folds of three seeds have four. What is said is then about these folds: what a
-    fold's training tasks do to all its seeds alike is not drawn anew by other seeds or tasks.
+    freedom, two folds of three seeds have four. That takes both trainings of a seed for
+    independent; the more they have in common, the easier the test is (``results/coverage.py``,
+    *over folds*), and without ``folds`` they count as one. What is said is then about these folds:
+    what a fold's training tasks do to all its seeds alike is not drawn anew by other seeds or
+    tasks.
 
     Args:
         table: shape (seeds, tasks), two or more of each in every fold, no NaN.

@@ -221,9 +221,9 @@ def against_paper(
 def by_labels(graded: PairGrades) -> PairGrades:
     """The same pairs by a judge without error: every label in the place of its verdict.
 
-    What :func:`against_paper` finds here, no judge has a part in. RaR-Mini took a pair only where
-    the paper's weights put the preferred response ahead by its labels, so its pairs prefer these
-    weights, and a difference that any judge shows has that in it.
+    What :func:`against_paper` finds here, no judge has a part in. RaR-Mini took a test pair only
+    where the paper's weights put the preferred response ahead by its labels, so its pairs prefer
+    these weights, and a difference that any judge shows has that in it.
     """
 
     def of(grade: Grade, labels: Mapping[str, bool]) -> Grade:
